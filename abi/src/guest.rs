@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guest interface, version 1: what a filter is handed and what it answers.
+//!
+//! A filter exports `nfw_filter(ctx: i32, pkt: i32, len: i32) -> i32`. `ctx` points to a
+//! [`Context`] and `pkt` to the window, the first `len` bytes of the packet from its network
+//! header on; both lie in the guest's linear memory, and what the guest writes there stays there.
+
+/// The version of the guest interface that this file describes.
+pub const VERSION: u32 = 1;
+
+/// The export that decides a packet: `(ctx: i32, pkt: i32, len: i32) -> i32`.
+pub const EXPORT_FILTER: &str = "nfw_filter";
+/// Optional export, called once per instance in process context: `() -> i32`, 0 for success.
+pub const EXPORT_INIT: &str = "nfw_init";
+/// Optional export that gives the host a buffer: `(bytes: i32) -> i32`, its 8-aligned address.
+/// Without it the host appends pages to the linear memory.
+pub const EXPORT_BUF: &str = "nfw_buf";
+/// The export that names the linear memory.
+pub const EXPORT_MEMORY: &str = "memory";
+
+/// Verdict: drop the packet.
+pub const DROP: i32 = 0;
+/// Verdict: let the packet go on.
+pub const ACCEPT: i32 = 1;
+
+/// [`Context::transport_offset`] and [`Context::transport_protocol`] when the packet has no
+/// transport header that could be found (not IP, a later fragment, truncated).
+pub const NO_TRANSPORT: u32 = u32::MAX;
+
+/// Conntrack has not seen the packet.
+pub const CT_NONE: u32 = 0;
+/// The packet belongs to an established connection.
+pub const CT_ESTABLISHED: u32 = 1;
+/// The packet begins a connection that is related to another.
+pub const CT_RELATED: u32 = 2;
+/// The packet begins a connection.
+pub const CT_NEW: u32 = 3;
+/// As [`CT_ESTABLISHED`], in the direction of the reply.
+pub const CT_ESTABLISHED_REPLY: u32 = 4;
+/// As [`CT_RELATED`], in the direction of the reply.
+pub const CT_RELATED_REPLY: u32 = 5;
+/// Conntrack was told to leave the packet alone.
+pub const CT_UNTRACKED: u32 = 8;
+
+/// What the host says of a packet. Little-endian, as all of Wasm's memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Context {
+    /// [`VERSION`]. A later version only appends fields.
+    pub version: u32,
+    /// Bytes of this struct.
+    pub size: u32,
+    /// Where the packet is: `NF_INET_*` (0 to 4) for IPv4 and IPv6, `NF_NETDEV_*` (0, 1) for
+    /// netdev.
+    pub hook: u32,
+    /// Which family's hook it is: `NFPROTO_IPV4` (2), `NFPROTO_NETDEV` (5) or `NFPROTO_IPV6` (10).
+    pub family: u32,
+    /// Bytes of the packet from its network header on.
+    pub packet_len: u32,
+    /// Bytes of the window; the same as `len`.
+    pub window_len: u32,
+    /// Offset of the transport header from the network header, or [`NO_TRANSPORT`].
+    pub transport_offset: u32,
+    /// IP protocol number of the transport header, or [`NO_TRANSPORT`].
+    pub transport_protocol: u32,
+    /// Index of the interface that the packet came in by, or 0.
+    pub in_ifindex: u32,
+    /// Index of the interface that the packet will leave by, or 0.
+    pub out_ifindex: u32,
+    /// The packet's mark.
+    pub mark: u32,
+    /// One of the `CT_*` numbers.
+    pub conntrack_state: u32,
+}

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ioctls of `/dev/nf_wasm`.
+//!
+//! The conventions are those of `include/uapi/linux/iommufd.h`: every struct begins with its own
+//! size as the caller knows it, commands are `_IO()` numbers, pointers are 8-aligned `u64`. Bytes
+//! that the module does not know must be zero, bytes that the caller does not know are not
+//! written. `include/nf_wasm.h` says the same in C.
+//!
+//! Errors that every command may give:
+//!
+//! | errno | meaning |
+//! |---|---|
+//! | `ENOTTY` | the module does not know the command |
+//! | `E2BIG` | the struct is longer than the module knows, and its unknown part is not zero |
+//! | `EINVAL` | a field is wrong, or `size` is smaller than the first version of the struct |
+//! | `EOPNOTSUPP` | a flag or an enumeration has a value that the module does not know |
+//! | `EPERM` | the caller lacks `CAP_NET_ADMIN` |
+//! | `EFAULT` | a pointer leads nowhere |
+//! | `ENOMEM` | memory ran out; nothing was changed |
+//!
+//! A command acts in the network namespace that the caller is in at the time of the call.
+
+/// First argument of `_IO()`.
+pub const TYPE: u32 = b'N' as u32;
+/// Number of the first command. 'N' A0-BF is free in `ioctl-number.rst`.
+pub const BASE: u32 = 0xA0;
+
+const fn io(number: u32) -> u32 {
+    (TYPE << 8) | (BASE + number)
+}
+
+/// Describe the module: [`Info`]. Needs no capability.
+pub const NF_WASM_INFO: u32 = io(0);
+/// Load a filter and attach it: [`Load`].
+pub const NF_WASM_LOAD: u32 = io(1);
+/// Swap a filter's program: [`Replace`].
+pub const NF_WASM_REPLACE: u32 = io(2);
+/// Detach and free a filter: [`Select`].
+pub const NF_WASM_UNLOAD: u32 = io(3);
+/// Attach a filter to a hook: [`Attach`].
+pub const NF_WASM_ATTACH: u32 = io(4);
+/// Undo one attachment: [`Detach`].
+pub const NF_WASM_DETACH: u32 = io(5);
+/// List the namespace's filters: [`List`] of [`FilterEntry`].
+pub const NF_WASM_LIST_FILTERS: u32 = io(6);
+/// List the namespace's attachments: [`List`] of [`AttachmentEntry`].
+pub const NF_WASM_LIST_ATTACHMENTS: u32 = io(7);
+/// Execute a filter on given bytes, with no hook: [`Run`].
+pub const NF_WASM_RUN: u32 = io(8);
+/// Let a quarantined filter run again: [`Select`].
+pub const NF_WASM_RELEASE: u32 = io(9);
+
+/// The version of this interface, [`Info::abi_version`].
+pub const ABI_VERSION: u32 = 1;
+
+/// Trap policy: let the packet go on.
+pub const TRAP_ACCEPT: u32 = 0;
+/// Trap policy: drop the packet.
+pub const TRAP_DROP: u32 = 1;
+
+/// [`Load::quarantine`]: never.
+pub const QUARANTINE_NEVER: u32 = u32::MAX;
+
+/// `NFPROTO_INET`: IPv4 and IPv6 with one attachment.
+pub const FAMILY_INET: u32 = 1;
+/// `NFPROTO_IPV4`.
+pub const FAMILY_IPV4: u32 = 2;
+/// `NFPROTO_NETDEV`: one device's ingress or egress.
+pub const FAMILY_NETDEV: u32 = 5;
+/// `NFPROTO_IPV6`.
+pub const FAMILY_IPV6: u32 = 10;
+
+/// `NF_INET_PRE_ROUTING`.
+pub const HOOK_PREROUTING: u32 = 0;
+/// `NF_INET_LOCAL_IN`.
+pub const HOOK_INPUT: u32 = 1;
+/// `NF_INET_FORWARD`.
+pub const HOOK_FORWARD: u32 = 2;
+/// `NF_INET_LOCAL_OUT`.
+pub const HOOK_OUTPUT: u32 = 3;
+/// `NF_INET_POST_ROUTING`.
+pub const HOOK_POSTROUTING: u32 = 4;
+/// `NF_NETDEV_INGRESS`, of [`FAMILY_NETDEV`].
+pub const HOOK_INGRESS: u32 = 0;
+/// `NF_NETDEV_EGRESS`, of [`FAMILY_NETDEV`].
+pub const HOOK_EGRESS: u32 = 1;
+
+/// Bytes of a name field: 63 and a terminating NUL. The unused rest is zero.
+pub const NAME_LEN: usize = 64;
+/// `IFNAMSIZ`.
+pub const DEVICE_LEN: usize = 16;
+
+/// Where the module explains a refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Log {
+    /// In: address of a buffer for UTF-8 text, or 0.
+    pub buf: u64,
+    /// In: bytes of the buffer.
+    pub len: u32,
+    /// Out: bytes of text written, without a NUL. A longer text is cut off.
+    pub used: u32,
+}
+
+/// Names a filter: by `id`, or, if that is 0, by `name`.
+///
+/// Errors: `ENOENT` no such filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Select {
+    /// In: bytes of this struct.
+    pub size: u32,
+    /// In: the filter's id, or 0.
+    pub id: u32,
+    /// In: the filter's name, if `id` is 0.
+    pub name: [u8; NAME_LEN],
+    /// In: must be 0.
+    pub flags: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Text of a refusal.
+    pub log: Log,
+}
+
+/// What `NF_WASM_INFO` answers. All fields but `size` are written by the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Info {
+    /// In: bytes of this struct. Out: bytes that the module knows.
+    pub size: u32,
+    /// [`ABI_VERSION`] of the module.
+    pub abi_version: u32,
+    /// [`crate::guest::VERSION`] of the module.
+    pub guest_version: u32,
+    /// CPUs for which each filter has an instance.
+    pub cpus: u32,
+    /// Set of the capabilities that can be granted.
+    pub capabilities: u64,
+    /// Version of the module, text with NUL.
+    pub version: [u8; 32],
+    /// Release of the kernel that the module was built for, text with NUL.
+    pub built_for: [u8; 64],
+    /// See `limits.rs` for this and the following.
+    pub max_module_bytes: u32,
+    /// Functions that a module may define.
+    pub max_functions: u32,
+    /// Imports.
+    pub max_imports: u32,
+    /// Exports.
+    pub max_exports: u32,
+    /// Data segments.
+    pub max_data_segments: u32,
+    /// Elements of a table.
+    pub max_table_elements: u32,
+    /// Pages of 64 KiB of a linear memory.
+    pub max_memory_pages: u32,
+    /// Nested blocks.
+    pub max_nesting: u32,
+    /// Bytes of a name inside a module.
+    pub max_name_bytes: u32,
+    /// Filters in a network namespace.
+    pub max_filters: u32,
+    /// Attachments in a network namespace.
+    pub max_attachments: u32,
+    /// Bytes of a window.
+    pub max_snaplen: u32,
+    /// Bytes of a window where the operator names none.
+    pub default_snaplen: u32,
+    /// Consecutive traps until quarantine where the operator names none.
+    pub default_quarantine: u32,
+    /// Fuel for one packet where the operator names none.
+    pub default_fuel: u64,
+    /// The most fuel for one packet.
+    pub max_fuel: u64,
+    /// The most bytes of kernel stack that any load has used since `insmod`.
+    pub load_stack_peak: u32,
+    /// Bytes of kernel stack that a load has.
+    pub load_stack_size: u32,
+    /// Times that the packet path asked the kernel for memory since `insmod`. Always 0, or a bug.
+    pub packet_path_allocations: u64,
+}
+
+/// A hook to attach to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Hook {
+    /// One of the `FAMILY_*` numbers.
+    pub family: u32,
+    /// One of the `HOOK_*` numbers of that family.
+    pub hook: u32,
+    /// Netfilter priority: lower runs earlier.
+    pub priority: i32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// The device's name with NUL for [`FAMILY_NETDEV`], all zero otherwise.
+    pub device: [u8; DEVICE_LEN],
+}
+
+/// Load a filter and attach it, or do neither.
+///
+/// Errors beyond the common ones: `EEXIST` the name is taken; `ENOEXEC` not a valid Wasm module;
+/// `EACCES` an import needs a capability that `capabilities` does not have; `EFBIG` over a limit;
+/// `ENODEV` no such device; `ENOSPC` a table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Load {
+    /// In: bytes of this struct.
+    pub size: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: the filter's name: letters, digits, `.`, `_`, `-`, beginning with a letter or digit,
+    /// and not all digits, so that it cannot be taken for an id.
+    pub name: [u8; NAME_LEN],
+    /// In: address of the Wasm binary.
+    pub module: u64,
+    /// In: bytes of the Wasm binary.
+    pub module_len: u32,
+    /// In: [`TRAP_ACCEPT`] or [`TRAP_DROP`].
+    pub trap_policy: u32,
+    /// In: set of granted capabilities.
+    pub capabilities: u64,
+    /// In: fuel for one packet; 0 for the default.
+    pub fuel: u64,
+    /// In: bytes of the window; 0 for the default.
+    pub snaplen: u32,
+    /// In: consecutive traps until quarantine; 0 for the default, or [`QUARANTINE_NEVER`].
+    pub quarantine: u32,
+    /// In: address of an array of [`Hook`].
+    pub hooks: u64,
+    /// In: number of elements in the array.
+    pub hook_count: u32,
+    /// In: bytes of one element, `sizeof(struct nf_wasm_hook)`.
+    pub hook_size: u32,
+    /// Out: the new filter's id.
+    pub id: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Text of a refusal.
+    pub log: Log,
+}
+
+/// [`Replace::set`]: `capabilities` is to be used instead of the filter's.
+pub const REPLACE_CAPABILITIES: u32 = 1 << 0;
+/// [`Replace::set`]: `fuel` is to be used instead of the filter's.
+pub const REPLACE_FUEL: u32 = 1 << 1;
+/// [`Replace::set`]: `snaplen` is to be used instead of the filter's.
+pub const REPLACE_SNAPLEN: u32 = 1 << 2;
+/// [`Replace::set`]: `trap_policy` is to be used instead of the filter's.
+pub const REPLACE_TRAP_POLICY: u32 = 1 << 3;
+/// [`Replace::set`]: `quarantine` is to be used instead of the filter's.
+pub const REPLACE_QUARANTINE: u32 = 1 << 4;
+
+/// Swap a filter's program. Attachments, id and counters stay; a quarantine ends. Every packet
+/// meets either the old program or the new one.
+///
+/// Errors: those of [`Load`], and `ENOENT` no such filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Replace {
+    /// In: bytes of this struct.
+    pub size: u32,
+    /// In: the filter's id, or 0.
+    pub id: u32,
+    /// In: the filter's name, if `id` is 0.
+    pub name: [u8; NAME_LEN],
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: which of the following settings are meant: set of `REPLACE_*`.
+    pub set: u32,
+    /// In: address of the Wasm binary.
+    pub module: u64,
+    /// In: bytes of the Wasm binary.
+    pub module_len: u32,
+    /// As in [`Load`].
+    pub trap_policy: u32,
+    /// As in [`Load`].
+    pub capabilities: u64,
+    /// As in [`Load`].
+    pub fuel: u64,
+    /// As in [`Load`].
+    pub snaplen: u32,
+    /// As in [`Load`].
+    pub quarantine: u32,
+    /// Text of a refusal.
+    pub log: Log,
+}
+
+/// Attach a filter to a hook.
+///
+/// Errors: `ENOENT` no such filter; `ENODEV` no such device; `ENOSPC` the table of attachments is
+/// full; `EEXIST` the filter is attached there already with this priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Attach {
+    /// In: bytes of this struct.
+    pub size: u32,
+    /// In: the filter's id, or 0.
+    pub id: u32,
+    /// In: the filter's name, if `id` is 0.
+    pub name: [u8; NAME_LEN],
+    /// In: must be 0.
+    pub flags: u32,
+    /// Out: the new attachment's id.
+    pub attachment: u32,
+    /// In: where.
+    pub hook: Hook,
+    /// Text of a refusal.
+    pub log: Log,
+}
+
+/// Undo one attachment.
+///
+/// Errors: `ENOENT` no such attachment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Detach {
+    /// In: bytes of this struct.
+    pub size: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: the attachment's id.
+    pub attachment: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Text of a refusal.
+    pub log: Log,
+}
+
+/// Ask for a table.
+///
+/// The module writes at most `capacity` entries of `entry_size` bytes each; what it does not know
+/// of an entry is zero. `count` above `capacity` tells that the buffer was too small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct List {
+    /// In: bytes of this struct.
+    pub size: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: address of an array of entries.
+    pub entries: u64,
+    /// In: bytes of one entry as the caller knows it.
+    pub entry_size: u32,
+    /// In: entries that the array has room for.
+    pub capacity: u32,
+    /// Out: entries that there are.
+    pub count: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// What was counted. `packets` = `accepted` + `dropped`, whoever decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Packets that met the filter.
+    pub packets: u64,
+    /// Their bytes, from the network header on.
+    pub bytes: u64,
+    /// Packets that went on.
+    pub accepted: u64,
+    /// Packets that were dropped.
+    pub dropped: u64,
+    /// Of `packets`, those that the trap policy decided because the filter was quarantined.
+    pub quarantined: u64,
+    /// Of `packets`, those that the trap policy decided, by [`crate::trap::Trap`].
+    pub traps: [u64; super::trap::Trap::COUNT],
+    /// Fuel used by all packets together.
+    pub fuel_total: u64,
+    /// The least fuel that a packet used; 0 if none ran.
+    pub fuel_min: u64,
+    /// The most fuel that a packet used.
+    pub fuel_max: u64,
+}
+
+
+/// [`FilterEntry::state`]: the filter runs.
+pub const STATE_ACTIVE: u32 = 0;
+/// [`FilterEntry::state`]: it trapped too often; its trap policy decides in its place.
+pub const STATE_QUARANTINED: u32 = 1;
+
+/// One filter in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FilterEntry {
+    /// Its id, unique in the namespace as long as the module is loaded.
+    pub id: u32,
+    /// [`STATE_ACTIVE`] or [`STATE_QUARANTINED`].
+    pub state: u32,
+    /// Its name with NUL.
+    pub name: [u8; NAME_LEN],
+    /// [`TRAP_ACCEPT`] or [`TRAP_DROP`].
+    pub trap_policy: u32,
+    /// Bytes of its window.
+    pub snaplen: u32,
+    /// Consecutive traps until quarantine.
+    pub quarantine: u32,
+    /// How many attachments it has.
+    pub attachments: u32,
+    /// Its granted capabilities.
+    pub capabilities: u64,
+    /// Those of them that the program imports from.
+    pub capabilities_used: u64,
+    /// Fuel for one packet.
+    pub fuel: u64,
+    /// Bytes of the Wasm binary.
+    pub module_bytes: u32,
+    /// Times that the program was replaced.
+    pub replaced: u32,
+    /// Bytes of kernel memory for each CPU.
+    pub memory_per_cpu: u64,
+    /// Sum of its attachments, past ones included.
+    pub counters: Counters,
+}
+
+/// One attachment in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct AttachmentEntry {
+    /// Its id, unique in the namespace as long as the module is loaded.
+    pub id: u32,
+    /// The filter's id.
+    pub filter: u32,
+    /// Where.
+    pub hook: Hook,
+    /// Index of the device, or 0.
+    pub ifindex: u32,
+    /// 0.
+    pub reserved: u32,
+    /// What was counted here.
+    pub counters: Counters,
+}
+
+/// [`Run::trap`] when the filter gave a verdict.
+pub const NO_TRAP: u32 = u32::MAX;
+
+/// Execute a filter on given bytes, with no hook, in a fresh instance. Nothing is counted.
+///
+/// Errors: those of [`Load`] where a module is given, and `ENOENT` no such filter; `EMSGSIZE` a
+/// packet that is empty or too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Run {
+    /// In: bytes of this struct.
+    pub size: u32,
+    /// In: the filter's id, or 0.
+    pub id: u32,
+    /// In: the filter's name, if `id` is 0; all zero to run `module`.
+    pub name: [u8; NAME_LEN],
+    /// In: address of a Wasm binary, or 0 where a filter is named.
+    pub module: u64,
+    /// In: bytes of the Wasm binary.
+    pub module_len: u32,
+    /// In: bytes of the window for `module`; 0 for the default.
+    pub snaplen: u32,
+    /// In: set of capabilities granted to `module`.
+    pub capabilities: u64,
+    /// In: fuel for `module`; 0 for the default.
+    pub fuel: u64,
+    /// In: address of the packet, from its network header on.
+    pub packet: u64,
+    /// In: bytes of the packet.
+    pub packet_len: u32,
+    /// In: must be 0.
+    pub flags: u32,
+    /// In: [`FAMILY_IPV4`], [`FAMILY_IPV6`] or [`FAMILY_NETDEV`].
+    pub family: u32,
+    /// In: the hook that the filter is told.
+    pub hook: u32,
+    /// In: the packet's mark. Out: the mark that the filter left.
+    pub mark: u32,
+    /// Out: what the filter returned; 0 if it trapped.
+    pub verdict: i32,
+    /// Out: number of a [`crate::trap::Trap`], or [`NO_TRAP`].
+    pub trap: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Out: fuel used.
+    pub fuel_used: u64,
+    /// What the filter logged, one line each.
+    pub output: Log,
+    /// Text of a refusal.
+    pub log: Log,
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every limit, in one place. The module reports them with `NF_WASM_INFO`.
+
+/// Bytes of a Wasm binary.
+pub const MODULE_BYTES: u32 = 1 << 20;
+/// Function types.
+pub const TYPES: u32 = 1_024;
+/// Functions that a module defines.
+pub const FUNCTIONS: u32 = 4_096;
+/// Bytes of one function body.
+pub const FUNCTION_BYTES: u32 = 128 << 10;
+/// Locals of one function, parameters included.
+pub const LOCALS: u32 = 1_024;
+/// Parameters of one function.
+pub const PARAMS: u32 = 32;
+/// Results of one function or block.
+pub const RESULTS: u32 = 16;
+/// Nested blocks in one function.
+pub const NESTING: u32 = 256;
+/// Targets of one `br_table`.
+pub const BR_TABLE_TARGETS: u32 = 4_096;
+/// Imports.
+pub const IMPORTS: u32 = 64;
+/// Exports.
+pub const EXPORTS: u32 = 256;
+/// Globals that a module defines.
+pub const GLOBALS: u32 = 1_024;
+/// Data segments.
+pub const DATA_SEGMENTS: u32 = 1_024;
+/// Element segments.
+pub const ELEMENT_SEGMENTS: u32 = 64;
+/// Tables.
+pub const TABLES: u32 = 1;
+/// Elements of the table.
+pub const TABLE_ELEMENTS: u32 = 4_096;
+/// Linear memories.
+pub const MEMORIES: u32 = 1;
+/// Pages of 64 KiB that a linear memory may have, on each CPU.
+pub const MEMORY_PAGES: u32 = 64;
+/// Bytes of an import's, export's or custom section's name.
+pub const NAME_BYTES: u32 = 256;
+
+/// Slots of 8 bytes on the guest's value stack.
+pub const VALUE_STACK_SLOTS: u32 = 8_192;
+/// Nested guest calls.
+pub const CALL_DEPTH: u32 = 256;
+
+/// Bytes of a filter's name, without the terminating NUL.
+pub const FILTER_NAME_BYTES: u32 = 63;
+/// Filters in one network namespace.
+pub const FILTERS: u32 = 256;
+/// Attachments in one network namespace.
+pub const ATTACHMENTS: u32 = 512;
+
+/// Fuel for one packet, unless the operator says otherwise.
+pub const DEFAULT_FUEL: u64 = 100_000;
+/// The most fuel that an operator may grant for one packet.
+pub const MAX_FUEL: u64 = 10_000_000;
+/// Fuel for `nfw_init`.
+pub const INIT_FUEL: u64 = 50_000_000;
+/// Bytes of the window, unless the operator says otherwise.
+pub const DEFAULT_SNAPLEN: u32 = 256;
+/// The most bytes that a window may have.
+pub const MAX_SNAPLEN: u32 = 65_535;
+/// Consecutive traps on one CPU after which a filter is quarantined, unless the operator says
+/// otherwise.
+pub const DEFAULT_QUARANTINE: u32 = 1_000;
+/// Bytes of one line that `nfw.log` writes; the rest is cut off.
+pub const LOG_LINE_BYTES: u32 = 256;
+/// Bytes of a packet that `NF_WASM_RUN` takes.
+pub const RUN_PACKET_BYTES: u32 = 65_535;
