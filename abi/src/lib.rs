@@ -11,4 +11,5 @@ pub mod capability;
 pub mod guest;
 pub mod ioctl;
 pub mod limits;
+pub mod request;
 pub mod trap;

@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
+/*
+ * The ioctls of /dev/nf_wasm, which loads WebAssembly packet filters.
+ *
+ * Every struct begins with its own size as the caller knows it. Bytes that the
+ * module does not know must be zero, bytes that the caller does not know are
+ * not written; so an old caller and a new module work together, and the other
+ * way round.
+ *
+ * Errors that every command may give:
+ *
+ *  - ENOTTY:     the module does not know the command
+ *  - E2BIG:      the struct is longer than the module knows, and its unknown
+ *                part is not zero
+ *  - EINVAL:     a field is wrong, or size is smaller than the first version
+ *                of the struct
+ *  - EOPNOTSUPP: a flag or an enumeration has a value that the module does not
+ *                know
+ *  - EPERM:      the caller lacks CAP_NET_ADMIN
+ *  - EFAULT:     a pointer leads nowhere
+ *  - ENOMEM:     memory ran out; nothing was changed
+ *
+ * A command acts in the network namespace that the caller is in at the time of
+ * the call.
+ */
+#ifndef _UAPI_NF_WASM_H
+#define _UAPI_NF_WASM_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define NF_WASM_TYPE 'N'
+#define NF_WASM_BASE 0xA0
+
+/* Describe the module: struct nf_wasm_info. Needs no capability. */
+#define NF_WASM_INFO _IO(NF_WASM_TYPE, NF_WASM_BASE + 0)
+/* Load a filter and attach it: struct nf_wasm_load. */
+#define NF_WASM_LOAD _IO(NF_WASM_TYPE, NF_WASM_BASE + 1)
+/* Swap a filter's program: struct nf_wasm_replace. */
+#define NF_WASM_REPLACE _IO(NF_WASM_TYPE, NF_WASM_BASE + 2)
+/* Detach and free a filter: struct nf_wasm_select. */
+#define NF_WASM_UNLOAD _IO(NF_WASM_TYPE, NF_WASM_BASE + 3)
+/* Attach a filter to a hook: struct nf_wasm_attach. */
+#define NF_WASM_ATTACH _IO(NF_WASM_TYPE, NF_WASM_BASE + 4)
+/* Undo one attachment: struct nf_wasm_detach. */
+#define NF_WASM_DETACH _IO(NF_WASM_TYPE, NF_WASM_BASE + 5)
+/* List filters: struct nf_wasm_list of struct nf_wasm_filter_entry. */
+#define NF_WASM_LIST_FILTERS _IO(NF_WASM_TYPE, NF_WASM_BASE + 6)
+/* List attachments: struct nf_wasm_list of struct nf_wasm_attachment_entry. */
+#define NF_WASM_LIST_ATTACHMENTS _IO(NF_WASM_TYPE, NF_WASM_BASE + 7)
+/* Execute a filter on given bytes, with no hook: struct nf_wasm_run. */
+#define NF_WASM_RUN _IO(NF_WASM_TYPE, NF_WASM_BASE + 8)
+/* Let a quarantined filter run again: struct nf_wasm_select. */
+#define NF_WASM_RELEASE _IO(NF_WASM_TYPE, NF_WASM_BASE + 9)
+
+/* The version of this interface, nf_wasm_info.abi_version. */
+#define NF_WASM_ABI_VERSION 1
+
+/* Trap policies: what happens to a packet for which a filter traps. */
+#define NF_WASM_TRAP_ACCEPT 0
+#define NF_WASM_TRAP_DROP 1
+
+/* nf_wasm_load.quarantine: never. */
+#define NF_WASM_QUARANTINE_NEVER 0xffffffffu
+
+/* Families: NFPROTO_INET, NFPROTO_IPV4, NFPROTO_NETDEV, NFPROTO_IPV6. */
+#define NF_WASM_FAMILY_INET 1
+#define NF_WASM_FAMILY_IPV4 2
+#define NF_WASM_FAMILY_NETDEV 5
+#define NF_WASM_FAMILY_IPV6 10
+
+/* Hooks of the inet, IPv4 and IPv6 families: NF_INET_*. */
+#define NF_WASM_HOOK_PREROUTING 0
+#define NF_WASM_HOOK_INPUT 1
+#define NF_WASM_HOOK_FORWARD 2
+#define NF_WASM_HOOK_OUTPUT 3
+#define NF_WASM_HOOK_POSTROUTING 4
+
+/* Hooks of the netdev family: NF_NETDEV_*. */
+#define NF_WASM_HOOK_INGRESS 0
+#define NF_WASM_HOOK_EGRESS 1
+
+/* Bytes of a name: 63 and a terminating NUL. The unused rest is zero. */
+#define NF_WASM_NAME_LEN 64
+/* IFNAMSIZ. */
+#define NF_WASM_DEVICE_LEN 16
+
+/* Capabilities: what a filter may be granted. The names are its imports'. */
+#define NF_WASM_CAP_PACKET (1u << 0) /* nfw.packet */
+#define NF_WASM_CAP_LOG (1u << 1)    /* nfw.log */
+#define NF_WASM_CAP_CLOCK (1u << 2)  /* nfw.clock */
+#define NF_WASM_CAP_MARK (1u << 3)   /* nfw.mark */
+
+/* Kinds of traps: indices into nf_wasm_counters.traps, and nf_wasm_run.trap. */
+#define NF_WASM_TRAP_KIND_UNREACHABLE 0
+#define NF_WASM_TRAP_KIND_MEMORY_OUT_OF_BOUNDS 1
+#define NF_WASM_TRAP_KIND_TABLE_OUT_OF_BOUNDS 2
+#define NF_WASM_TRAP_KIND_INDIRECT_CALL_TO_NULL 3
+#define NF_WASM_TRAP_KIND_BAD_SIGNATURE 4
+#define NF_WASM_TRAP_KIND_INTEGER_DIVISION_BY_ZERO 5
+#define NF_WASM_TRAP_KIND_INTEGER_OVERFLOW 6
+#define NF_WASM_TRAP_KIND_BAD_CONVERSION_TO_INTEGER 7
+#define NF_WASM_TRAP_KIND_STACK_OVERFLOW 8
+#define NF_WASM_TRAP_KIND_OUT_OF_FUEL 9
+#define NF_WASM_TRAP_KIND_GROWTH_LIMITED 10
+#define NF_WASM_TRAP_KIND_UNKNOWN_VERDICT 11
+#define NF_WASM_TRAP_KIND_HOST 12
+#define NF_WASM_TRAP_KIND_REENTERED 13
+#define NF_WASM_TRAP_KIND_PACKET 14
+#define NF_WASM_TRAP_KIND_INTERNAL 15
+#define NF_WASM_TRAP_KINDS 16
+
+/* nf_wasm_run.trap when the filter gave a verdict. */
+#define NF_WASM_NO_TRAP 0xffffffffu
+
+/**
+ * struct nf_wasm_log - Where the module explains a refusal.
+ * @buf: In: address of a buffer for UTF-8 text, or 0.
+ * @len: In: bytes of the buffer.
+ * @used: Out: bytes of text written, without a NUL. A longer text is cut off.
+ */
+struct nf_wasm_log {
+	__aligned_u64 buf;
+	__u32 len;
+	__u32 used;
+};
+
+/**
+ * struct nf_wasm_select - Names a filter: by @id, or, if that is 0, by @name.
+ * @size: In: bytes of this struct.
+ * @id: In: the filter's id, or 0.
+ * @name: In: the filter's name, if @id is 0.
+ * @flags: In: must be 0.
+ * @reserved: Must be 0.
+ * @log: Text of a refusal.
+ *
+ * Errors: ENOENT no such filter.
+ */
+struct nf_wasm_select {
+	__u32 size;
+	__u32 id;
+	char name[NF_WASM_NAME_LEN];
+	__u32 flags;
+	__u32 reserved;
+	struct nf_wasm_log log;
+};
+
+/**
+ * struct nf_wasm_info - What NF_WASM_INFO answers.
+ * @size: In: bytes of this struct. Out: bytes that the module knows.
+ * @abi_version: NF_WASM_ABI_VERSION of the module.
+ * @guest_version: Version of the guest interface.
+ * @cpus: CPUs for which each filter has an instance.
+ * @capabilities: Set of the capabilities that can be granted.
+ * @version: Version of the module, text with NUL.
+ * @built_for: Release of the kernel that the module was built for, text with
+ *             NUL.
+ * @max_module_bytes: Bytes of a Wasm binary.
+ * @max_functions: Functions that a module may define.
+ * @max_imports: Imports.
+ * @max_exports: Exports.
+ * @max_data_segments: Data segments.
+ * @max_table_elements: Elements of a table.
+ * @max_memory_pages: Pages of 64 KiB of a linear memory.
+ * @max_nesting: Nested blocks.
+ * @max_name_bytes: Bytes of a name inside a module.
+ * @max_filters: Filters in a network namespace.
+ * @max_attachments: Attachments in a network namespace.
+ * @max_snaplen: Bytes of a window.
+ * @default_snaplen: Bytes of a window where the operator names none.
+ * @default_quarantine: Consecutive traps until quarantine where the operator
+ *                      names none.
+ * @default_fuel: Fuel for one packet where the operator names none.
+ * @max_fuel: The most fuel for one packet.
+ * @load_stack_peak: The most bytes of kernel stack that any load has used since
+ *                   insmod.
+ * @load_stack_size: Bytes of kernel stack that a load has.
+ * @packet_path_allocations: Times that the packet path asked the kernel for
+ *                           memory since insmod. Always 0, or a bug.
+ *
+ * All fields but @size are written by the module.
+ */
+struct nf_wasm_info {
+	__u32 size;
+	__u32 abi_version;
+	__u32 guest_version;
+	__u32 cpus;
+	__aligned_u64 capabilities;
+	char version[32];
+	char built_for[64];
+	__u32 max_module_bytes;
+	__u32 max_functions;
+	__u32 max_imports;
+	__u32 max_exports;
+	__u32 max_data_segments;
+	__u32 max_table_elements;
+	__u32 max_memory_pages;
+	__u32 max_nesting;
+	__u32 max_name_bytes;
+	__u32 max_filters;
+	__u32 max_attachments;
+	__u32 max_snaplen;
+	__u32 default_snaplen;
+	__u32 default_quarantine;
+	__aligned_u64 default_fuel;
+	__aligned_u64 max_fuel;
+	__u32 load_stack_peak;
+	__u32 load_stack_size;
+	__aligned_u64 packet_path_allocations;
+};
+
+/**
+ * struct nf_wasm_hook - A hook to attach to.
+ * @family: One of NF_WASM_FAMILY_*.
+ * @hook: One of NF_WASM_HOOK_* of that family.
+ * @priority: Netfilter priority: lower runs earlier.
+ * @reserved: Must be 0.
+ * @device: The device's name with NUL for NF_WASM_FAMILY_NETDEV, all zero
+ *          otherwise.
+ */
+struct nf_wasm_hook {
+	__u32 family;
+	__u32 hook;
+	__s32 priority;
+	__u32 reserved;
+	char device[NF_WASM_DEVICE_LEN];
+};
+
+/**
+ * struct nf_wasm_load - Load a filter and attach it, or do neither.
+ * @size: In: bytes of this struct.
+ * @flags: In: must be 0.
+ * @name: In: the filter's name: letters, digits, '.', '_', '-', beginning with
+ *        a letter or digit, and not all digits, so that it cannot be taken for
+ *        an id.
+ * @module: In: address of the Wasm binary.
+ * @module_len: In: bytes of the Wasm binary.
+ * @trap_policy: In: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP.
+ * @capabilities: In: set of granted capabilities.
+ * @fuel: In: fuel for one packet; 0 for the default.
+ * @snaplen: In: bytes of the window; 0 for the default.
+ * @quarantine: In: consecutive traps until quarantine; 0 for the default, or
+ *              NF_WASM_QUARANTINE_NEVER.
+ * @hooks: In: address of an array of struct nf_wasm_hook.
+ * @hook_count: In: number of elements in the array.
+ * @hook_size: In: bytes of one element, sizeof(struct nf_wasm_hook).
+ * @id: Out: the new filter's id.
+ * @reserved: Must be 0.
+ * @log: Text of a refusal.
+ *
+ * Errors: EEXIST the name is taken; ENOEXEC not a valid Wasm module; EACCES an
+ * import needs a capability that @capabilities does not have; EFBIG over a
+ * limit; ENODEV no such device; ENOSPC a table is full.
+ */
+struct nf_wasm_load {
+	__u32 size;
+	__u32 flags;
+	char name[NF_WASM_NAME_LEN];
+	__aligned_u64 module;
+	__u32 module_len;
+	__u32 trap_policy;
+	__aligned_u64 capabilities;
+	__aligned_u64 fuel;
+	__u32 snaplen;
+	__u32 quarantine;
+	__aligned_u64 hooks;
+	__u32 hook_count;
+	__u32 hook_size;
+	__u32 id;
+	__u32 reserved;
+	struct nf_wasm_log log;
+};
+
+/* nf_wasm_replace.set: the field of that name is to be used. */
+#define NF_WASM_REPLACE_CAPABILITIES (1u << 0)
+#define NF_WASM_REPLACE_FUEL (1u << 1)
+#define NF_WASM_REPLACE_SNAPLEN (1u << 2)
+#define NF_WASM_REPLACE_TRAP_POLICY (1u << 3)
+#define NF_WASM_REPLACE_QUARANTINE (1u << 4)
+
+/**
+ * struct nf_wasm_replace - Swap a filter's program.
+ * @size: In: bytes of this struct.
+ * @id: In: the filter's id, or 0.
+ * @name: In: the filter's name, if @id is 0.
+ * @flags: In: must be 0.
+ * @set: In: which of the following settings are meant: set of
+ *       NF_WASM_REPLACE_*. The others stay the filter's.
+ * @module: In: address of the Wasm binary.
+ * @module_len: In: bytes of the Wasm binary.
+ * @trap_policy: As in struct nf_wasm_load.
+ * @capabilities: As in struct nf_wasm_load.
+ * @fuel: As in struct nf_wasm_load.
+ * @snaplen: As in struct nf_wasm_load.
+ * @quarantine: As in struct nf_wasm_load.
+ * @log: Text of a refusal.
+ *
+ * Attachments, id and counters stay; a quarantine ends. Every packet meets
+ * either the old program or the new one.
+ *
+ * Errors: those of NF_WASM_LOAD, and ENOENT no such filter.
+ */
+struct nf_wasm_replace {
+	__u32 size;
+	__u32 id;
+	char name[NF_WASM_NAME_LEN];
+	__u32 flags;
+	__u32 set;
+	__aligned_u64 module;
+	__u32 module_len;
+	__u32 trap_policy;
+	__aligned_u64 capabilities;
+	__aligned_u64 fuel;
+	__u32 snaplen;
+	__u32 quarantine;
+	struct nf_wasm_log log;
+};
+
+/**
+ * struct nf_wasm_attach - Attach a filter to a hook.
+ * @size: In: bytes of this struct.
+ * @id: In: the filter's id, or 0.
+ * @name: In: the filter's name, if @id is 0.
+ * @flags: In: must be 0.
+ * @attachment: Out: the new attachment's id.
+ * @hook: In: where.
+ * @log: Text of a refusal.
+ *
+ * Errors: ENOENT no such filter; ENODEV no such device; ENOSPC the table of
+ * attachments is full; EEXIST the filter is attached there already with this
+ * priority.
+ */
+struct nf_wasm_attach {
+	__u32 size;
+	__u32 id;
+	char name[NF_WASM_NAME_LEN];
+	__u32 flags;
+	__u32 attachment;
+	struct nf_wasm_hook hook;
+	struct nf_wasm_log log;
+};
+
+/**
+ * struct nf_wasm_detach - Undo one attachment.
+ * @size: In: bytes of this struct.
+ * @flags: In: must be 0.
+ * @attachment: In: the attachment's id.
+ * @reserved: Must be 0.
+ * @log: Text of a refusal.
+ *
+ * Errors: ENOENT no such attachment.
+ */
+struct nf_wasm_detach {
+	__u32 size;
+	__u32 flags;
+	__u32 attachment;
+	__u32 reserved;
+	struct nf_wasm_log log;
+};
+
+/**
+ * struct nf_wasm_list - Ask for a table.
+ * @size: In: bytes of this struct.
+ * @flags: In: must be 0.
+ * @entries: In: address of an array of entries.
+ * @entry_size: In: bytes of one entry as the caller knows it.
+ * @capacity: In: entries that the array has room for.
+ * @count: Out: entries that there are.
+ * @reserved: Must be 0.
+ *
+ * The module writes at most @capacity entries of @entry_size bytes each; what
+ * it does not know of an entry is zero. @count above @capacity tells that the
+ * buffer was too small.
+ */
+struct nf_wasm_list {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 entries;
+	__u32 entry_size;
+	__u32 capacity;
+	__u32 count;
+	__u32 reserved;
+};
+
+/**
+ * struct nf_wasm_counters - What was counted.
+ * @packets: Packets that met the filter: @accepted + @dropped, whoever decided.
+ * @bytes: Their bytes, from the network header on.
+ * @accepted: Packets that went on.
+ * @dropped: Packets that were dropped.
+ * @quarantined: Of @packets, those that the trap policy decided because the
+ *               filter was quarantined.
+ * @traps: Of @packets, those that the trap policy decided, by
+ *         NF_WASM_TRAP_KIND_*.
+ * @fuel_total: Fuel used by all packets together.
+ * @fuel_min: The least fuel that a packet used; 0 if none ran.
+ * @fuel_max: The most fuel that a packet used.
+ */
+struct nf_wasm_counters {
+	__aligned_u64 packets;
+	__aligned_u64 bytes;
+	__aligned_u64 accepted;
+	__aligned_u64 dropped;
+	__aligned_u64 quarantined;
+	__aligned_u64 traps[NF_WASM_TRAP_KINDS];
+	__aligned_u64 fuel_total;
+	__aligned_u64 fuel_min;
+	__aligned_u64 fuel_max;
+};
+
+/* nf_wasm_filter_entry.state: the filter runs. */
+#define NF_WASM_STATE_ACTIVE 0
+/* It trapped too often; its trap policy decides in its place. */
+#define NF_WASM_STATE_QUARANTINED 1
+
+/**
+ * struct nf_wasm_filter_entry - One filter in a listing.
+ * @id: Its id, unique in the namespace as long as the module is loaded.
+ * @state: NF_WASM_STATE_ACTIVE or NF_WASM_STATE_QUARANTINED.
+ * @name: Its name with NUL.
+ * @trap_policy: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP.
+ * @snaplen: Bytes of its window.
+ * @quarantine: Consecutive traps until quarantine.
+ * @attachments: How many attachments it has.
+ * @capabilities: Its granted capabilities.
+ * @capabilities_used: Those of them that the program imports from.
+ * @fuel: Fuel for one packet.
+ * @module_bytes: Bytes of the Wasm binary.
+ * @replaced: Times that the program was replaced.
+ * @memory_per_cpu: Bytes of kernel memory for each CPU.
+ * @counters: Sum of its attachments, past ones included.
+ */
+struct nf_wasm_filter_entry {
+	__u32 id;
+	__u32 state;
+	char name[NF_WASM_NAME_LEN];
+	__u32 trap_policy;
+	__u32 snaplen;
+	__u32 quarantine;
+	__u32 attachments;
+	__aligned_u64 capabilities;
+	__aligned_u64 capabilities_used;
+	__aligned_u64 fuel;
+	__u32 module_bytes;
+	__u32 replaced;
+	__aligned_u64 memory_per_cpu;
+	struct nf_wasm_counters counters;
+};
+
+/**
+ * struct nf_wasm_attachment_entry - One attachment in a listing.
+ * @id: Its id, unique in the namespace as long as the module is loaded.
+ * @filter: The filter's id.
+ * @hook: Where.
+ * @ifindex: Index of the device, or 0.
+ * @reserved: 0.
+ * @counters: What was counted here.
+ */
+struct nf_wasm_attachment_entry {
+	__u32 id;
+	__u32 filter;
+	struct nf_wasm_hook hook;
+	__u32 ifindex;
+	__u32 reserved;
+	struct nf_wasm_counters counters;
+};
+
+/**
+ * struct nf_wasm_run - Execute a filter on given bytes, with no hook.
+ * @size: In: bytes of this struct.
+ * @id: In: the filter's id, or 0.
+ * @name: In: the filter's name, if @id is 0; all zero to run @module.
+ * @module: In: address of a Wasm binary, or 0 where a filter is named.
+ * @module_len: In: bytes of the Wasm binary.
+ * @snaplen: In: bytes of the window for @module; 0 for the default.
+ * @capabilities: In: set of capabilities granted to @module.
+ * @fuel: In: fuel for @module; 0 for the default.
+ * @packet: In: address of the packet, from its network header on.
+ * @packet_len: In: bytes of the packet.
+ * @flags: In: must be 0.
+ * @family: In: NF_WASM_FAMILY_IPV4, NF_WASM_FAMILY_IPV6 or
+ *          NF_WASM_FAMILY_NETDEV.
+ * @hook: In: the hook that the filter is told.
+ * @mark: In: the packet's mark. Out: the mark that the filter left.
+ * @verdict: Out: what the filter returned; 0 if it trapped.
+ * @trap: Out: one of NF_WASM_TRAP_KIND_*, or NF_WASM_NO_TRAP.
+ * @reserved: Must be 0.
+ * @fuel_used: Out: fuel used.
+ * @output: What the filter logged, one line each.
+ * @log: Text of a refusal.
+ *
+ * The filter runs in a fresh instance and nothing is counted.
+ *
+ * Errors: those of NF_WASM_LOAD where a module is given, and ENOENT no such
+ * filter; EMSGSIZE a packet that is empty or too long.
+ */
+struct nf_wasm_run {
+	__u32 size;
+	__u32 id;
+	char name[NF_WASM_NAME_LEN];
+	__aligned_u64 module;
+	__u32 module_len;
+	__u32 snaplen;
+	__aligned_u64 capabilities;
+	__aligned_u64 fuel;
+	__aligned_u64 packet;
+	__u32 packet_len;
+	__u32 flags;
+	__u32 family;
+	__u32 hook;
+	__u32 mark;
+	__s32 verdict;
+	__u32 trap;
+	__u32 reserved;
+	__aligned_u64 fuel_used;
+	struct nf_wasm_log output;
+	struct nf_wasm_log log;
+};
+
+#endif /* _UAPI_NF_WASM_H */

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a caller starts from: requests with their `size` filled in and nothing else asked.
+
+use core::mem::size_of;
+
+use crate::ioctl::{
+    Attach, AttachmentEntry, Counters, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace,
+    Run, Select, DEVICE_LEN, NAME_LEN,
+};
+use crate::trap::Trap;
+
+/// `T`'s size as the ABI's structs carry it.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "no struct comes near 4 GiB"
+)]
+pub const fn size<T>() -> u32 {
+    size_of::<T>() as u32
+}
+
+const NO_LOG: Log = Log {
+    buf: 0,
+    len: 0,
+    used: 0,
+};
+
+const NO_HOOK: Hook = Hook {
+    family: 0,
+    hook: 0,
+    priority: 0,
+    reserved: 0,
+    device: [0; DEVICE_LEN],
+};
+
+const NO_COUNTERS: Counters = Counters {
+    packets: 0,
+    bytes: 0,
+    accepted: 0,
+    dropped: 0,
+    quarantined: 0,
+    traps: [0; Trap::COUNT],
+    fuel_total: 0,
+    fuel_min: 0,
+    fuel_max: 0,
+};
+
+impl Select {
+    /// Selects nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            id: 0,
+            name: [0; NAME_LEN],
+            flags: 0,
+            reserved: 0,
+            log: NO_LOG,
+        }
+    }
+}
+
+impl Info {
+    /// Asks for everything.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            abi_version: 0,
+            guest_version: 0,
+            cpus: 0,
+            capabilities: 0,
+            version: [0; 32],
+            built_for: [0; 64],
+            max_module_bytes: 0,
+            max_functions: 0,
+            max_imports: 0,
+            max_exports: 0,
+            max_data_segments: 0,
+            max_table_elements: 0,
+            max_memory_pages: 0,
+            max_nesting: 0,
+            max_name_bytes: 0,
+            max_filters: 0,
+            max_attachments: 0,
+            max_snaplen: 0,
+            default_snaplen: 0,
+            default_quarantine: 0,
+            default_fuel: 0,
+            max_fuel: 0,
+            load_stack_peak: 0,
+            load_stack_size: 0,
+            packet_path_allocations: 0,
+        }
+    }
+}
+
+impl Load {
+    /// Loads nothing yet: every setting is the module's default, traps let packets go on.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            flags: 0,
+            name: [0; NAME_LEN],
+            module: 0,
+            module_len: 0,
+            trap_policy: 0,
+            capabilities: 0,
+            fuel: 0,
+            snaplen: 0,
+            quarantine: 0,
+            hooks: 0,
+            hook_count: 0,
+            hook_size: size::<Hook>(),
+            id: 0,
+            reserved: 0,
+            log: NO_LOG,
+        }
+    }
+}
+
+impl Replace {
+    /// Replaces nothing yet: every setting stays the filter's.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            id: 0,
+            name: [0; NAME_LEN],
+            flags: 0,
+            set: 0,
+            module: 0,
+            module_len: 0,
+            trap_policy: 0,
+            capabilities: 0,
+            fuel: 0,
+            snaplen: 0,
+            quarantine: 0,
+            log: NO_LOG,
+        }
+    }
+}
+
+impl Attach {
+    /// Attaches nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            id: 0,
+            name: [0; NAME_LEN],
+            flags: 0,
+            attachment: 0,
+            hook: NO_HOOK,
+            log: NO_LOG,
+        }
+    }
+}
+
+impl Detach {
+    /// Detaches nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            flags: 0,
+            attachment: 0,
+            reserved: 0,
+            log: NO_LOG,
+        }
+    }
+}
+
+impl List {
+    /// Asks how many entries there are.
+    pub const fn new<Entry>() -> Self {
+        Self {
+            size: size::<Self>(),
+            flags: 0,
+            entries: 0,
+            entry_size: size::<Entry>(),
+            capacity: 0,
+            count: 0,
+            reserved: 0,
+        }
+    }
+}
+
+impl FilterEntry {
+    /// Room for one.
+    pub const fn new() -> Self {
+        Self {
+            id: 0,
+            state: 0,
+            name: [0; NAME_LEN],
+            trap_policy: 0,
+            snaplen: 0,
+            quarantine: 0,
+            attachments: 0,
+            capabilities: 0,
+            capabilities_used: 0,
+            fuel: 0,
+            module_bytes: 0,
+            replaced: 0,
+            memory_per_cpu: 0,
+            counters: NO_COUNTERS,
+        }
+    }
+}
+
+impl AttachmentEntry {
+    /// Room for one.
+    pub const fn new() -> Self {
+        Self {
+            id: 0,
+            filter: 0,
+            hook: NO_HOOK,
+            ifindex: 0,
+            reserved: 0,
+            counters: NO_COUNTERS,
+        }
+    }
+}
+
+impl Run {
+    /// Runs nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            id: 0,
+            name: [0; NAME_LEN],
+            module: 0,
+            module_len: 0,
+            snaplen: 0,
+            capabilities: 0,
+            fuel: 0,
+            packet: 0,
+            packet_len: 0,
+            flags: 0,
+            family: 0,
+            hook: 0,
+            mark: 0,
+            verdict: 0,
+            trap: 0,
+            reserved: 0,
+            fuel_used: 0,
+            output: NO_LOG,
+            log: NO_LOG,
+        }
+    }
+}
+
+macro_rules! default_is_new {
+    ($($of:ty),+ $(,)?) => {$(
+        impl Default for $of {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    )+};
+}
+
+default_is_new!(
+    Select,
+    Info,
+    Load,
+    Replace,
+    Attach,
+    FilterEntry,
+    AttachmentEntry,
+    Run
+);
