@@ -1,3 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The engine.
+//! The engine: it validates WebAssembly packet filters, links their capabilities and runs them
+//! under fuel.
+//!
+//! It knows nothing of kernels. In the kernel module it is one object behind a narrow boundary
+//! (`kmod/engine`); in user space the loader uses [`inspect`] to say before a load what the
+//! kernel will say.
+//!
+//! - [`inspect`]: may this module be loaded, and what does it need? Every limit is enforced here.
+//! - [`Instance::new`]: translate, link, instantiate, initialise, warm up. May allocate.
+//! - [`Instance::call`]: decide one packet. Does not allocate, except for the error of a trap.
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod capability;
+mod config;
+mod host;
+mod inspect;
+mod instance;
+mod refusal;
+mod state;
+mod warm;
+mod window;
+
+pub use capability::{Function, Module, MODULES};
+pub use host::{Clock, Host};
+pub use inspect::{inspect, Export, ExternKind, Import, Inspection, MemoryPages};
+pub use instance::{Instance, Options, Outcome};
+pub use refusal::{Refusal, RefusalKind};

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `nfw.log`: lines in the kernel log.
+
+use nf_wasm_abi::capability::LOG;
+use nf_wasm_abi::limits::LOG_LINE_BYTES;
+use wasmi::errors::LinkerError;
+use wasmi::{Caller, Error, Linker};
+use wasmparser::ValType::I32;
+
+use super::{Function, Module};
+use crate::host::Host;
+use crate::state::{bytes_and_state, charge, State};
+
+pub(super) const MODULE: Module = Module {
+    capability: LOG,
+    functions: &[Function {
+        name: "write",
+        params: &[I32, I32],
+        results: &[I32],
+    }],
+};
+
+pub(super) fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<(), LinkerError> {
+    linker.func_wrap(LOG.name, "write", write::<H>)?;
+    Ok(())
+}
+
+fn write<H: Host>(mut caller: Caller<'_, State<H>>, text: u32, len: u32) -> Result<u32, Error> {
+    let taken = len.min(LOG_LINE_BYTES);
+    charge(&mut caller, taken)?;
+    let (bytes, state) = bytes_and_state(&mut caller, text, len)?;
+    // A guest must not be able to forge lines or to send control codes to a terminal.
+    let mut line = [0; LOG_LINE_BYTES as usize];
+    let line = &mut line[..taken as usize];
+    for (to, from) in line.iter_mut().zip(&*bytes) {
+        *to = match from {
+            b' '..=b'~' => *from,
+            _ => b'?',
+        };
+    }
+    state.host.log(line);
+    Ok(taken)
+}

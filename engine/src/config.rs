@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The dialect of Wasm that filters are written in, said once for [`crate::inspect`] and wasmi.
+
+use nf_wasm_abi::limits;
+use wasmi::{CompilationMode, Config};
+use wasmparser::WasmFeatures;
+
+/// What a module may use beyond Wasm 1.0. It is what toolchains emit without being asked.
+///
+/// `config` switches wasmi to the same set: what [`crate::inspect`] accepts, wasmi parses alike.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    // Not the GC proposal: without it wasmparser has no reference types either.
+    .union(WasmFeatures::GC_TYPES);
+
+pub(crate) fn config() -> Config {
+    let mut config = Config::default();
+    config
+        .wasm_mutable_global(true)
+        .wasm_sign_extension(true)
+        .wasm_multi_value(true)
+        .wasm_bulk_memory(true)
+        .wasm_reference_types(true)
+        .wasm_saturating_float_to_int(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_extended_const(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_memory64(false)
+        .wasm_wide_arithmetic(false)
+        .floats(false)
+        .consume_fuel(true)
+        .ignore_custom_sections(true)
+        // The default would translate a function when a packet first reaches it.
+        .compilation_mode(CompilationMode::Eager)
+        // In slots, whatever wasmi's documentation says. The stack never grows: its least height
+        // is its greatest, so that no packet allocates.
+        .set_max_stack_height(limits::VALUE_STACK_SLOTS as usize)
+        .set_min_stack_height(limits::VALUE_STACK_SLOTS as usize)
+        .set_max_recursion_depth(limits::CALL_DEPTH as usize)
+        .set_max_cached_stacks(1);
+    config
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the engine needs of its surroundings while a filter runs.
+
+/// A clock that a guest may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Nanoseconds since some moment before boot ended; never steps back.
+    Monotonic,
+    /// Nanoseconds since 1970-01-01 00:00 UTC.
+    Realtime,
+}
+
+/// The packet at hand, and what else a guest can reach through its capabilities.
+///
+/// Called on the packet path: implementations do not allocate, lock or sleep.
+pub trait Host: 'static {
+    /// Copies bytes of the packet, from `offset` after its network header. The engine asks only
+    /// for what lies within [`packet_len`](nf_wasm_abi::guest::Context::packet_len).
+    ///
+    /// # Errors
+    ///
+    /// A negative errno.
+    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<(), i32>;
+
+    /// Logs one line: printable ASCII, at most
+    /// [`LOG_LINE_BYTES`](nf_wasm_abi::limits::LOG_LINE_BYTES).
+    fn log(&mut self, text: &[u8]);
+
+    /// Reads a clock.
+    fn now(&mut self, clock: Clock) -> u64;
+
+    /// The packet's mark.
+    fn mark(&mut self) -> u32;
+
+    /// Sets the packet's mark.
+    fn set_mark(&mut self, mark: u32);
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! May a module be loaded, and what does it need?
+//!
+//! This is the whole of the validation: every limit of `abi/src/limits.rs` that concerns a
+//! module, the validation of the specification (by wasmparser), and the guest interface. wasmi
+//! validates again, but asserts where it meets what its own configuration excludes; each payload
+//! that could get there is refused here.
+
+mod code;
+mod interface;
+mod malformed;
+mod sections;
+
+use alloc::vec::Vec;
+use nf_wasm_abi::limits;
+use wasmparser::{Chunk, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
+
+use crate::config::FEATURES;
+use crate::refusal::{refuse, Refusal};
+use malformed::{malformed, malformed_in};
+
+/// A function that a module imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Import<'a> {
+    /// The module that it is imported from: the capability that it needs.
+    pub module: &'a str,
+    /// The function.
+    pub name: &'a str,
+}
+
+/// What an export is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are Wasm's own words")]
+pub enum ExternKind {
+    Function,
+    Table,
+    Memory,
+    Global,
+}
+
+impl ExternKind {
+    /// As the text format calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ExternKind::Function => "func",
+            ExternKind::Table => "table",
+            ExternKind::Memory => "memory",
+            ExternKind::Global => "global",
+        }
+    }
+}
+
+/// What a module exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Export<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it is.
+    pub kind: ExternKind,
+    pub(crate) index: u32,
+    pub(crate) offset: usize,
+}
+
+/// Pages of 64 KiB of a linear memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPages {
+    /// It begins with these.
+    pub min: u32,
+    /// It may have these, if it says so.
+    pub max: Option<u64>,
+}
+
+/// A module that may be loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection<'a> {
+    /// What it imports, in its order.
+    pub imports: Vec<Import<'a>>,
+    /// What it exports, in its order.
+    pub exports: Vec<Export<'a>>,
+    /// Set of the capabilities that it needs.
+    pub capabilities: u64,
+    /// Its linear memory, if it has one.
+    pub memory: Option<MemoryPages>,
+    /// Functions that it defines.
+    pub functions: u32,
+    /// It exports `nfw_init`.
+    pub has_init: bool,
+    /// It exports `nfw_buf`.
+    pub has_buf: bool,
+}
+
+/// Inspects a module.
+///
+/// # Errors
+///
+/// A [`Refusal`] that names the first thing that stands in the way.
+pub fn inspect(wasm: &[u8]) -> Result<Inspection<'_>, Refusal> {
+    malformed::check_header(wasm)?;
+    let mut parser = Parser::new(0);
+    parser.set_features(FEATURES);
+    let mut inspector = Inspector::new();
+    let mut rest = wasm;
+    loop {
+        let (consumed, payload) = next_payload(&mut parser, rest)?;
+        rest = &rest[consumed..];
+        if inspector.payload(payload)? == Progress::End {
+            return Ok(inspector.inspection);
+        }
+    }
+}
+
+#[inline(never)]
+fn next_payload<'a>(parser: &mut Parser, rest: &'a [u8]) -> Result<(usize, Payload<'a>), Refusal> {
+    match parser.parse(rest, true).map_err(malformed)? {
+        Chunk::Parsed { consumed, payload } => Ok((consumed, payload)),
+        Chunk::NeedMoreData(_) => refuse!(
+            Malformed,
+            "the module ends too early at offset {:#x}",
+            parser.offset()
+        ),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Next,
+    End,
+}
+
+struct Inspector<'a> {
+    validator: Validator,
+    /// Reused from function to function.
+    allocations: FuncValidatorAllocations,
+    inspection: Inspection<'a>,
+    /// Elements that the table begins with.
+    table_elements: u64,
+}
+
+impl<'a> Inspector<'a> {
+    fn new() -> Self {
+        Self {
+            validator: Validator::new_with_features(FEATURES),
+            allocations: FuncValidatorAllocations::default(),
+            inspection: Inspection::default(),
+            table_elements: 0,
+        }
+    }
+
+    /// Limits first, so that the validator meets no number that is over them.
+    fn payload(&mut self, payload: Payload<'a>) -> Result<Progress, Refusal> {
+        self.check_limits(&payload)?;
+        match self.validate(&payload)? {
+            ValidPayload::Func(func, body) => self.check_body(func, &body)?,
+            ValidPayload::End(types) => {
+                self.check_interface(&types)?;
+                return Ok(Progress::End);
+            }
+            // Of a component, which `check_header` refuses.
+            ValidPayload::Parser(_) => refuse!(Unsupported, "nested modules are not supported"),
+            ValidPayload::Ok => {}
+        }
+        self.check_valid(payload)?;
+        Ok(Progress::Next)
+    }
+
+    #[inline(never)]
+    fn validate(&mut self, payload: &Payload<'a>) -> Result<ValidPayload<'a>, Refusal> {
+        self.validator.payload(payload).map_err(malformed)
+    }
+}
+
+/// Refuses a module that has more of something than it may.
+fn check_count(what: &str, count: u32, limit: u32, offset: usize) -> Result<(), Refusal> {
+    if count > limit {
+        refuse!(
+            Limit,
+            "{count} {what} at offset {offset:#x}; {limit} are allowed"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a name that is too long.
+fn check_name(what: &str, name: &str, offset: usize) -> Result<(), Refusal> {
+    if name.len() > limits::NAME_BYTES as usize {
+        refuse!(
+            Limit,
+            "the name of {what} at offset {offset:#x} has {} bytes; {} are allowed",
+            name.len(),
+            limits::NAME_BYTES
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The guest interface: what a module imports and exports.
+
+use core::fmt;
+
+use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_MEMORY};
+use wasmparser::types::{Types, TypesRef};
+use wasmparser::ValType::{self, I32};
+use wasmparser::{FuncType, ImportSectionReader, TypeRef};
+
+use super::{malformed, Export, ExternKind, Import, Inspector};
+use crate::capability::{Module, MODULES};
+use crate::refusal::{refuse, Refusal};
+
+impl<'a> Inspector<'a> {
+    /// Finds each import among the capabilities.
+    #[inline(never)]
+    pub(super) fn resolve_imports(
+        &mut self,
+        section: ImportSectionReader<'a>,
+    ) -> Result<(), Refusal> {
+        for item in section.into_iter_with_offsets() {
+            let (offset, import) = item.map_err(malformed)?;
+            let (module, name) = (import.module, import.name);
+            let TypeRef::Func(ty) = import.ty else {
+                refuse!(
+                    Interface,
+                    "the import {module:?} {name:?} at offset {offset:#x} is a {}; only functions \
+                     can be imported (let the module define and export its own memory)",
+                    kind_of(import.ty)
+                );
+            };
+            let found = self.find_import(module, name, ty, offset)?;
+            self.inspection.capabilities |= found.capability.bit;
+            self.inspection.imports.push(Import { module, name });
+        }
+        Ok(())
+    }
+
+    fn find_import(
+        &self,
+        module: &str,
+        name: &str,
+        ty: u32,
+        offset: usize,
+    ) -> Result<&'static Module, Refusal> {
+        let Some(found) = MODULES.iter().find(|m| m.capability.name == module) else {
+            refuse!(
+                Interface,
+                "unknown import module {module:?} (of {name:?}, at offset {offset:#x}); there are \
+                 {}{}",
+                List(MODULES.iter().map(|m| m.capability.name)),
+                if module.starts_with("wasi") {
+                    "; a filter has no WASI: build it freestanding"
+                } else {
+                    ""
+                }
+            );
+        };
+        let Some(function) = found.functions.iter().find(|f| f.name == name) else {
+            refuse!(
+                Interface,
+                "unknown import {name:?} of {module} at offset {offset:#x}; it has {}",
+                List(found.functions.iter().map(|f| f.name))
+            );
+        };
+        let types = self.validator.types(0);
+        let actual = types.as_ref().and_then(|types| function_type(types, ty));
+        let same =
+            |ty: &FuncType| ty.params() == function.params && ty.results() == function.results;
+        match actual {
+            Some(actual) if !same(actual) => refuse!(
+                Interface,
+                "the import {module} {name} at offset {offset:#x} has the type {}; it is {}",
+                Signature(actual.params(), actual.results()),
+                Signature(function.params, function.results)
+            ),
+            _ => Ok(found),
+        }
+    }
+
+    /// Checks what the host will call, at the end of a valid module.
+    #[inline(never)]
+    pub(super) fn check_interface(&mut self, types: &Types) -> Result<(), Refusal> {
+        let filter = self.check_export(types, EXPORT_FILTER, &[I32, I32, I32], &[I32])?;
+        if !filter {
+            refuse!(
+                Interface,
+                "no export {EXPORT_FILTER}; a filter exports {EXPORT_FILTER} of type {}",
+                Signature(&[I32, I32, I32], &[I32])
+            );
+        }
+        self.inspection.has_init = self.check_export(types, EXPORT_INIT, &[], &[I32])?;
+        self.inspection.has_buf = self.check_export(types, EXPORT_BUF, &[I32], &[I32])?;
+
+        match (self.export(EXPORT_MEMORY), self.inspection.memory) {
+            (Some(export), _) if export.kind != ExternKind::Memory => refuse!(
+                Interface,
+                "the export {EXPORT_MEMORY} at offset {:#x} is a {}, not the linear memory",
+                export.offset,
+                export.kind.name()
+            ),
+            (None, Some(_)) => refuse!(
+                Interface,
+                "the linear memory is not exported; export it as {EXPORT_MEMORY:?}"
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn export(&self, name: &str) -> Option<&Export<'a>> {
+        self.inspection.exports.iter().find(|e| e.name == name)
+    }
+
+    /// Is there an export `name`? Refuses one that is not a function of the module's own with
+    /// that type.
+    fn check_export(
+        &self,
+        types: &Types,
+        name: &str,
+        params: &[ValType],
+        results: &[ValType],
+    ) -> Result<bool, Refusal> {
+        let Some(export) = self.export(name) else {
+            return Ok(false);
+        };
+        let offset = export.offset;
+        if export.kind != ExternKind::Function {
+            refuse!(
+                Interface,
+                "the export {name} at offset {offset:#x} is a {}, not a function",
+                export.kind.name()
+            );
+        }
+        if (export.index as usize) < self.inspection.imports.len() {
+            refuse!(
+                Interface,
+                "the export {name} at offset {offset:#x} is an imported function; export one of \
+                 the module's own"
+            );
+        }
+        let types = types.as_ref();
+        let ty = types.get(types.core_function_at(export.index));
+        match ty.map(|ty| ty.unwrap_func()) {
+            Some(ty) if ty.params() == params && ty.results() == results => Ok(true),
+            Some(ty) => refuse!(
+                Interface,
+                "the export {name} (function {} at offset {offset:#x}) has the type {}; it is {}",
+                export.index,
+                Signature(ty.params(), ty.results()),
+                Signature(params, results)
+            ),
+            None => Ok(false),
+        }
+    }
+}
+
+/// The type with index `ty`, which the validator has seen.
+fn function_type<'t>(types: &TypesRef<'t>, ty: u32) -> Option<&'t FuncType> {
+    if ty >= types.core_type_count_in_module() {
+        return None;
+    }
+    types
+        .get(types.core_type_at_in_module(ty))
+        .map(|ty| ty.unwrap_func())
+}
+
+fn kind_of(ty: TypeRef) -> &'static str {
+    match ty {
+        TypeRef::Func(_) => "function",
+        TypeRef::Table(_) => "table",
+        TypeRef::Memory(_) => "memory",
+        TypeRef::Global(_) => "global",
+        TypeRef::Tag(_) => "tag",
+    }
+}
+
+/// `(i32, i32) -> (i32)`
+struct Signature<'t>(&'t [ValType], &'t [ValType]);
+
+impl fmt::Display for Signature<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Signature(params, results) = self;
+        write!(f, "({}) -> ({})", List(params.iter()), List(results.iter()))
+    }
+}
+
+/// Things, separated by commas.
+struct List<I>(I);
+
+impl<I: Iterator<Item: fmt::Display> + Clone> fmt::Display for List<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, item) in self.0.clone().enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{item}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Words for what wasmparser refuses.
+
+use alloc::format;
+use alloc::string::String;
+use nf_wasm_abi::limits;
+use wasmparser::BinaryReaderError;
+
+use crate::refusal::{refuse, Refusal, RefusalKind};
+
+const MAGIC: [u8; 4] = *b"\0asm";
+const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
+/// The second half of the version says which layer it is: 1 is the component model.
+const COMPONENT_LAYER: [u8; 2] = [1, 0];
+
+/// Tells a module from what people mistake for one.
+#[inline(never)]
+pub(super) fn check_header(wasm: &[u8]) -> Result<(), Refusal> {
+    if wasm.len() > limits::MODULE_BYTES as usize {
+        refuse!(
+            Limit,
+            "the module has {} bytes; {} are allowed (a release build with debug information \
+             stripped is usually far smaller)",
+            wasm.len(),
+            limits::MODULE_BYTES
+        );
+    }
+    let Some((magic, rest)) = wasm.split_first_chunk::<4>() else {
+        refuse!(
+            Malformed,
+            "not a Wasm module: it ends within its header, at offset {:#x}",
+            wasm.len()
+        );
+    };
+    if *magic != MAGIC {
+        refuse!(
+            Malformed,
+            "not a Wasm module: it does not begin with \\0asm at offset 0x0{}",
+            if magic.starts_with(b"(") || magic.starts_with(b";;") {
+                " (this looks like the text format: translate it first)"
+            } else {
+                ""
+            }
+        );
+    }
+    let Some((version, _)) = rest.split_first_chunk::<4>() else {
+        refuse!(
+            Malformed,
+            "not a Wasm module: it ends within its header, at offset {:#x}",
+            wasm.len()
+        );
+    };
+    if version[2..] == COMPONENT_LAYER {
+        refuse!(
+            Unsupported,
+            "this is a component, not a core module (offset 0x4); build for a core target such \
+             as wasm32-unknown-unknown, without the component step"
+        );
+    }
+    if *version != CORE_VERSION {
+        refuse!(
+            Malformed,
+            "unknown Wasm version {:#x} at offset 0x4",
+            u32::from_le_bytes(*version)
+        );
+    }
+    Ok(())
+}
+
+/// A refusal for an error outside function bodies.
+#[cold]
+#[inline(never)]
+pub(super) fn malformed(error: BinaryReaderError) -> Refusal {
+    refusal(&error, String::new())
+}
+
+/// A refusal for an error in the body of function `index`.
+#[cold]
+#[inline(never)]
+pub(super) fn malformed_in(index: u32, error: BinaryReaderError) -> Refusal {
+    refusal(&error, format!(" in function {index}"))
+}
+
+fn refusal(error: &BinaryReaderError, place: String) -> Refusal {
+    let message = error.message();
+    let (kind, help) = classify(message);
+    let what = match kind {
+        RefusalKind::Malformed => "not a valid Wasm module: ",
+        _ => "",
+    };
+    Refusal::new(
+        kind,
+        format!(
+            "{what}{message} at offset {:#x}{place}{help}",
+            error.offset()
+        ),
+    )
+}
+
+/// wasmparser's errors are texts. Those about something that Wasm has and the engine has not are
+/// told from those about broken modules by their words, which the exact version pins and
+/// `tests/refusals.rs` checks.
+fn classify(message: &str) -> (RefusalKind, &'static str) {
+    const WORDS: [(&str, RefusalKind, &str); 16] = [
+        (
+            "floating-point",
+            RefusalKind::Unsupported,
+            "; floats are not supported, compile with integer code only",
+        ),
+        (
+            "SIMD",
+            RefusalKind::Unsupported,
+            "; compile without simd128",
+        ),
+        (
+            "memory64 must be enabled",
+            RefusalKind::Unsupported,
+            "; compile for wasm32",
+        ),
+        (
+            "threads must be enabled",
+            RefusalKind::Unsupported,
+            "; compile without atomics and shared memory",
+        ),
+        (
+            "threads support",
+            RefusalKind::Unsupported,
+            "; compile without atomics and shared memory",
+        ),
+        ("multiple memories", RefusalKind::Unsupported, ""),
+        ("not enabled", RefusalKind::Unsupported, ""),
+        ("must be enabled", RefusalKind::Unsupported, ""),
+        ("to be enabled", RefusalKind::Unsupported, ""),
+        ("without the", RefusalKind::Unsupported, ""),
+        ("disabled", RefusalKind::Unsupported, ""),
+        ("disallowed", RefusalKind::Unsupported, ""),
+        ("proposal", RefusalKind::Unsupported, ""),
+        ("not supported", RefusalKind::Unsupported, ""),
+        ("exceeds limit", RefusalKind::Limit, ""),
+        ("size is out of bounds", RefusalKind::Limit, ""),
+    ];
+    for (word, kind, help) in WORDS {
+        if message.contains(word) {
+            return (kind, help);
+        }
+    }
+    (RefusalKind::Malformed, "")
+}

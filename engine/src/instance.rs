@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One instance of a filter, for one CPU.
+
+use alloc::format;
+use nf_wasm_abi::capability;
+use nf_wasm_abi::guest::{
+    Context, ACCEPT, DROP, EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_MEMORY, VERSION,
+};
+use nf_wasm_abi::trap::Trap;
+use wasmi::{Engine, Error, Linker, Memory, Module, Store, TrapCode, TypedFunc};
+
+use crate::config::config;
+use crate::host::Host;
+use crate::inspect::{inspect, Inspection};
+use crate::refusal::{refuse, Refusal, RefusalKind};
+use crate::state::State;
+use crate::warm::warm;
+use crate::window::{write_context, Buffer, CONTEXT_BYTES};
+
+/// The operator's settings for a filter.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Set of granted capabilities.
+    pub capabilities: u64,
+    /// Bytes of the window.
+    pub snaplen: u32,
+    /// Most pages that the linear memory may have.
+    pub memory_pages: u32,
+    /// Fuel for `nfw_buf` and `nfw_init` together.
+    pub init_fuel: u64,
+}
+
+/// What became of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// [`DROP`] or [`ACCEPT`], or why there is no verdict.
+    pub verdict: Result<i32, Trap>,
+    /// Fuel used.
+    pub fuel_used: u64,
+}
+
+type Filter = TypedFunc<(u32, u32, u32), i32>;
+
+/// A filter that is ready for packets.
+///
+/// It has an engine, a code map and a stack of its own and shares nothing with other instances:
+/// wasmi's locks are there, but never contended. Nobody else may use it during a call.
+pub struct Instance<H> {
+    store: Store<State<H>>,
+    filter: Filter,
+    /// The linear memory and the buffer in it, if the guest has a memory.
+    buffer: Option<(Memory, Buffer)>,
+    capabilities_used: u64,
+}
+
+impl<H: Host> Instance<H> {
+    /// Validates, translates, links and instantiates `wasm`, runs its `nfw_init` and warms it up.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that says why not.
+    pub fn new(wasm: &[u8], options: &Options, host: H) -> Result<Self, Refusal> {
+        let inspection = check(wasm, options)?;
+        let engine = Engine::new(&config());
+        let module = translate(&engine, wasm)?;
+        let mut store = Store::new(&engine, State::new(host, options.memory_pages));
+        store.limiter(|state| &mut state.growth);
+        set_fuel(&mut store, options.init_fuel)?;
+
+        let instance = instantiate(&mut store, &module, inspection.capabilities)?;
+        let filter = instance
+            .get_typed_func(&store, EXPORT_FILTER)
+            .map_err(inconsistent)?;
+        let buffer = match inspection.memory {
+            None => None,
+            Some(_) => {
+                let memory = instance
+                    .get_memory(&store, EXPORT_MEMORY)
+                    .ok_or_else(|| inconsistent("no memory"))?;
+                store.data_mut().memory = Some(memory);
+                let buffer = find_buffer(&mut store, instance, memory, &inspection, options)?;
+                Some((memory, buffer))
+            }
+        };
+        if inspection.has_init {
+            init(&mut store, instance)?;
+        }
+        warm(&engine)?;
+        store.data_mut().forbid_growth();
+        Ok(Self {
+            store,
+            filter,
+            buffer,
+            capabilities_used: inspection.capabilities,
+        })
+    }
+
+    /// Set of the capabilities that the module imports from.
+    pub fn capabilities_used(&self) -> u64 {
+        self.capabilities_used
+    }
+
+    /// The host, to be told which packet is next.
+    pub fn host_mut(&mut self) -> &mut H {
+        &mut self.store.data_mut().host
+    }
+
+    /// Decides one packet. Fills in `version`, `size` and `window_len` of `context`.
+    ///
+    /// A trap leaves the instance usable, with its memory as the trap left it.
+    pub fn call(&mut self, context: &mut Context, fuel: u64) -> Outcome {
+        let (ctx, pkt, len) = match self.show(context) {
+            Ok(arguments) => arguments,
+            Err(trap) => {
+                return Outcome {
+                    verdict: Err(trap),
+                    fuel_used: 0,
+                }
+            }
+        };
+        if self.store.set_fuel(fuel).is_err() {
+            return Outcome {
+                verdict: Err(Trap::Internal),
+                fuel_used: 0,
+            };
+        }
+        let verdict = match self.filter.call(&mut self.store, (ctx, pkt, len)) {
+            Ok(verdict @ (DROP | ACCEPT)) => Ok(verdict),
+            Ok(_) => Err(Trap::UnknownVerdict),
+            Err(error) => Err(trap_of(&error)),
+        };
+        let fuel_used = match verdict {
+            // wasmi charges a block of operations when it enters it, and leaves the fuel that
+            // does not suffice for a block: for the guest it is as good as used.
+            Err(Trap::OutOfFuel) => fuel,
+            _ => fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
+        };
+        Outcome { verdict, fuel_used }
+    }
+
+    /// Puts the context and the window before the guest; returns `nfw_filter`'s arguments.
+    #[inline]
+    fn show(&mut self, context: &mut Context) -> Result<(u32, u32, u32), Trap> {
+        context.version = VERSION;
+        context.size = CONTEXT_BYTES;
+        context.window_len = 0;
+        let Some((memory, buffer)) = self.buffer else {
+            self.store.data_mut().packet_len = context.packet_len;
+            return Ok((0, 0, 0));
+        };
+        let len = buffer.window_len(context.packet_len);
+        context.window_len = len;
+        let (data, state) = memory.data_and_store_mut(&mut self.store);
+        state.packet_len = context.packet_len;
+        let (context_bytes, window) = buffer.split(data, len).ok_or(Trap::Internal)?;
+        state.host.load(0, window).map_err(|_| Trap::Packet)?;
+        write_context(context, context_bytes);
+        Ok((buffer.context_address(), buffer.window_address(), len))
+    }
+}
+
+/// Inspects `wasm` and holds it against what the operator granted.
+#[inline(never)]
+fn check<'a>(wasm: &'a [u8], options: &Options) -> Result<Inspection<'a>, Refusal> {
+    let inspection = inspect(wasm)?;
+    for capability in &capability::ALL {
+        if inspection.capabilities & !options.capabilities & capability.bit != 0 {
+            refuse!(
+                Denied,
+                "the filter imports from {name}, which was not granted; \
+                 grant it with --allow {name} ({summary})",
+                name = capability.name,
+                summary = capability.summary,
+            );
+        }
+    }
+    if let Some(pages) = inspection.memory {
+        if pages.min > options.memory_pages {
+            refuse!(
+                Limit,
+                "the linear memory begins with {} pages, and {} are allowed",
+                pages.min,
+                options.memory_pages,
+            );
+        }
+    }
+    Ok(inspection)
+}
+
+#[inline(never)]
+fn translate(engine: &Engine, wasm: &[u8]) -> Result<Module, Refusal> {
+    // The module is valid: what wasmi still has are limits of its own on the registers and
+    // branches of one function.
+    Module::new(engine, wasm).map_err(|error| {
+        Refusal::new(
+            RefusalKind::Limit,
+            format!("the interpreter cannot translate the module: {error}"),
+        )
+    })
+}
+
+#[inline(never)]
+fn instantiate<H: Host>(
+    store: &mut Store<State<H>>,
+    module: &Module,
+    capabilities: u64,
+) -> Result<wasmi::Instance, Refusal> {
+    let mut linker = Linker::new(store.engine());
+    crate::capability::link(&mut linker, capabilities).map_err(inconsistent)?;
+    linker
+        .instantiate_and_start(store, module)
+        .map_err(|error| match error.kind() {
+            wasmi::errors::ErrorKind::Instantiation(
+                wasmi::errors::InstantiationError::FailedToInstantiateMemory(_)
+                | wasmi::errors::InstantiationError::FailedToInstantiateTable(_),
+            ) => Refusal::new(
+                RefusalKind::OutOfMemory,
+                format!("no memory for an instance: {error}"),
+            ),
+            _ => Refusal::new(
+                RefusalKind::Interface,
+                format!("the module cannot be instantiated: {error}"),
+            ),
+        })
+}
+
+/// Asks the guest for a buffer, or appends pages for one.
+#[inline(never)]
+fn find_buffer<H: Host>(
+    store: &mut Store<State<H>>,
+    instance: wasmi::Instance,
+    memory: Memory,
+    inspection: &Inspection<'_>,
+    options: &Options,
+) -> Result<Buffer, Refusal> {
+    let bytes = Buffer::bytes(options.snaplen);
+    let address = if inspection.has_buf {
+        instance
+            .get_typed_func::<u32, u32>(&*store, EXPORT_BUF)
+            .and_then(|buf| buf.call(&mut *store, bytes))
+            .map_err(|error| failed(EXPORT_BUF, &error))?
+    } else {
+        append_pages(store, memory, bytes, options)?
+    };
+    match Buffer::at(address, options.snaplen, memory.data_size(&*store)) {
+        Some(buffer) => Ok(buffer),
+        None => refuse!(
+            Interface,
+            "{EXPORT_BUF}({bytes}) returned {address:#x}, which is not 8-aligned or leaves no \
+             {bytes} bytes in the linear memory of {} bytes",
+            memory.data_size(&*store),
+        ),
+    }
+}
+
+fn append_pages<H: Host>(
+    store: &mut Store<State<H>>,
+    memory: Memory,
+    bytes: u32,
+    options: &Options,
+) -> Result<u32, Refusal> {
+    let pages = u64::from(bytes.div_ceil(65_536));
+    let room = memory.ty(&*store).maximum().unwrap_or(u64::MAX);
+    let old = memory.size(&*store);
+    if old + pages > u64::from(options.memory_pages) {
+        refuse!(
+            Limit,
+            "the linear memory has {old} pages, the host needs {pages} more for its buffer, and \
+             {} are allowed; export {EXPORT_BUF} or use less memory",
+            options.memory_pages,
+        );
+    }
+    if old + pages > room {
+        refuse!(
+            Interface,
+            "the linear memory has {old} pages and may have {room}, but the host needs {pages} \
+             more for its buffer; raise the memory's maximum or export {EXPORT_BUF}",
+        );
+    }
+    match memory.grow(store, pages) {
+        // At most 64 pages of 64 KiB.
+        Ok(old) => Ok((old * 65_536) as u32),
+        Err(_) => refuse!(
+            OutOfMemory,
+            "no memory for {pages} pages of the host's buffer"
+        ),
+    }
+}
+
+#[inline(never)]
+fn init<H: Host>(store: &mut Store<State<H>>, instance: wasmi::Instance) -> Result<(), Refusal> {
+    let result = instance
+        .get_typed_func::<(), i32>(&*store, EXPORT_INIT)
+        .and_then(|init| init.call(&mut *store, ()))
+        .map_err(|error| failed(EXPORT_INIT, &error))?;
+    if result != 0 {
+        refuse!(
+            Interface,
+            "{EXPORT_INIT} returned {result}; only 0 means success"
+        );
+    }
+    Ok(())
+}
+
+fn failed(function: &str, error: &Error) -> Refusal {
+    let trap = trap_of(error);
+    Refusal::new(
+        RefusalKind::Interface,
+        format!("{function} trapped: {} ({error})", trap.name()),
+    )
+}
+
+fn set_fuel<H>(store: &mut Store<State<H>>, fuel: u64) -> Result<(), Refusal> {
+    store.set_fuel(fuel).map_err(inconsistent)
+}
+
+/// Something that [`inspect`] has ruled out.
+fn inconsistent(what: impl core::fmt::Display) -> Refusal {
+    Refusal::new(
+        RefusalKind::Interface,
+        format!("the engine contradicts itself, please report this: {what}"),
+    )
+}
+
+#[cold]
+fn trap_of(error: &Error) -> Trap {
+    match error.as_trap_code() {
+        Some(TrapCode::UnreachableCodeReached) => Trap::Unreachable,
+        Some(TrapCode::MemoryOutOfBounds) => Trap::MemoryOutOfBounds,
+        Some(TrapCode::TableOutOfBounds) => Trap::TableOutOfBounds,
+        Some(TrapCode::IndirectCallToNull) => Trap::IndirectCallToNull,
+        Some(TrapCode::IntegerDivisionByZero) => Trap::IntegerDivisionByZero,
+        Some(TrapCode::IntegerOverflow) => Trap::IntegerOverflow,
+        Some(TrapCode::BadConversionToInteger) => Trap::BadConversionToInteger,
+        Some(TrapCode::StackOverflow) => Trap::StackOverflow,
+        Some(TrapCode::BadSignature) => Trap::BadSignature,
+        Some(TrapCode::OutOfFuel) => Trap::OutOfFuel,
+        Some(TrapCode::GrowthOperationLimited) => Trap::GrowthLimited,
+        None if error.kind().as_host().is_some() => Trap::Host,
+        None => Trap::Internal,
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The buffer in a guest's linear memory: the context struct, then the window.
+
+use nf_wasm_abi::guest::Context;
+
+/// Bytes of the context struct as the guest sees it.
+pub(crate) const CONTEXT_BYTES: u32 = size_of::<Context>() as u32;
+
+/// Writes `context` to `to`, little-endian as all of Wasm's memory is.
+pub(crate) fn write_context(context: &Context, to: &mut [u8; CONTEXT_BYTES as usize]) {
+    let fields = [
+        context.version,
+        context.size,
+        context.hook,
+        context.family,
+        context.packet_len,
+        context.window_len,
+        context.transport_offset,
+        context.transport_protocol,
+        context.in_ifindex,
+        context.out_ifindex,
+        context.mark,
+        context.conntrack_state,
+    ];
+    for (bytes, field) in to.chunks_exact_mut(size_of::<u32>()).zip(fields) {
+        bytes.copy_from_slice(&field.to_le_bytes());
+    }
+}
+
+/// Where the buffer lies. Linear memory never shrinks, so what was in bounds once stays so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffer {
+    address: u32,
+    snaplen: u32,
+}
+
+impl Buffer {
+    /// Bytes that a buffer for windows of `snaplen` bytes takes.
+    pub(crate) const fn bytes(snaplen: u32) -> u32 {
+        CONTEXT_BYTES + snaplen
+    }
+
+    /// A buffer at `address`, if it is aligned and lies within `memory_bytes`.
+    pub(crate) fn at(address: u32, snaplen: u32, memory_bytes: usize) -> Option<Self> {
+        let end = address.checked_add(Self::bytes(snaplen))? as usize;
+        (address % 8 == 0 && end <= memory_bytes).then_some(Self { address, snaplen })
+    }
+
+    pub(crate) fn context_address(self) -> u32 {
+        self.address
+    }
+
+    pub(crate) fn window_address(self) -> u32 {
+        self.address + CONTEXT_BYTES
+    }
+
+    /// Bytes of the window for a packet of `packet_len` bytes.
+    pub(crate) fn window_len(self, packet_len: u32) -> u32 {
+        packet_len.min(self.snaplen)
+    }
+
+    /// The context's and the window's bytes in `memory`.
+    pub(crate) fn split(
+        self,
+        memory: &mut [u8],
+        window_len: u32,
+    ) -> Option<(&mut [u8; CONTEXT_BYTES as usize], &mut [u8])> {
+        memory
+            .get_mut(self.address as usize..)?
+            .split_first_chunk_mut()
+            .and_then(|(context, rest)| Some((context, rest.get_mut(..window_len as usize)?)))
+    }
+}
