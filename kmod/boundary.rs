@@ -11,54 +11,57 @@ use super::abi::guest::Context;
 
 /// What the engine is to make an instance of.
 #[repr(C)]
-pub struct BuildRequest {
+pub(crate) struct BuildRequest {
     /// The Wasm binary.
-    pub wasm: *const u8,
+    pub(crate) wasm: *const u8,
     /// Its bytes.
-    pub wasm_len: usize,
+    pub(crate) wasm_len: usize,
     /// Granted capabilities.
-    pub capabilities: u64,
+    pub(crate) capabilities: u64,
     /// Bytes of the window.
-    pub snaplen: u32,
+    pub(crate) snaplen: u32,
     /// Most pages that the linear memory may have.
-    pub memory_pages: u32,
+    pub(crate) memory_pages: u32,
     /// Fuel for `nfw_init`.
-    pub init_fuel: u64,
+    pub(crate) init_fuel: u64,
     /// Handed to the callbacks during `nfw_init`.
-    pub host: *mut c_void,
+    pub(crate) host: *mut c_void,
     /// Where the text of a refusal goes.
-    pub text: *mut u8,
+    pub(crate) text: *mut u8,
     /// Bytes that fit there.
-    pub text_len: usize,
+    pub(crate) text_len: usize,
     /// Out: bytes of text written.
-    pub text_used: usize,
+    pub(crate) text_used: usize,
     /// Out: the instance. It lives in the region that allocations were served from and has
     /// nothing to drop: freeing the region ends it.
-    pub instance: *mut c_void,
+    pub(crate) instance: *mut c_void,
     /// Out: set of the capabilities that the module imports from.
-    pub capabilities_used: u64,
+    pub(crate) capabilities_used: u64,
 }
 
 /// One packet for an instance.
 #[repr(C)]
-pub struct CallRequest {
+pub(crate) struct CallRequest {
     /// The instance.
-    pub instance: *mut c_void,
+    pub(crate) instance: *mut c_void,
     /// Handed to the callbacks during the call.
-    pub host: *mut c_void,
+    pub(crate) host: *mut c_void,
     /// What the guest is told. The engine fills in `version`, `size` and `window_len`.
-    pub context: Context,
+    pub(crate) context: Context,
     /// Fuel for this call.
-    pub fuel: u64,
+    pub(crate) fuel: u64,
     /// Out: what `nfw_filter` returned, if `trap` is `NO_TRAP`.
-    pub verdict: i32,
+    pub(crate) verdict: i32,
     /// Out: number of a trap, or `NO_TRAP`.
-    pub trap: u32,
+    pub(crate) trap: u32,
     /// Out: fuel used.
-    pub fuel_used: u64,
+    pub(crate) fuel_used: u64,
 }
 
-#[allow(dead_code, reason = "each half defines some of these and calls the others")]
+#[allow(
+    dead_code,
+    reason = "each half defines some of these and calls the others"
+)]
 extern "C" {
     // The engine, called by the kernel half.
 
@@ -68,7 +71,7 @@ extern "C" {
     ///
     /// Process context, on a thread whose allocations go to a region of its own. The pointers in
     /// `request` are valid for what they say.
-    pub fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32;
+    pub(crate) fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32;
 
     /// Runs `nfw_filter` once. Does not allocate beyond the packet reserve, lock or sleep.
     ///
@@ -76,26 +79,26 @@ extern "C" {
     ///
     /// `request.instance` came from [`nf_wasm_engine_build`], its region lives, and nobody else
     /// uses it during the call.
-    pub fn nf_wasm_engine_call(request: *mut CallRequest);
+    pub(crate) fn nf_wasm_engine_call(request: *mut CallRequest);
 
     // The kernel half, called by the engine.
 
     /// `GlobalAlloc::alloc`: null if memory or the region's budget is used up.
-    pub fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8;
+    pub(crate) fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8;
 
     /// `GlobalAlloc::dealloc`.
     ///
     /// # Safety
     ///
     /// `ptr` came from [`nf_wasm_host_alloc`] with the same `size` and `align`.
-    pub fn nf_wasm_host_free(ptr: *mut u8, size: usize, align: usize);
+    pub(crate) fn nf_wasm_host_free(ptr: *mut u8, size: usize, align: usize);
 
     /// The engine panicked, or an allocation that cannot fail did. Ends the load's thread.
     ///
     /// # Safety
     ///
     /// `text` is valid for `len` bytes.
-    pub fn nf_wasm_host_panic(text: *const u8, len: usize) -> !;
+    pub(crate) fn nf_wasm_host_panic(text: *const u8, len: usize) -> !;
 
     /// Copies `len` bytes of the packet, from `offset` after its network header, to `to`.
     /// Returns 0 or a negative errno.
@@ -103,33 +106,33 @@ extern "C" {
     /// # Safety
     ///
     /// `host` is the current call's; `to` is valid for `len` bytes.
-    pub fn nf_wasm_host_load(host: *mut c_void, offset: u32, to: *mut u8, len: u32) -> i32;
+    pub(crate) fn nf_wasm_host_load(host: *mut c_void, offset: u32, to: *mut u8, len: u32) -> i32;
 
     /// Logs one line of the guest's.
     ///
     /// # Safety
     ///
     /// `host` is the current call's; `text` is valid for `len` bytes.
-    pub fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize);
+    pub(crate) fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize);
 
     /// Nanoseconds of the monotonic (0) or the wall (1) clock.
     ///
     /// # Safety
     ///
     /// `host` is the current call's.
-    pub fn nf_wasm_host_now(host: *mut c_void, clock: u32) -> u64;
+    pub(crate) fn nf_wasm_host_now(host: *mut c_void, clock: u32) -> u64;
 
     /// The packet's mark.
     ///
     /// # Safety
     ///
     /// `host` is the current call's.
-    pub fn nf_wasm_host_mark(host: *mut c_void) -> u32;
+    pub(crate) fn nf_wasm_host_mark(host: *mut c_void) -> u32;
 
     /// Sets the packet's mark.
     ///
     /// # Safety
     ///
     /// `host` is the current call's.
-    pub fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32);
+    pub(crate) fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32);
 }

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the `kernel` crate's bindings lack; the Kbuild file says what, and bindgen makes it.
+#![allow(
+    clippy::all,
+    improper_ctypes,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    unused_imports
+)]
+
+include!("bindings_generated.rs");

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the Rust half calls in C: inline functions, per-CPU variables, tracepoints, and functions
+ * whose names drop monitors are to show.
+ */
+#ifndef NF_WASM_HELPERS_H
+#define NF_WASM_HELPERS_H
+
+#include <linux/types.h>
+
+struct completion;
+struct net;
+struct net_device;
+struct nf_hook_state;
+struct ratelimit_state;
+struct sk_buff;
+
+/* ---- kernel.c ---- */
+
+/* Release of the kernel that the module was built for. */
+extern const char nf_wasm_built_for[];
+
+/*
+ * Disables bottom halves and, on PREEMPT_RT, takes the CPU's lock. Returns the CPU, on which the
+ * caller stays, alone with its packet path, until nf_wasm_cpu_leave().
+ */
+unsigned int nf_wasm_cpu_enter(void);
+void nf_wasm_cpu_leave(void);
+
+/*
+ * The region that allocations on this CPU's packet path are served from. Set between
+ * nf_wasm_cpu_enter() and nf_wasm_cpu_leave(); returns the one before, which the caller puts back.
+ */
+void *nf_wasm_packet_region_set(void *region);
+/* That region, or NULL where the caller is not on a packet's path. Any context. */
+void *nf_wasm_packet_region(void);
+
+bool nf_wasm_cpu_possible(unsigned int cpu);
+
+/* Where the namespace keeps this module's pointer. */
+void **nf_wasm_net_slot(const struct net *net, unsigned int id);
+/* The caller's network namespace; valid as long as the caller stays in it. */
+struct net *nf_wasm_current_net(void);
+bool nf_wasm_net_capable(const struct net *net, bool user_namespaces);
+struct net *nf_wasm_dev_net(const struct net_device *dev);
+bool nf_wasm_dev_registered(const struct net_device *dev);
+void nf_wasm_dev_put(struct net_device *dev);
+u32 nf_wasm_dev_ifindex(const struct net_device *dev);
+/* Copies IFNAMSIZ bytes. */
+void nf_wasm_dev_name(const struct net_device *dev, char *to);
+struct net_device *nf_wasm_notifier_dev(void *info);
+extern const unsigned long nf_wasm_netdev_unregister;
+
+void nf_wasm_init_completion(struct completion *done);
+void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int interval, int burst);
+void nf_wasm_warn_engine(void);
+
+/* Fills the unused part of the current thread's stack with a pattern. */
+void nf_wasm_stack_paint(void);
+/* The most bytes of its stack that the current thread has used since. */
+u32 nf_wasm_stack_used(void);
+extern const u32 nf_wasm_stack_size;
+
+/* ---- packet_context.c ---- */
+
+/* struct Context of abi/src/guest.rs. */
+struct nf_wasm_context {
+	u32 version;
+	u32 size;
+	u32 hook;
+	u32 family;
+	u32 packet_len;
+	u32 window_len;
+	u32 transport_offset;
+	u32 transport_protocol;
+	u32 in_ifindex;
+	u32 out_ifindex;
+	u32 mark;
+	u32 conntrack_state;
+};
+
+/* Describes the packet. The engine fills in version, size and window_len. */
+void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
+			  const struct nf_hook_state *state);
+/* Copies from @offset after the network header. Returns 0 or -EFAULT. */
+int nf_wasm_skb_load(const struct sk_buff *skb, u32 offset, void *to, u32 len);
+u32 nf_wasm_skb_mark(const struct sk_buff *skb);
+void nf_wasm_skb_set_mark(struct sk_buff *skb, u32 mark);
+/* A packet of the given bytes, its network header at the first. NULL if memory ran out. */
+struct sk_buff *nf_wasm_skb_new(const void *bytes, u32 len, u32 family, u32 mark);
+
+void nf_wasm_skb_free(struct sk_buff *skb);
+
+/* ---- drop.c: each frees the packet and returns what a hook returns ---- */
+
+unsigned int nf_wasm_drop_verdict(struct sk_buff *skb);
+unsigned int nf_wasm_drop_trap(struct sk_buff *skb);
+unsigned int nf_wasm_drop_fuel(struct sk_buff *skb);
+unsigned int nf_wasm_drop_quarantine(struct sk_buff *skb);
+
+/* ---- trace.c ---- */
+
+struct nf_wasm_trace {
+	u32 filter;
+	u32 attachment;
+	u32 hook;
+	u32 family;
+	u32 packet_len;
+	u32 verdict;
+	u32 trap;
+	u64 fuel;
+};
+
+bool nf_wasm_trace_enabled(void);
+void nf_wasm_trace_verdict(const struct sk_buff *skb, const struct nf_wasm_trace *trace);
+
+#endif

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Inline functions and per-CPU variables for the Rust half. */
+#include <generated/utsrelease.h>
+#include <linux/bottom_half.h>
+#include <linux/capability.h>
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/local_lock.h>
+#include <linux/netdevice.h>
+#include <linux/nsproxy.h>
+#include <linux/percpu.h>
+#include <linux/ratelimit.h>
+#include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+
+#include "helpers.h"
+
+const char nf_wasm_built_for[] = UTS_RELEASE;
+const u32 nf_wasm_stack_size = THREAD_SIZE;
+
+/*
+ * @owner tells the packet path from whatever it interrupted, and on PREEMPT_RT from other threads
+ * that run on the CPU while it is preempted.
+ */
+struct nf_wasm_cpu {
+	local_lock_t lock;
+	const struct task_struct *owner;
+	void *region;
+};
+
+static DEFINE_PER_CPU(struct nf_wasm_cpu, nf_wasm_cpu) = {
+	.lock = INIT_LOCAL_LOCK(lock),
+};
+
+unsigned int nf_wasm_cpu_enter(void)
+{
+	local_bh_disable();
+	local_lock_nested_bh(&nf_wasm_cpu.lock);
+	return smp_processor_id();
+}
+
+void nf_wasm_cpu_leave(void)
+{
+	local_unlock_nested_bh(&nf_wasm_cpu.lock);
+	local_bh_enable();
+}
+
+void *nf_wasm_packet_region_set(void *region)
+{
+	void *before = __this_cpu_read(nf_wasm_cpu.region);
+
+	__this_cpu_write(nf_wasm_cpu.region, region);
+	__this_cpu_write(nf_wasm_cpu.owner, region ? current : NULL);
+	return before;
+}
+
+/*
+ * Preemption between the two reads is harmless: only the packet path of this very task can have
+ * set @owner to it, and that path cannot be left while it runs.
+ */
+void *nf_wasm_packet_region(void)
+{
+	if (this_cpu_read(nf_wasm_cpu.owner) != current)
+		return NULL;
+	return this_cpu_read(nf_wasm_cpu.region);
+}
+
+bool nf_wasm_cpu_possible(unsigned int cpu)
+{
+	return cpu_possible(cpu);
+}
+
+void **nf_wasm_net_slot(const struct net *net, unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+struct net *nf_wasm_current_net(void)
+{
+	return current->nsproxy->net_ns;
+}
+
+bool nf_wasm_net_capable(const struct net *net, bool user_namespaces)
+{
+	if (user_namespaces)
+		return ns_capable(net->user_ns, CAP_NET_ADMIN);
+	return capable(CAP_NET_ADMIN);
+}
+
+struct net *nf_wasm_dev_net(const struct net_device *dev)
+{
+	return dev_net(dev);
+}
+
+bool nf_wasm_dev_registered(const struct net_device *dev)
+{
+	return READ_ONCE(dev->reg_state) == NETREG_REGISTERED;
+}
+
+void nf_wasm_dev_put(struct net_device *dev)
+{
+	dev_put(dev);
+}
+
+u32 nf_wasm_dev_ifindex(const struct net_device *dev)
+{
+	return dev->ifindex;
+}
+
+void nf_wasm_dev_name(const struct net_device *dev, char *to)
+{
+	memcpy(to, dev->name, IFNAMSIZ);
+}
+
+const unsigned long nf_wasm_netdev_unregister = NETDEV_UNREGISTER;
+
+struct net_device *nf_wasm_notifier_dev(void *info)
+{
+	return netdev_notifier_info_to_dev(info);
+}
+
+void nf_wasm_init_completion(struct completion *done)
+{
+	init_completion(done);
+}
+
+void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int interval, int burst)
+{
+	ratelimit_state_init(limit, interval, burst);
+}
+
+void nf_wasm_warn_engine(void)
+{
+	WARN_ONCE(1, "nf_wasm: the engine panicked; this is a bug of nf_wasm\n");
+}
+
+#define NF_WASM_PAINT 0x6e665f7761736d21UL
+
+/* Bytes below the current stack pointer that are left alone: this function's own frame. */
+#define NF_WASM_PAINT_GAP 256
+
+noinline __no_sanitize_address void nf_wasm_stack_paint(void)
+{
+	unsigned long *word = end_of_stack(current) + 1;
+	unsigned long *end = (unsigned long *)(current_stack_pointer - NF_WASM_PAINT_GAP);
+
+	while (word < end)
+		WRITE_ONCE(*word++, NF_WASM_PAINT);
+}
+
+noinline __no_sanitize_address u32 nf_wasm_stack_used(void)
+{
+	unsigned long *word = end_of_stack(current) + 1;
+	unsigned long top = (unsigned long)task_stack_page(current) + THREAD_SIZE;
+
+	while ((unsigned long)word < top && READ_ONCE_NOCHECK(*word) == NF_WASM_PAINT)
+		word++;
+	return top - (unsigned long)word;
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! nf_wasm: WebAssembly packet filters behind netfilter hooks.
+//!
+//! A packet's way: [`attachment`] is what netfilter calls; it enters the CPU ([`cpu`]), looks up
+//! the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to the engine,
+//! over the [`boundary`]. A filter's way: [`device`] takes the command, [`command`] makes sense of
+//! it, [`thread`] has the engine build an instance in a [`region`] for each CPU, and [`namespace`]
+//! keeps the result.
+
+use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
+use kernel::prelude::*;
+
+mod abi;
+mod attachment;
+mod bindings;
+mod boundary;
+mod command;
+mod counters;
+mod cpu;
+mod device;
+mod filter;
+mod name;
+mod namespace;
+mod packet;
+mod program;
+mod refusal;
+mod region;
+mod request;
+mod run;
+mod thread;
+
+/// The module's version, for `NF_WASM_INFO`.
+const VERSION: &str = "0.1.0";
+
+module! {
+    type: NfWasm,
+    name: "nf_wasm",
+    authors: ["The nf_wasm developers"],
+    description: "WebAssembly packet filters behind netfilter hooks",
+    license: "GPL",
+    params: {
+        user_namespaces: u8 {
+            default: 0,
+            description: "Accept CAP_NET_ADMIN in the user namespace that owns the network namespace (0: only in the initial one)",
+        },
+    },
+}
+
+/// The module. The device goes first, so that nothing new comes in while namespaces are closed.
+#[pin_data]
+struct NfWasm {
+    #[pin]
+    _device: MiscDeviceRegistration<device::Device>,
+    _namespaces: namespace::Registration,
+}
+
+impl kernel::InPlaceModule for NfWasm {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: This is called once, before there is a way to load anything.
+        unsafe { thread::LOADS.init() };
+        try_pin_init!(Self {
+            // In this order, so that a command finds its namespace.
+            _namespaces: namespace::Registration::new()?,
+            _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"nf_wasm" }),
+        })
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A packet as the engine sees it: the callbacks behind a filter's imports.
+
+use core::ffi::c_void;
+use core::fmt::Write;
+use core::ptr;
+use core::slice;
+
+use kernel::bindings as kernel_bindings;
+use kernel::fmt;
+use kernel::prelude::*;
+
+use crate::abi::limits::LOG_LINE_BYTES;
+use crate::bindings;
+use crate::filter::Logger;
+use crate::refusal::Text;
+
+/// What the callbacks of one call work on. The engine carries its address as *host*.
+pub(crate) struct Host<'a> {
+    /// The packet, or null in `nfw_init`.
+    skb: *mut kernel_bindings::sk_buff,
+    logger: &'a Logger,
+    /// Where log lines go too.
+    capture: Option<&'a mut Text>,
+}
+
+impl<'a> Host<'a> {
+    /// For a packet's verdict.
+    ///
+    /// # Safety
+    ///
+    /// `skb` is a packet that the caller owns for the life of the host, with its network header
+    /// set.
+    pub(crate) unsafe fn packet(skb: *mut kernel_bindings::sk_buff, logger: &'a Logger) -> Self {
+        Host {
+            skb,
+            logger,
+            capture: None,
+        }
+    }
+
+    /// For `nfw_init`, where there is no packet.
+    pub(crate) fn init(logger: &'a Logger) -> Self {
+        Host {
+            skb: ptr::null_mut(),
+            logger,
+            capture: None,
+        }
+    }
+
+    /// Has log lines written to `text`, in place of the kernel's log.
+    pub(crate) fn capture(mut self, text: &'a mut Text) -> Self {
+        self.capture = Some(text);
+        self
+    }
+
+    /// The address that the engine carries.
+    pub(crate) fn as_raw(&mut self) -> *mut c_void {
+        ptr::from_mut(self).cast()
+    }
+
+    /// # Safety
+    ///
+    /// `host` came from [`Self::as_raw`], and the call that it was made for is under way.
+    unsafe fn from_raw<'b>(host: *mut c_void) -> &'b mut Self {
+        // SAFETY: By the contract. During a call the host is only reached from here.
+        unsafe { &mut *host.cast() }
+    }
+}
+
+/// A guest's line, safe to print.
+struct Line<'a>(&'a [u8]);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.chunk_by(|a, b| printable(*a) == printable(*b)) {
+            match core::str::from_utf8(chunk) {
+                Ok(text) if printable(chunk[0]) => f.write_str(text)?,
+                _ => chunk.iter().try_for_each(|_| f.write_str("?"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
+/// See `boundary.rs`.
+///
+/// # Safety
+///
+/// `host` is the current call's; `to` is valid for `len` bytes.
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_host_load(
+    host: *mut c_void,
+    offset: u32,
+    to: *mut u8,
+    len: u32,
+) -> i32 {
+    // SAFETY: By the contract.
+    let host = unsafe { Host::from_raw(host) };
+    if host.skb.is_null() {
+        return EFAULT.to_errno();
+    }
+    // SAFETY: The packet is ours; `to` is valid by the contract.
+    unsafe { bindings::nf_wasm_skb_load(host.skb, offset, to.cast(), len) }
+}
+
+/// See `boundary.rs`.
+///
+/// # Safety
+///
+/// `host` is the current call's; `text` is valid for `len` bytes.
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize) {
+    // SAFETY: By the contract.
+    let host = unsafe { Host::from_raw(host) };
+    // SAFETY: By the contract.
+    let line = unsafe { slice::from_raw_parts(text, len.min(LOG_LINE_BYTES as usize)) };
+    match &mut host.capture {
+        Some(capture) => {
+            // Infallible: what does not fit is cut off.
+            let _ = capture.write_fmt(fmt!("{}\n", Line(line)));
+        }
+        None if host.logger.may_log() => {
+            pr_info!("{}: {}\n", host.logger.name(), Line(line));
+        }
+        None => {}
+    }
+}
+
+/// See `boundary.rs`.
+///
+/// # Safety
+///
+/// None; the clocks are readable in any context.
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_host_now(_host: *mut c_void, clock: u32) -> u64 {
+    // SAFETY: Both read their clock without a lock, in any context.
+    unsafe {
+        match clock {
+            0 => kernel_bindings::ktime_get_mono_fast_ns(),
+            _ => kernel_bindings::ktime_get_real_fast_ns(),
+        }
+    }
+}
+
+/// See `boundary.rs`.
+///
+/// # Safety
+///
+/// `host` is the current call's.
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
+    // SAFETY: By the contract.
+    let host = unsafe { Host::from_raw(host) };
+    if host.skb.is_null() {
+        return 0;
+    }
+    // SAFETY: The packet is ours.
+    unsafe { bindings::nf_wasm_skb_mark(host.skb) }
+}
+
+/// See `boundary.rs`.
+///
+/// # Safety
+///
+/// `host` is the current call's.
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
+    // SAFETY: By the contract.
+    let host = unsafe { Host::from_raw(host) };
+    if !host.skb.is_null() {
+        // SAFETY: The packet is ours.
+        unsafe { bindings::nf_wasm_skb_set_mark(host.skb, mark) };
+    }
+}

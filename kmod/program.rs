@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Programs: a Wasm module, instantiated once for each CPU, and how it decides a packet.
+
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::c_void;
+use core::ptr;
+
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+use crate::abi::guest::{Context, ACCEPT};
+use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TRAP_ACCEPT};
+use crate::abi::limits;
+use crate::abi::trap::Trap;
+use crate::boundary::{self, BuildRequest, CallRequest};
+use crate::cpu::{Cpu, PerCpu};
+use crate::filter::Logger;
+use crate::packet::Host;
+use crate::refusal::{Answer, Refusal, Text};
+use crate::region::{self, Region};
+use crate::thread;
+
+/// What an operator sets.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) capabilities: u64,
+    pub(crate) fuel: u64,
+    pub(crate) snaplen: u32,
+    pub(crate) trap_policy: u32,
+    pub(crate) quarantine: u32,
+}
+
+/// Bytes that an instance may allocate: its linear memory, once more while that is moved to grow,
+/// and what translation makes of the binary. The largest factor that was seen is 40, for a module
+/// of nothing but the shortest instructions.
+fn budget(wasm: &[u8]) -> usize {
+    const MEMORY: usize = limits::MEMORY_PAGES as usize * 65_536;
+    const STACKS: usize = limits::VALUE_STACK_SLOTS as usize * 8 + limits::CALL_DEPTH as usize * 64;
+    const ENGINE: usize = 1 << 20;
+    2 * MEMORY + 2 * STACKS + ENGINE + 64 * wasm.len()
+}
+
+/// One instance of a module.
+///
+/// # Invariants
+///
+/// `engine` came from `nf_wasm_engine_build` and lives in `region`.
+pub(crate) struct Instance {
+    engine: *mut c_void,
+    region: KBox<Region>,
+    /// Set of the capabilities that the module imports from.
+    capabilities_used: u64,
+}
+
+impl Instance {
+    /// Validates, translates and instantiates on a thread of its own.
+    pub(crate) fn build(wasm: &[u8], settings: &Settings, host: &mut Host<'_>) -> Answer<Self> {
+        let mut region = Region::new(budget(wasm))?;
+        let mut text = Text::new()?;
+        let (bytes, used) = text.as_parts();
+        let mut request = BuildRequest {
+            wasm: wasm.as_ptr(),
+            wasm_len: wasm.len(),
+            capabilities: settings.capabilities,
+            snaplen: settings.snaplen,
+            memory_pages: limits::MEMORY_PAGES,
+            init_fuel: limits::INIT_FUEL,
+            host: host.as_raw(),
+            text: bytes.as_mut_ptr(),
+            text_len: bytes.len(),
+            text_used: 0,
+            instance: ptr::null_mut(),
+            capabilities_used: 0,
+        };
+        // SAFETY: All pointers are to what this function borrows or owns.
+        let errno = unsafe { thread::build(&mut request, &mut region)? };
+        *used = request.text_used.min(bytes.len());
+        if errno != 0 {
+            let error = Error::from_errno(errno);
+            if *used == 0 && error == ENOMEM {
+                return Err(Refusal::new(
+                    ENOMEM,
+                    fmt!(
+                        "memory ran out while an instance was built, after {} of at most {} \
+                         bytes; each CPU needs as much",
+                        region.bytes(),
+                        budget(wasm)
+                    ),
+                ));
+            }
+            return Err(Refusal {
+                error,
+                text: Some(text),
+            });
+        }
+        // INVARIANT: The build went well, with this region.
+        Ok(Instance {
+            engine: request.instance,
+            region,
+            capabilities_used: request.capabilities_used,
+        })
+    }
+
+    /// Runs the guest once, on whatever CPU this is, for an instance that belongs to no program.
+    pub(crate) fn run_once(&mut self, fuel: u64, host: &mut Host<'_>, request: &mut CallRequest) {
+        request.host = host.as_raw();
+        request.fuel = fuel;
+        let cpu = Cpu::enter();
+        // SAFETY: The CPU was entered, and `&mut self` says that nobody else has the instance.
+        unsafe { self.call(&cpu, request) };
+    }
+
+    /// Hands `request` to the guest.
+    ///
+    /// # Safety
+    ///
+    /// `cpu` stands for a packet path that nobody else uses this instance on, and `request.host`
+    /// is a [`Host`].
+    #[inline(always)]
+    unsafe fn call(&mut self, _cpu: &Cpu, request: &mut CallRequest) {
+        request.instance = self.engine;
+        let region: *mut Region = &mut *self.region;
+        // SAFETY: By the contract the CPU and the instance are ours; by the invariants the region
+        // is the instance's.
+        unsafe {
+            region::on_packet_path(region, || boundary::nf_wasm_engine_call(request));
+        }
+    }
+}
+
+/// One CPU's instance.
+#[repr(align(64))]
+struct Slot {
+    instance: UnsafeCell<Instance>,
+    /// The instance is deciding a packet.
+    busy: Cell<bool>,
+    consecutive_traps: Cell<u32>,
+}
+
+/// A packet's fate.
+pub(crate) struct Decision {
+    pub(crate) accept: bool,
+    /// The filter was not asked.
+    pub(crate) quarantined: bool,
+    /// Number of a [`Trap`], or [`NO_TRAP`].
+    pub(crate) trap: u32,
+    pub(crate) fuel: u64,
+}
+
+/// A module with its settings, and an instance for each CPU.
+pub(crate) struct Program {
+    slots: PerCpu<Slot>,
+    settings: Settings,
+    quarantined: Atomic<bool>,
+    wasm: KVVec<u8>,
+}
+
+// SAFETY: A slot is only used by its own CPU's packet path, which has one user at a time.
+unsafe impl Send for Program {}
+// SAFETY: As above.
+unsafe impl Sync for Program {}
+
+impl Program {
+    /// Builds an instance for each CPU.
+    pub(crate) fn new(wasm: KVVec<u8>, settings: Settings, logger: &Logger) -> Answer<KBox<Self>> {
+        let slots = PerCpu::new(|| {
+            Ok::<_, Refusal>(Slot {
+                instance: UnsafeCell::new(Instance::build(
+                    &wasm,
+                    &settings,
+                    &mut Host::init(logger),
+                )?),
+                busy: Cell::new(false),
+                consecutive_traps: Cell::new(0),
+            })
+        })?;
+        Ok(KBox::new(
+            Program {
+                slots,
+                settings,
+                quarantined: Atomic::new(false),
+                wasm,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn wasm(&self) -> &[u8] {
+        &self.wasm
+    }
+
+    /// Set of the capabilities that the module imports from.
+    pub(crate) fn capabilities_used(&self) -> u64 {
+        // SAFETY: Written before the program was shared, and never again.
+        self.any(|instance| unsafe { (*instance).capabilities_used })
+    }
+
+    /// Bytes of kernel memory for each CPU.
+    pub(crate) fn memory_per_cpu(&self) -> usize {
+        // SAFETY: The packet path changes a region's size only in the face of a bug of ours; a
+        // torn read could show no more than a wrong number.
+        size_of::<Slot>() + self.any(|instance| unsafe { (*instance).region.bytes() })
+    }
+
+    fn any<T: Default>(&self, of: impl FnOnce(*const Instance) -> T) -> T {
+        self.slots
+            .iter()
+            .next()
+            .map(|slot| of(slot.instance.get()))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn quarantined(&self) -> bool {
+        self.quarantined.load(Relaxed)
+    }
+
+    /// Lets a quarantined program run again.
+    pub(crate) fn release(&self) {
+        self.quarantined.store(false, Relaxed);
+    }
+
+    /// Decides the packet that `request` describes and `host` gives access to.
+    pub(crate) fn decide(
+        &self,
+        cpu: &Cpu,
+        host: &mut Host<'_>,
+        request: &mut CallRequest,
+    ) -> Decision {
+        let policy = self.settings.trap_policy == TRAP_ACCEPT;
+        if self.quarantined() {
+            return Decision {
+                accept: policy,
+                quarantined: true,
+                trap: NO_TRAP,
+                fuel: 0,
+            };
+        }
+        let trapped = |trap, fuel| Decision {
+            accept: policy,
+            quarantined: false,
+            trap,
+            fuel,
+        };
+        let Some(slot) = self.slots.get(cpu) else {
+            return trapped(Trap::Internal as u32, 0);
+        };
+        if slot.busy.replace(true) {
+            return trapped(Trap::Reentered as u32, 0);
+        }
+        request.host = host.as_raw();
+        request.fuel = self.settings.fuel;
+        // SAFETY: The slot is this CPU's, we are alone with its packet path, and `busy` says that
+        // no call of ours is on it further down the stack.
+        unsafe { (*slot.instance.get()).call(cpu, request) };
+        slot.busy.set(false);
+
+        if request.trap == NO_TRAP {
+            if slot.consecutive_traps.get() != 0 {
+                slot.consecutive_traps.set(0);
+            }
+            return Decision {
+                accept: request.verdict == ACCEPT,
+                quarantined: false,
+                trap: NO_TRAP,
+                fuel: request.fuel_used,
+            };
+        }
+        let consecutive = slot.consecutive_traps.get().saturating_add(1);
+        slot.consecutive_traps.set(consecutive);
+        if self.settings.quarantine != QUARANTINE_NEVER && consecutive >= self.settings.quarantine {
+            slot.consecutive_traps.set(0);
+            self.quarantined.store(true, Relaxed);
+        }
+        trapped(request.trap, request.fuel_used)
+    }
+}
+
+/// A call that describes no packet yet.
+pub(crate) fn empty_request() -> CallRequest {
+    CallRequest {
+        instance: ptr::null_mut(),
+        host: ptr::null_mut(),
+        context: Context::default(),
+        fuel: 0,
+        verdict: 0,
+        trap: NO_TRAP,
+        fuel_used: 0,
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `NF_WASM_RUN`: a filter executed on given bytes, with no hook.
+
+use kernel::bindings as kernel_bindings;
+use kernel::prelude::*;
+use kernel::sync::rcu;
+
+use crate::abi::ioctl::{Run, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, NAME_LEN, TRAP_DROP};
+use crate::abi::limits::RUN_PACKET_BYTES;
+use crate::bindings;
+use crate::command::{check_settings, read_module};
+use crate::filter::Logger;
+use crate::name::Name;
+use crate::namespace::Namespace;
+use crate::packet::Host;
+use crate::program::{empty_request, Instance, Settings};
+use crate::refusal::{refuse, Answer, Text};
+use crate::request::{check_unused, read_bytes, selector, write_log};
+
+/// A packet that belongs to us.
+///
+/// # Invariants
+///
+/// The pointer is to a packet that nobody else has.
+struct Packet(*mut kernel_bindings::sk_buff);
+
+impl Packet {
+    fn new(bytes: &[u8], family: u32, mark: u32) -> Result<Self> {
+        // SAFETY: The bytes are valid for their length.
+        let skb = unsafe {
+            bindings::nf_wasm_skb_new(bytes.as_ptr().cast(), bytes.len() as u32, family, mark)
+        };
+        if skb.is_null() {
+            return Err(ENOMEM);
+        }
+        // INVARIANT: It was just made.
+        Ok(Packet(skb))
+    }
+}
+
+impl Drop for Packet {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::nf_wasm_skb_free(self.0) };
+    }
+}
+
+/// Runs a filter once, in a fresh instance, so that a running filter's memory is neither seen nor
+/// changed.
+pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
+    check_unused(request.flags, request.reserved)?;
+    if !matches!(request.family, FAMILY_IPV4 | FAMILY_IPV6 | FAMILY_NETDEV) {
+        refuse!(
+            EOPNOTSUPP,
+            "family {}: a packet is of family ipv4 (2), netdev (5) or ipv6 (10)",
+            request.family
+        );
+    }
+    if request.hook > u32::from(u8::MAX) {
+        refuse!(EOPNOTSUPP, "hook {}: not known", request.hook);
+    }
+    if request.packet_len == 0 || request.packet_len > RUN_PACKET_BYTES {
+        refuse!(
+            EMSGSIZE,
+            "the packet has {} bytes; 1 to {} are allowed",
+            request.packet_len,
+            RUN_PACKET_BYTES
+        );
+    }
+    let named = request.id != 0 || request.name != [0; NAME_LEN];
+    let (name, wasm, settings) = if named {
+        named_program(namespace, request)?
+    } else {
+        let settings = check_settings(Settings {
+            capabilities: request.capabilities,
+            fuel: request.fuel,
+            snaplen: request.snaplen,
+            trap_policy: TRAP_DROP,
+            quarantine: 0,
+        })?;
+        let wasm = read_module(request.module, request.module_len)?;
+        (Name::anonymous(), wasm, settings)
+    };
+    let bytes = read_bytes(request.packet, request.packet_len)?;
+    let packet = Packet::new(&bytes, request.family, request.mark)?;
+
+    let logger = KBox::pin_init(Logger::new(name), GFP_KERNEL)?;
+    let mut output = Text::new()?;
+    let mut instance = Instance::build(
+        &wasm,
+        &settings,
+        &mut Host::init(&logger).capture(&mut output),
+    )?;
+    let mut call = empty_request();
+    // SAFETY: The state is one that no hook was called with: all zero but for hook and family. The
+    // packet is ours, and the context is the C struct's twin.
+    unsafe {
+        let mut state: bindings::nf_hook_state = core::mem::zeroed();
+        state.hook = request.hook as u8;
+        state.pf = request.family as u8;
+        bindings::nf_wasm_context_fill(
+            core::ptr::from_mut(&mut call.context).cast(),
+            packet.0,
+            &state,
+        );
+    }
+    // SAFETY: The packet is ours.
+    let host = unsafe { Host::packet(packet.0, &logger) };
+    instance.run_once(settings.fuel, &mut host.capture(&mut output), &mut call);
+
+    request.verdict = call.verdict;
+    request.trap = call.trap;
+    request.fuel_used = call.fuel_used;
+    // SAFETY: The packet is ours.
+    request.mark = unsafe { bindings::nf_wasm_skb_mark(packet.0) };
+    request.output.used = 0;
+    write_log(&mut request.output, &output)?;
+    Ok(())
+}
+
+/// A loaded filter's binary and settings, copied so that nothing is held while it is built.
+fn named_program(namespace: &Namespace, request: &Run) -> Answer<(Name, KVVec<u8>, Settings)> {
+    if request.module != 0 {
+        refuse!(EINVAL, "either a filter or a module is run, not both");
+    }
+    let filter = namespace.find(&selector(request.id, &request.name)?)?;
+    loop {
+        let len = {
+            let rcu = rcu::read_lock();
+            filter.program(&rcu).ok_or(ENOENT)?.wasm().len()
+        };
+        let mut wasm = KVVec::with_capacity(len, GFP_KERNEL)?;
+        let rcu = rcu::read_lock();
+        let program = filter.program(&rcu).ok_or(ENOENT)?;
+        // Replaced by a longer one while memory was made ready.
+        if program.wasm().len() > wasm.capacity() {
+            continue;
+        }
+        wasm.extend_from_slice(program.wasm(), GFP_KERNEL)?;
+        return Ok((*filter.name(), wasm, *program.settings()));
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The threads on which the engine builds instances.
+//!
+//! A load runs on a fresh kernel thread, one for each instance, for two reasons. Its stack is
+//! empty, so what the engine may use of it does not depend on the system call that asked. And it
+//! can be given up: where the engine cannot go on, because an allocation that has no way to fail
+//! did, the thread ends there and then, and its region is freed by whoever waits for it. No frame
+//! is unwound and none is jumped over.
+
+use core::ffi::c_void;
+use core::ptr;
+use core::slice;
+
+use kernel::bindings as kernel_bindings;
+use kernel::error::from_err_ptr;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::types::Opaque;
+
+use crate::bindings;
+use crate::boundary::{self, BuildRequest};
+use crate::region::{self, Region};
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised in the module's init, before anything can load.
+    pub(crate) unsafe(uninit) static LOADS: Mutex<()> = ();
+}
+
+/// The most bytes of stack that a load has used, for `NF_WASM_INFO`.
+pub(crate) static STACK_PEAK: Atomic<u32> = Atomic::new(0);
+
+/// One build, shared between the thread and whoever waits for it.
+struct Job {
+    done: Opaque<kernel_bindings::completion>,
+    request: *mut BuildRequest,
+    outcome: i32,
+}
+
+/// The job of the load under way, for [`nf_wasm_host_panic`]. Written under [`LOADS`].
+static JOB: Atomic<*mut Job> = Atomic::new(ptr::null_mut());
+
+/// Has the engine carry out `request` with the memory of `region`.
+///
+/// Returns what the engine returned, 0 or a negative errno, or the errno of a thread that could
+/// not be started or was given up.
+///
+/// # Safety
+///
+/// The pointers in `request` are valid for what they say.
+pub(crate) unsafe fn build(request: &mut BuildRequest, region: &mut Region) -> Result<i32> {
+    let _guard = LOADS.lock();
+    let mut job = Job {
+        done: Opaque::uninit(),
+        request,
+        outcome: 0,
+    };
+    // SAFETY: The memory is ours; it stays where it is until the thread has completed it.
+    unsafe { bindings::nf_wasm_init_completion(job.done.get()) };
+
+    // SAFETY: We hold the lock, and take the region out again below.
+    unsafe { region::set_loading(region) };
+    JOB.store(&mut job, Relaxed);
+    let job_ptr = JOB.load(Relaxed);
+
+    // SAFETY: `main` takes what it is given, which outlives it: we wait for it.
+    let thread = from_err_ptr(unsafe {
+        kernel_bindings::kthread_create_on_node(
+            Some(main),
+            job_ptr.cast(),
+            kernel_bindings::NUMA_NO_NODE,
+            c"nf_wasm_load".as_char_ptr(),
+        )
+    });
+    if let Ok(thread) = thread {
+        // SAFETY: The thread was created and not started; it completes `done` before it ends.
+        unsafe {
+            kernel_bindings::wake_up_process(thread);
+            kernel_bindings::wait_for_completion(job.done.get());
+        }
+    }
+
+    JOB.store(ptr::null_mut(), Relaxed);
+    // SAFETY: We hold the lock.
+    unsafe { region::set_loading(ptr::null_mut()) };
+    thread.map(|_| job.outcome)
+}
+
+/// Ends the load's thread with `outcome`.
+///
+/// # Safety
+///
+/// Called on the load's thread, which is not to return.
+unsafe fn finish(job: *mut Job, outcome: i32) -> ! {
+    // SAFETY: Callable from any thread.
+    let used = unsafe { bindings::nf_wasm_stack_used() };
+    if used > STACK_PEAK.load(Relaxed) {
+        STACK_PEAK.store(used, Relaxed);
+    }
+    // SAFETY: The waiter keeps the job until it is completed, and reads the outcome after that.
+    unsafe {
+        (*job).outcome = outcome;
+        kernel_bindings::kthread_complete_and_exit((*job).done.get(), 0)
+    }
+}
+
+/// The thread.
+///
+/// # Safety
+///
+/// `job` is a [`Job`] whose owner waits for it.
+unsafe extern "C" fn main(job: *mut c_void) -> i32 {
+    let job = job.cast::<Job>();
+    // SAFETY: Callable from any thread.
+    unsafe { bindings::nf_wasm_stack_paint() };
+    // SAFETY: This is a thread of its own, with a region of its own, and the request is valid by
+    // the contract of `build`.
+    let outcome = unsafe { boundary::nf_wasm_engine_build((*job).request) };
+    // SAFETY: This is the load's thread.
+    unsafe { finish(job, outcome) }
+}
+
+/// The engine cannot go on; see `boundary.rs`.
+///
+/// # Safety
+///
+/// `text` is valid for `len` bytes.
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_host_panic(text: *const u8, len: usize) -> ! {
+    // SAFETY: By the contract.
+    let text = unsafe { slice::from_raw_parts(text, len) };
+    let text = core::str::from_utf8(text).unwrap_or("(no text)");
+    // SAFETY: Callable from any context.
+    let on_packet_path = !unsafe { bindings::nf_wasm_packet_region() }.is_null();
+    let job = JOB.load(Relaxed);
+    if on_packet_path || job.is_null() {
+        // There is nothing to return to: an interrupt's frames cannot be given up.
+        panic!("the engine panicked on a packet's path: {text}");
+    }
+    // SAFETY: The engine runs on a packet's path or, as here, on the thread of the load under way.
+    unsafe {
+        if region::loading_exhausted() {
+            finish(job, ENOMEM.to_errno());
+        }
+        pr_err!("the engine panicked: {}\n", text);
+        bindings::nf_wasm_warn_engine();
+        finish(job, EIO.to_errno());
+    }
+}
