@@ -79,7 +79,10 @@ pub(crate) fn check_hook(hook: &Hook) -> Answer {
         refuse!(EINVAL, "hook: bytes after the device name are not zero");
     }
     if hook.family == FAMILY_NETDEV && len == 0 {
-        refuse!(EINVAL, "hook: family netdev needs a device, as in netdev:ingress@eth0");
+        refuse!(
+            EINVAL,
+            "hook: family netdev needs a device, as in netdev:ingress@eth0"
+        );
     }
     if hook.family != FAMILY_NETDEV && len != 0 {
         refuse!(
@@ -234,11 +237,7 @@ impl Attachment {
         let mut request = empty_request();
         // SAFETY: By the contract; the context is the C struct's twin.
         unsafe {
-            bindings::nf_wasm_context_fill(
-                ptr::from_mut(&mut request.context).cast(),
-                skb,
-                state,
-            )
+            bindings::nf_wasm_context_fill(ptr::from_mut(&mut request.context).cast(), skb, state)
         };
         // SAFETY: By the contract the packet is ours while it is decided.
         let mut host = unsafe { Host::packet(skb, &self.filter.logger) };

@@ -11,8 +11,8 @@ use crate::abi::capability;
 use crate::abi::guest;
 use crate::abi::ioctl::{
     Attach, Detach, FilterEntry, Hook, Info, List, Load, Replace, Select, ABI_VERSION,
-    REPLACE_CAPABILITIES, REPLACE_FUEL, REPLACE_QUARANTINE, REPLACE_SNAPLEN,
-    REPLACE_TRAP_POLICY, STATE_ACTIVE, STATE_QUARANTINED, TRAP_ACCEPT, TRAP_DROP,
+    REPLACE_CAPABILITIES, REPLACE_FUEL, REPLACE_QUARANTINE, REPLACE_SNAPLEN, REPLACE_TRAP_POLICY,
+    STATE_ACTIVE, STATE_QUARANTINED, TRAP_ACCEPT, TRAP_DROP,
 };
 use crate::abi::limits;
 use crate::bindings;
@@ -330,10 +330,7 @@ pub(crate) fn list_attachments(namespace: &Namespace, request: &mut List) -> Ans
 
 /// Writes a table to a caller, who may have less room than it needs. The entries are collected
 /// first, so that no page fault is taken under a namespace's lock.
-fn write_table<T: Plain>(
-    request: &mut List,
-    collect: impl FnOnce() -> Result<KVVec<T>>,
-) -> Answer {
+fn write_table<T: Plain>(request: &mut List, collect: impl FnOnce() -> Result<KVVec<T>>) -> Answer {
     check_unused(request.flags, request.reserved)?;
     let size = request.entry_size as usize;
     if size == 0 || size > MAX_ENTRY_BYTES {

@@ -63,7 +63,10 @@ impl Tables {
 
     fn next_id(&mut self) -> Answer<u32> {
         let Some(id) = self.last_id.checked_add(1) else {
-            refuse!(ENOSPC, "ids are used up; unload and insert the kernel module again");
+            refuse!(
+                ENOSPC,
+                "ids are used up; unload and insert the kernel module again"
+            );
         };
         self.last_id = id;
         Ok(id)
@@ -283,8 +286,7 @@ impl Namespace {
             .unwrap_or("?")
             .trim_end_matches('\0');
         // SAFETY: The namespace lives; the name ends with NUL, which `check_hook` saw to.
-        let device =
-            unsafe { bindings::dev_get_by_name(self.net, hook.device.as_ptr().cast()) };
+        let device = unsafe { bindings::dev_get_by_name(self.net, hook.device.as_ptr().cast()) };
         if device.is_null() {
             refuse!(
                 ENODEV,
@@ -467,9 +469,9 @@ impl Registration {
         // SAFETY: The statics are only handed to the kernel here, and the module has one
         // registration.
         unsafe {
-            kernel::error::to_result(kernel_bindings::register_pernet_subsys(
-                ptr::addr_of_mut!(NET_OPERATIONS),
-            ))?;
+            kernel::error::to_result(kernel_bindings::register_pernet_subsys(ptr::addr_of_mut!(
+                NET_OPERATIONS
+            )))?;
             if let Err(error) = kernel::error::to_result(bindings::register_netdevice_notifier(
                 ptr::addr_of_mut!(DEVICE_NOTIFIER),
             )) {

@@ -10,7 +10,7 @@ extern crate alloc;
 use nf_wasm_abi as abi;
 
 #[path = "../../boundary.rs"]
-mod boundary;
+pub mod boundary;
 mod memory;
 mod panic;
 
