@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Write packet filters for nf_wasm in C, freestanding:
+ *
+ *	#include "nf_wasm_guest.h"
+ *
+ *	NFW_FILTER(ctx, pkt, len)
+ *	{
+ *		return ctx->transport_protocol == NFW_TCP ? NFW_DROP : NFW_ACCEPT;
+ *	}
+ *
+ *	clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry,-z,stack-size=8192 -o filter.wasm filter.c
+ *
+ * Calling a function of a capability (nfw_packet_*, nfw_log_*, nfw_clock_*, nfw_mark_*) imports it;
+ * the capability must then be granted at load.
+ *
+ * Every CPU has an instance of its own, with a memory of its own and one packet at a time:
+ * variables need no locks.
+ */
+#ifndef NF_WASM_GUEST_H
+#define NF_WASM_GUEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NFW_VERSION 1
+
+/* Verdicts. Any other number is the trap `unknown-verdict`. */
+#define NFW_DROP 0
+#define NFW_ACCEPT 1
+
+/* Values of nfw_context.family. */
+#define NFW_IPV4 2
+#define NFW_NETDEV 5
+#define NFW_IPV6 10
+
+/* Values of nfw_context.hook; the last two are netdev's. */
+#define NFW_PREROUTING 0
+#define NFW_INPUT 1
+#define NFW_FORWARD 2
+#define NFW_OUTPUT 3
+#define NFW_POSTROUTING 4
+#define NFW_INGRESS 0
+#define NFW_EGRESS 1
+
+/* Some values of nfw_context.transport_protocol. */
+#define NFW_ICMP 1
+#define NFW_TCP 6
+#define NFW_UDP 17
+#define NFW_ICMPV6 58
+
+/* transport_offset and transport_protocol of a packet that has no transport header to be found. */
+#define NFW_NO_TRANSPORT UINT32_MAX
+
+/* Values of nfw_context.conntrack_state. */
+#define NFW_CT_NONE 0
+#define NFW_CT_ESTABLISHED 1
+#define NFW_CT_RELATED 2
+#define NFW_CT_NEW 3
+#define NFW_CT_ESTABLISHED_REPLY 4
+#define NFW_CT_RELATED_REPLY 5
+#define NFW_CT_UNTRACKED 8
+
+/* What the host says of a packet. Offsets and lengths count from its network header. */
+struct nfw_context {
+	uint32_t version;
+	uint32_t size;
+	uint32_t hook;
+	uint32_t family;
+	uint32_t packet_len;
+	uint32_t window_len;
+	uint32_t transport_offset;
+	uint32_t transport_protocol;
+	uint32_t in_ifindex;
+	uint32_t out_ifindex;
+	uint32_t mark;
+	uint32_t conntrack_state;
+};
+
+_Static_assert(sizeof(struct nfw_context) == 48, "the host writes 48 bytes");
+
+/* Begins the filter: a function of ctx, pkt and len that returns a verdict. */
+#define NFW_FILTER(ctx, pkt, len)                                                                  \
+	__attribute__((export_name("nfw_filter"))) int32_t nfw_filter(                             \
+		const struct nfw_context *ctx, const uint8_t *pkt, uint32_t len)
+
+#define NFW_IMPORT(capability, function)                                                           \
+	__attribute__((import_module(capability), import_name(function)))
+
+/* nfw.packet: the packet beyond its window. load returns 0, or -14 if the packet ends before. */
+NFW_IMPORT("nfw.packet", "len") int32_t nfw_packet_len(void);
+NFW_IMPORT("nfw.packet", "load") int32_t nfw_packet_load(uint32_t offset, void *to, uint32_t len);
+
+/* nfw.log: one line to the kernel log, of at most 256 bytes. Returns the bytes taken. */
+NFW_IMPORT("nfw.log", "write") int32_t nfw_log_write(const char *text, uint32_t len);
+
+/* nfw.clock: nanoseconds. */
+NFW_IMPORT("nfw.clock", "monotonic") uint64_t nfw_clock_monotonic(void);
+NFW_IMPORT("nfw.clock", "realtime") uint64_t nfw_clock_realtime(void);
+
+/* nfw.mark: the packet's mark. */
+NFW_IMPORT("nfw.mark", "get") uint32_t nfw_mark_get(void);
+NFW_IMPORT("nfw.mark", "set") int32_t nfw_mark_set(uint32_t mark);
+
+/* Whether the window has `bytes` bytes at `offset`. */
+static inline int nfw_has(uint32_t len, uint32_t offset, uint32_t bytes)
+{
+	return offset <= len && bytes <= len - offset;
+}
+
+/* Big-endian numbers; the caller has checked that they are there. */
+static inline uint16_t nfw_be16(const uint8_t *at)
+{
+	return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+static inline uint32_t nfw_be32(const uint8_t *at)
+{
+	return (uint32_t)nfw_be16(at) << 16 | nfw_be16(at + 2);
+}
+
+/*
+ * Gives the host what stack and data leave of the last page, and more pages if that is not enough.
+ * A filter with an allocator of its own defines NFW_OWN_BUF before it includes this file, and
+ * exports an nfw_buf of its own, or none: the host then appends pages.
+ */
+#ifndef NFW_OWN_BUF
+extern unsigned char __heap_base;
+
+__attribute__((weak, export_name("nfw_buf"))) void *nfw_buf(uint32_t bytes)
+{
+	const uint64_t page = 65536;
+	const uint64_t start = ((uintptr_t)&__heap_base + 7) & ~(uint64_t)7;
+	const uint64_t pages = (start + bytes + page - 1) / page;
+	const uint64_t present = __builtin_wasm_memory_size(0);
+
+	if (pages > present &&
+	    __builtin_wasm_memory_grow(0, pages - present) == (size_t)-1)
+		__builtin_trap();
+	return (void *)(uintptr_t)start;
+}
+#endif
+
+#endif /* NF_WASM_GUEST_H */
