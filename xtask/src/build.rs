@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Everything that has to be there before a machine boots, in the right order and side by side
+//! where that saves time.
+
+use crate::error::{Context, Error, Result};
+use crate::files::Cache;
+use crate::guest::{Guest, Parts};
+use crate::kernel::{Flavour, Kernel};
+use crate::patched::Patched;
+use crate::progress::Progress;
+use crate::root::Root;
+use crate::vm::{self, Machine};
+use crate::{engine, module, userland};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// All that is built for one kernel.
+pub struct Build {
+    cache: Cache,
+    root: Root,
+    kernel: Kernel,
+    guest: Guest,
+    module: PathBuf,
+    /// What was done and how long it took.
+    pub durations: Vec<(String, Duration)>,
+}
+
+impl Build {
+    /// Builds what is not up to date.
+    pub fn make(flavour: Flavour, cache: Cache, checkout: &Path) -> Result<Self> {
+        let _lock = cache.lock()?;
+        let progress = Progress::start();
+        let root = Root::make(&cache, checkout, &progress)?;
+        let patched = Patched::make(&root, &cache, checkout, &progress)?;
+        // The loader needs no kernel: it compiles while the kernel is fetched and prepared.
+        let (halves, userland) = thread::scope(|scope| {
+            let userland = scope.spawn(|| {
+                let programs = userland::build(&root, &cache, &patched, &progress)?;
+                let filters = userland::filters(&root, &cache, checkout, &progress)?;
+                Ok((programs, filters))
+            });
+            let halves = (|| {
+                let kernel = Kernel::make(flavour, &root, &cache, &progress)?;
+                let engine = engine::build(&kernel, &root, &cache, &patched, &progress)?;
+                let module = module::build(&kernel, &engine, &root, &cache, checkout, &progress)?;
+                Ok((kernel, module))
+            })();
+            let panicked = || Err(Error::new("the loader's build panicked"));
+            (halves, userland.join().unwrap_or_else(|_| panicked()))
+        });
+        let (kernel, module) = halves?;
+        let (programs, filters) = userland?;
+        let parts = Parts { module: module.clone(), programs, filters };
+        let guest = Guest::make(&kernel, &parts, &root, &cache, checkout, &progress)?;
+        let durations = progress.finish();
+        Ok(Self { cache, root, kernel, guest, module, durations })
+    }
+
+    /// nf_wasm.ko.
+    pub fn module(&self) -> &Path {
+        &self.module
+    }
+
+    /// Boots a machine; returns its command's exit status.
+    pub fn boot(&self, machine: &Machine, accelerator: Option<&str>) -> Result<i32> {
+        let accelerator = match accelerator {
+            Some(name) => name,
+            None => vm::accelerator(&self.kernel, &self.guest, &self.root, &self.cache)?,
+        };
+        machine
+            .boot(accelerator, &self.kernel, &self.guest, &self.root, &self.cache)
+            .context(format!("Linux {} under {accelerator}", self.kernel.release))
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo xtask test` and `fmt`: formatting, lints, tests on the host, tests in the machine.
+
+use crate::build::Build;
+use crate::cli::Options;
+use crate::error::{Error, Result};
+use crate::files::Cache;
+use crate::patched::Patched;
+use crate::progress::{seconds, Progress};
+use crate::root::Root;
+use crate::vm::{Machine, HARDENED};
+use crate::{tool, userland};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The workspaces, by the folders that they are in.
+const WORKSPACES: [&str; 3] = [".", "filters", "xtask"];
+/// Sources that are in no cargo package: Kbuild compiles them.
+const KBUILD_SOURCES: &str = "kmod/main.rs";
+
+/// Formats all sources.
+pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
+    let _lock = cache.lock()?;
+    let (root, _) = root(cache, checkout)?;
+    Ok(i32::from(!formatting(&root, checkout, false)?))
+}
+
+/// Runs the parts that are named, all if none is, with tests whose name contains FILTER.
+pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) -> Result<i32> {
+    let (parts, filter): (Vec<&str>, Option<&String>) = match words.first().map(String::as_str) {
+        None => (vec!["lint", "host", "vm"], None),
+        Some(part @ ("lint" | "host" | "vm")) => (vec![part], words.get(1)),
+        Some(_) => (vec!["host", "vm"], words.first()),
+    };
+    let mut table: Vec<(String, Duration, bool)> = Vec::new();
+    if parts.contains(&"lint") || parts.contains(&"host") {
+        let _lock = cache.lock()?;
+        let (root, patched) = root(&cache, checkout)?;
+        for part in parts.iter().filter(|part| **part != "vm") {
+            let since = Instant::now();
+            let passed = match *part {
+                "lint" => formatting(&root, checkout, true)? & lints(&root, &cache, &patched)?,
+                _ => host_tests(&root, &cache, &patched, filter)?,
+            };
+            table.push(((*part).to_owned(), since.elapsed(), passed));
+        }
+    }
+    if parts.contains(&"vm") {
+        let since = Instant::now();
+        let build = Build::make(options.kernel, cache, checkout)?;
+        table.push(("build".to_owned(), since.elapsed(), true));
+        let since = Instant::now();
+        let passed = machine_tests(&build, filter);
+        if let Err(error) = &passed {
+            eprintln!("{error}");
+        }
+        table.push(("vm".to_owned(), since.elapsed(), passed.unwrap_or(false)));
+    }
+    println!("\n{:<12} {:>12}", "part", "time");
+    for (part, time, passed) in &table {
+        let result = if *passed { "" } else { "  FAILED" };
+        println!("{part:<12} {:>12}{result}", seconds(*time));
+    }
+    Ok(i32::from(table.iter().any(|(_, _, passed)| !passed)))
+}
+
+fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
+    let progress = Progress::start();
+    let root = Root::make(cache, checkout, &progress)?;
+    let patched = Patched::make(&root, cache, checkout, &progress)?;
+    Ok((root, patched))
+}
+
+/// rustfmt over everything.
+fn formatting(root: &Root, checkout: &Path, check: bool) -> Result<bool> {
+    eprintln!("Formatting");
+    let check: &[&str] = if check { &["--check"] } else { &[] };
+    let mut passed = true;
+    for workspace in WORKSPACES {
+        let mut cargo = root.command(["cargo", "fmt", "--all"]);
+        cargo.args(["--manifest-path", &format!("{workspace}/Cargo.toml"), "--"]).args(check);
+        passed &= tool::show(&mut cargo)?;
+    }
+    if checkout.join(KBUILD_SOURCES).exists() {
+        let mut rustfmt = root.command(["rustfmt", "--edition", "2021", KBUILD_SOURCES]);
+        passed &= tool::show(rustfmt.args(check))?;
+    }
+    Ok(passed)
+}
+
+/// Clippy over all workspaces.
+fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
+    let mut passed = true;
+    for workspace in WORKSPACES {
+        eprintln!("Lints of {workspace}");
+        let mut clippy = userland::cargo(root, cache, patched, "clippy");
+        clippy.args(["--quiet", "--all-targets"]);
+        clippy.args(["--manifest-path", &format!("{workspace}/Cargo.toml")]);
+        passed &= tool::show(clippy.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(passed)
+}
+
+/// `cargo test` in the build root.
+fn host_tests(
+    root: &Root,
+    cache: &Cache,
+    patched: &Patched,
+    filter: Option<&String>,
+) -> Result<bool> {
+    eprintln!("Tests on the host");
+    let mut passed = tool::show(userland::cargo(root, cache, patched, "test").args(filter))?;
+    let mut own = userland::cargo(root, cache, patched, "test");
+    own.args(["--quiet", "--manifest-path", "xtask/Cargo.toml"]).args(filter);
+    passed &= tool::show(&mut own)?;
+    Ok(passed)
+}
+
+/// The tests that run in the machine, with the kernel looking hard for errors.
+fn machine_tests(build: &Build, filter: Option<&String>) -> Result<bool> {
+    let mut command = vec!["nf-wasm-vmtest".into()];
+    command.extend(filter.map(Into::into));
+    let machine = Machine {
+        command,
+        append: HARDENED.iter().map(|word| (*word).to_owned()).collect(),
+        timeout: Duration::from_secs(40 * 60),
+        ..Machine::default()
+    };
+    match build.boot(&machine, None)? {
+        0 => Ok(true),
+        status => Err(Error::new(format!("nf-wasm-vmtest ended with status {status}"))),
+    }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The command line.
+
+use crate::error::{Context, Error, Result};
+use crate::kernel::Flavour;
+use crate::vm::Machine;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `cargo xtask help` prints.
+pub const HELP: &str = "\
+Builds nf_wasm for the kernel that Debian's trixie-backports serves today, and runs it in QEMU.
+
+cargo xtask build                  kernel module, loader, tests, filters, guest image
+cargo xtask demo                   the demo, in a virtual machine
+cargo xtask vm [OPTION]… -- COMMAND…
+                                   COMMAND as root in a virtual machine with nf_wasm loaded; its
+                                   output and exit status become this command's. Without COMMAND,
+                                   a shell
+cargo xtask test [lint|host|vm] [FILTER]
+                                   formatting and lints, tests on the host, tests in the machine
+cargo xtask fmt                    formats the sources
+cargo xtask lint                   the same as test lint
+cargo xtask update                 looks for a newer kernel at the next build
+cargo xtask clean                  removes the cache
+
+Options of build, demo, vm and test:
+  --kernel FLAVOUR     stock (default) or cloud
+Options of vm:
+  --share DIR          DIR, read-only, at /share in the machine
+  --cpus N             processors (2)
+  --memory MIB         memory (1024)
+  --append ARG         an argument for the kernel; may be given again
+  --qemu-arg ARG       an argument for QEMU; may be given again
+  --accel kvm|tcg      instead of KVM if it works here, else TCG
+  --timeout SECONDS    how long COMMAND may take (1800)
+  --no-module          do not load nf_wasm
+
+Everything built goes to $NF_WASM_CACHE, else $XDG_CACHE_HOME/nf_wasm, else ~/.cache/nf_wasm.
+";
+
+/// What to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    Build,
+    Demo,
+    Vm,
+    Test,
+    Format,
+    Lint,
+    Update,
+    Clean,
+    Help,
+}
+
+/// A command line that makes sense.
+pub struct Options {
+    pub verb: Verb,
+    pub kernel: Flavour,
+    /// The machine of `vm`.
+    pub machine: Machine,
+    pub accelerator: Option<String>,
+    /// What follows `test`.
+    pub rest: Vec<String>,
+}
+
+impl Options {
+    /// Reads the words after `cargo xtask`.
+    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self> {
+        let mut words = words.into_iter();
+        let verb = match words.next().as_deref().and_then(|word| word.to_str()) {
+            Some("build") => Verb::Build,
+            Some("demo") => Verb::Demo,
+            Some("vm") => Verb::Vm,
+            Some("test") => Verb::Test,
+            Some("fmt") => Verb::Format,
+            Some("lint") => Verb::Lint,
+            Some("update") => Verb::Update,
+            Some("clean") => Verb::Clean,
+            None | Some("help" | "--help" | "-h") => Verb::Help,
+            Some(other) => return Err(Error::new(format!("unknown verb {other:?}\n\n{HELP}"))),
+        };
+        let mut options = Self {
+            verb,
+            kernel: Flavour::Stock,
+            machine: Machine::default(),
+            accelerator: None,
+            rest: Vec::new(),
+        };
+        while let Some(word) = words.next() {
+            let word = text(word)?;
+            if word == "--" {
+                options.machine.command = words.by_ref().collect();
+                break;
+            }
+            if word == "--help" || word == "-h" {
+                options.verb = Verb::Help;
+                return Ok(options);
+            }
+            // Both `--name value` and `--name=value`.
+            let (name, mut inline) = match word.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+                _ => (word.as_str(), None),
+            };
+            let mut value = || match inline.take() {
+                Some(value) => Ok(value),
+                None => text(words.next().context(format!("{name} needs a value"))?),
+            };
+            let vm = verb == Verb::Vm;
+            match name {
+                "--kernel" => options.kernel = Flavour::named(&value()?)?,
+                "--share" if vm => options.machine.share = Some(folder(&value()?)?),
+                "--cpus" if vm => options.machine.cpus = number(name, &value()?)?,
+                "--memory" if vm => options.machine.memory_mib = number(name, &value()?)?,
+                "--append" if vm => options.machine.append.push(value()?),
+                "--qemu-arg" if vm => options.machine.qemu_args.push(value()?),
+                "--accel" if vm => options.accelerator = Some(value()?),
+                "--timeout" if vm => {
+                    let seconds: u32 = number(name, &value()?)?;
+                    options.machine.timeout = Duration::from_secs(seconds.into());
+                }
+                "--no-module" if vm => options.machine.with_module = false,
+                _ if verb == Verb::Test && !name.starts_with('-') => options.rest.push(word),
+                _ => {
+                    return Err(Error::new(format!(
+                        "{name} is unknown here; a command for the machine follows --\n\n{HELP}"
+                    )))
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn text(word: OsString) -> Result<String> {
+    word.into_string().map_err(|word| Error::new(format!("not UTF-8: {word:?}")))
+}
+
+fn number(name: &str, value: &str) -> Result<u32> {
+    match value.parse() {
+        Ok(0) | Err(_) => Err(Error::new(format!("{name} needs a number, not {value:?}"))),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn folder(path: &str) -> Result<PathBuf> {
+    let real = PathBuf::from(path).canonicalize().context(path)?;
+    if !real.is_dir() {
+        return Err(Error::new(format!("{path} is no folder")));
+    }
+    Ok(real)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        Options::parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn command_follows_two_dashes() {
+        let options = parse("vm --cpus 4 --append=quiet -- ls -l").unwrap();
+        assert_eq!(options.machine.cpus, 4);
+        assert_eq!(options.machine.append, ["quiet"]);
+        assert_eq!(options.machine.command, ["ls", "-l"]);
+    }
+
+    #[test]
+    fn options_belong_to_verbs() {
+        assert!(parse("build --cpus 4").is_err());
+        assert!(parse("vm ls").is_err());
+        assert!(parse("vm --cpus none").is_err());
+        assert_eq!(parse("test vm replace").unwrap().rest, ["vm", "replace"]);
+    }
+}

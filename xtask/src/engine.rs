@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The engine's half of the module: a static library that cargo builds with its own `core`, for the
+//! kernel's target and with the kernel's code generation flags, made into one object file.
+
+use crate::error::{Context, Error, Result};
+use crate::files::{self, Cache};
+use crate::kernel::Kernel;
+use crate::patched::Patched;
+use crate::progress::Progress;
+use crate::root::Root;
+use crate::tool;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The crate that is the static library.
+const PACKAGE: &str = "nf-wasm-engine-object";
+/// What the kernel half calls; everything else in the object becomes local to it.
+const ENTRY_PREFIX: &str = "nf_wasm_engine_";
+
+/// The flags of Kbuild's rustc calls that shape code. Not taken: lints and crate search paths, what
+/// cargo's profile says (optimisation, overflow checks, debug information), and function-sections,
+/// which is wanted on for the sake of `--gc-sections`.
+const CODE_GENERATION: [&str; 17] = [
+    "-Cpanic",
+    "-Cforce-unwind-tables",
+    "-Csymbol-mangling-version",
+    "-Crelocation-model",
+    "-Ctarget-feature",
+    "-Ctarget-cpu",
+    "-Ccode-model",
+    "-Cno-redzone",
+    "-Cjump-tables",
+    "-Zcf-protection",
+    "-Zfunction-return",
+    "-Zindirect-branch-cs-prefix",
+    "-Zjump-tables",
+    "-Zno-jump-tables",
+    "-Zpatchable-function-entry",
+    "-Zretpoline",
+    "-Ztune-cpu",
+];
+
+/// Builds the object for `kernel`; returns where it is.
+pub fn build(
+    kernel: &Kernel,
+    root: &Root,
+    cache: &Cache,
+    patched: &Patched,
+    progress: &Progress,
+) -> Result<PathBuf> {
+    let name = cache.of_checkout(&format!("engine-{}", kernel.release));
+    let inside = format!("/cache/{name}");
+    let dir = cache.path(&name);
+    fs::create_dir_all(&dir).context(dir.display())?;
+    let log = cache.path("log/engine.log");
+    tool::new_log(&log)?;
+    progress.step("Engine object", "cargo build with the kernel's flags", &log, || {
+        let flags = format!("{} -Zfunction-sections=y", kernel_flags(kernel, root, cache, &log)?);
+        let mut cargo = patched.cargo(root, "build");
+        cargo.args(["--release", "--package", PACKAGE]);
+        // Unstable flags in a stable compiler, the way the kernel itself does it.
+        cargo.env("RUSTC_BOOTSTRAP", "1");
+        cargo.args(["--target", &kernel.inside("build/scripts/target.json")]);
+        cargo.args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=compiler-builtins-mem"]);
+        cargo.args(["--target-dir", &format!("{inside}/target")]);
+        cargo.env("RUSTFLAGS", flags).env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
+        tool::run(&mut cargo, &log)?;
+
+        let library = format!("{inside}/target/target/release/lib{}.a", PACKAGE.replace('-', "_"));
+        let object = format!("{inside}/engine.o");
+        let entries = entries(&library, root, &log)?;
+        let roots = entries.iter().map(|entry| format!("--undefined={entry}"));
+        let mut link = root.command(["ld", "-r", "--gc-sections", "-o", &object]);
+        tool::run(link.args(roots).arg(&library), &log)?;
+        let keep = entries.iter().map(|entry| format!("--keep-global-symbol={entry}"));
+        tool::run(root.command(["objcopy"]).args(keep).arg(&object), &log)?;
+        Ok(dir.join("engine.o"))
+    })
+}
+
+/// The code generation flags that Kbuild gives rustc for a module, by its own account.
+fn kernel_flags(kernel: &Kernel, root: &Root, cache: &Cache, log: &Path) -> Result<String> {
+    let sample = kernel.dir("flags");
+    let flags = sample.join("flags");
+    let key = CODE_GENERATION.join(" ");
+    files::once(&sample, &key, || {
+        files::write(&sample.join("Kbuild"), b"obj-m := sample.o\n")?;
+        files::write(&sample.join("sample.rs"), b"//! Nothing.\n")?;
+        let mut make = root.command(["make", "-C", &kernel.inside("build"), "V=1"]);
+        make.args([format!("M={}", kernel.inside("flags")), format!("CC={}", kernel.compiler()?)]);
+        let said = tool::capture(make.arg("sample.o"), log)?;
+        let call = said
+            .lines()
+            .find(|line| line.contains(" RUST_MODFILE=") && line.contains("sample.rs"))
+            .context("Kbuild did not show how it calls rustc")?;
+        let words = call.split_whitespace().filter(|word| {
+            CODE_GENERATION.iter().any(|flag| {
+                word.strip_prefix(flag).map_or(false, |rest| rest.is_empty() || rest.starts_with('='))
+            })
+        });
+        files::write(&flags, words.collect::<Vec<_>>().join(" ").as_bytes())
+    })?;
+    let text = fs::read_to_string(&flags).context(flags.display())?;
+    files::write(&cache.path("log/engine-flags"), text.as_bytes())?;
+    Ok(text)
+}
+
+/// The functions of the library that the kernel half calls.
+fn entries(library: &str, root: &Root, log: &Path) -> Result<Vec<String>> {
+    let mut nm = root.command(["nm", "--defined-only", "--extern-only", "--format=posix"]);
+    let symbols = tool::capture(nm.arg(library), log)?;
+    let entries: Vec<String> = symbols
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|symbol| symbol.starts_with(ENTRY_PREFIX))
+        .map(str::to_owned)
+        .collect();
+    if entries.is_empty() {
+        return Err(Error::new(format!("{library} defines no {ENTRY_PREFIX}… function")));
+    }
+    Ok(entries)
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The cache folder and the few file operations everything else is made of.
+
+use crate::error::{Context, Error, Result};
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::io::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::{env, io};
+
+/// Where everything that is built goes. Shared by all checkouts of one user.
+pub struct Cache {
+    /// The folder itself.
+    pub dir: PathBuf,
+    /// What depends on the sources: one folder for each checkout, named by its path.
+    checkout: String,
+}
+
+/// Held while anything is made in the cache; other runs wait for it.
+pub struct Lock(#[allow(dead_code)] File);
+
+extern "C" {
+    fn flock(fd: i32, operation: i32) -> i32;
+}
+const LOCK_EX: i32 = 2;
+const LOCK_NB: i32 = 4;
+
+impl Cache {
+    /// Opens the cache folder for the checkout at `checkout`.
+    pub fn open(checkout: &Path) -> Result<Self> {
+        let dir = match env::var_os("NF_WASM_CACHE") {
+            Some(dir) => PathBuf::from(dir),
+            None => env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+                .context("neither NF_WASM_CACHE nor HOME is set")?
+                .join("nf_wasm"),
+        };
+        fs::create_dir_all(dir.join("log")).context(dir.display())?;
+        let dir = dir.canonicalize().context(dir.display())?;
+        let checkout = format!("checkout-{}", hash(&checkout.to_string_lossy()));
+        Ok(Self { dir, checkout })
+    }
+
+    /// A path in the cache, as the host sees it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The name, relative to the cache, of something that belongs to this checkout.
+    pub fn of_checkout(&self, name: &str) -> String {
+        format!("{}/{name}", self.checkout)
+    }
+
+    /// Waits until no other run is building.
+    pub fn lock(&self) -> Result<Lock> {
+        let path = self.path("lock");
+        let file = File::create(&path).context(path.display())?;
+        let take = |how| {
+            // SAFETY: flock() touches no memory of ours, and `file` keeps the descriptor open.
+            unsafe { flock(file.as_raw_fd(), how) == 0 }
+        };
+        if !take(LOCK_EX | LOCK_NB) {
+            eprintln!("Waiting for another cargo xtask that is building in {}", self.dir.display());
+            if !take(LOCK_EX) {
+                return Err(io::Error::last_os_error()).context(path.display());
+            }
+        }
+        Ok(Lock(file))
+    }
+}
+
+/// A short name for `text` that differs when `text` does (FNV-1a; nobody attacks it).
+pub fn hash(text: &str) -> String {
+    let value = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |value, byte| {
+        (value ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{value:016x}")
+}
+
+/// Makes what `dir` holds, unless it is there already, made for the same `key`. Only a finished
+/// `make` leaves a stamp, so what an interrupted run left behind is thrown away.
+pub fn once(dir: &Path, key: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    if is_made(dir, key) {
+        return Ok(());
+    }
+    remove_tree(dir)?;
+    fs::create_dir_all(dir).context(dir.display())?;
+    make()?;
+    fs::write(dir.join(".made"), key).context(dir.display())
+}
+
+/// Whether `dir` was finished for `key`.
+pub fn is_made(dir: &Path, key: &str) -> bool {
+    fs::read_to_string(dir.join(".made")).map_or(false, |made| made == key)
+}
+
+/// Removes a tree, unless something is mounted in it: then the removal would go on in there.
+pub fn remove_tree(dir: &Path) -> Result<()> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    let real = dir.canonicalize().context(dir.display())?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
+    for line in mounts.lines() {
+        let point = line.split(' ').nth(4).unwrap_or("").replace("\\040", " ");
+        if Path::new(&point).starts_with(&real) {
+            return Err(Error::new(format!(
+                "{point} is a mount point: unmount it before {} can be removed",
+                dir.display()
+            )));
+        }
+    }
+    fs::remove_dir_all(dir).context(dir.display())
+}
+
+/// Writes `content`, but leaves a file that already says it alone, for tools that look at times.
+pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).map_or(false, |old| old == content) {
+        return Ok(());
+    }
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).context(dir.display())?;
+    }
+    fs::write(path, content).context(path.display())
+}
+
+/// Copies a file and its permissions, if the copy differs.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    write(to, &fs::read(from).context(from.display())?)?;
+    let mode = fs::metadata(from).context(from.display())?.permissions();
+    fs::set_permissions(to, mode).context(to.display())
+}
+
+/// Makes the copies in `to` of the files named in `names`, relative to `from`; folders are copied
+/// with all they hold. Files that an earlier call copied and that are gone since are removed.
+pub fn mirror(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
+    let mut files = BTreeSet::new();
+    for name in names {
+        list(from, Path::new(name), &mut files)?;
+    }
+    let manifest = to.join(".mirrored");
+    for gone in fs::read_to_string(&manifest).unwrap_or_default().lines() {
+        if !files.contains(Path::new(gone)) {
+            let _ = fs::remove_file(to.join(gone));
+        }
+    }
+    for file in &files {
+        copy(&from.join(file), &to.join(file))?;
+    }
+    let lines: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    write(&manifest, lines.join("\n").as_bytes())
+}
+
+/// Collects the files under `base`/`name`, without what somebody built there by hand.
+pub fn list(base: &Path, name: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let path = base.join(name);
+    let kind = fs::symlink_metadata(&path).context(path.display())?;
+    if kind.is_dir() {
+        for entry in fs::read_dir(&path).context(path.display())? {
+            let entry = entry.context(path.display())?;
+            if is_product(&entry.file_name().to_string_lossy()) {
+                continue;
+            }
+            list(base, &name.join(entry.file_name()), files)?;
+        }
+    } else {
+        files.insert(name.to_path_buf());
+    }
+    Ok(())
+}
+
+fn is_product(name: &str) -> bool {
+    name == "target" || [".o", ".ko", ".mod", ".cmd"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// The text of the files under `names` in `base`, for use in a key.
+pub fn contents(base: &Path, names: &[&str]) -> Result<String> {
+    let mut files = BTreeSet::new();
+    for name in names.iter().filter(|name| base.join(name).exists()) {
+        list(base, Path::new(name), &mut files)?;
+    }
+    let mut all = String::new();
+    for file in files {
+        all += &file.to_string_lossy();
+        let bytes = fs::read(base.join(&file)).context(file.display())?;
+        all += &String::from_utf8_lossy(&bytes);
+    }
+    Ok(all)
+}
+
+/// Whether somebody may execute the file.
+pub fn is_executable(file: &Metadata) -> bool {
+    file.is_file() && file.permissions().mode() & 0o111 != 0
+}

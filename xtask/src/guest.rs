@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What runs in the virtual machine: cpio archives, one after the other, that the kernel unpacks.
+
+use crate::error::{Context, Result};
+use crate::files::{self, Cache};
+use crate::kernel::Kernel;
+use crate::progress::Progress;
+use crate::root::Root;
+use crate::tool;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The archives of a guest without what one run adds.
+pub struct Guest {
+    /// Tools, libraries and Debian's modules; then what this checkout built.
+    pub archives: Vec<PathBuf>,
+    /// Whether this kernel can mount a folder of the host's.
+    pub has_9p: bool,
+}
+
+/// What this checkout built.
+pub struct Parts {
+    /// nf_wasm.ko.
+    pub module: PathBuf,
+    /// Programs, for the PATH.
+    pub programs: Vec<PathBuf>,
+    /// The folder with the example filters.
+    pub filters: PathBuf,
+}
+
+impl Guest {
+    /// Assembles the guest for `kernel`.
+    pub fn make(
+        kernel: &Kernel,
+        parts: &Parts,
+        root: &Root,
+        cache: &Cache,
+        checkout: &Path,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let log = cache.path("log/guest.log");
+        tool::new_log(&log)?;
+        progress.step("Guest image", "tools, modules, what was built", &log, || {
+            let base = make_base(kernel, root, checkout, &log)?;
+            let own = make_own(kernel, parts, root, cache, checkout, &log)?;
+            let modules = base.join("tree/lib/modules").join(&kernel.release);
+            let has_9p = modules.join("kernel/fs/9p").exists();
+            Ok(Self { archives: vec![base.join("base.cpio"), own], has_9p })
+        })
+    }
+}
+
+/// The archive of what every guest of this kernel has; returns the folder it is in.
+fn make_base(kernel: &Kernel, root: &Root, checkout: &Path, log: &Path) -> Result<PathBuf> {
+    let dir = kernel.dir("guest");
+    let recipe = files::contents(checkout, &["qemu/base.sh", "qemu/modules"])?;
+    let key = files::hash(&format!("{recipe} {}", root.path("").display()));
+    files::once(&dir, &key, || {
+        let mut command = root.command(["sh", "/checkout/qemu/base.sh", &kernel.release]);
+        command.args([kernel.inside("image"), kernel.inside("guest")]);
+        tool::run(&mut command, log)
+    })?;
+    Ok(dir)
+}
+
+/// The archive of what this checkout built.
+fn make_own(
+    kernel: &Kernel,
+    parts: &Parts,
+    root: &Root,
+    cache: &Cache,
+    checkout: &Path,
+    log: &Path,
+) -> Result<PathBuf> {
+    let name = cache.of_checkout(&format!("guest-{}", kernel.release));
+    let dir = cache.path(&name);
+    let tree = dir.join("tree");
+    files::remove_tree(&tree)?;
+    files::copy(&checkout.join("qemu/init"), &tree.join("init"))?;
+    for program in &parts.programs {
+        let file = program.file_name().context(program.display())?;
+        files::copy(program, &tree.join("usr/bin").join(file))?;
+    }
+    for filter in fs::read_dir(&parts.filters).context(parts.filters.display())?.flatten() {
+        if !filter.file_name().to_string_lossy().starts_with('.') {
+            let to = tree.join("usr/share/nf_wasm/filters").join(filter.file_name());
+            files::copy(&filter.path(), &to)?;
+        }
+    }
+    // depmod looks at all modules together, hence in the tree that the base was made of.
+    let script = r#"
+        set -e
+        release=$1 base=$2 tree=$3 module=$4
+        modules=lib/modules/$release
+        mkdir -p "$base/$modules/extra" "$tree/usr/$modules/extra"
+        cp "$module" "$base/$modules/extra/"
+        depmod -b "$base" "$release"
+        cp "$base/$modules"/modules.* "$tree/usr/$modules/"
+        strip --strip-debug -o "$tree/usr/$modules/extra/nf_wasm.ko" "$module"
+        for program in "$tree"/usr/bin/*; do
+            [ ! -e "$program" ] || strip --strip-debug "$program"
+        done
+        cd "$tree"
+        find . | cpio --quiet -o -H newc -R 0:0 > ../own.cpio"#;
+    let module = parts.module.strip_prefix(&cache.dir).context("nf_wasm.ko is elsewhere")?;
+    let mut command = root.command(["sh", "-c", script, "sh", &kernel.release]);
+    command.args([format!("{}/tree", kernel.inside("guest")), format!("/cache/{name}/tree")]);
+    command.arg(Path::new("/cache").join(module));
+    tool::run(&mut command, log)?;
+    Ok(dir.join("own.cpio"))
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo xtask`: builds nf_wasm for Debian's kernel of today and runs it in a virtual machine.
+//!
+//! The order of the modules is the order of the work: `host` and `root` make a place to build in,
+//! `kernel` fetches and prepares Debian's kernel, `engine` and `module` build the two halves of
+//! nf_wasm.ko, `userland` what runs beside it, `guest` puts all that into an archive, and `vm`
+//! boots it.
+
+mod build;
+mod checks;
+mod cli;
+mod engine;
+mod error;
+mod files;
+mod guest;
+mod host;
+mod kernel;
+mod module;
+mod patched;
+mod progress;
+mod root;
+mod tool;
+mod userland;
+mod vm;
+
+use build::Build;
+use cli::{Options, Verb};
+use error::{Context, Result};
+use files::Cache;
+use std::path::Path;
+use std::process::exit;
+
+fn main() {
+    match run() {
+        Ok(status) => exit(status),
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            exit(1)
+        }
+    }
+}
+
+fn run() -> Result<i32> {
+    let options = Options::parse(std::env::args_os().skip(1))?;
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no checkout")?;
+    let cache = Cache::open(checkout)?;
+    match options.verb {
+        Verb::Help => print!("{}", cli::HELP),
+        Verb::Clean => {
+            let _lock = cache.lock()?;
+            files::remove_tree(&cache.dir)?;
+        }
+        Verb::Update => {
+            let _lock = cache.lock()?;
+            kernel::Kernel::forget(&cache)?;
+            println!("The next build asks the mirror for its newest kernel.");
+        }
+        Verb::Build => {
+            let build = Build::make(options.kernel, cache, checkout)?;
+            println!("{}", build.module().display());
+        }
+        Verb::Vm => {
+            let build = Build::make(options.kernel, cache, checkout)?;
+            return build.boot(&options.machine, options.accelerator.as_deref());
+        }
+        Verb::Demo => {
+            let build = Build::make(options.kernel, cache, checkout)?;
+            let command = vec!["nf-wasm-demo".into()];
+            return build.boot(&vm::Machine { command, ..Default::default() }, None);
+        }
+        Verb::Format => return checks::format(&cache, checkout),
+        Verb::Lint => return checks::test(&["lint".to_owned()], &options, cache, checkout),
+        Verb::Test => return checks::test(&options.rest, &options, cache, checkout),
+    }
+    Ok(0)
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What runs beside the kernel: the loader, the tests, the example filters.
+
+use crate::error::{Context, Result};
+use crate::files::{self, Cache};
+use crate::patched::Patched;
+use crate::progress::Progress;
+use crate::root::Root;
+use crate::tool;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// `cargo VERB` for the workspace, in the build root.
+pub fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
+    let mut cargo = patched.cargo(root, verb);
+    cargo.env("CARGO_TARGET_DIR", format!("/cache/{}", cache.of_checkout("target")));
+    cargo
+}
+
+/// Builds the workspace's programs; returns where they are.
+pub fn build(
+    root: &Root,
+    cache: &Cache,
+    patched: &Patched,
+    progress: &Progress,
+) -> Result<Vec<PathBuf>> {
+    let log = cache.path("log/userland.log");
+    tool::new_log(&log)?;
+    progress.step("Loader and tests", "cargo build", &log, || {
+        tool::run(cargo(root, cache, patched, "build").arg("--bins"), &log)
+    })?;
+    let dir = cache.path(&cache.of_checkout("target/debug"));
+    let mut programs = Vec::new();
+    for entry in fs::read_dir(&dir).context(dir.display())?.flatten() {
+        let path = entry.path();
+        let file = entry.metadata().context(path.display())?;
+        if files::is_executable(&file) && path.extension().is_none() {
+            programs.push(path);
+        }
+    }
+    Ok(programs)
+}
+
+/// Builds the example filters; returns the folder that they are in.
+pub fn filters(
+    root: &Root,
+    cache: &Cache,
+    checkout: &Path,
+    progress: &Progress,
+) -> Result<PathBuf> {
+    let name = cache.of_checkout("filters");
+    let out = cache.path(&name);
+    fs::create_dir_all(&out).context(out.display())?;
+    let log = cache.path("log/filters.log");
+    tool::new_log(&log)?;
+    // The abi crate is part of the SDK: whatever a filter is made of is looked at.
+    let key = files::hash(&files::contents(checkout, &["filters", "sdk", "abi"])?);
+    files::once(&out, &key, || {
+        progress.step("Filters", "Rust, C and text", &log, || {
+            let mut make = root.command(["make", "-C", "/checkout/filters"]);
+            make.args([
+                format!("OUT=/cache/{name}"),
+                format!("TARGET_DIR=/cache/{}", cache.of_checkout("filters-target")),
+            ]);
+            tool::run(&mut make, &log)
+        })
+    })?;
+    Ok(out)
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One run of a virtual machine: QEMU, what goes in, what comes out, and whether the kernel was
+//! content.
+
+use crate::error::{Context, Error, Result};
+use crate::files::{self, Cache};
+use crate::guest::Guest;
+use crate::kernel::Kernel;
+use crate::progress;
+use crate::root::Root;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a machine is to be and to do.
+#[derive(Clone)]
+pub struct Machine {
+    pub cpus: u32,
+    pub memory_mib: u32,
+    /// Arguments for QEMU.
+    pub qemu_args: Vec<String>,
+    /// Arguments for the kernel.
+    pub append: Vec<String>,
+    /// A folder of the host that is seen, read-only, at `/share`.
+    pub share: Option<PathBuf>,
+    /// What to run; nothing gives a shell.
+    pub command: Vec<OsString>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Whether the module is loaded first.
+    pub with_module: bool,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            cpus: 2,
+            memory_mib: 1024,
+            qemu_args: Vec::new(),
+            append: Vec::new(),
+            share: None,
+            command: Vec::new(),
+            timeout: Duration::from_secs(1800),
+            with_module: true,
+        }
+    }
+}
+
+/// Boot arguments that make a stock kernel look harder for memory errors.
+pub const HARDENED: [&str; 3] = ["kfence.sample_interval=50", "slub_debug=FZPU", "page_poison=1"];
+
+/// What a kernel says when something is wrong with it.
+const COMPLAINTS: [&str; 16] = [
+    "WARNING:",
+    "BUG:",
+    "Oops",
+    "Call Trace:",
+    "KASAN:",
+    "UBSAN:",
+    "Kernel panic",
+    "general protection fault",
+    "possible circular locking",
+    "possible recursive locking",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "rcu_preempt detected",
+    "soft lockup",
+    "blocked for more than",
+    "unreferenced object",
+];
+
+/// The bits of /proc/sys/kernel/tainted that are our doing and no harm: a module that is
+/// out-of-tree (12) and unsigned (13), and a test, if it says so (18).
+const HARMLESS_TAINT: u64 = 1 << 12 | 1 << 13 | 1 << 18;
+
+/// How much of the console is shown when something is wrong.
+const CONSOLE_LINES: usize = 60;
+
+/// How often the machine's output is looked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Which accelerator runs this kernel here. /dev/kvm may exist and still not run it, so it is
+/// asked to, once after each boot of the host.
+pub fn accelerator(
+    kernel: &Kernel,
+    guest: &Guest,
+    root: &Root,
+    cache: &Cache,
+) -> Result<&'static str> {
+    let kvm = File::options().read(true).write(true).open("/dev/kvm");
+    if kvm.is_err() {
+        return Ok("tcg");
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let question = format!("{} {}", boot.trim(), kernel.release);
+    let file = cache.path("kvm");
+    let answers = fs::read_to_string(&file).unwrap_or_default();
+    let known = |name: &str| answers.lines().any(|line| line == format!("{question} {name}"));
+    if known("kvm") {
+        return Ok("kvm");
+    }
+    if known("tcg") {
+        return Ok("tcg");
+    }
+    eprintln!("Trying whether /dev/kvm runs {}", kernel.release);
+    let probe = Machine {
+        cpus: 1,
+        command: vec!["true".into()],
+        timeout: Duration::from_secs(15),
+        with_module: false,
+        ..Machine::default()
+    };
+    let works = matches!(probe.boot("kvm", kernel, guest, root, cache), Ok(0));
+    let answer = if works { "kvm" } else { "tcg" };
+    eprintln!("It does{}.", if works { "" } else { " not: QEMU will interpret (TCG)" });
+    files::write(&file, format!("{answers}{question} {answer}\n").as_bytes())?;
+    Ok(answer)
+}
+
+/// The folder of one run; removed after it.
+struct RunDir {
+    path: PathBuf,
+    inside: String,
+}
+
+impl RunDir {
+    fn make(cache: &Cache) -> Result<Self> {
+        let name = format!("run/{}", std::process::id());
+        let path = cache.path(&name);
+        files::remove_tree(&path)?;
+        fs::create_dir_all(path.join("tree/etc/nf_wasm")).context(path.display())?;
+        Ok(Self { path, inside: format!("/cache/{name}") })
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        let _ = files::remove_tree(&self.path);
+    }
+}
+
+impl Machine {
+    /// Boots, runs the command, and returns its exit status. A kernel that complained is an error.
+    pub fn boot(
+        &self,
+        accelerator: &str,
+        kernel: &Kernel,
+        guest: &Guest,
+        root: &Root,
+        cache: &Cache,
+    ) -> Result<i32> {
+        let run = RunDir::make(cache)?;
+        let shared_by_9p = self.share.is_some() && guest.has_9p;
+        self.write_initrd(&run, guest, root, cache)?;
+        let mut qemu = root.command_with_share(self.share.as_deref(), ["qemu-system-x86_64"]);
+        self.add_arguments(&mut qemu, accelerator, kernel, &run.inside, shared_by_9p);
+        let console = run.path.join("console");
+        if self.command.is_empty() {
+            let status = qemu.status().context("qemu-system-x86_64")?;
+            // QEMU has had the terminal in raw mode, and may not have been asked to end.
+            if progress::is_terminal(0) {
+                let _ = Command::new("stty").arg("sane").status();
+            }
+            return Ok(status.code().unwrap_or(1));
+        }
+        let errors = File::create(run.path.join("qemu")).context("qemu's messages")?;
+        let child = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
+        let mut child = child.context("qemu-system-x86_64")?;
+        let in_time = self.pass_output(&mut child, &run)?;
+
+        let said = fs::read(&console).unwrap_or_default();
+        fs::write(cache.path("log/console.log"), &said).context("console.log")?;
+        let said = String::from_utf8_lossy(&said);
+        let trouble = |what: String| {
+            Error::new(format!(
+                "{what}\n{}The end of its console ({}):\n{}",
+                fs::read_to_string(run.path.join("qemu")).unwrap_or_default(),
+                cache.path("log/console.log").display(),
+                tail(&said)
+            ))
+        };
+        if !in_time {
+            let limit = progress::seconds(self.timeout);
+            return Err(trouble(format!("The machine was ended: not done after {limit}")));
+        }
+        let complaint = said.lines().find(|line| COMPLAINTS.iter().any(|known| line.contains(known)));
+        if let Some(line) = complaint {
+            return Err(trouble(format!("The guest's kernel complained: {}", line.trim())));
+        }
+        let report = fs::read_to_string(run.path.join("status")).unwrap_or_default();
+        let mut words = report.split_whitespace().map(str::parse::<u64>);
+        match (words.next(), words.next()) {
+            (Some(Ok(_)), Some(Ok(taint))) if taint & !HARMLESS_TAINT != 0 => {
+                Err(trouble(format!("The guest's kernel was tainted: {taint:#x}")))
+            }
+            (Some(Ok(status)), Some(Ok(_))) => Ok(status as i32),
+            _ => Err(trouble("The machine stopped before the command had ended".to_owned())),
+        }
+    }
+
+    /// Puts the guest's archives and this run's own together.
+    fn write_initrd(&self, run: &RunDir, guest: &Guest, root: &Root, cache: &Cache) -> Result<()> {
+        let tree = run.path.join("tree");
+        let share = match (&self.share, guest.has_9p) {
+            (None, _) => "",
+            (Some(_), true) => "9p",
+            (Some(_), false) => "copy",
+        };
+        let module = if self.with_module { "yes" } else { "" };
+        let settings = format!("SHARE='{share}'\nMODULE='{module}'\nSIZE='{}'\n", terminal_size());
+        files::write(&tree.join("etc/nf_wasm/settings"), settings.as_bytes())?;
+        if !self.command.is_empty() {
+            let words: Vec<String> =
+                self.command.iter().map(|word| quote(&word.to_string_lossy())).collect();
+            let script = format!("exec {}\n", words.join(" "));
+            files::write(&tree.join("etc/nf_wasm/command"), script.as_bytes())?;
+        }
+        let script = r#"
+            set -e
+            run=$1 share=$2
+            shift 2
+            if [ "$share" = copy ]; then
+                (cd / && find share -depth | cpio --quiet -pdm "$run/tree")
+            fi
+            cd "$run/tree"
+            find . | cpio --quiet -o -H newc -R 0:0 > ../run.cpio
+            cat "$@" ../run.cpio > ../initrd"#;
+        let mut command = root.command_with_share(self.share.as_deref(), ["sh", "-c", script]);
+        command.args(["sh", &run.inside, share]);
+        for archive in &guest.archives {
+            let name = archive.strip_prefix(&cache.dir).unwrap_or(archive);
+            command.arg(Path::new("/cache").join(name));
+        }
+        crate::tool::run(&mut command, &cache.path("log/initrd.log"))
+    }
+
+    fn add_arguments(
+        &self,
+        qemu: &mut Command,
+        accelerator: &str,
+        kernel: &Kernel,
+        run: &str,
+        shared_by_9p: bool,
+    ) {
+        let mut append: Vec<String> = ["console=ttyS0", "panic=-1", "oops=panic"]
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect();
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.args(["-machine", &format!("q35,accel={accelerator}")]);
+        qemu.args(["-cpu", if accelerator == "kvm" { "host" } else { "max" }]);
+        qemu.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
+        qemu.args(["-kernel", &kernel.vmlinuz(), "-initrd", &format!("{run}/initrd")]);
+        let file = |name: &str| format!("file,id={name},path={run}/{name}");
+        if self.command.is_empty() {
+            let log = format!("logfile={run}/console");
+            qemu.args(["-chardev", &format!("stdio,id=console,signal=off,mux=on,{log}")]);
+            qemu.args(["-mon", "console"]);
+            // Warnings only: what is wanted here is the shell.
+            append.push("loglevel=5".to_owned());
+        } else {
+            qemu.args(["-chardev", &file("console")]);
+            append.push("panic_on_warn=1".to_owned());
+        }
+        qemu.args(["-serial", "chardev:console", "-device", "virtio-serial-pci"]);
+        for port in ["stdout", "stderr", "status"] {
+            let device = format!("virtserialport,chardev={port},name=nf_wasm.{port}");
+            qemu.args(["-chardev", &file(port), "-device", &device]);
+        }
+        if shared_by_9p {
+            let options = "local,path=/share,mount_tag=share,security_model=none,readonly=on";
+            qemu.args(["-virtfs", options]);
+        }
+        append.extend(self.append.iter().cloned());
+        qemu.args(["-append", &append.join(" ")]).args(&self.qemu_args);
+    }
+
+    /// Passes on what the command prints until the machine stops; false if that took too long.
+    fn pass_output(&self, qemu: &mut Child, run: &RunDir) -> Result<bool> {
+        let started = Instant::now();
+        let mut stdout = Tail::of(run.path.join("stdout"));
+        let mut stderr = Tail::of(run.path.join("stderr"));
+        loop {
+            let ended = qemu.try_wait().context("qemu-system-x86_64")?.is_some();
+            let late = started.elapsed() > self.timeout;
+            if late && !ended {
+                let _ = qemu.kill();
+                let _ = qemu.wait();
+            }
+            stdout.pass_on(&mut io::stdout())?;
+            stderr.pass_on(&mut io::stderr())?;
+            if ended || late {
+                return Ok(ended);
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+/// A file that grows.
+struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Tail {
+    fn of(path: PathBuf) -> Self {
+        Self { path, file: None }
+    }
+
+    /// Copies what is new.
+    fn pass_on(&mut self, to: &mut dyn Write) -> Result<()> {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).ok();
+        }
+        if let Some(file) = &mut self.file {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).context(self.path.display())?;
+            if !bytes.is_empty() {
+                to.write_all(&bytes).and_then(|()| to.flush()).context("output")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A word as a shell reads it back.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The terminal's size in stty's words, if there is one.
+fn terminal_size() -> String {
+    let size = Command::new("stty").arg("size").stdin(Stdio::inherit()).output();
+    let size = size.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    match size.unwrap_or_default().trim().split_once(' ') {
+        Some((rows, columns)) => format!("rows {rows} cols {columns}"),
+        None => String::new(),
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+}
