@@ -2,6 +2,10 @@
 //! What the `kernel` crate's bindings lack; the Kbuild file says what, and bindgen makes it.
 #![allow(
     clippy::all,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks,
     improper_ctypes,
     dead_code,
     missing_docs,

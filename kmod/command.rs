@@ -37,7 +37,7 @@ pub(crate) fn info(info: &mut Info) -> Answer {
     // SAFETY: Constants of the C half; the text ends with NUL.
     let (built_for, load_stack_size) = unsafe {
         (
-            CStr::from_ptr(core::ptr::addr_of!(bindings::nf_wasm_built_for).cast()),
+            CStr::from_char_ptr(core::ptr::addr_of!(bindings::nf_wasm_built_for).cast()),
             bindings::nf_wasm_stack_size,
         )
     };

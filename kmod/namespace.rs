@@ -451,7 +451,7 @@ unsafe extern "C" fn device_event(
 ) -> i32 {
     // SAFETY: A constant of the C half; `info` names a device, whose namespace lives.
     unsafe {
-        if event == bindings::nf_wasm_netdev_unregister as usize {
+        if event == bindings::nf_wasm_netdev_unregister {
             let device = bindings::nf_wasm_notifier_dev(info);
             if let Some(namespace) = Namespace::of(bindings::nf_wasm_dev_net(device)) {
                 namespace.forget_device(device);
