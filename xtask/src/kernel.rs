@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::root::{Root, KERNEL_SUITE};
 use crate::tool;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -79,7 +80,8 @@ impl Kernel {
         let headers = format!("linux-headers-{}", kernel.release);
         let (image_dir, headers_dir) = (kernel.dir("image"), kernel.dir("headers"));
 
-        if !files::is_made(&image_dir, version) || !files::is_made(&cache.path(&source), version) {
+        let image_key = format!("1 {version} {}", offer.image.join(" "));
+        if !files::is_made(&image_dir, &image_key) || !files::is_made(&cache.path(&source), version) {
             let packages = offer.image.iter().chain([&headers, &offer.source]);
             let packages: Vec<_> = packages.map(String::as_str).collect();
             progress.step("Kernel packages", &packages.join(" "), &log, || {
@@ -93,14 +95,9 @@ impl Kernel {
                 files::once(&headers_dir, version, || {
                     unpack(root, &debs, &[headers.clone()], &kernel.inside("headers"), &log)
                 })?;
-                files::once(&image_dir, version, || {
+                files::once(&image_dir, &image_key, || {
                     unpack(root, &debs, &offer.image, &kernel.inside("image"), &log)?;
-                    // Where depmod and modprobe look.
-                    let lib = image_dir.join("lib");
-                    if !lib.exists() {
-                        std::os::unix::fs::symlink("usr/lib", lib).context("image/lib")?;
-                    }
-                    Ok(())
+                    kernel.tidy_image()
                 })
             })?;
         }
@@ -126,6 +123,23 @@ impl Kernel {
             })
         })?;
         Ok(kernel)
+    }
+
+    /// Gives the unpacked image the same shape whichever way Debian packaged it.
+    fn tidy_image(&self) -> Result<()> {
+        let image = self.dir("image");
+        let lib = image.join("lib");
+        if !lib.exists() {
+            // Where depmod looks.
+            symlink("usr/lib", &lib).context(lib.display())?;
+        }
+        let places = [
+            format!("usr/lib/modules/{}/vmlinuz", self.release),
+            format!("boot/vmlinuz-{}", self.release),
+        ];
+        let place = places.iter().find(|place| image.join(place).exists());
+        let place = place.context(format!("no vmlinuz in {}", image.display()))?;
+        symlink(place, image.join("vmlinuz")).context("vmlinuz")
     }
 
     /// Forgets what was offered, so that the next run looks again.
@@ -196,7 +210,7 @@ impl Kernel {
 
     /// The compressed kernel image, as the build root sees it.
     pub fn vmlinuz(&self) -> String {
-        self.inside(&format!("image/boot/vmlinuz-{}", self.release))
+        self.inside("image/vmlinuz")
     }
 }
 
@@ -251,8 +265,10 @@ impl Offer {
         }
         let source = versioned("linux-source", "linux-source-")?;
         // The image's package carries its parts itself, or depends on packages that do.
-        let mut parts = depends(&image, "linux-binary-")?;
-        parts.extend(depends(&image, "linux-modules-")?);
+        let mut parts = Vec::new();
+        for prefix in ["linux-base-", "linux-binary-", "linux-modules-"] {
+            parts.extend(depends(&image, prefix)?);
+        }
         if parts.is_empty() {
             parts.push(image.clone());
         }
