@@ -103,20 +103,27 @@ pub(crate) fn exchange<T: Request>(
     if let Some(log) = request.log() {
         log.used = 0;
     }
+    // A caller that could not be told of a change is refused before there is one.
+    write_back(from, size, &request)?;
     let answer = f(&mut request);
     if let Err(refusal) = &answer {
         if let (Some(log), Some(text)) = (request.log(), &refusal.text) {
             write_log(log, text)?;
         }
     }
-    let known = size.min(size_of::<T>());
-    UserSlice::new(from, known)
-        .writer()
-        .write_slice(&request.as_bytes()[..known])?;
+    write_back(from, size, &request)?;
     match answer {
         Ok(()) => Ok(0),
         Err(refusal) => Err(refusal.error),
     }
+}
+
+/// Writes as much of a request as its caller knows.
+fn write_back<T: Plain>(to: UserPtr, size: usize, request: &T) -> Result {
+    let known = size.min(size_of::<T>());
+    UserSlice::new(to, known)
+        .writer()
+        .write_slice(&request.as_bytes()[..known])
 }
 
 /// Reads a struct whose first field is its size. Returns the size.
