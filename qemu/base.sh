@@ -41,6 +41,9 @@ for library in $(ldd $programs | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^\t\(\/[^ 
 	cp -L "$library" "$tree$library"
 done
 cp /usr/bin/busybox "$tree/usr/bin/busybox"
+# busybox's own shell takes its applets before the programs of the same name: dash does not.
+cp /usr/bin/dash "$tree/usr/bin/sh"
+ln -s ../bin/busybox "$tree/usr/sbin/modprobe"	# where the kernel looks for it
 for applet in $(busybox --list); do
 	[ -e "$tree/usr/bin/$applet" ] || [ -e "$tree/usr/sbin/$applet" ] ||
 		ln -s busybox "$tree/usr/bin/$applet"
