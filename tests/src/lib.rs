@@ -1,2 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Tests.
+//! What the tests in the virtual machine, and the demo, are made of.
+//!
+//! - [`net`]: network namespaces that are joined by veth and go with the test
+//! - [`device`]: `/dev/nf_wasm`, spoken to directly
+//! - [`filter`]: a loaded filter, unloaded with the test; [`wasm`]: filters as text
+//! - [`traffic`]: TCP, UDP and frames of any kind
+//! - [`kernel`]: the kernel's log, its tracepoints, modules in and out
+//! - [`loader`]: the command `nfwasm`
+//! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
+
+pub mod device;
+pub mod filter;
+pub mod kernel;
+pub mod loader;
+pub mod net;
+pub mod sys;
+pub mod traffic;
+pub mod wasm;
+
+use std::time::{Duration, Instant};
+
+/// Where the example filters are.
+pub const FILTERS: &str = "/usr/share/nf_wasm/filters";
+
+/// The three filters that must agree.
+pub const BLOCK_TELNET: [&str; 3] = [
+    "block-telnet.wasm",
+    "block-telnet-c.wasm",
+    "block-telnet.wat",
+];
+
+/// How long anything may take before it counts as not happening. Emulated machines are slow;
+/// nothing that passes waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `done` gives something.
+///
+/// # Panics
+///
+/// When [`PATIENCE`] is at its end.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(result) = done() {
+            return result;
+        }
+        assert!(since.elapsed() < PATIENCE, "did not happen: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

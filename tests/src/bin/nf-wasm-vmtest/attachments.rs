@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Where filters run, in which order, and for whom.
+
+use std::net::SocketAddr;
+
+use nf_wasm_abi::capability::MARK;
+use nf_wasm_abi::ioctl::{
+    FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, HOOK_INGRESS, HOOK_INPUT, HOOK_PREROUTING,
+};
+use nf_wasm_tests::device::{hook, netdev, text, Spec};
+use nf_wasm_tests::net::{Ip, Net, BOTH};
+use nf_wasm_tests::traffic::{is_silent, receive, send};
+use nf_wasm_tests::{eventually, wasm};
+use nix::errno::Errno;
+
+crate::tests![
+    priorities_order_filters,
+    any_priority_will_do,
+    namespaces_are_apart,
+    families_are_apart,
+    attach_and_detach,
+    the_same_place_twice_is_refused,
+    all_or_no_attachments,
+    the_context_tells_the_place,
+    no_attachment_survives_its_device,
+];
+
+/// Appends `digit` to the packet's mark.
+fn append(digit: u32) -> Vec<u8> {
+    wasm::filter(
+        r#"(import "nfw.mark" "get" (func $get (result i32)))
+           (import "nfw.mark" "set" (func $set (param i32) (result i32)))"#,
+        &format!(
+            "(drop (call $set (i32.add (i32.mul (call $get) (i32.const 10)) (i32.const {digit}))))
+             (i32.const 1)"
+        ),
+    )
+}
+
+/// Drops what does not have the mark.
+fn require(mark: u32) -> Vec<u8> {
+    wasm::filter(
+        r#"(import "nfw.mark" "get" (func $get (result i32)))"#,
+        &format!("(i32.eq (call $get) (i32.const {mark}))"),
+    )
+}
+
+fn priorities_order_filters() {
+    let net = Net::pair();
+    let server = &net.server;
+    let at = |priority| hook(FAMILY_INET, HOOK_INPUT, priority);
+    let load = |name: &str, wasm, priority| {
+        server.load(Spec::new(name, wasm).allow(MARK.bit).at(at(priority)))
+    };
+    // Loaded in an order that is not theirs.
+    let last = load("last", require(1234), 300);
+    let _third = load("third", append(3), 1);
+    let _first = load("first", append(1), -2_000_000);
+    let _fourth = load("fourth", append(4), 299);
+    let _second = load("second", append(2), 0);
+    for ip in BOTH {
+        let address = net.server_address(ip);
+        let socket = server.udp(address, 9);
+        send(&net.client.udp_to(SocketAddr::new(address, 9)), 5, 10);
+        receive(&socket, 5);
+    }
+    assert_eq!(last.counters().accepted, 10);
+    assert_eq!(last.counters().dropped, 0);
+}
+
+fn any_priority_will_do() {
+    let net = Net::pair();
+    let address = net.server_address(Ip::V4);
+    let socket = net.server.udp(address, 9);
+    let sender = net.client.udp_to(SocketAddr::new(address, 9));
+    for priority in [i32::MIN, -1, 0, 1, i32::MAX] {
+        let place = hook(FAMILY_IPV4, HOOK_INPUT, priority);
+        let filter = net.server.load(Spec::new("any", wasm::always(1)).at(place));
+        assert_eq!(filter.attachments()[0].hook.priority, priority);
+        send(&sender, 1, 1);
+        receive(&socket, 1);
+        assert_eq!(filter.counters().packets, 1, "priority {priority}");
+    }
+}
+
+fn namespaces_are_apart() {
+    let net = Net::pair();
+    let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);
+    // The same name, and the opposite verdict.
+    let client = net.client.load(Spec::new("one", wasm::always(0)).at(place));
+    let server = net.server.load(Spec::new("one", wasm::always(1)).at(place));
+    let address = net.server_address(Ip::V4);
+    let socket = net.server.udp(address, 9);
+    send(&net.client.udp_to(SocketAddr::new(address, 9)), 7, 10);
+    receive(&socket, 7);
+    assert_eq!(client.counters().packets, 0);
+    assert_eq!(server.counters().accepted, 7);
+    assert_eq!(net.client.filters().len(), 1);
+    assert_eq!(net.server.filters().len(), 1);
+    server.unload();
+    assert_eq!(net.client.filters().len(), 1);
+    assert_eq!(net.server.filters().len(), 0);
+}
+
+fn families_are_apart() {
+    let net = Net::pair();
+    for (family, counted) in [
+        (FAMILY_IPV4, [3, 0]),
+        (FAMILY_IPV6, [0, 3]),
+        (FAMILY_INET, [3, 3]),
+    ] {
+        let place = hook(family, HOOK_INPUT, 0);
+        let filter = net
+            .server
+            .load(Spec::new("family", wasm::always(1)).at(place));
+        let mut before = 0;
+        for (ip, counted) in BOTH.into_iter().zip(counted) {
+            let address = net.server_address(ip);
+            let socket = net.server.udp(address, 9);
+            send(&net.client.udp_to(SocketAddr::new(address, 9)), 3, 1);
+            receive(&socket, 3);
+            let packets = filter.counters().packets;
+            assert_eq!(packets - before, counted, "family {family}, {ip:?}");
+            before = packets;
+        }
+    }
+}
+
+fn attach_and_detach() {
+    let net = Net::pair();
+    let address = net.server_address(Ip::V4);
+    let socket = net.server.udp(address, 9);
+    let sender = net.client.udp_to(SocketAddr::new(address, 9));
+    let filter = net.server.load(Spec::new("f", wasm::always(0)));
+    assert_eq!(filter.attachments().len(), 0);
+    send(&sender, 1, 1);
+    receive(&socket, 1);
+
+    let attached = filter.attach(hook(FAMILY_IPV4, HOOK_INPUT, 7));
+    let attached = attached.expect("attach");
+    let [entry] = filter.attachments()[..] else {
+        panic!("one attachment")
+    };
+    assert_eq!((entry.id, entry.hook.priority), (attached, 7));
+    send(&sender, 4, 1);
+    eventually("four drops", || {
+        (filter.counters().dropped == 4).then_some(())
+    });
+    assert!(is_silent(&socket));
+    assert_eq!(filter.attachments()[0].counters.dropped, 4);
+
+    filter.detach(attached).expect("detach");
+    send(&sender, 1, 1);
+    receive(&socket, 1);
+    assert_eq!(filter.attachments().len(), 0);
+    // What a past attachment counted stays with the filter.
+    assert_eq!(filter.counters().dropped, 4);
+    let refused = filter.detach(attached).expect_err("it is gone");
+    assert_eq!(refused.errno, Errno::ENOENT);
+}
+
+fn the_same_place_twice_is_refused() {
+    let net = Net::pair();
+    let place = hook(FAMILY_INET, HOOK_INPUT, 0);
+    let filter = net.server.load(Spec::new("f", wasm::always(1)).at(place));
+    let refused = filter.attach(place).expect_err("it is there already");
+    assert_eq!(refused.errno, Errno::EEXIST);
+    assert!(refused.text.contains("already"), "{refused}");
+    filter
+        .attach(hook(FAMILY_INET, HOOK_INPUT, 1))
+        .expect("another priority");
+    assert_eq!(filter.attachments().len(), 2);
+}
+
+fn all_or_no_attachments() {
+    let net = Net::pair();
+    let spec = Spec::new("f", wasm::always(1))
+        .at(hook(FAMILY_INET, HOOK_INPUT, 0))
+        .at(netdev(HOOK_INGRESS, "no-such-device"));
+    let refused = net.server.try_load(&spec).expect_err("no such device");
+    assert_eq!(refused.errno, Errno::ENODEV);
+    assert!(refused.text.contains("no-such-device"), "{refused}");
+    assert_eq!(net.server.filters().len(), 0);
+    assert_eq!(net.server.attachments().len(), 0);
+}
+
+/// The verdict is whether the context has, at its offsets, these values.
+fn context_is(expected: &[(u32, u32)]) -> Vec<u8> {
+    let checks = expected.iter().map(|(offset, value)| {
+        format!(
+            "(if (i32.ne (i32.load offset={offset} (local.get $ctx)) (i32.const {value}))
+               (then (return (i32.const 0))))"
+        )
+    });
+    wasm::filter("", &format!("{} (i32.const 1)", checks.collect::<String>()))
+}
+
+fn the_context_tells_the_place() {
+    let net = Net::pair();
+    let device = net.server.ifindex("to-client");
+    let cases = [
+        (Ip::V4, HOOK_INPUT, 2, 20),
+        (Ip::V4, HOOK_PREROUTING, 2, 20),
+        (Ip::V6, HOOK_INPUT, 10, 40),
+    ];
+    for (ip, hook_number, family, header) in cases {
+        let filter = context_is(&[
+            (0, 1),             // version
+            (4, 48),            // size
+            (8, hook_number),   // hook
+            (12, family),       // family
+            (16, header + 108), // packet_len
+            (20, 64),           // window_len
+            (24, header),       // transport_offset
+            (28, 17),           // transport_protocol
+            (32, device),       // in_ifindex
+            (36, 0),            // out_ifindex
+            (40, 0),            // mark
+            (44, 0),            // conntrack_state
+        ]);
+        let spec = Spec::new("context", filter).snaplen(64);
+        let own_family = if ip == Ip::V4 {
+            FAMILY_IPV4
+        } else {
+            FAMILY_IPV6
+        };
+        let _filter = net.server.load(spec.at(hook(own_family, hook_number, 0)));
+        let address = net.server_address(ip);
+        let socket = net.server.udp(address, 9);
+        send(&net.client.udp_to(SocketAddr::new(address, 9)), 2, 100);
+        receive(&socket, 2);
+    }
+}
+
+fn no_attachment_survives_its_device() {
+    let net = Net::pair();
+    let filter = net.server.load(
+        Spec::new("f", wasm::always(1))
+            .at(netdev(HOOK_INGRESS, "to-client"))
+            .at(hook(FAMILY_INET, HOOK_INPUT, 0)),
+    );
+    let address = net.server_address(Ip::V4);
+    let flood = net.client.flood(SocketAddr::new(address, 9));
+    flood.wait_for(200);
+    assert!(filter.counters().packets > 0);
+    net.server.ip("link delete to-client");
+    let [left] = filter.attachments()[..] else {
+        panic!("one attachment is left")
+    };
+    assert_eq!(left.hook.family, FAMILY_INET);
+    assert_eq!(text(&filter.entry().name), "f");
+    // A new device of the old name is another device.
+    let refused = filter.attach(netdev(HOOK_INGRESS, "to-client"));
+    assert_eq!(refused.expect_err("it is gone").errno, Errno::ENODEV);
+}

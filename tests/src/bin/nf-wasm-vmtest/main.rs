@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The tests that run in the virtual machine, as root, with nf_wasm loaded. Takes the arguments of
+//! `cargo test`'s binaries; names are `subject::what_holds`.
+
+mod attachments;
+mod bad_modules;
+mod bad_requests;
+mod concurrency;
+mod counters;
+mod fragments;
+mod lifetime;
+mod loader;
+mod nonlinear;
+mod observability;
+mod odd_packets;
+mod permissions;
+mod replace;
+mod run;
+mod stack;
+mod traps;
+mod verdicts;
+
+use std::panic::{self, AssertUnwindSafe};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nf_wasm_tests::device::Device;
+use nf_wasm_tests::kernel;
+
+/// A subject's tests.
+type Tests = &'static [(&'static str, fn())];
+
+/// Lists functions of a module as its tests.
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        pub(crate) const TESTS: crate::Tests = &[$((stringify!($test), $test)),*];
+    };
+}
+pub(crate) use tests;
+
+const SUBJECTS: [(&str, Tests); 17] = [
+    ("verdicts", verdicts::TESTS),
+    ("attachments", attachments::TESTS),
+    ("counters", counters::TESTS),
+    ("traps", traps::TESTS),
+    ("fragments", fragments::TESTS),
+    ("odd_packets", odd_packets::TESTS),
+    ("nonlinear", nonlinear::TESTS),
+    ("run", run::TESTS),
+    ("observability", observability::TESTS),
+    ("permissions", permissions::TESTS),
+    ("bad_modules", bad_modules::TESTS),
+    ("bad_requests", bad_requests::TESTS),
+    ("loader", loader::TESTS),
+    ("stack", stack::TESTS),
+    ("concurrency", concurrency::TESTS),
+    ("replace", replace::TESTS),
+    ("lifetime", lifetime::TESTS),
+];
+
+/// Lines of the kernel's log that a failed test shows.
+const LOG_LINES: usize = 30;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // The tests share a kernel and its counters.
+    arguments.test_threads = Some(1);
+    let trials = SUBJECTS.iter().flat_map(|(subject, tests)| {
+        tests.iter().map(move |(name, test)| {
+            Trial::test(format!("{subject}::{name}"), move || check(*test))
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn check(test: fn()) -> Result<(), Failed> {
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        test();
+        // Whatever the test was about.
+        let info = Device::open().info().expect("info");
+        assert_eq!(info.packet_path_allocations, 0, "the packet path allocated");
+    }));
+    outcome.map_err(|payload| {
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without text");
+        let log = kernel::log_tail(LOG_LINES);
+        Failed::from(format!("{text}\nThe end of the kernel's log:\n{log}"))
+    })
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The kernel's log, its tracepoints, and modules in and out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The kernel's log.
+///
+/// # Panics
+///
+/// If it cannot be read.
+pub fn log() -> String {
+    let output = Command::new("dmesg").output().expect("dmesg");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Its last lines.
+pub fn log_tail(lines: usize) -> String {
+    let log = log();
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Where this kernel's nf_wasm.ko is.
+///
+/// # Panics
+///
+/// If it is nowhere.
+#[track_caller]
+pub fn module_file() -> PathBuf {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
+    for dir in ["extra", "updates"] {
+        let path = Path::new("/lib/modules")
+            .join(release.trim())
+            .join(dir)
+            .join("nf_wasm.ko");
+        if path.exists() {
+            return path;
+        }
+    }
+    panic!(
+        "there is no nf_wasm.ko below /lib/modules/{}",
+        release.trim()
+    );
+}
+
+/// Inserts a module's file.
+///
+/// # Panics
+///
+/// If `insmod` cannot be started.
+pub fn insmod(file: &Path) -> Output {
+    Command::new("insmod").arg(file).output().expect("insmod")
+}
+
+/// Inserts nf_wasm.
+///
+/// # Panics
+///
+/// If that fails.
+#[track_caller]
+pub fn insert() {
+    let output = insmod(&module_file());
+    assert!(output.status.success(), "insmod: {output:?}");
+}
+
+/// Removes nf_wasm.
+///
+/// # Panics
+///
+/// If that fails.
+#[track_caller]
+pub fn remove() {
+    let output = Command::new("rmmod").arg("nf_wasm").output();
+    let output = output.expect("rmmod");
+    assert!(output.status.success(), "rmmod: {output:?}");
+}
+
+/// A tracepoint that is on until this is dropped; nothing else is traced.
+#[derive(Debug)]
+pub struct Tracepoint(PathBuf);
+
+const TRACING: &str = "/sys/kernel/tracing";
+
+impl Tracepoint {
+    /// Turns a tracepoint, as in `skb/kfree_skb`, on.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such tracepoint.
+    #[track_caller]
+    pub fn on(event: &str) -> Self {
+        let dir = Path::new(TRACING).join("events").join(event);
+        fs::write(Path::new(TRACING).join("trace"), "").expect("trace");
+        if let Err(error) = fs::write(dir.join("enable"), "1") {
+            panic!("tracepoint {event}: {error}");
+        }
+        Self(dir)
+    }
+
+    /// What it recorded.
+    ///
+    /// # Panics
+    ///
+    /// If that cannot be read.
+    pub fn lines(&self) -> Vec<String> {
+        let trace = fs::read_to_string(Path::new(TRACING).join("trace")).expect("trace");
+        let lines = trace.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Tracepoint {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("enable"), "0");
+    }
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Network namespaces for tests.
+//!
+//! [`Net::pair`]:
+//!
+//! ```text
+//! ┌ client ─────────────────┐      ┌ server ─────────────────┐
+//! │        to-server        │──────│        to-client        │
+//! │ 10.77.1.1   fd77:1::1   │      │ 10.77.1.2   fd77:1::2   │
+//! └─────────────────────────┘      └─────────────────────────┘
+//! ```
+//!
+//! [`Net::routed`]:
+//!
+//! ```text
+//! ┌ client ─────────────────┐      ┌ router ─────────────────┐
+//! │        to-router        │──────│        to-client        │
+//! │ 10.77.1.1   fd77:1::1   │      │ 10.77.1.2   fd77:1::2   │
+//! └─────────────────────────┘      │                         │
+//! ┌ server ─────────────────┐      │                         │
+//! │        to-router        │──────│        to-server        │
+//! │ 10.77.2.1   fd77:2::1   │      │ 10.77.2.2   fd77:2::2   │
+//! └─────────────────────────┘      └─────────────────────────┘
+//! ```
+//!
+//! Neighbours are written down, and there are no link-local addresses: what moves on the wire is
+//! what the test sends, but for multicast listener reports.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use nix::sched::{setns, CloneFlags};
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ip {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Both.
+pub const BOTH: [Ip; 2] = [Ip::V4, Ip::V6];
+
+/// A named network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// The name that `ip netns` shows.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.name)
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.path().exists()
+    }
+
+    /// Runs `f` on a thread that is in the namespace. Sockets that it makes stay there.
+    ///
+    /// # Panics
+    ///
+    /// If `f` does, or if the namespace is gone.
+    #[track_caller]
+    pub fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        let file = match File::open(self.path()) {
+            Ok(file) => file,
+            Err(error) => panic!("namespace {}: {error}", self.name),
+        };
+        let entered = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(file, CloneFlags::CLONE_NEWNET).expect("setns");
+                f()
+            });
+            thread.join()
+        });
+        entered.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// `ip -n NAME WORDS…`.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    #[track_caller]
+    pub fn ip(&self, words: &str) {
+        self.batch(words);
+    }
+
+    /// Lines of `ip` in the namespace.
+    #[track_caller]
+    fn batch(&self, lines: &str) {
+        feed(
+            Command::new("ip").args(["-n", &self.name, "-batch", "-"]),
+            lines,
+        );
+    }
+
+    /// `nft` in the namespace, with a script.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    #[track_caller]
+    pub fn nft(&self, script: &str) {
+        self.enter(|| feed(Command::new("nft").args(["-f", "-"]), script));
+    }
+
+    /// Index of a device.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such device.
+    #[track_caller]
+    pub fn ifindex(&self, device: &str) -> u32 {
+        self.enter(|| nix::net::if_::if_nametoindex(device))
+            .expect(device)
+    }
+
+    /// Writes a setting below /proc/sys/net.
+    ///
+    /// # Panics
+    ///
+    /// If that fails.
+    #[track_caller]
+    pub fn sysctl(&self, setting: &str, value: &str) {
+        // A thread's /proc/sys/net is its own namespace's.
+        self.enter(|| fs::write(format!("/proc/sys/net/{setting}"), value))
+            .expect(setting);
+    }
+}
+
+#[track_caller]
+fn feed(command: &mut Command, input: &str) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("spawn");
+    // A command that ends early shows in its status.
+    let _ = child
+        .stdin
+        .take()
+        .expect("stdin")
+        .write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("wait");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\ninput: {input}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Joined namespaces; they go when this is dropped.
+#[derive(Debug)]
+pub struct Net {
+    /// Where traffic begins.
+    pub client: Namespace,
+    /// Where traffic ends.
+    pub server: Namespace,
+    router: Option<Namespace>,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Net {
+    fn namespace(role: &str) -> Namespace {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("nfw-{}-{number}-{role}", std::process::id());
+        let status = Command::new("ip").args(["netns", "add", &name]).status();
+        assert!(status.expect("ip").success(), "ip netns add {name}");
+        let namespace = Namespace { name };
+        // Before there is a device, so that new ones begin with it.
+        namespace.sysctl("ipv6/conf/default/addr_gen_mode", "1");
+        namespace.sysctl("ipv6/conf/default/accept_ra", "0");
+        namespace.sysctl("ipv6/conf/default/router_solicitations", "0");
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Two namespaces.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be made.
+    #[track_caller]
+    pub fn pair() -> Self {
+        let net = Self {
+            client: Self::namespace("client"),
+            server: Self::namespace("server"),
+            router: None,
+        };
+        join(&net.client, "to-server", &net.server, "to-client", 1);
+        net
+    }
+
+    /// Three namespaces.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be made.
+    #[track_caller]
+    pub fn routed() -> Self {
+        let router = Self::namespace("router");
+        router.sysctl("ipv4/ip_forward", "1");
+        router.sysctl("ipv6/conf/all/forwarding", "1");
+        let net = Self {
+            client: Self::namespace("client"),
+            server: Self::namespace("server"),
+            router: Some(router.clone()),
+        };
+        join(&net.client, "to-router", &router, "to-client", 1);
+        join(&net.server, "to-router", &router, "to-server", 2);
+        for (side, subnet) in [(&net.client, 1), (&net.server, 2)] {
+            side.batch(&format!(
+                "route add default via 10.77.{subnet}.2\n-6 route add default via fd77:{subnet}::2\n"
+            ));
+        }
+        net
+    }
+
+    /// The router.
+    ///
+    /// # Panics
+    ///
+    /// In a [`Net::pair`].
+    #[track_caller]
+    pub fn router(&self) -> &Namespace {
+        self.router.as_ref().expect("a net with a router")
+    }
+
+    /// The server's address.
+    pub fn server_address(&self, ip: Ip) -> IpAddr {
+        match self.router {
+            None => address(ip, 1, 2),
+            Some(_) => address(ip, 2, 1),
+        }
+    }
+
+    /// The client's address.
+    pub fn client_address(&self, ip: Ip) -> IpAddr {
+        address(ip, 1, 1)
+    }
+
+    /// The client's device.
+    pub fn client_device(&self) -> &'static str {
+        match self.router {
+            None => "to-server",
+            Some(_) => "to-router",
+        }
+    }
+}
+
+fn address(ip: Ip, subnet: u8, host: u8) -> IpAddr {
+    match ip {
+        Ip::V4 => Ipv4Addr::new(10, 77, subnet, host).into(),
+        Ip::V6 => Ipv6Addr::new(0xfd77, subnet.into(), 0, 0, 0, 0, 0, host.into()).into(),
+    }
+}
+
+/// MAC address of a [`Net`]'s device.
+pub const fn mac(subnet: u8, host: u8) -> [u8; 6] {
+    [2, 0x77, 0, 0, subnet, host]
+}
+
+fn mac_text(subnet: u8, host: u8) -> String {
+    format!("02:77:00:00:{subnet:02x}:{host:02x}")
+}
+
+fn join(left: &Namespace, left_device: &str, right: &Namespace, right_device: &str, subnet: u8) {
+    left.ip(&format!(
+        "link add {left_device} address {} type veth peer name {right_device} address {} netns {}",
+        mac_text(subnet, 1),
+        mac_text(subnet, 2),
+        right.name
+    ));
+    for (side, device, own, other) in [(left, left_device, 1, 2), (right, right_device, 2, 1)] {
+        let neighbour = mac_text(subnet, other);
+        side.batch(&format!(
+            "address add 10.77.{subnet}.{own}/24 dev {device}\n\
+             address add fd77:{subnet}::{own}/64 dev {device} nodad\n\
+             link set {device} up\n\
+             neighbour add 10.77.{subnet}.{other} lladdr {neighbour} dev {device} nud permanent\n\
+             neighbour add fd77:{subnet}::{other} lladdr {neighbour} dev {device} nud permanent\n"
+        ));
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for namespace in [Some(&self.client), Some(&self.server), self.router.as_ref()] {
+            if let Some(namespace) = namespace.filter(|namespace| namespace.exists()) {
+                let _ = Command::new("ip")
+                    .args(["netns", "delete", &namespace.name])
+                    .status();
+            }
+        }
+    }
+}
