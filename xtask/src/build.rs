@@ -51,10 +51,21 @@ impl Build {
         });
         let (kernel, module) = halves?;
         let (programs, filters) = userland?;
-        let parts = Parts { module: module.clone(), programs, filters };
+        let parts = Parts {
+            module: module.clone(),
+            programs,
+            filters,
+        };
         let guest = Guest::make(&kernel, &parts, &root, &cache, checkout, &progress)?;
         let durations = progress.finish();
-        Ok(Self { cache, root, kernel, guest, module, durations })
+        Ok(Self {
+            cache,
+            root,
+            kernel,
+            guest,
+            module,
+            durations,
+        })
     }
 
     /// nf_wasm.ko.
@@ -69,7 +80,13 @@ impl Build {
             None => vm::accelerator(&self.kernel, &self.guest, &self.root, &self.cache)?,
         };
         machine
-            .boot(accelerator, &self.kernel, &self.guest, &self.root, &self.cache)
+            .boot(
+                accelerator,
+                &self.kernel,
+                &self.guest,
+                &self.root,
+                &self.cache,
+            )
             .context(format!("Linux {} under {accelerator}", self.kernel.release))
     }
 }

@@ -49,6 +49,11 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
         let since = Instant::now();
         let build = Build::make(options.kernel, cache, checkout)?;
         table.push(("build".to_owned(), since.elapsed(), true));
+        let long = build
+            .durations
+            .iter()
+            .filter(|(_, time)| *time > Duration::from_secs(1));
+        table.extend(long.map(|(what, time)| (format!("  {what}"), *time, true)));
         let since = Instant::now();
         let passed = machine_tests(&build, filter);
         if let Err(error) = &passed {
@@ -56,10 +61,11 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
         }
         table.push(("vm".to_owned(), since.elapsed(), passed.unwrap_or(false)));
     }
-    println!("\n{:<12} {:>12}", "part", "time");
+    println!();
     for (part, time, passed) in &table {
-        let result = if *passed { "" } else { "  FAILED" };
-        println!("{part:<12} {:>12}{result}", seconds(*time));
+        let result = if *passed { "" } else { "FAILED" };
+        let part: String = part.chars().take(60).collect();
+        println!("{part:<60} {:>12} {result}", seconds(*time));
     }
     Ok(i32::from(table.iter().any(|(_, _, passed)| !passed)))
 }
@@ -78,7 +84,9 @@ fn formatting(root: &Root, checkout: &Path, check: bool) -> Result<bool> {
     let mut passed = true;
     for workspace in WORKSPACES {
         let mut cargo = root.command(["cargo", "fmt", "--all"]);
-        cargo.args(["--manifest-path", &format!("{workspace}/Cargo.toml"), "--"]).args(check);
+        cargo
+            .args(["--manifest-path", &format!("{workspace}/Cargo.toml"), "--"])
+            .args(check);
         passed &= tool::show(&mut cargo)?;
     }
     if checkout.join(KBUILD_SOURCES).exists() {
@@ -111,7 +119,8 @@ fn host_tests(
     eprintln!("Tests on the host");
     let mut passed = tool::show(userland::cargo(root, cache, patched, "test").args(filter))?;
     let mut own = userland::cargo(root, cache, patched, "test");
-    own.args(["--quiet", "--manifest-path", "xtask/Cargo.toml"]).args(filter);
+    own.args(["--quiet", "--manifest-path", "xtask/Cargo.toml"])
+        .args(filter);
     passed &= tool::show(&mut own)?;
     Ok(passed)
 }
@@ -128,6 +137,8 @@ fn machine_tests(build: &Build, filter: Option<&String>) -> Result<bool> {
     };
     match build.boot(&machine, None)? {
         0 => Ok(true),
-        status => Err(Error::new(format!("nf-wasm-vmtest ended with status {status}"))),
+        status => Err(Error::new(format!(
+            "nf-wasm-vmtest ended with status {status}"
+        ))),
     }
 }

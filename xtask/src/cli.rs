@@ -134,7 +134,8 @@ impl Options {
 }
 
 fn text(word: OsString) -> Result<String> {
-    word.into_string().map_err(|word| Error::new(format!("not UTF-8: {word:?}")))
+    word.into_string()
+        .map_err(|word| Error::new(format!("not UTF-8: {word:?}")))
 }
 
 fn number(name: &str, value: &str) -> Result<u32> {

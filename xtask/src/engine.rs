@@ -48,34 +48,55 @@ pub fn build(
     patched: &Patched,
     progress: &Progress,
 ) -> Result<PathBuf> {
-    let name = cache.of_checkout(&format!("engine-{}", kernel.release));
-    let inside = format!("/cache/{name}");
-    let dir = cache.path(&name);
-    fs::create_dir_all(&dir).context(dir.display())?;
     let log = cache.path("log/engine.log");
     tool::new_log(&log)?;
-    progress.step("Engine object", "cargo build with the kernel's flags", &log, || {
-        let flags = format!("{} -Zfunction-sections=y", kernel_flags(kernel, root, cache, &log)?);
-        let mut cargo = patched.cargo(root, "build");
-        cargo.args(["--release", "--package", PACKAGE]);
-        // Unstable flags in a stable compiler, the way the kernel itself does it.
-        cargo.env("RUSTC_BOOTSTRAP", "1");
-        cargo.args(["--target", &kernel.inside("build/scripts/target.json")]);
-        cargo.args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=compiler-builtins-mem"]);
-        cargo.args(["--target-dir", &format!("{inside}/target")]);
-        cargo.env("RUSTFLAGS", flags).env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
-        tool::run(&mut cargo, &log)?;
+    progress.step(
+        "Engine object",
+        "cargo build with the kernel's flags",
+        &log,
+        || {
+            let flags = kernel_flags(kernel, root, cache, &log)?;
+            let target = kernel.dir("build/scripts/target.json");
+            let target = fs::read_to_string(&target).context(target.display())?;
+            // Kernels that want the same code share it.
+            let name = format!("engine-{}", &files::hash(&format!("{flags}{target}"))[..8]);
+            let name = cache.of_checkout(&name);
+            let inside = format!("/cache/{name}");
+            let dir = cache.path(&name);
+            files::write(&dir.join("target.json"), target.as_bytes())?;
 
-        let library = format!("{inside}/target/target/release/lib{}.a", PACKAGE.replace('-', "_"));
-        let object = format!("{inside}/engine.o");
-        let entries = entries(&library, root, &log)?;
-        let roots = entries.iter().map(|entry| format!("--undefined={entry}"));
-        let mut link = root.command(["ld", "-r", "--gc-sections", "-o", &object]);
-        tool::run(link.args(roots).arg(&library), &log)?;
-        let keep = entries.iter().map(|entry| format!("--keep-global-symbol={entry}"));
-        tool::run(root.command(["objcopy"]).args(keep).arg(&object), &log)?;
-        Ok(dir.join("engine.o"))
-    })
+            let mut cargo = patched.cargo(root, "build");
+            cargo.args(["--release", "--package", PACKAGE]);
+            // Unstable flags in a stable compiler, the way the kernel itself does it.
+            cargo.env("RUSTC_BOOTSTRAP", "1");
+            cargo.args(["--target", &format!("{inside}/target.json")]);
+            cargo.args([
+                "-Zbuild-std=core,alloc",
+                "-Zbuild-std-features=compiler-builtins-mem",
+            ]);
+            cargo.args(["--target-dir", &format!("{inside}/target")]);
+            cargo.env("RUSTFLAGS", format!("{flags} -Zfunction-sections=y"));
+            // The level that the load path's stack was measured at; one unit inlines the dispatch.
+            cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2");
+            cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
+            tool::run(&mut cargo, &log)?;
+
+            let library = format!(
+                "{inside}/target/target/release/lib{}.a",
+                PACKAGE.replace('-', "_")
+            );
+            let object = format!("{inside}/engine.o");
+            let entries = entries(&library, root, &log)?;
+            let roots = entries.iter().map(|entry| format!("--undefined={entry}"));
+            let mut link = root.command(["ld", "-r", "--gc-sections", "-o", &object]);
+            tool::run(link.args(roots).arg(&library), &log)?;
+            let keep = entries
+                .iter()
+                .map(|entry| format!("--keep-global-symbol={entry}"));
+            tool::run(root.command(["objcopy"]).args(keep).arg(&object), &log)?;
+            Ok(dir.join("engine.o"))
+        },
+    )
 }
 
 /// The code generation flags that Kbuild gives rustc for a module, by its own account.
@@ -87,7 +108,10 @@ fn kernel_flags(kernel: &Kernel, root: &Root, cache: &Cache, log: &Path) -> Resu
         files::write(&sample.join("Kbuild"), b"obj-m := sample.o\n")?;
         files::write(&sample.join("sample.rs"), b"//! Nothing.\n")?;
         let mut make = root.command(["make", "-C", &kernel.inside("build"), "V=1"]);
-        make.args([format!("M={}", kernel.inside("flags")), format!("CC={}", kernel.compiler()?)]);
+        make.args([
+            format!("M={}", kernel.inside("flags")),
+            format!("CC={}", kernel.compiler()?),
+        ]);
         let said = tool::capture(make.arg("sample.o"), log)?;
         let call = said
             .lines()
@@ -95,7 +119,8 @@ fn kernel_flags(kernel: &Kernel, root: &Root, cache: &Cache, log: &Path) -> Resu
             .context("Kbuild did not show how it calls rustc")?;
         let words = call.split_whitespace().filter(|word| {
             CODE_GENERATION.iter().any(|flag| {
-                word.strip_prefix(flag).map_or(false, |rest| rest.is_empty() || rest.starts_with('='))
+                word.strip_prefix(flag)
+                    .map_or(false, |rest| rest.is_empty() || rest.starts_with('='))
             })
         });
         files::write(&flags, words.collect::<Vec<_>>().join(" ").as_bytes())
@@ -116,7 +141,9 @@ fn entries(library: &str, root: &Root, log: &Path) -> Result<Vec<String>> {
         .map(str::to_owned)
         .collect();
     if entries.is_empty() {
-        return Err(Error::new(format!("{library} defines no {ENTRY_PREFIX}… function")));
+        return Err(Error::new(format!(
+            "{library} defines no {ENTRY_PREFIX}… function"
+        )));
     }
     Ok(entries)
 }

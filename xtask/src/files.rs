@@ -62,7 +62,10 @@ impl Cache {
             unsafe { flock(file.as_raw_fd(), how) == 0 }
         };
         if !take(LOCK_EX | LOCK_NB) {
-            eprintln!("Waiting for another cargo xtask that is building in {}", self.dir.display());
+            eprintln!(
+                "Waiting for another cargo xtask that is building in {}",
+                self.dir.display()
+            );
             if !take(LOCK_EX) {
                 return Err(io::Error::last_os_error()).context(path.display());
             }
@@ -172,7 +175,10 @@ pub fn list(base: &Path, name: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(
 }
 
 fn is_product(name: &str) -> bool {
-    name == "target" || [".o", ".ko", ".mod", ".cmd"].iter().any(|ending| name.ends_with(ending))
+    name == "target"
+        || [".o", ".ko", ".mod", ".cmd"]
+            .iter()
+            .any(|ending| name.ends_with(ending))
 }
 
 /// The text of the files under `names` in `base`, for use in a key.

@@ -40,13 +40,21 @@ impl Guest {
     ) -> Result<Self> {
         let log = cache.path("log/guest.log");
         tool::new_log(&log)?;
-        progress.step("Guest image", "tools, modules, what was built", &log, || {
-            let base = make_base(kernel, root, checkout, &log)?;
-            let own = make_own(kernel, parts, root, cache, checkout, &log)?;
-            let modules = base.join("tree/lib/modules").join(&kernel.release);
-            let has_9p = modules.join("kernel/fs/9p").exists();
-            Ok(Self { archives: vec![base.join("base.cpio"), own], has_9p })
-        })
+        progress.step(
+            "Guest image",
+            "tools, modules, what was built",
+            &log,
+            || {
+                let base = make_base(kernel, root, checkout, &log)?;
+                let own = make_own(kernel, parts, root, cache, checkout, &log)?;
+                let modules = base.join("tree/lib/modules").join(&kernel.release);
+                let has_9p = modules.join("kernel/fs/9p").exists();
+                Ok(Self {
+                    archives: vec![base.join("base.cpio"), own],
+                    has_9p,
+                })
+            },
+        )
     }
 }
 
@@ -81,9 +89,14 @@ fn make_own(
         let file = program.file_name().context(program.display())?;
         files::copy(program, &tree.join("usr/bin").join(file))?;
     }
-    for filter in fs::read_dir(&parts.filters).context(parts.filters.display())?.flatten() {
+    for filter in fs::read_dir(&parts.filters)
+        .context(parts.filters.display())?
+        .flatten()
+    {
         if !filter.file_name().to_string_lossy().starts_with('.') {
-            let to = tree.join("usr/share/nf_wasm/filters").join(filter.file_name());
+            let to = tree
+                .join("usr/share/nf_wasm/filters")
+                .join(filter.file_name());
             files::copy(&filter.path(), &to)?;
         }
     }
@@ -102,9 +115,15 @@ fn make_own(
         done
         cd "$tree"
         find . | cpio --quiet -o -H newc -R 0:0 > ../own.cpio"#;
-    let module = parts.module.strip_prefix(&cache.dir).context("nf_wasm.ko is elsewhere")?;
+    let module = parts
+        .module
+        .strip_prefix(&cache.dir)
+        .context("nf_wasm.ko is elsewhere")?;
     let mut command = root.command(["sh", "-c", script, "sh", &kernel.release]);
-    command.args([format!("{}/tree", kernel.inside("guest")), format!("/cache/{name}/tree")]);
+    command.args([
+        format!("{}/tree", kernel.inside("guest")),
+        format!("/cache/{name}/tree"),
+    ]);
     command.arg(Path::new("/cache").join(module));
     tool::run(&mut command, log)?;
     Ok(dir.join("own.cpio"))

@@ -10,7 +10,10 @@ use std::process::Command;
 /// Programs of the host that are used, and the Debian packages that have them.
 const TOOLS: [(&str, &str); 6] = [
     ("debootstrap", "debootstrap"),
-    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+    (
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "debian-archive-keyring",
+    ),
     ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
     ("unshare", "util-linux"),
     ("mount", "mount"),
@@ -26,8 +29,11 @@ pub fn prepare(log: &Path) -> Result<()> {
              Run the same command again with: sudo -E env PATH=\"$PATH\" cargo xtask …",
         ));
     }
-    let missing: Vec<&str> =
-        TOOLS.iter().filter(|(file, _)| !is_there(file)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(file, _)| !is_there(file))
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -38,11 +44,16 @@ pub fn prepare(log: &Path) -> Result<()> {
             missing.join(", ")
         )));
     }
-    eprintln!("Installing what is missing on this machine: {}", missing.join(" "));
+    eprintln!(
+        "Installing what is missing on this machine: {}",
+        missing.join(" ")
+    );
     let install = || {
         let mut install = Command::new("apt-get");
         install.env("DEBIAN_FRONTEND", "noninteractive");
-        install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing);
+        install
+            .args(["install", "-y", "-q", "--no-install-recommends"])
+            .args(&missing);
         tool::run(&mut install, log)
     };
     // The package lists may be missing or old; fetching them is only worth it then.
@@ -66,7 +77,11 @@ pub fn mirror() -> Option<String> {
     if field("ID")? != "debian" {
         return None;
     }
-    let mut suites = vec!["stable".to_owned(), "testing".to_owned(), "unstable".to_owned()];
+    let mut suites = vec![
+        "stable".to_owned(),
+        "testing".to_owned(),
+        "unstable".to_owned(),
+    ];
     suites.push("sid".to_owned());
     suites.extend(field("VERSION_CODENAME"));
     let mut lists = vec![PathBuf::from("/etc/apt/sources.list")];
@@ -115,7 +130,9 @@ fn mirror_of_stanzas(text: &str, suites: &[String]) -> Option<String> {
         }
         let fits = field("Types:")?.contains(&"deb")
             && field("Components:")?.contains(&"main")
-            && field("Suites:")?.iter().any(|suite| suites.iter().any(|known| known == suite));
+            && field("Suites:")?
+                .iter()
+                .any(|suite| suites.iter().any(|known| known == suite));
         let uri = *field("URIs:")?.first()?;
         (fits && is_web(uri)).then(|| uri.to_owned())
     })
@@ -163,7 +180,8 @@ mod tests {
 
     #[test]
     fn stanza_sources() {
-        let text = "Types: deb\nURIs: https://other.example/x\nSuites: nodistro\nComponents: main\n\n\
+        let text =
+            "Types: deb\nURIs: https://other.example/x\nSuites: nodistro\nComponents: main\n\n\
                     Types: deb deb-src\n# note\nURIs: http://mirror.example/debian\n\
                     Suites: trixie trixie-updates\nComponents: main\n";
         let found = mirror_of_stanzas(text, &suites());
@@ -172,6 +190,9 @@ mod tests {
 
     #[test]
     fn foreign_sources_are_not_a_mirror() {
-        assert_eq!(mirror_of_lines("deb http://x.example/ubuntu noble main\n", &suites()), None);
+        assert_eq!(
+            mirror_of_lines("deb http://x.example/ubuntu noble main\n", &suites()),
+            None
+        );
     }
 }

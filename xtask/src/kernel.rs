@@ -27,7 +27,9 @@ impl Flavour {
         match name {
             "stock" => Ok(Self::Stock),
             "cloud" => Ok(Self::Cloud),
-            _ => Err(Error::new(format!("There is no kernel {name:?}, only stock and cloud"))),
+            _ => Err(Error::new(format!(
+                "There is no kernel {name:?}, only stock and cloud"
+            ))),
         }
     }
 
@@ -62,14 +64,12 @@ pub struct Kernel {
 
 impl Kernel {
     /// Fetches and prepares a kernel, as far as the cache does not have it.
-    pub fn make(
-        flavour: Flavour,
-        root: &Root,
-        cache: &Cache,
-        progress: &Progress,
-    ) -> Result<Self> {
+    pub fn make(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
         let offer = Offer::find(flavour, root, cache, progress)?;
-        let kernel = Self { release: offer.release.clone(), cache: cache.dir.clone() };
+        let kernel = Self {
+            release: offer.release.clone(),
+            cache: cache.dir.clone(),
+        };
         let version = &offer.version;
         progress.say(&format!("Kernel {} (Debian {version})", kernel.release));
 
@@ -81,7 +81,8 @@ impl Kernel {
         let (image_dir, headers_dir) = (kernel.dir("image"), kernel.dir("headers"));
 
         let image_key = format!("1 {version} {}", offer.image.join(" "));
-        if !files::is_made(&image_dir, &image_key) || !files::is_made(&cache.path(&source), version) {
+        if !files::is_made(&image_dir, &image_key) || !files::is_made(&cache.path(&source), version)
+        {
             let packages = offer.image.iter().chain([&headers, &offer.source]);
             let packages: Vec<_> = packages.map(String::as_str).collect();
             progress.step("Kernel packages", &packages.join(" "), &log, || {
@@ -93,7 +94,13 @@ impl Kernel {
                 tool::run(&mut download, &log)
                     .context("These packages may have been replaced: try cargo xtask update")?;
                 files::once(&headers_dir, version, || {
-                    unpack(root, &debs, &[headers.clone()], &kernel.inside("headers"), &log)
+                    unpack(
+                        root,
+                        &debs,
+                        std::slice::from_ref(&headers),
+                        &kernel.inside("headers"),
+                        &log,
+                    )
                 })?;
                 files::once(&image_dir, &image_key, || {
                     unpack(root, &debs, &offer.image, &kernel.inside("image"), &log)?;
@@ -157,7 +164,9 @@ impl Kernel {
     /// headers package has no Rust metadata, which is why this is not simply the headers package.
     fn prepare(&self, root: &Root, source: &str, log: &Path) -> Result<()> {
         let tree = self.dir("build");
-        let headers = self.dir("headers").join(format!("usr/src/linux-headers-{}", self.release));
+        let headers = self
+            .dir("headers")
+            .join(format!("usr/src/linux-headers-{}", self.release));
         for file in [".config", "Module.symvers"] {
             files::copy(&headers.join(file), &tree.join(file))?;
         }
@@ -166,10 +175,11 @@ impl Kernel {
             &mut root.command(["make", "-s", "-C", source, "kernelversion"]),
             &log,
         )?;
-        let local = self
-            .release
-            .strip_prefix(plain.trim())
-            .context(format!("{} is not made from {}", self.release, plain.trim()))?;
+        let local = self.release.strip_prefix(plain.trim()).context(format!(
+            "{} is not made from {}",
+            self.release,
+            plain.trim()
+        ))?;
         let mut make = root.command(["make", "-C", source]);
         make.args([
             format!("O={}", self.inside("build")),
@@ -182,7 +192,10 @@ impl Kernel {
         let made = tree.join("include/config/kernel.release");
         let made = fs::read_to_string(&made).context(made.display())?;
         if made.trim() != self.release {
-            return Err(Error::new(format!("prepared {made} instead of {}", self.release)));
+            return Err(Error::new(format!(
+                "prepared {made} instead of {}",
+                self.release
+            )));
         }
         Ok(())
     }
@@ -222,7 +235,10 @@ impl Offer {
     /// Reads what an earlier run found, or asks the mirror.
     fn find(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
         let file = Self::file(flavour, cache);
-        if let Some(offer) = fs::read_to_string(&file).ok().and_then(|text| Self::parse(&text)) {
+        if let Some(offer) = fs::read_to_string(&file)
+            .ok()
+            .and_then(|text| Self::parse(&text))
+        {
             return Ok(offer);
         }
         let log = cache.path("log/offer.log");
@@ -252,7 +268,9 @@ impl Offer {
             newest
                 .into_iter()
                 .find(|name| name[prefix.len()..].starts_with(|c: char| c.is_ascii_digit()))
-                .context(format!("{meta} in {KERNEL_SUITE} depends on no {prefix}VERSION"))
+                .context(format!(
+                    "{meta} in {KERNEL_SUITE} depends on no {prefix}VERSION"
+                ))
         };
         let image = versioned(&format!("linux-image-{arch}"), "linux-image-")?;
         let release = image["linux-image-".len()..].to_owned();
@@ -288,12 +306,20 @@ impl Offer {
                  {source} is {source_version}. Try again in some hours"
             )));
         }
-        Ok(Self { release, version, source, image: parts })
+        Ok(Self {
+            release,
+            version,
+            source,
+            image: parts,
+        })
     }
 
     fn to_text(&self) -> String {
         let image = self.image.join(" ");
-        format!("{}\n{}\n{}\n{image}\n", self.release, self.version, self.source)
+        format!(
+            "{}\n{}\n{}\n{image}\n",
+            self.release, self.version, self.source
+        )
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -42,7 +42,9 @@ fn main() {
 
 fn run() -> Result<i32> {
     let options = Options::parse(std::env::args_os().skip(1))?;
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no checkout")?;
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no checkout")?;
     let cache = Cache::open(checkout)?;
     match options.verb {
         Verb::Help => print!("{}", cli::HELP),
@@ -66,7 +68,13 @@ fn run() -> Result<i32> {
         Verb::Demo => {
             let build = Build::make(options.kernel, cache, checkout)?;
             let command = vec!["nf-wasm-demo".into()];
-            return build.boot(&vm::Machine { command, ..Default::default() }, None);
+            return build.boot(
+                &vm::Machine {
+                    command,
+                    ..Default::default()
+                },
+                None,
+            );
         }
         Verb::Format => return checks::format(&cache, checkout),
         Verb::Lint => return checks::test(&["lint".to_owned()], &options, cache, checkout),

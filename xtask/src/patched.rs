@@ -21,23 +21,25 @@ pub struct Patched {
 impl Patched {
     /// Makes the copies. A patch is called like the crate's folder in the registry:
     /// NAME-VERSION.patch.
-    pub fn make(
-        root: &Root,
-        cache: &Cache,
-        checkout: &Path,
-        progress: &Progress,
-    ) -> Result<Self> {
+    pub fn make(root: &Root, cache: &Cache, checkout: &Path, progress: &Progress) -> Result<Self> {
         let mut patches: Vec<PathBuf> = match fs::read_dir(checkout.join("patches")) {
             Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
             Err(_) => Vec::new(),
         };
-        patches.retain(|path| path.extension().map_or(false, |extension| extension == "patch"));
+        patches.retain(|path| {
+            path.extension()
+                .map_or(false, |extension| extension == "patch")
+        });
         patches.sort();
         let log = cache.path("log/patched.log");
         tool::new_log(&log)?;
         let mut copies = Vec::new();
         for patch in patches {
-            let krate = patch.file_stem().context(patch.display())?.to_string_lossy().into_owned();
+            let krate = patch
+                .file_stem()
+                .context(patch.display())?
+                .to_string_lossy()
+                .into_owned();
             let content = fs::read_to_string(&patch).context(patch.display())?;
             let key = files::hash(&content);
             let name = format!("patched/{krate}-{}", &key[..8]);

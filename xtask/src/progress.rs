@@ -68,7 +68,10 @@ impl Progress {
                 ticking.tick();
             }
         });
-        Self { shared, ticker: Some(ticker) }
+        Self {
+            shared,
+            ticker: Some(ticker),
+        }
     }
 
     /// Does one of [`STEPS`]. `log` is the file that its tools write to.
@@ -79,18 +82,16 @@ impl Progress {
         log: &Path,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let number = STEPS.iter().position(|step| *step == name).map_or(0, |at| at + 1);
+        let number = STEPS
+            .iter()
+            .position(|step| *step == name)
+            .map_or(0, |at| at + 1);
         let label = format!("[{number}/{}] {name}: {detail}", STEPS.len());
         self.timed(&label, log, work)
     }
 
     /// Does something that is no numbered step.
-    pub fn timed<T>(
-        &self,
-        label: &str,
-        log: &Path,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
+    pub fn timed<T>(&self, label: &str, log: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let since = Instant::now();
         self.shared.state().running.push(Running {
             label: label.to_owned(),
@@ -143,7 +144,9 @@ impl Drop for Progress {
 
 impl Shared {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn clear(&self) {
@@ -187,7 +190,12 @@ impl Running {
     /// The step, its time, and where its tools are by the last line of their log.
     fn status(&self) -> String {
         let last = last_lines(&self.log, 1);
-        format!("{} … {} {}", self.label, seconds(self.since.elapsed()), clip(last.trim(), 60))
+        format!(
+            "{} … {} {}",
+            self.label,
+            seconds(self.since.elapsed()),
+            clip(last.trim(), 60)
+        )
     }
 }
 
@@ -199,7 +207,11 @@ pub fn last_lines(log: &Path, count: usize) -> String {
     // A progress meter overwrites its line: what was written last counts.
     let lines: Vec<&str> = text
         .lines()
-        .map(|line| line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or(""))
+        .map(|line| {
+            line.rsplit('\r')
+                .find(|part| !part.is_empty())
+                .unwrap_or("")
+        })
         .filter(|line| !line.is_empty())
         .collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
@@ -215,11 +227,18 @@ pub fn seconds(time: Duration) -> String {
 }
 
 fn clip(text: &str, width: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(width).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(width)
+        .collect()
 }
 
 fn columns() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100) - 1
+    std::env::var("COLUMNS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(100)
+        - 1
 }
 
 /// Whether a descriptor of ours is a terminal.

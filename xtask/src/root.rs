@@ -115,21 +115,35 @@ impl Root {
             })?;
             let log = cache.path("log/packages.log");
             tool::new_log(&log)?;
-            progress.step("Packages", "compilers, QEMU, network tools", &log, || root.install(&log))
+            progress.step("Packages", "compilers, QEMU, network tools", &log, || {
+                root.install(&log)
+            })
         })?;
         Ok(root)
     }
 
     fn bootstrap(&self, mirror: Option<&str>, log: &Path) -> Result<()> {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]);
-        command.args(["--include=ca-certificates", SUITE]).arg(&self.dir).args(mirror);
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "debootstrap",
+            "--variant=minbase",
+        ]);
+        command
+            .args(["--include=ca-certificates", SUITE])
+            .arg(&self.dir)
+            .args(mirror);
         tool::run(&mut command, log)?;
         for folder in ["cache", "checkout", "share"] {
             let folder = self.dir.join(folder);
             fs::create_dir_all(&folder).context(folder.display())?;
         }
-        files::write(&self.dir.join("etc/dpkg/dpkg.cfg.d/nf_wasm"), DPKG_CONFIG.as_bytes())?;
+        files::write(
+            &self.dir.join("etc/dpkg/dpkg.cfg.d/nf_wasm"),
+            DPKG_CONFIG.as_bytes(),
+        )?;
         // debootstrap has written down the mirror that it used.
         let sources = self.dir.join("etc/apt/sources.list");
         let base = fs::read_to_string(&sources).context(sources.display())?;
@@ -148,7 +162,11 @@ impl Root {
 
     /// Takes over what the host knows about the network: name servers and trusted authorities.
     fn follow_host(&self) -> Result<()> {
-        for file in ["/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"] {
+        for file in [
+            "/etc/resolv.conf",
+            "/etc/hosts",
+            "/etc/ssl/certs/ca-certificates.crt",
+        ] {
             if let Ok(content) = fs::read(file) {
                 files::write(&self.dir.join(&file[1..]), &content)?;
             }
@@ -173,8 +191,23 @@ impl Root {
         S: AsRef<OsStr>,
     {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]);
-        command.args(["--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "enter"]);
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+        ]);
+        command.args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            ENTER,
+            "enter",
+        ]);
         command.arg(&self.dir).arg(&self.cache).arg(&self.checkout);
         command.arg(share.map_or(OsStr::new(""), Path::as_os_str));
         command.args(["env", "--chdir=/checkout", COMMAND_FOLLOWS]);
@@ -187,7 +220,10 @@ impl Root {
             }
         }
         command
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("HOME", "/root")
             .env("LC_ALL", "C.UTF-8")
             .env("DEBIAN_FRONTEND", "noninteractive")

@@ -60,12 +60,19 @@ pub fn capture(command: &mut Command, log: &Path) -> Result<String> {
 
 /// Runs a command that shows its output itself; returns whether it succeeded.
 pub fn show(command: &mut Command) -> Result<bool> {
-    let status = command.stdin(Stdio::null()).status().context(name(command))?;
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .context(name(command))?;
     Ok(status.success())
 }
 
 fn append(log: &Path) -> Result<File> {
-    OpenOptions::new().create(true).append(true).open(log).context(log.display())
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .context(log.display())
 }
 
 /// The command as a person would say it: without what gets it into the build root.
@@ -75,7 +82,10 @@ fn name(command: &Command) -> String {
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())
         .collect();
-    if let Some(at) = words.iter().position(|word| word == crate::root::COMMAND_FOLLOWS) {
+    if let Some(at) = words
+        .iter()
+        .position(|word| word == crate::root::COMMAND_FOLLOWS)
+    {
         words.drain(..=at);
     }
     let mut text = words.join(" ");

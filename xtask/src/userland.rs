@@ -14,7 +14,10 @@ use std::process::Command;
 /// `cargo VERB` for the workspace, in the build root.
 pub fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
     let mut cargo = patched.cargo(root, verb);
-    cargo.env("CARGO_TARGET_DIR", format!("/cache/{}", cache.of_checkout("target")));
+    cargo.env(
+        "CARGO_TARGET_DIR",
+        format!("/cache/{}", cache.of_checkout("target")),
+    );
     cargo
 }
 

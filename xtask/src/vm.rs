@@ -51,7 +51,11 @@ impl Default for Machine {
 }
 
 /// Boot arguments that make a stock kernel look harder for memory errors.
-pub const HARDENED: [&str; 3] = ["kfence.sample_interval=50", "slub_debug=FZPU", "page_poison=1"];
+pub const HARDENED: [&str; 3] = [
+    "kfence.sample_interval=50",
+    "slub_debug=FZPU",
+    "page_poison=1",
+];
 
 /// What a kernel says when something is wrong with it.
 const COMPLAINTS: [&str; 16] = [
@@ -99,7 +103,11 @@ pub fn accelerator(
     let question = format!("{} {}", boot.trim(), kernel.release);
     let file = cache.path("kvm");
     let answers = fs::read_to_string(&file).unwrap_or_default();
-    let known = |name: &str| answers.lines().any(|line| line == format!("{question} {name}"));
+    let known = |name: &str| {
+        answers
+            .lines()
+            .any(|line| line == format!("{question} {name}"))
+    };
     if known("kvm") {
         return Ok("kvm");
     }
@@ -110,13 +118,20 @@ pub fn accelerator(
     let probe = Machine {
         cpus: 1,
         command: vec!["true".into()],
-        timeout: Duration::from_secs(15),
+        timeout: Duration::from_secs(10),
         with_module: false,
         ..Machine::default()
     };
     let works = matches!(probe.boot("kvm", kernel, guest, root, cache), Ok(0));
     let answer = if works { "kvm" } else { "tcg" };
-    eprintln!("It does{}.", if works { "" } else { " not: QEMU will interpret (TCG)" });
+    eprintln!(
+        "It does{}.",
+        if works {
+            ""
+        } else {
+            " not: QEMU will interpret (TCG)"
+        }
+    );
     files::write(&file, format!("{answers}{question} {answer}\n").as_bytes())?;
     Ok(answer)
 }
@@ -133,7 +148,10 @@ impl RunDir {
         let path = cache.path(&name);
         files::remove_tree(&path)?;
         fs::create_dir_all(path.join("tree/etc/nf_wasm")).context(path.display())?;
-        Ok(Self { path, inside: format!("/cache/{name}") })
+        Ok(Self {
+            path,
+            inside: format!("/cache/{name}"),
+        })
     }
 }
 
@@ -168,7 +186,11 @@ impl Machine {
             return Ok(status.code().unwrap_or(1));
         }
         let errors = File::create(run.path.join("qemu")).context("qemu's messages")?;
-        let child = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
+        let child = qemu
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn();
         let mut child = child.context("qemu-system-x86_64")?;
         let in_time = self.pass_output(&mut child, &run)?;
 
@@ -185,20 +207,29 @@ impl Machine {
         };
         if !in_time {
             let limit = progress::seconds(self.timeout);
-            return Err(trouble(format!("The machine was ended: not done after {limit}")));
+            return Err(trouble(format!(
+                "The machine was ended: not done after {limit}"
+            )));
         }
-        let complaint = said.lines().find(|line| COMPLAINTS.iter().any(|known| line.contains(known)));
+        let complaint = said
+            .lines()
+            .find(|line| COMPLAINTS.iter().any(|known| line.contains(known)));
         if let Some(line) = complaint {
-            return Err(trouble(format!("The guest's kernel complained: {}", line.trim())));
+            return Err(trouble(format!(
+                "The guest's kernel complained: {}",
+                line.trim()
+            )));
         }
         let report = fs::read_to_string(run.path.join("status")).unwrap_or_default();
         let mut words = report.split_whitespace().map(str::parse::<u64>);
         match (words.next(), words.next()) {
-            (Some(Ok(_)), Some(Ok(taint))) if taint & !HARMLESS_TAINT != 0 => {
-                Err(trouble(format!("The guest's kernel was tainted: {taint:#x}")))
-            }
+            (Some(Ok(_)), Some(Ok(taint))) if taint & !HARMLESS_TAINT != 0 => Err(trouble(
+                format!("The guest's kernel was tainted: {taint:#x}"),
+            )),
             (Some(Ok(status)), Some(Ok(_))) => Ok(status as i32),
-            _ => Err(trouble("The machine stopped before the command had ended".to_owned())),
+            _ => Err(trouble(
+                "The machine stopped before the command had ended".to_owned(),
+            )),
         }
     }
 
@@ -211,11 +242,17 @@ impl Machine {
             (Some(_), false) => "copy",
         };
         let module = if self.with_module { "yes" } else { "" };
-        let settings = format!("SHARE='{share}'\nMODULE='{module}'\nSIZE='{}'\n", terminal_size());
+        let settings = format!(
+            "SHARE='{share}'\nMODULE='{module}'\nSIZE='{}'\n",
+            terminal_size()
+        );
         files::write(&tree.join("etc/nf_wasm/settings"), settings.as_bytes())?;
         if !self.command.is_empty() {
-            let words: Vec<String> =
-                self.command.iter().map(|word| quote(&word.to_string_lossy())).collect();
+            let words: Vec<String> = self
+                .command
+                .iter()
+                .map(|word| quote(&word.to_string_lossy()))
+                .collect();
             let script = format!("exec {}\n", words.join(" "));
             files::write(&tree.join("etc/nf_wasm/command"), script.as_bytes())?;
         }
@@ -250,15 +287,34 @@ impl Machine {
             .iter()
             .map(|word| (*word).to_owned())
             .collect();
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
         qemu.args(["-machine", &format!("q35,accel={accelerator}")]);
         qemu.args(["-cpu", if accelerator == "kvm" { "host" } else { "max" }]);
-        qemu.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
-        qemu.args(["-kernel", &kernel.vmlinuz(), "-initrd", &format!("{run}/initrd")]);
+        qemu.args([
+            "-smp",
+            &self.cpus.to_string(),
+            "-m",
+            &self.memory_mib.to_string(),
+        ]);
+        qemu.args([
+            "-kernel",
+            &kernel.vmlinuz(),
+            "-initrd",
+            &format!("{run}/initrd"),
+        ]);
         let file = |name: &str| format!("file,id={name},path={run}/{name}");
         if self.command.is_empty() {
             let log = format!("logfile={run}/console");
-            qemu.args(["-chardev", &format!("stdio,id=console,signal=off,mux=on,{log}")]);
+            qemu.args([
+                "-chardev",
+                &format!("stdio,id=console,signal=off,mux=on,{log}"),
+            ]);
             qemu.args(["-mon", "console"]);
             // Warnings only: what is wanted here is the shell.
             append.push("loglevel=5".to_owned());
@@ -276,7 +332,8 @@ impl Machine {
             qemu.args(["-virtfs", options]);
         }
         append.extend(self.append.iter().cloned());
-        qemu.args(["-append", &append.join(" ")]).args(&self.qemu_args);
+        qemu.args(["-append", &append.join(" ")])
+            .args(&self.qemu_args);
     }
 
     /// Passes on what the command prints until the machine stops; false if that took too long.
@@ -321,7 +378,9 @@ impl Tail {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).context(self.path.display())?;
             if !bytes.is_empty() {
-                to.write_all(&bytes).and_then(|()| to.flush()).context("output")?;
+                to.write_all(&bytes)
+                    .and_then(|()| to.flush())
+                    .context("output")?;
             }
         }
         Ok(())
@@ -335,7 +394,10 @@ fn quote(word: &str) -> String {
 
 /// The terminal's size in stty's words, if there is one.
 fn terminal_size() -> String {
-    let size = Command::new("stty").arg("size").stdin(Stdio::inherit()).output();
+    let size = Command::new("stty")
+        .arg("size")
+        .stdin(Stdio::inherit())
+        .output();
     let size = size.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     match size.unwrap_or_default().trim().split_once(' ') {
         Some((rows, columns)) => format!("rows {rows} cols {columns}"),
