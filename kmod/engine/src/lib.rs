@@ -10,7 +10,7 @@ extern crate alloc;
 use nf_wasm_abi as abi;
 
 #[path = "../../boundary.rs"]
-pub mod boundary;
+mod boundary;
 mod memory;
 mod panic;
 
@@ -70,7 +70,7 @@ impl Host for KernelHost {
 ///
 /// As declared there.
 #[no_mangle]
-pub unsafe extern "C" fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32 {
+pub(crate) unsafe extern "C" fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32 {
     // SAFETY: the caller's promise.
     let request = unsafe { &mut *request };
     match build(request) {
@@ -120,7 +120,7 @@ fn report(request: &mut BuildRequest, refusal: &Refusal) {
 ///
 /// As declared there.
 #[no_mangle]
-pub unsafe extern "C" fn nf_wasm_engine_call(request: *mut CallRequest) {
+pub(crate) unsafe extern "C" fn nf_wasm_engine_call(request: *mut CallRequest) {
     // SAFETY: the caller's promise.
     let request = unsafe { &mut *request };
     // SAFETY: `build` made it, and nobody else uses it now.

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Filters that misbehave: each way is bounded, named and survived.
+
+mod common;
+
+use common::{call, filter, load, verdict, FUEL};
+use nf_wasm_abi::guest::{ACCEPT, DROP};
+use nf_wasm_abi::trap::Trap;
+
+#[test]
+fn each_trap_is_told_apart() {
+    let loads = "(drop (i32.load (i32.const 0x20000))) i32.const 1";
+    let stores = "(i32.store (i32.const -4) (i32.const 1)) i32.const 1";
+    let offset = "(drop (i32.load offset=0xffffffff (i32.const 0xffff))) i32.const 1";
+    let fills = "(memory.fill (i32.const 0x1ffff) (i32.const 1) (i32.const 2)) i32.const 1";
+    for (body, trap) in [
+        ("unreachable", Trap::Unreachable),
+        (loads, Trap::MemoryOutOfBounds),
+        (stores, Trap::MemoryOutOfBounds),
+        (offset, Trap::MemoryOutOfBounds),
+        (fills, Trap::MemoryOutOfBounds),
+        (
+            "(i32.div_u (i32.const 1) (local.get $len)) (i32.div_u (i32.const 1) (i32.const 0)) \
+             i32.and",
+            Trap::IntegerDivisionByZero,
+        ),
+        (
+            "(i32.rem_s (local.get $len) (i32.const 0))",
+            Trap::IntegerDivisionByZero,
+        ),
+        (
+            "(i64.div_s (i64.const 0x8000000000000000) (i64.extend_i32_s (i32.sub (i32.const 0) \
+             (i32.eq (local.get $len) (i32.const 256))))) i32.wrap_i64",
+            Trap::IntegerOverflow,
+        ),
+        ("(loop (br 0)) i32.const 1", Trap::OutOfFuel),
+        ("i32.const 5", Trap::UnknownVerdict),
+    ] {
+        assert_eq!(verdict(&filter(body)), Err(trap), "{body}");
+    }
+}
+
+#[test]
+fn the_smallest_number_modulo_minus_one_is_no_trap() {
+    let body = "(i32.rem_s (i32.const 0x80000000) (i32.sub (i32.const 0) (i32.const 1)))";
+    assert_eq!(verdict(&filter(body)), Ok(DROP));
+}
+
+#[test]
+fn tables() {
+    let text = |index: u32| {
+        format!(
+            r#"(module (table 3 funcref) (elem (i32.const 0) $same $other)
+              (type $same (func (param i32) (result i32)))
+              (func $same (type $same) i32.const 1)
+              (func $other (param i64))
+              (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+                (call_indirect (type $same) (i32.const 7) (i32.const {index}))))"#
+        )
+    };
+    assert_eq!(verdict(&text(0)), Ok(ACCEPT));
+    assert_eq!(verdict(&text(1)), Err(Trap::BadSignature));
+    assert_eq!(verdict(&text(2)), Err(Trap::IndirectCallToNull));
+    assert_eq!(verdict(&text(3)), Err(Trap::TableOutOfBounds));
+    assert_eq!(verdict(&text(u32::MAX)), Err(Trap::TableOutOfBounds));
+}
+
+#[test]
+fn an_endless_loop_ends_with_its_fuel() {
+    let mut instance = load(&filter("(loop (br 0)) i32.const 1"));
+    for _ in 0..3 {
+        let outcome = call(&mut instance);
+        assert_eq!(outcome.verdict, Err(Trap::OutOfFuel));
+        assert_eq!(outcome.fuel_used, FUEL);
+    }
+}
+
+#[test]
+fn bulk_operations_pay_for_what_they_move() {
+    // 128 KiB each time round: 2,048 units.
+    let body = "(loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 0x20000)) (br 0)) \
+                i32.const 1";
+    assert_eq!(verdict(&filter(body)), Err(Trap::OutOfFuel));
+}
+
+#[test]
+fn recursion_ends_with_the_stack() {
+    let text = r#"(module
+        (func $f (param i32 i32 i32) (result i32)
+          (call $f (local.get 0) (local.get 1) (local.get 2)))
+        (export "nfw_filter" (func $f)))"#;
+    assert_eq!(verdict(text), Err(Trap::StackOverflow));
+    // And so do frames that are too large to nest deeply.
+    let locals = "i64 ".repeat(1000);
+    let text = format!(
+        r#"(module (func $f (param i32 i32 i32) (result i32) (local {locals})
+          (call $f (local.get 0) (local.get 1) (local.get 2)))
+        (export "nfw_filter" (func $f)))"#
+    );
+    assert_eq!(verdict(&text), Err(Trap::StackOverflow));
+}
+
+#[test]
+fn nothing_grows_while_packets_are_decided() {
+    let body = "(i32.and (i32.eq (memory.grow (i32.const 1)) (i32.const -1))
+                         (i32.eq (memory.grow (i32.const 0)) (i32.const 2)))";
+    assert_eq!(verdict(&filter(body)), Ok(ACCEPT));
+    let text = r#"(module (table $t 1 100 funcref)
+        (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+          (i32.eq (table.grow $t (ref.null func) (i32.const 1)) (i32.const -1))))"#;
+    assert_eq!(verdict(text), Ok(ACCEPT));
+}
+
+#[test]
+fn a_trap_is_survived() {
+    // Every other packet traps, each in another way.
+    let text = r#"(module (memory (export "memory") 1)
+        (func $f (call $f))
+        (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+          (local $n i32)
+          (local.set $n (i32.load (i32.const 0)))
+          (i32.store (i32.const 0) (i32.add (local.get $n) (i32.const 1)))
+          (block (block (block (block (block
+            (br_table 0 1 0 2 0 3 4 (i32.rem_u (local.get $n) (i32.const 6))))
+              (return (i32.const 1)))
+            (call $f))
+            (loop (br 0)))
+            (return (i32.div_u (local.get $n) (i32.const 0))))
+          unreachable))"#;
+    let mut instance = load(text);
+    for _ in 0..100 {
+        let verdicts: [_; 6] = std::array::from_fn(|_| call(&mut instance).verdict);
+        assert_eq!(
+            verdicts,
+            [
+                Ok(ACCEPT),
+                Err(Trap::StackOverflow),
+                Ok(ACCEPT),
+                Err(Trap::OutOfFuel),
+                Ok(ACCEPT),
+                Err(Trap::IntegerDivisionByZero)
+            ]
+        );
+    }
+}
