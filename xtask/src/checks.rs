@@ -98,13 +98,17 @@ fn formatting(root: &Root, checkout: &Path, check: bool) -> Result<bool> {
 
 /// Clippy over all workspaces.
 fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
+    eprintln!("Lints");
+    let mut workspace = userland::cargo(root, cache, patched, "clippy");
+    workspace.arg("--all-targets");
+    let mut own = userland::cargo_in("xtask", root, cache, "clippy");
+    own.arg("--all-targets");
+    // There is no test harness for a filter's target.
+    let mut filters = userland::cargo_in("filters", root, cache, "clippy");
+    filters.args(["--workspace", "--package", "nf-wasm-sdk"]);
     let mut passed = true;
-    for workspace in WORKSPACES {
-        eprintln!("Lints of {workspace}");
-        let mut clippy = userland::cargo(root, cache, patched, "clippy");
-        clippy.args(["--quiet", "--all-targets"]);
-        clippy.args(["--manifest-path", &format!("{workspace}/Cargo.toml")]);
-        passed &= tool::show(clippy.args(["--", "-D", "warnings"]))?;
+    for mut clippy in [workspace, own, filters] {
+        passed &= tool::show(clippy.args(["--quiet", "--", "-D", "warnings"]))?;
     }
     Ok(passed)
 }
@@ -118,10 +122,8 @@ fn host_tests(
 ) -> Result<bool> {
     eprintln!("Tests on the host");
     let mut passed = tool::show(userland::cargo(root, cache, patched, "test").args(filter))?;
-    let mut own = userland::cargo(root, cache, patched, "test");
-    own.args(["--quiet", "--manifest-path", "xtask/Cargo.toml"])
-        .args(filter);
-    passed &= tool::show(&mut own)?;
+    let mut own = userland::cargo_in("xtask", root, cache, "test");
+    passed &= tool::show(own.arg("--quiet").args(filter))?;
     Ok(passed)
 }
 

@@ -21,6 +21,16 @@ pub fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Comma
     cargo
 }
 
+/// `cargo VERB` for another workspace of the checkout. It starts in there: that decides which
+/// configuration cargo reads.
+pub fn cargo_in(folder: &str, root: &Root, cache: &Cache, verb: &str) -> Command {
+    let folder_inside = format!("--chdir=/checkout/{folder}");
+    let mut cargo = root.command(["env", &folder_inside, "cargo", verb, "--locked"]);
+    let target = cache.of_checkout(&format!("{folder}-target"));
+    cargo.env("CARGO_TARGET_DIR", format!("/cache/{target}"));
+    cargo
+}
+
 /// Builds the workspace's programs; returns where they are.
 pub fn build(
     root: &Root,

@@ -79,7 +79,7 @@ const COMPLAINTS: [&str; 16] = [
 
 /// The bits of /proc/sys/kernel/tainted that are our doing and no harm: a module that is
 /// out-of-tree (12) and unsigned (13), and a test, if it says so (18).
-const HARMLESS_TAINT: u64 = 1 << 12 | 1 << 13 | 1 << 18;
+const HARMLESS_TAINT: u64 = (1 << 12) | (1 << 13) | (1 << 18);
 
 /// How much of the console is shown when something is wrong.
 const CONSOLE_LINES: usize = 60;
