@@ -101,7 +101,7 @@ fn refusal(error: &BinaryReaderError, place: String) -> Refusal {
 /// told from those about broken modules by their words, which the exact version pins and
 /// `tests/refusals.rs` checks.
 fn classify(message: &str) -> (RefusalKind, &'static str) {
-    const WORDS: [(&str, RefusalKind, &str); 16] = [
+    const WORDS: &[(&str, RefusalKind, &str)] = &[
         (
             "floating-point",
             RefusalKind::Unsupported,
@@ -135,11 +135,12 @@ fn classify(message: &str) -> (RefusalKind, &'static str) {
         ("disabled", RefusalKind::Unsupported, ""),
         ("disallowed", RefusalKind::Unsupported, ""),
         ("proposal", RefusalKind::Unsupported, ""),
+        ("references required", RefusalKind::Unsupported, ""),
         ("not supported", RefusalKind::Unsupported, ""),
         ("exceeds limit", RefusalKind::Limit, ""),
         ("size is out of bounds", RefusalKind::Limit, ""),
     ];
-    for (word, kind, help) in WORDS {
+    for &(word, kind, help) in WORDS {
         if message.contains(word) {
             return (kind, help);
         }

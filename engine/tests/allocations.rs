@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a packet allocates: nothing, or the error of a trap.
+//!
+//! One test, so that nothing else allocates meanwhile.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use common::{call, load};
+use nf_wasm_abi::trap::Trap;
+
+/// What the kernel half keeps ready in each instance for the errors of traps.
+const RESERVE: usize = 1024;
+
+struct Counting;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: it only counts what `System` does.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, SeqCst);
+        let live = LIVE.fetch_add(layout.size(), SeqCst) + layout.size();
+        PEAK.fetch_max(live, SeqCst);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), SeqCst);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations during `f`, and the most bytes of them that lived at once.
+fn counted<T>(f: impl FnOnce() -> T) -> (T, usize, usize) {
+    let calls = CALLS.load(SeqCst);
+    let live = LIVE.load(SeqCst);
+    PEAK.store(live, SeqCst);
+    let value = f();
+    assert_eq!(LIVE.load(SeqCst), live, "a packet leaked memory");
+    (value, CALLS.load(SeqCst) - calls, PEAK.load(SeqCst) - live)
+}
+
+/// Uses every capability, recurses nearly to the greatest depth, has a large frame, and tries to
+/// grow; then does what `tail` says.
+fn busy(tail: &str) -> String {
+    let locals = "i64 ".repeat(200);
+    format!(
+        r#"(module
+          (import "nfw.packet" "len" (func $len (result i32)))
+          (import "nfw.packet" "load" (func $load (param i32 i32 i32) (result i32)))
+          (import "nfw.log" "write" (func $write (param i32 i32) (result i32)))
+          (import "nfw.clock" "monotonic" (func $mono (result i64)))
+          (import "nfw.clock" "realtime" (func $real (result i64)))
+          (import "nfw.mark" "get" (func $get (result i32)))
+          (import "nfw.mark" "set" (func $set (param i32) (result i32)))
+          (memory (export "memory") 1)
+          (table 4 100 funcref) (elem (i32.const 0) $depth)
+          (type $t (func (param i32) (result i32)))
+          (func $depth (type $t)
+            (if (result i32) (local.get 0)
+              (then (call_indirect (type $t) (i32.sub (local.get 0) (i32.const 1)) (i32.const 0)))
+              (else (i32.const 1))))
+          (func $wide (result i32) (local {locals}) i32.const 1)
+          (func $forever (call $forever))
+          (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+            (drop (call $len))
+            (drop (call $load (i32.const 500) (i32.const 0) (i32.const 100)))
+            (drop (call $load (i32.const 500) (i32.const 0) (i32.const 1000)))
+            (drop (call $write (i32.const 0) (i32.const 300)))
+            (drop (call $mono)) (drop (call $real))
+            (drop (call $set (call $get)))
+            (drop (call $wide))
+            (drop (call $depth (i32.const 250)))
+            (memory.copy (i32.const 0) (i32.const 1000) (i32.const 5000))
+            (drop (memory.grow (i32.const 1)))
+            (drop (table.grow (ref.null func) (i32.const 1)))
+            {tail}))"#
+    )
+}
+
+#[test]
+fn packets_allocate_nothing_and_traps_their_error() {
+    // The very first packet counts.
+    let mut instance = load(&busy("i32.const 1"));
+    for _ in 0..3 {
+        let (outcome, calls, _) = counted(|| call(&mut instance));
+        assert_eq!(outcome.verdict, Ok(1));
+        assert_eq!(calls, 0);
+    }
+    let mut instance = load(&busy("i32.const 9"));
+    let (outcome, calls, _) = counted(|| call(&mut instance));
+    assert_eq!((outcome.verdict, calls), (Err(Trap::UnknownVerdict), 0));
+
+    let mut most = (0, 0);
+    for (tail, trap) in [
+        ("unreachable", Trap::Unreachable),
+        ("(call $forever) i32.const 1", Trap::StackOverflow),
+        ("(loop (br 0)) i32.const 1", Trap::OutOfFuel),
+        ("(i32.load (i32.const -1))", Trap::MemoryOutOfBounds),
+        ("(i32.div_u (i32.const 1) (i32.const 0))", Trap::IntegerDivisionByZero),
+        ("(call_indirect (type $t) (i32.const 1) (i32.const 9))", Trap::TableOutOfBounds),
+        ("(call_indirect (type $t) (i32.const 1) (i32.const 2))", Trap::IndirectCallToNull),
+        ("(table.fill (i32.const 3) (ref.null func) (i32.const 9)) i32.const 1", Trap::TableOutOfBounds),
+        ("(memory.fill (i32.const 0) (i32.const 0) (i32.const -1)) i32.const 1", Trap::MemoryOutOfBounds),
+        ("(call $write (i32.const -1) (i32.const 5))", Trap::MemoryOutOfBounds),
+        ("(loop (drop (call $get)) (br 0)) i32.const 1", Trap::OutOfFuel),
+        ("(loop (drop (call $load (i32.const 0) (i32.const 0) (i32.const 600))) (br 0)) i32.const 1", Trap::OutOfFuel),
+        ("(loop (memory.fill (i32.const 0) (i32.const 0) (i32.const 131072)) (br 0)) i32.const 1", Trap::OutOfFuel),
+    ] {
+        let mut instance = load(&busy(tail));
+        for _ in 0..3 {
+            let (outcome, calls, bytes) = counted(|| call(&mut instance));
+            assert_eq!(outcome.verdict, Err(trap), "{tail}");
+            assert!(calls <= 3 && bytes <= RESERVE, "{tail}: {calls} allocations, {bytes} bytes");
+            most = (most.0.max(calls), most.1.max(bytes));
+        }
+    }
+    println!(
+        "a trap makes at most {} allocations, {} bytes at once",
+        most.0, most.1
+    );
+}

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Modules that are refused: with which errno, and in which words.
+
+mod common;
+
+use common::{filter, load_with, options, refused, refused_wasm, wasm};
+use nf_wasm_engine::Options;
+use nf_wasm_engine::RefusalKind::{self, Denied, Interface, Malformed, Unsupported};
+
+const FILTER: &str = r#"(func (export "nfw_filter") (param i32 i32 i32) (result i32) i32.const 1)"#;
+
+fn module(items: &str) -> String {
+    format!("(module {items} {FILTER})")
+}
+
+#[test]
+fn errnos() {
+    for (kind, errno) in [
+        (Malformed, 8),
+        (RefusalKind::OutOfMemory, 12),
+        (Denied, 13),
+        (Interface, 22),
+        (RefusalKind::Limit, 27),
+        (Unsupported, 95),
+    ] {
+        assert_eq!(kind.errno(), errno);
+    }
+}
+
+#[test]
+fn what_is_no_module() {
+    refused_wasm(b"", Malformed, &["ends within its header", "offset 0x0"]);
+    refused_wasm(b"\0asm\x01\0", Malformed, &["ends within its header"]);
+    refused_wasm(
+        b"\x7fELF\0\0\0\0",
+        Malformed,
+        &["not a Wasm module", "offset 0x0"],
+    );
+    refused_wasm(b"(module)", Malformed, &["text format"]);
+    refused_wasm(
+        b"\0asm\x02\0\0\0",
+        Malformed,
+        &["version 0x2", "offset 0x4"],
+    );
+    refused_wasm(
+        b"\0asm\x0d\0\x01\0",
+        Unsupported,
+        &["component", "core target"],
+    );
+    refused_wasm(&wasm("(component)"), Unsupported, &["component"]);
+    refused_wasm(b"\0asm\x01\0\0\0", Interface, &["no export nfw_filter"]);
+}
+
+#[test]
+fn broken_modules_are_told_where() {
+    let wrong_type = module("(func i64.const 1 drop)");
+    let mut bytes = wasm(&wrong_type);
+    let at = bytes.windows(3).position(|b| b == [0x42, 1, 0x1a]).unwrap();
+    bytes[at + 2] = 0x0b; // an `end` where the `drop` was
+    refused_wasm(
+        &bytes,
+        Malformed,
+        &["not a valid Wasm module", "offset 0x", "in function 0"],
+    );
+    // A section twice.
+    let mut bytes = wasm(&module(""));
+    let types = bytes[8..18].to_vec();
+    bytes.splice(18..18, types);
+    refused_wasm(&bytes, Malformed, &["offset 0x"]);
+}
+
+#[test]
+fn floats() {
+    let words = [
+        "floating-point",
+        "offset 0x",
+        "floats are not supported",
+        "integer code only",
+    ];
+    for items in [
+        "(func (param f32))",
+        "(func (result f64) unreachable)",
+        "(global f32 (f32.const 1))",
+        "(func (local f64))",
+        "(func (drop (f32.const 1)))",
+        "(func (drop (f64.reinterpret_i64 (i64.const 1))))",
+        r#"(import "nfw.log" "write" (func (param f32)))"#,
+    ] {
+        refused(&module(items), Unsupported, &words);
+    }
+    let inside = module("(func) (func (drop (i32.trunc_f64_s (f64.const 1))))");
+    refused(&inside, Unsupported, &["in function 1"]);
+    let inside = module("(func (drop (i32.trunc_sat_f64_s (f64.const 1))))");
+    refused(&inside, Unsupported, &["in function 0"]);
+}
+
+#[test]
+fn proposals() {
+    for (items, word) in [
+        ("(func (local v128))", "SIMD"),
+        ("(func (param v128))", "SIMD"),
+        ("(func (drop (v128.const i32x4 1 2 3 4)))", "SIMD"),
+        (r#"(memory i64 1)"#, "memory64"),
+        (r#"(memory 1 1 shared)"#, "threads"),
+        (
+            r#"(memory (export "memory") 1) (func (drop (i32.atomic.load (i32.const 0))))"#,
+            "threads",
+        ),
+        ("(func atomic.fence)", "threads"),
+        ("(memory 1) (memory 1)", "multi-memory"),
+        ("(memory 1 1 (pagesize 1))", "custom page sizes"),
+        ("(tag)", "exceptions"),
+        ("(func (throw_ref (unreachable)))", "exceptions"),
+        ("(func $f return_call $f)", "tail call"),
+        ("(type (struct))", "gc"),
+        ("(rec (type (func)) (type (func)))", "gc"),
+        ("(func (drop (ref.i31 (i32.const 1))))", "gc"),
+        ("(table 1 1 funcref (ref.null func))", "initial value"),
+        ("(func $f) (table 1 1 funcref (ref.func $f))", "initial value"),
+        (
+            "(type $t (func)) (func (call_ref $t (ref.null $t)))",
+            "function references",
+        ),
+        ("(func (drop (i64.add128 (i64.const 1) (i64.const 1) (i64.const 1) (i64.const 1))) drop)", "wide"),
+        ("(table i64 1 funcref)", "memory64"),
+    ] {
+        let text = module(items);
+        let refusal = nf_wasm_engine::inspect(&wasm(&text)).unwrap_err();
+        refused(&text, Unsupported, &["offset 0x"]);
+        let message = refusal.message.to_lowercase();
+        assert!(
+            message.contains(&word.to_lowercase()),
+            "{word}: {message}"
+        );
+    }
+}
+
+#[test]
+fn start_functions() {
+    refused(
+        &module("(func $f) (start $f)"),
+        Unsupported,
+        &["start function", "nfw_init", "offset 0x"],
+    );
+}
+
+#[test]
+fn the_filter() {
+    refused(
+        "(module)",
+        Interface,
+        &["no export nfw_filter", "(i32, i32, i32) -> (i32)"],
+    );
+    refused(
+        r#"(module (func (export "nfw_filter") (param i32 i64) (result i32) i32.const 1))"#,
+        Interface,
+        &[
+            "function 0",
+            "the type (i32, i64) -> (i32)",
+            "it is (i32, i32, i32) -> (i32)",
+        ],
+    );
+    refused(
+        r#"(module (global (export "nfw_filter") i32 (i32.const 1)))"#,
+        Interface,
+        &["is a global, not a function"],
+    );
+    refused(
+        r#"(module (import "nfw.packet" "load" (func (param i32 i32 i32) (result i32)))
+           (export "nfw_filter" (func 0)))"#,
+        Interface,
+        &["nfw_filter", "imported function"],
+    );
+}
+
+#[test]
+fn optional_exports() {
+    refused(
+        &module(r#"(func (export "nfw_init"))"#),
+        Interface,
+        &["nfw_init", "the type () -> ()", "it is () -> (i32)"],
+    );
+    refused(
+        &module(
+            r#"(memory (export "memory") 1) (func (export "nfw_buf") (result i32) i32.const 0)"#,
+        ),
+        Interface,
+        &["nfw_buf", "it is (i32) -> (i32)"],
+    );
+    refused(
+        &module("(memory 1)"),
+        Interface,
+        &["not exported", "\"memory\""],
+    );
+    refused(
+        &module(r#"(memory 1) (global (export "memory") i32 (i32.const 0))"#),
+        Interface,
+        &["memory", "is a global"],
+    );
+}
+
+#[test]
+fn imports() {
+    refused(
+        &module(r#"(import "env" "puts" (func))"#),
+        Interface,
+        &[
+            "\"env\"",
+            "\"puts\"",
+            "offset 0x",
+            "nfw.packet, nfw.log, nfw.clock, nfw.mark",
+        ],
+    );
+    refused(
+        &module(r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#),
+        Interface,
+        &["WASI", "freestanding"],
+    );
+    refused(
+        &module(r#"(import "nfw.clock" "tai" (func (result i64)))"#),
+        Interface,
+        &["\"tai\"", "nfw.clock", "it has monotonic, realtime"],
+    );
+    refused(
+        &module(r#"(import "nfw.clock" "realtime" (func (result i32)))"#),
+        Interface,
+        &[
+            "nfw.clock realtime",
+            "the type () -> (i32)",
+            "it is () -> (i64)",
+        ],
+    );
+    for (item, kind) in [
+        ("(memory 1)", "memory"),
+        ("(table 1 funcref)", "table"),
+        ("(global i32)", "global"),
+    ] {
+        refused(
+            &module(&format!(r#"(import "env" "x" {item})"#)),
+            Interface,
+            &["\"env\" \"x\"", &format!("is a {kind}"), "only functions"],
+        );
+    }
+}
+
+#[test]
+fn names_are_shown_so_that_a_terminal_bears_them() {
+    refused(
+        &module(r#"(import "a\1b[2J\n" "b" (func))"#),
+        Interface,
+        &[r#""a\u{1b}[2J\n""#],
+    );
+}
+
+#[test]
+fn capabilities_have_to_be_granted() {
+    let text = r#"(module
+        (import "nfw.log" "write" (func (param i32 i32) (result i32)))
+        (import "nfw.mark" "get" (func (result i32)))
+        (func (export "nfw_filter") (param i32 i32 i32) (result i32) i32.const 1))"#;
+    let granted = |capabilities| {
+        load_with(
+            text,
+            &Options {
+                capabilities,
+                ..options()
+            },
+        )
+        .map(|_| ())
+    };
+    use nf_wasm_abi::capability::{LOG, MARK, PACKET};
+    assert_eq!(granted(LOG.bit | MARK.bit), Ok(()));
+    let refusal = granted(LOG.bit | PACKET.bit).unwrap_err();
+    assert_eq!(refusal.kind, Denied);
+    assert!(refusal.message.contains("--allow nfw.mark"), "{refusal}");
+    let refusal = granted(0).unwrap_err();
+    assert!(refusal.message.contains("--allow nfw.log"), "{refusal}");
+}
+
+#[test]
+fn segments_have_to_fit() {
+    let data = |at: u32| {
+        module(&format!(
+            r#"(memory (export "memory") 1 9) (data (i32.const {at}) "four")"#
+        ))
+    };
+    assert!(load_with(&data(65_532), &options()).is_ok());
+    for at in [65_533, u32::MAX] {
+        refused(
+            &data(at),
+            Interface,
+            &["data segment at offset 0x", "0x10000"],
+        );
+    }
+    let elements = |at: u32| {
+        module(&format!(
+            "(table 10 99 funcref) (func $f) (elem (i32.const {at}) $f $f)"
+        ))
+    };
+    assert!(load_with(&elements(8), &options()).is_ok());
+    for at in [9, u32::MAX] {
+        refused(
+            &elements(at),
+            Interface,
+            &["element segment at offset 0x", "has 10"],
+        );
+    }
+}
+
+#[test]
+fn every_prefix_of_a_module_is_refused_without_a_panic() {
+    let bytes = wasm(
+        r#"(module
+          (import "nfw.log" "write" (func $w (param i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (table 2 funcref)
+          (global (mut i32) (i32.const 3))
+          (elem (i32.const 0) $f $f)
+          (func $f (param i32) (result i32 i32) (local i64) (local.get 0) (local.get 0))
+          (func (export "nfw_init") (result i32) i32.const 0)
+          (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+            (block (block (br_table 0 1 0 (local.get 2))))
+            (drop (call $w (i32.const 0) (i32.const 5)))
+            (i32.sub (call_indirect (param i32) (result i32 i32) (local.get 2) (i32.const 1)))
+            (if (result i32) (i32.eqz) (then (i32.const 1)) (else (i32.const 0))))
+          (data (i32.const 0) "hello"))"#,
+    );
+    assert!(nf_wasm_engine::inspect(&bytes).is_ok());
+    let mut whole = 0;
+    for len in 0..bytes.len() {
+        match nf_wasm_engine::inspect(&bytes[..len]) {
+            // What ends on a section's border may be a module, only no filter.
+            Err(refusal) => assert!(matches!(refusal.kind, Malformed | Interface), "{refusal}"),
+            Ok(_) => whole += 1,
+        }
+    }
+    // Without the names, and without names and data.
+    assert_eq!(whole, 2);
+}
+
+/// A generator of numbers that is the same each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+#[test]
+fn changed_modules_never_panic() {
+    let texts = [
+        filter(
+            "(local i64) (block (block (br_table 0 1 0 (local.get 2))))
+             (loop (local.set 3 (i64.add (local.get 3) (i64.const 77)))
+               (br_if 0 (i64.lt_u (local.get 3) (i64.const 1000))))
+             (memory.copy (i32.const 1) (i32.const 5) (i32.const 100))
+             (select (i32.const 1) (i32.load8_u (local.get 1)) (local.get 2))",
+        ),
+        r#"(module
+            (import "nfw.packet" "load" (func $l (param i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (table (export "t") 2 funcref)
+            (global $g (export "g") (mut i32) (i32.const 3))
+            (elem (i32.const 0) $f $f) (elem $p func $f) (data $d "passive")
+            (func $f (param i32) (result i32 i32) (local.get 0) (local.get 0))
+            (func (export "nfw_buf") (param i32) (result i32) (i32.const 1024))
+            (func (export "nfw_init") (result i32)
+              (table.init $p (i32.const 0) (i32.const 0) (i32.const 1))
+              (memory.init $d (i32.const 0) (i32.const 0) (i32.const 7)) i32.const 0)
+            (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+              (global.set $g (i32.const 4))
+              (drop (call $l (i32.const 0) (i32.const 5) (i32.const 9)))
+              (i32.sub (call_indirect (param i32) (result i32 i32) (local.get 2) (i32.const 1)))))"#
+            .to_owned(),
+    ];
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut loaded = 0;
+    for text in &texts {
+        let original = wasm(text);
+        for _ in 0..6_000 {
+            let mut bytes = original.clone();
+            for _ in 0..1 + random.next() % 3 {
+                let at = 8 + random.next() as usize % (bytes.len() - 8);
+                match random.next() % 4 {
+                    0 => bytes[at] = random.next() as u8,
+                    1 => bytes[at] ^= 1 << (random.next() % 8),
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, random.next() as u8),
+                }
+            }
+            let few = Options {
+                init_fuel: 10_000,
+                ..options()
+            };
+            let packet = common::Packet::new(&[0x45; 60]);
+            if let Ok(mut instance) = nf_wasm_engine::Instance::new(&bytes, &few, packet) {
+                loaded += 1;
+                for _ in 0..2 {
+                    let mut context = common::context(instance.host_mut());
+                    let outcome = instance.call(&mut context, 10_000);
+                    assert_ne!(outcome.verdict, Err(nf_wasm_abi::trap::Trap::Internal));
+                }
+            }
+        }
+    }
+    assert!(loaded > 500, "{loaded} loaded: too few to say anything");
+}
