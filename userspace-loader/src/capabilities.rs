@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sets of capabilities, as people write them and as the kernel takes them.
+
+use nf_wasm_abi::capability::{self, Capability};
+
+/// Reads one element of `--allow`: a capability's name, with or without `nfw.`, or `none`.
+pub fn parse(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(0);
+    }
+    let full = format!("nfw.{text}");
+    capability::by_name(text)
+        .or_else(|| capability::by_name(&full))
+        .map(|capability| capability.bit)
+        .ok_or_else(|| {
+            let known: Vec<_> = capability::ALL.iter().map(|known| known.name).collect();
+            format!("the capabilities are {}, and `none`", known.join(", "))
+        })
+}
+
+/// The union of several sets.
+pub fn union(sets: &[u64]) -> u64 {
+    sets.iter().fold(0, |all, set| all | set)
+}
+
+/// The names of a set's members. One that this tool does not know is named by its bit.
+pub fn names(set: u64) -> Vec<String> {
+    (0..u64::BITS)
+        .filter(|bit| set & (1 << bit) != 0)
+        .map(|bit| match known(1 << bit) {
+            Some(capability) => capability.name.to_owned(),
+            None => format!("bit-{bit}"),
+        })
+        .collect()
+}
+
+/// The same for people, in one line.
+pub fn line(set: u64) -> String {
+    if set == 0 {
+        return "none".to_owned();
+    }
+    names(set).join(", ")
+}
+
+/// The capability with that bit.
+pub fn known(bit: u64) -> Option<&'static Capability> {
+    capability::ALL
+        .iter()
+        .find(|capability| capability.bit == bit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings() {
+        assert_eq!(parse("nfw.log"), parse("log"));
+        assert_eq!(parse("none"), Ok(0));
+        assert!(parse("root").unwrap_err().contains("nfw.packet"));
+    }
+
+    #[test]
+    fn unknown_bits_are_shown() {
+        assert_eq!(line(capability::LOG.bit | 1 << 40), "nfw.log, bit-40");
+        assert_eq!(line(0), "none");
+    }
+}

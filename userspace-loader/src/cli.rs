@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can be asked. The comments here are the help text, the man pages and, through the types,
+//! the completions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use nf_wasm_abi::ioctl::{self, Hook, QUARANTINE_NEVER};
+
+use crate::capabilities;
+use crate::device::Settings;
+use crate::hook::{self, Family, Pattern};
+use crate::name::{Name, Selector};
+
+/// Load WebAssembly packet filters into the kernel
+///
+/// A filter is a WebAssembly module that decides packets at the kernel's netfilter hooks. This
+/// tool loads filters into the nf_wasm kernel module, attaches them to hooks, and shows what they
+/// do. Filters belong to the network namespace that nfwasm runs in.
+///
+/// Changing anything needs CAP_NET_ADMIN; `nfwasm doctor` says what is missing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nfwasm",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 kernel and nfwasm do not match, 4 refused by the kernel.",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Write JSON to standard output, one document with a `schema` number at its root
+    ///
+    /// An error is written to standard error as always, and besides as a document with an `error`
+    /// member.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    #[allow(missing_docs, reason = "it would be shown as help")]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "each has its struct's text")]
+pub enum Verb {
+    Load(Load),
+    Attach(Attach),
+    Detach(Detach),
+    Replace(Replace),
+    Unload(Unload),
+    List(List),
+    Show(Show),
+    Stats(Stats),
+    Release(Release),
+    Check(Check),
+    Run(Run),
+    Info(Info),
+    Doctor(Doctor),
+    Completions(Completions),
+    Man(Man),
+}
+
+/// Load a filter, and attach it to hooks
+///
+/// The load and all its attachments happen together or not at all. Prints the ids of what was
+/// made.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nfwasm load block-telnet.wasm --attach inet:prerouting --attach netdev:ingress@eth0"
+)]
+pub struct Load {
+    /// A WebAssembly module, binary or, where the name ends in .wat, in the text format
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Name of the filter [default: the file's, without its extension]
+    #[arg(long)]
+    pub name: Option<Name>,
+
+    /// Attach to this hook; may be given several times
+    ///
+    /// FAMILY is ipv4, ipv6, inet (both) or netdev. HOOK is prerouting, input, forward, output or
+    /// postrouting; of netdev, ingress or egress, which need a DEVICE. PRIORITY is a number or one
+    /// of nftables' names with or without an offset (raw, mangle, dstnat, filter, security,
+    /// srcnat, `filter-10`); lower runs earlier; `filter` where it is left out.
+    #[arg(long, value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]", value_parser = hook::parse)]
+    pub attach: Vec<Hook>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "it would be shown as help")]
+    pub grant: Grant,
+
+    /// What happens to a packet for which the filter traps, and to all while it is quarantined
+    #[arg(long, value_name = "POLICY", default_value = "drop")]
+    pub on_trap: TrapPolicy,
+
+    /// Quarantine the filter after this many traps in a row on one CPU, or `never`
+    /// [default: 1000]
+    ///
+    /// A quarantined filter no longer runs: its trap policy decides every packet, until it is
+    /// released or replaced.
+    #[arg(long, value_name = "TRAPS", value_parser = parse_quarantine)]
+    pub quarantine: Option<u32>,
+}
+
+/// What a filter may have.
+#[derive(Debug, Args)]
+pub struct Grant {
+    /// Grant these capabilities: nfw.packet, nfw.log, nfw.clock, nfw.mark (the `nfw.` may be left
+    /// out), or `none`
+    ///
+    /// `nfwasm check` says which ones a filter needs.
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
+    pub allow: Option<Vec<u64>>,
+
+    /// Fuel for one packet, about one unit for each WebAssembly operation [default: 100000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub fuel: Option<u64>,
+
+    /// Hand the filter this many bytes of each packet at most, from its network header on
+    /// [default: 256]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub snaplen: Option<u32>,
+}
+
+impl Grant {
+    /// As a device takes it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            capabilities: self.allow.as_deref().map(capabilities::union),
+            fuel: self.fuel,
+            snaplen: self.snaplen,
+            ..Settings::default()
+        }
+    }
+}
+
+/// What decides a packet when the filter could not.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TrapPolicy {
+    /// The packet goes on
+    Accept,
+    /// The packet is dropped
+    Drop,
+}
+
+impl TrapPolicy {
+    /// As the ABI numbers it.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Accept => ioctl::TRAP_ACCEPT,
+            Self::Drop => ioctl::TRAP_DROP,
+        }
+    }
+}
+
+fn parse_quarantine(text: &str) -> Result<u32, String> {
+    if text == "never" {
+        return Ok(QUARANTINE_NEVER);
+    }
+    match text.parse() {
+        Ok(traps) if traps != 0 && traps != QUARANTINE_NEVER => Ok(traps),
+        _ => Err("a number of traps, 1 or more, or `never`".to_owned()),
+    }
+}
+
+/// Attach a loaded filter to one more hook
+///
+/// Prints the attachment's id.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Name or id of the filter
+    pub filter: Selector,
+
+    /// Where, as in `nfwasm load --attach`
+    #[arg(value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]", value_parser = hook::parse)]
+    pub hook: Hook,
+}
+
+/// Detach a filter from one hook
+///
+/// The filter stays loaded.
+#[derive(Debug, Args)]
+pub struct Detach {
+    /// Name or id of the filter
+    #[arg(required_unless_present = "attachment")]
+    pub filter: Option<Selector>,
+
+    /// From where; the priority may be left out if there is one such attachment
+    #[arg(
+        value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]",
+        required_unless_present = "attachment"
+    )]
+    pub hook: Option<Pattern>,
+
+    /// Id of the attachment, instead of filter and hook
+    #[arg(long, value_name = "ID", conflicts_with_all = ["filter", "hook"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub attachment: Option<u32>,
+}
+
+/// Replace a filter's program by another, without a gap
+///
+/// Every packet meets either the old program or the new one. Attachments, id and counters stay;
+/// so do the settings that are not given. A quarantine ends.
+#[derive(Debug, Args)]
+pub struct Replace {
+    /// Name or id of the filter
+    pub filter: Selector,
+
+    /// The new program, a WebAssembly module, binary or in the text format (.wat)
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Grant these capabilities instead of the filter's; `none` takes them all away
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
+    pub allow: Option<Vec<u64>>,
+
+    /// Fuel for one packet
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub fuel: Option<u64>,
+
+    /// Hand the filter this many bytes of each packet at most
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub snaplen: Option<u32>,
+
+    /// What happens to a packet for which the filter traps
+    #[arg(long, value_name = "POLICY")]
+    pub on_trap: Option<TrapPolicy>,
+
+    /// Quarantine the filter after this many traps in a row on one CPU, or `never`
+    #[arg(long, value_name = "TRAPS", value_parser = parse_quarantine)]
+    pub quarantine: Option<u32>,
+}
+
+/// Detach a filter from all its hooks and free it
+#[derive(Debug, Args)]
+pub struct Unload {
+    /// Name or id of the filter
+    pub filter: Selector,
+}
+
+/// List this network namespace's filters
+#[derive(Debug, Args)]
+pub struct List {}
+
+/// Show everything about one filter
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Name or id of the filter
+    pub filter: Selector,
+}
+
+/// Show what filters counted, and how much fuel they used
+///
+/// With --watch and --json, one document a line.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// Name or id of a filter [default: all]
+    pub filter: Option<Selector>,
+
+    /// Show it again every second, or every SECONDS, with rates
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_interval)]
+    pub watch: Option<f64>,
+
+    /// Stop after this many times
+    #[arg(long, value_name = "TIMES", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+fn parse_interval(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("0.1 to 86400 seconds".to_owned()),
+    }
+}
+
+/// Let a quarantined filter run again
+#[derive(Debug, Args)]
+pub struct Release {
+    /// Name or id of the filter
+    pub filter: Selector,
+}
+
+/// Say what a filter needs, and whether the kernel would take it
+///
+/// Makes the same validation as the kernel, here: neither the kernel module nor any privilege is
+/// needed. What `nfw_init` does is not known before it is run.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// A WebAssembly module, binary or in the text format (.wat)
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Fail unless these capabilities are all that the filter needs
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
+    pub allow: Option<Vec<u64>>,
+}
+
+/// Run a filter on one packet, in the kernel, with no hook
+///
+/// The filter runs in a fresh instance; nothing is counted and no packet is sent. Succeeds
+/// whatever the verdict is.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Name or id of a loaded filter, or a file: what has a slash or ends in .wasm or .wat
+    #[arg(value_name = "FILTER|FILE", value_hint = ValueHint::FilePath)]
+    pub program: String,
+
+    /// The packet, from its network header on: hexadecimal digits, or a file of raw bytes
+    #[arg(long, value_name = "HEX|FILE", value_hint = ValueHint::FilePath)]
+    pub packet: String,
+
+    /// Tell the filter this family: ipv4, ipv6 or netdev [default: what the packet looks like]
+    #[arg(long)]
+    pub family: Option<Family>,
+
+    /// Tell the filter this hook [default: prerouting, or ingress for netdev]
+    #[arg(long)]
+    pub hook: Option<String>,
+
+    /// The packet's mark, decimal or hexadecimal (0x)
+    #[arg(long, default_value = "0", value_parser = parse_mark)]
+    pub mark: u32,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "it would be shown as help")]
+    pub grant: Grant,
+}
+
+fn parse_mark(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "a number from 0 to 0xffffffff".to_owned())
+}
+
+/// Show the kernel module's version, limits and capabilities
+#[derive(Debug, Args)]
+pub struct Info {}
+
+/// Look for what keeps filters from being loaded here, and say what helps
+///
+/// Fails if there is a problem.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Look at this kernel module instead of the installed one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub module: Option<PathBuf>,
+
+    /// Look at the system under this directory
+    #[arg(long, value_name = "DIRECTORY", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
+
+/// Write a shell's completions to standard output
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  nfwasm completions bash > /usr/share/bash-completion/completions/nfwasm"
+)]
+pub struct Completions {
+    /// Which shell
+    pub shell: Shell,
+}
+
+/// Write a manual page to standard output, or all of them to a directory
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nfwasm man --directory /usr/local/share/man/man1")]
+pub struct Man {
+    /// The verb whose page is wanted [default: nfwasm's own]
+    pub verb: Option<String>,
+
+    /// Write all pages to this directory
+    #[arg(long, conflicts_with = "verb", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use nf_wasm_abi::limits;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_in_the_help_are_the_modules() {
+        let mut command = Cli::command();
+        let load = command.find_subcommand_mut("load").unwrap();
+        let help = load.render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for default in [
+            limits::DEFAULT_FUEL,
+            limits::DEFAULT_SNAPLEN.into(),
+            limits::DEFAULT_QUARANTINE.into(),
+        ] {
+            assert!(help.contains(&format!("[default: {default}]")), "{help}");
+        }
+    }
+}

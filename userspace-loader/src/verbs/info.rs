@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `info`: what the kernel module says of itself.
+
+use nf_wasm_abi::ioctl::Info;
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::output::{self, Output};
+use crate::{capabilities, name, view, Open};
+
+#[derive(Serialize)]
+struct Report {
+    version: String,
+    built_for: String,
+    abi_version: u32,
+    guest_version: u32,
+    cpus: u32,
+    capabilities: Vec<Capability>,
+    limits: Limits,
+    defaults: Defaults,
+    load_stack: LoadStack,
+    packet_path_allocations: u64,
+}
+
+#[derive(Serialize)]
+struct Capability {
+    name: String,
+    summary: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    module_bytes: u32,
+    functions: u32,
+    imports: u32,
+    exports: u32,
+    data_segments: u32,
+    table_elements: u32,
+    memory_pages: u32,
+    nesting: u32,
+    name_bytes: u32,
+    filters: u32,
+    attachments: u32,
+    snaplen: u32,
+    fuel: u64,
+}
+
+#[derive(Serialize)]
+struct Defaults {
+    snaplen: u32,
+    quarantine: u32,
+    fuel: u64,
+}
+
+#[derive(Serialize)]
+struct LoadStack {
+    peak: u32,
+    size: u32,
+}
+
+impl From<&Info> for Report {
+    fn from(info: &Info) -> Self {
+        let capability = |name: String| Capability {
+            summary: nf_wasm_abi::capability::by_name(&name).map(|known| known.summary),
+            name,
+        };
+        Self {
+            version: name::shown(&info.version),
+            built_for: name::shown(&info.built_for),
+            abi_version: info.abi_version,
+            guest_version: info.guest_version,
+            cpus: info.cpus,
+            capabilities: capabilities::names(info.capabilities)
+                .into_iter()
+                .map(capability)
+                .collect(),
+            limits: Limits {
+                module_bytes: info.max_module_bytes,
+                functions: info.max_functions,
+                imports: info.max_imports,
+                exports: info.max_exports,
+                data_segments: info.max_data_segments,
+                table_elements: info.max_table_elements,
+                memory_pages: info.max_memory_pages,
+                nesting: info.max_nesting,
+                name_bytes: info.max_name_bytes,
+                filters: info.max_filters,
+                attachments: info.max_attachments,
+                snaplen: info.max_snaplen,
+                fuel: info.max_fuel,
+            },
+            defaults: Defaults {
+                snaplen: info.default_snaplen,
+                quarantine: info.default_quarantine,
+                fuel: info.default_fuel,
+            },
+            load_stack: LoadStack {
+                peak: info.load_stack_peak,
+                size: info.load_stack_size,
+            },
+            packet_path_allocations: info.packet_path_allocations,
+        }
+    }
+}
+
+/// Describes the module.
+pub fn info(open: Open<'_>, out: &mut Output<'_>) -> Result {
+    let info = open()?
+        .info()
+        .map_err(|refusal| refusal.while_trying("cannot ask the module", |_| None))?;
+    let report = Report::from(&info);
+    out.either(&report, |out| text(&report, out))
+}
+
+fn text(report: &Report, out: &mut Output<'_>) -> Result {
+    out.pairs(&[
+        ("nf_wasm", report.version.clone()),
+        ("built for", report.built_for.clone()),
+        ("ioctl interface", report.abi_version.to_string()),
+        ("guest interface", report.guest_version.to_string()),
+        ("CPUs", report.cpus.to_string()),
+        (
+            "load stack",
+            format!(
+                "{} bytes used at most, of {}",
+                report.load_stack.peak, report.load_stack.size
+            ),
+        ),
+        (
+            "packet path",
+            format!("{} allocations", report.packet_path_allocations),
+        ),
+    ])?;
+    let limits = &report.limits;
+    let defaults = &report.defaults;
+    let none = || "-".to_owned();
+    let mut table = output::table(&["LIMIT", "MOST", "DEFAULT"], &["MOST", "DEFAULT"]);
+    for (what, most, default) in [
+        (
+            "fuel a packet",
+            limits.fuel.to_string(),
+            defaults.fuel.to_string(),
+        ),
+        (
+            "window bytes",
+            limits.snaplen.to_string(),
+            defaults.snaplen.to_string(),
+        ),
+        (
+            "traps to quarantine",
+            none(),
+            defaults.quarantine.to_string(),
+        ),
+        ("filters a namespace", limits.filters.to_string(), none()),
+        (
+            "attachments a namespace",
+            limits.attachments.to_string(),
+            none(),
+        ),
+        ("module bytes", limits.module_bytes.to_string(), none()),
+        ("functions", limits.functions.to_string(), none()),
+        ("imports", limits.imports.to_string(), none()),
+        ("exports", limits.exports.to_string(), none()),
+        ("data segments", limits.data_segments.to_string(), none()),
+        ("table elements", limits.table_elements.to_string(), none()),
+        (
+            "memory a CPU",
+            view::bytes(u64::from(limits.memory_pages) << 16),
+            none(),
+        ),
+        ("nested blocks", limits.nesting.to_string(), none()),
+        ("name bytes", limits.name_bytes.to_string(), none()),
+    ] {
+        table.add_row([what.to_owned(), most, default]);
+    }
+    out.line("")?;
+    out.table(&table)?;
+
+    let mut table = output::table(&["CAPABILITY", "LETS A FILTER"], &[]);
+    for capability in &report.capabilities {
+        let summary = capability.summary.unwrap_or("(newer than this nfwasm)");
+        table.add_row([&capability.name, summary]);
+    }
+    out.line("")?;
+    out.table(&table)
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `load`, `replace`, `unload`, `release`: a filter's life.
+
+use nix::errno::Errno;
+use serde::Serialize;
+
+use crate::cli::{Load, Release, Replace, Unload};
+use crate::device::Settings;
+use crate::error::{Error, Result};
+use crate::name::{Name, Selector};
+use crate::output::Output;
+use crate::view::Attachment;
+use crate::{capabilities, module, Open};
+
+#[derive(Serialize)]
+struct Loaded<'a> {
+    id: u32,
+    name: &'a str,
+    attachments: &'a [Attachment],
+}
+
+/// A filter that something was done to.
+#[derive(Serialize)]
+struct Filter<'a> {
+    filter: &'a Selector,
+}
+
+/// Loads a filter and attaches it.
+pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
+    let name = match &ask.name {
+        Some(name) => name.clone(),
+        None => Name::for_file(&ask.file).map_err(|why| {
+            Error::usage(
+                format_args!("cannot name a filter after {}", ask.file.display()),
+                why,
+            )
+            .help("give it a name with --name")
+        })?,
+    };
+    let what = format!("cannot load `{name}`");
+    let wasm = module::read(&ask.file)?;
+    let settings = Settings {
+        trap_policy: Some(ask.on_trap.number()),
+        quarantine: ask.quarantine,
+        ..ask.grant.settings()
+    };
+    let device = open()?;
+    let id = device
+        .load(&name, &wasm, &settings, &ask.attach)
+        .map_err(|refusal| {
+            refusal.while_trying(what, |errno| {
+                let file = ask.file.display();
+                match errno {
+                    Errno::EEXIST => Some(format!(
+                        "`nfwasm replace {name} {file}` swaps its program, `--name` loads this \
+                         one beside it"
+                    )),
+                    _ => remedy(errno, &wasm, settings.capabilities),
+                }
+            })
+        })?;
+
+    // Their ids are only in the listing. A filter that somebody else unloads meanwhile is none
+    // that this load failed on.
+    let attachments: Vec<Attachment> = device
+        .attachments()
+        .unwrap_or_default()
+        .iter()
+        .filter(|attachment| attachment.filter == id)
+        .map(Attachment::from)
+        .collect();
+    let name = name.to_string();
+    let loaded = Loaded {
+        id,
+        name: &name,
+        attachments: &attachments,
+    };
+    out.either(&loaded, |out| {
+        out.line(format_args!("loaded {name}, id {id}"))?;
+        for attachment in &attachments {
+            out.line(format_args!(
+                "attached {name} to {}, attachment id {}",
+                attachment.at, attachment.id
+            ))?;
+        }
+        if ask.attach.is_empty() {
+            out.line(format_args!(
+                "it sees no packets until it is attached: `nfwasm attach {name} inet:prerouting`"
+            ))?;
+        }
+        Ok(())
+    })
+}
+
+/// Swaps a filter's program.
+pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
+    let wasm = module::read(&ask.file)?;
+    let settings = Settings {
+        capabilities: ask.allow.as_deref().map(capabilities::union),
+        fuel: ask.fuel,
+        snaplen: ask.snaplen,
+        trap_policy: ask.on_trap.map(|policy| policy.number()),
+        quarantine: ask.quarantine,
+    };
+    let device = open()?;
+    device
+        .replace(&ask.filter, &wasm, &settings)
+        .map_err(|refusal| {
+            refusal.while_trying(
+                format_args!("cannot replace the program of filter {}", ask.filter),
+                |errno| match errno {
+                    Errno::ENOENT => Some(format!(
+                        "`nfwasm list` shows the filters there are; `nfwasm load {}` loads a new \
+                         one",
+                        ask.file.display()
+                    )),
+                    _ => remedy(errno, &wasm, settings.capabilities),
+                },
+            )
+        })?;
+    done(
+        out,
+        &ask.filter,
+        format_args!("replaced the program of filter {}", ask.filter),
+    )
+}
+
+/// What helps against a refused program.
+fn remedy(errno: Errno, wasm: &[u8], granted: Option<u64>) -> Option<String> {
+    if errno != Errno::EACCES {
+        return None;
+    }
+    let needed = nf_wasm_engine::inspect(wasm).ok()?.capabilities;
+    let all = capabilities::names(needed | granted.unwrap_or(0)).join(",");
+    Some(format!("grant what it imports from: --allow {all}"))
+}
+
+/// Detaches and frees a filter.
+pub fn unload(ask: &Unload, open: Open<'_>, out: &mut Output<'_>) -> Result {
+    open()?.unload(&ask.filter).map_err(|refusal| {
+        refusal.while_trying(format_args!("cannot unload filter {}", ask.filter), |_| {
+            None
+        })
+    })?;
+    done(
+        out,
+        &ask.filter,
+        format_args!("unloaded filter {}", ask.filter),
+    )
+}
+
+/// Ends a quarantine.
+pub fn release(ask: &Release, open: Open<'_>, out: &mut Output<'_>) -> Result {
+    open()?.release(&ask.filter).map_err(|refusal| {
+        refusal.while_trying(format_args!("cannot release filter {}", ask.filter), |_| {
+            None
+        })
+    })?;
+    done(
+        out,
+        &ask.filter,
+        format_args!("released filter {}", ask.filter),
+    )
+}
+
+fn done(out: &mut Output<'_>, filter: &Selector, text: std::fmt::Arguments<'_>) -> Result {
+    out.either(&Filter { filter }, |out| out.line(text))
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is said of filters and attachments, in the shape that `--json` has.
+
+use nf_wasm_abi::ioctl::{
+    AttachmentEntry, Counters, FilterEntry, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED,
+    TRAP_ACCEPT, TRAP_DROP,
+};
+use nf_wasm_abi::trap::Trap;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::name::{self, Selector};
+use crate::{capabilities, hook};
+
+/// A filter and its attachments.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "they are those of the ABI's FilterEntry")]
+pub struct Filter {
+    pub id: u32,
+    pub name: String,
+    pub state: String,
+    pub trap_policy: String,
+    pub snaplen: u32,
+    pub fuel: u64,
+    /// `null` for never.
+    pub quarantine: Option<u32>,
+    pub capabilities: Vec<String>,
+    pub capabilities_used: Vec<String>,
+    pub module_bytes: u32,
+    pub replaced: u32,
+    pub memory_per_cpu: u64,
+    pub attachments: Vec<Attachment>,
+    pub counters: CountersView,
+}
+
+/// One attachment.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "they are those of the ABI's AttachmentEntry")]
+pub struct Attachment {
+    pub id: u32,
+    /// As people write it.
+    pub at: String,
+    pub family: String,
+    pub hook: String,
+    pub priority: i32,
+    pub device: Option<String>,
+    pub ifindex: u32,
+    pub counters: CountersView,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "they are those of the ABI's Counters")]
+pub struct CountersView {
+    pub packets: u64,
+    pub bytes: u64,
+    pub accepted: u64,
+    pub dropped: u64,
+    pub quarantined: u64,
+    /// Sum of `traps`.
+    pub trapped: u64,
+    pub traps: Traps,
+    pub fuel: Fuel,
+}
+
+/// Traps by kind; in JSON every kind is there.
+#[derive(Clone, Debug)]
+pub struct Traps([u64; Trap::COUNT]);
+
+impl Serialize for Traps {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(Trap::COUNT))?;
+        for (trap, count) in Trap::ALL.iter().zip(self.0) {
+            map.serialize_entry(trap.name(), &count)?;
+        }
+        map.end()
+    }
+}
+
+impl Traps {
+    /// Those kinds that there were.
+    pub fn nonzero(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Trap::ALL
+            .iter()
+            .zip(self.0)
+            .filter(|(_, count)| *count != 0)
+            .map(|(trap, count)| (trap.name(), count))
+    }
+
+    /// The same for people, in one line.
+    pub fn line(&self) -> String {
+        let kinds: Vec<_> = self
+            .nonzero()
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        kinds.join(", ")
+    }
+}
+
+/// Fuel that packets used.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "they say it themselves")]
+pub struct Fuel {
+    pub total: u64,
+    pub min: u64,
+    /// Over the packets that ran, so without the quarantined ones.
+    pub average: u64,
+    pub max: u64,
+}
+
+impl From<&Counters> for CountersView {
+    fn from(of: &Counters) -> Self {
+        let ran = of.packets.saturating_sub(of.quarantined);
+        Self {
+            packets: of.packets,
+            bytes: of.bytes,
+            accepted: of.accepted,
+            dropped: of.dropped,
+            quarantined: of.quarantined,
+            trapped: of
+                .traps
+                .iter()
+                .fold(0, |sum, count| sum.saturating_add(*count)),
+            traps: Traps(of.traps),
+            fuel: Fuel {
+                total: of.fuel_total,
+                min: of.fuel_min,
+                average: of.fuel_total.checked_div(ran).unwrap_or(0),
+                max: of.fuel_max,
+            },
+        }
+    }
+}
+
+impl From<&AttachmentEntry> for Attachment {
+    fn from(of: &AttachmentEntry) -> Self {
+        Self {
+            id: of.id,
+            at: hook::shown(&of.hook),
+            family: hook::family_name(&of.hook),
+            hook: hook::hook_name(&of.hook),
+            priority: of.hook.priority,
+            device: hook::device_name(&of.hook),
+            ifindex: of.ifindex,
+            counters: (&of.counters).into(),
+        }
+    }
+}
+
+impl Filter {
+    fn new(of: &FilterEntry, attachments: &[AttachmentEntry]) -> Self {
+        Self {
+            id: of.id,
+            name: name::shown(&of.name),
+            state: match of.state {
+                STATE_ACTIVE => "active".to_owned(),
+                STATE_QUARANTINED => "quarantined".to_owned(),
+                other => format!("state-{other}"),
+            },
+            trap_policy: match of.trap_policy {
+                TRAP_ACCEPT => "accept".to_owned(),
+                TRAP_DROP => "drop".to_owned(),
+                other => format!("policy-{other}"),
+            },
+            snaplen: of.snaplen,
+            fuel: of.fuel,
+            quarantine: (of.quarantine != QUARANTINE_NEVER).then_some(of.quarantine),
+            capabilities: capabilities::names(of.capabilities),
+            capabilities_used: capabilities::names(of.capabilities_used),
+            module_bytes: of.module_bytes,
+            replaced: of.replaced,
+            memory_per_cpu: of.memory_per_cpu,
+            attachments: attachments
+                .iter()
+                .filter(|attachment| attachment.filter == of.id)
+                .map(Attachment::from)
+                .collect(),
+            counters: (&of.counters).into(),
+        }
+    }
+}
+
+/// The namespace's filters, or the one that is `selected`.
+pub fn filters(
+    device: &dyn Device,
+    what: &str,
+    selected: Option<&Selector>,
+) -> Result<Vec<Filter>> {
+    let refused = |refusal: crate::error::Refusal| refusal.while_trying(what, |_| None);
+    let mut filters = device.filters().map_err(refused)?;
+    if let Some(selector) = selected {
+        filters.retain(|filter| selector.selects(filter.id, &filter.name));
+        if filters.is_empty() {
+            return Err(Error::no_filter(what, selector));
+        }
+    }
+    let attachments = device.attachments().map_err(refused)?;
+    Ok(filters
+        .iter()
+        .map(|filter| Filter::new(filter, &attachments))
+        .collect())
+}
+
+/// Bytes for people.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_for_people() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (4 << 20, "4.0 MiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn the_average_is_over_what_ran() {
+        let counters = Counters {
+            packets: 10,
+            quarantined: 6,
+            fuel_total: 40,
+            ..Counters::default()
+        };
+        assert_eq!(CountersView::from(&counters).fuel.average, 10);
+        assert_eq!(CountersView::from(&Counters::default()).fuel.average, 0);
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A device that answers from memory as the kernel module does.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use nf_wasm_abi::capability;
+use nf_wasm_abi::guest::ACCEPT;
+use nf_wasm_abi::ioctl::{self, AttachmentEntry, FilterEntry, Hook, Info, NO_TRAP};
+use nf_wasm_abi::limits;
+use nfwasm::device::{Answer, Device, Outcome, Packet, Runnable, Settings};
+use nfwasm::error::Refusal;
+use nfwasm::name::{Name, Selector};
+use nix::errno::Errno;
+
+/// What the kernel has.
+#[derive(Default)]
+pub struct Kernel {
+    pub filters: Vec<FilterEntry>,
+    pub attachments: Vec<AttachmentEntry>,
+    pub unprivileged: bool,
+    pub outcome: Option<Outcome>,
+    last_filter: u32,
+    last_attachment: u32,
+}
+
+/// The device; clones are of the same kernel.
+#[derive(Clone, Default)]
+pub struct Fake(pub Rc<RefCell<Kernel>>);
+
+fn refuse<T>(errno: Errno, text: impl Into<String>) -> Answer<T> {
+    Err(Refusal {
+        errno,
+        text: text.into(),
+    })
+}
+
+impl Kernel {
+    fn may(&self) -> Answer {
+        if self.unprivileged {
+            return Err(Errno::EPERM.into());
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, filter: &Selector) -> Answer<&mut FilterEntry> {
+        self.may()?;
+        let found = self
+            .filters
+            .iter_mut()
+            .find(|entry| filter.selects(entry.id, &entry.name));
+        found.ok_or(Refusal {
+            errno: Errno::ENOENT,
+            text: format!("no filter {filter}"),
+        })
+    }
+
+    fn attach(&mut self, filter: u32, hook: &Hook) -> Answer<u32> {
+        if hook.device.starts_with(b"nodev") {
+            return refuse(Errno::ENODEV, "hook: no device `nodev0`");
+        }
+        let taken = |entry: &AttachmentEntry| entry.filter == filter && entry.hook == *hook;
+        if self.attachments.iter().any(taken) {
+            return refuse(Errno::EEXIST, "hook: attached there with this priority");
+        }
+        self.last_attachment += 1;
+        self.attachments.push(AttachmentEntry {
+            id: self.last_attachment,
+            filter,
+            hook: *hook,
+            ifindex: if hook.device[0] == 0 { 0 } else { 2 },
+            ..AttachmentEntry::new()
+        });
+        Ok(self.last_attachment)
+    }
+}
+
+/// Gives the capabilities that `wasm` uses.
+fn validate(wasm: &[u8], granted: u64) -> Answer<u64> {
+    let inspection = nf_wasm_engine::inspect(wasm).map_err(|refusal| Refusal {
+        errno: Errno::from_raw(refusal.kind.errno()),
+        text: refusal.message,
+    })?;
+    if inspection.capabilities & !granted != 0 {
+        return refuse(Errno::EACCES, "an import needs a capability");
+    }
+    Ok(inspection.capabilities)
+}
+
+fn apply(entry: &mut FilterEntry, wasm: &[u8], settings: &Settings) -> Answer {
+    let capabilities = settings.capabilities.unwrap_or(entry.capabilities);
+    entry.capabilities_used = validate(wasm, capabilities)?;
+    entry.capabilities = capabilities;
+    entry.module_bytes = wasm.len() as u32;
+    entry.fuel = settings.fuel.unwrap_or(entry.fuel);
+    entry.snaplen = settings.snaplen.unwrap_or(entry.snaplen);
+    entry.trap_policy = settings.trap_policy.unwrap_or(entry.trap_policy);
+    entry.quarantine = settings.quarantine.unwrap_or(entry.quarantine);
+    entry.state = ioctl::STATE_ACTIVE;
+    Ok(())
+}
+
+impl Device for Fake {
+    fn info(&self) -> Answer<Info> {
+        let mut info = Info {
+            abi_version: ioctl::ABI_VERSION,
+            guest_version: 1,
+            cpus: 2,
+            capabilities: capability::ALL_BITS | 1 << 40,
+            max_module_bytes: limits::MODULE_BYTES,
+            max_functions: limits::FUNCTIONS,
+            max_imports: limits::IMPORTS,
+            max_exports: limits::EXPORTS,
+            max_data_segments: limits::DATA_SEGMENTS,
+            max_table_elements: limits::TABLE_ELEMENTS,
+            max_memory_pages: limits::MEMORY_PAGES,
+            max_nesting: limits::NESTING,
+            max_name_bytes: limits::NAME_BYTES,
+            max_filters: limits::FILTERS,
+            max_attachments: limits::ATTACHMENTS,
+            max_snaplen: limits::MAX_SNAPLEN,
+            default_snaplen: limits::DEFAULT_SNAPLEN,
+            default_quarantine: limits::DEFAULT_QUARANTINE,
+            default_fuel: limits::DEFAULT_FUEL,
+            max_fuel: limits::MAX_FUEL,
+            load_stack_peak: 9_000,
+            load_stack_size: 16_384,
+            ..Info::new()
+        };
+        info.version[..5].copy_from_slice(b"0.1.0");
+        info.built_for[..18].copy_from_slice(b"7.3.4+deb13-amd64\0");
+        Ok(info)
+    }
+
+    fn load(&self, name: &Name, wasm: &[u8], settings: &Settings, hooks: &[Hook]) -> Answer<u32> {
+        let mut kernel = self.0.borrow_mut();
+        kernel.may()?;
+        if kernel
+            .filters
+            .iter()
+            .any(|entry| entry.name == name.field())
+        {
+            return refuse(Errno::EEXIST, format!("name: `{name}` is taken"));
+        }
+        let mut entry = FilterEntry {
+            id: kernel.last_filter + 1,
+            name: name.field(),
+            fuel: limits::DEFAULT_FUEL,
+            snaplen: limits::DEFAULT_SNAPLEN,
+            quarantine: limits::DEFAULT_QUARANTINE,
+            memory_per_cpu: 100_000,
+            ..FilterEntry::new()
+        };
+        apply(&mut entry, wasm, settings)?;
+        let before = kernel.attachments.len();
+        for hook in hooks {
+            if let Err(refusal) = kernel.attach(entry.id, hook) {
+                kernel.attachments.truncate(before);
+                return Err(refusal);
+            }
+        }
+        entry.attachments = hooks.len() as u32;
+        kernel.last_filter = entry.id;
+        kernel.filters.push(entry);
+        Ok(entry.id)
+    }
+
+    fn replace(&self, filter: &Selector, wasm: &[u8], settings: &Settings) -> Answer {
+        let mut kernel = self.0.borrow_mut();
+        let entry = kernel.find(filter)?;
+        apply(entry, wasm, settings)?;
+        entry.replaced += 1;
+        Ok(())
+    }
+
+    fn unload(&self, filter: &Selector) -> Answer {
+        let mut kernel = self.0.borrow_mut();
+        let id = kernel.find(filter)?.id;
+        kernel.filters.retain(|entry| entry.id != id);
+        kernel.attachments.retain(|entry| entry.filter != id);
+        Ok(())
+    }
+
+    fn release(&self, filter: &Selector) -> Answer {
+        self.0.borrow_mut().find(filter)?.state = ioctl::STATE_ACTIVE;
+        Ok(())
+    }
+
+    fn attach(&self, filter: &Selector, hook: &Hook) -> Answer<u32> {
+        let mut kernel = self.0.borrow_mut();
+        let id = kernel.find(filter)?.id;
+        kernel.attach(id, hook)
+    }
+
+    fn detach(&self, attachment: u32) -> Answer {
+        let mut kernel = self.0.borrow_mut();
+        let before = kernel.attachments.len();
+        kernel.attachments.retain(|entry| entry.id != attachment);
+        if kernel.attachments.len() == before {
+            return refuse(Errno::ENOENT, format!("no attachment {attachment}"));
+        }
+        Ok(())
+    }
+
+    fn filters(&self) -> Answer<Vec<FilterEntry>> {
+        let kernel = self.0.borrow();
+        kernel.may()?;
+        Ok(kernel.filters.clone())
+    }
+
+    fn attachments(&self) -> Answer<Vec<AttachmentEntry>> {
+        let kernel = self.0.borrow();
+        kernel.may()?;
+        Ok(kernel.attachments.clone())
+    }
+
+    fn run(&self, program: Runnable<'_>, packet: Packet<'_>) -> Answer<Outcome> {
+        let mut kernel = self.0.borrow_mut();
+        match program {
+            Runnable::Filter(filter) => {
+                kernel.find(filter)?;
+            }
+            Runnable::Module(wasm, settings) => {
+                validate(wasm, settings.capabilities.unwrap_or(0))?;
+            }
+        }
+        Ok(kernel.outcome.clone().unwrap_or(Outcome {
+            verdict: ACCEPT,
+            trap: NO_TRAP,
+            mark: packet.mark,
+            fuel_used: packet.bytes.len() as u64,
+            output: String::new(),
+        }))
+    }
+}

@@ -1,0 +1,960 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every verb that needs the device, on one that answers from memory.
+
+mod fake;
+
+use clap::Parser;
+use fake::Fake;
+use nf_wasm_abi::ioctl::{Counters, STATE_QUARANTINED};
+use nf_wasm_abi::trap::Trap;
+use nfwasm::device::Outcome;
+use nfwasm::output::Output;
+use nfwasm::Cli;
+use snapbox::{assert_data_eq, str};
+
+const ACCEPT: &str = "tests/data/accept.wat";
+const LOGS: &str = "tests/data/logs.wat";
+
+impl Fake {
+    /// Does one command; gives the exit code and what stood on both outputs.
+    fn try_do(&self, line: &str) -> (u8, String, String) {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        let cli = Cli::try_parse_from(["nfwasm"].into_iter().chain(words)).unwrap();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut out = Output::new(&mut stdout, cli.json, false);
+        let open = || Ok(Box::new(self.clone()) as Box<dyn nfwasm::Device>);
+        let result = nfwasm::execute(&cli, &open, &mut out);
+        let code = nfwasm::report(result, &mut out, &mut stderr);
+        drop(out);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (code, text(stdout), text(stderr))
+    }
+
+    /// Does one command that goes well; gives its output.
+    fn do_(&self, line: &str) -> String {
+        let (code, stdout, stderr) = self.try_do(line);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{line}");
+        stdout
+    }
+
+    /// Does one command that the kernel refuses; gives what is said of it.
+    fn refused(&self, line: &str) -> String {
+        let (code, stdout, stderr) = self.try_do(line);
+        assert_eq!((code, stdout.as_str()), (4, ""), "{line}: {stderr}");
+        stderr
+    }
+
+    fn with_counters() -> Self {
+        let fake = Self::default();
+        fake.do_(&format!(
+            "load {ACCEPT} --attach inet:prerouting:raw --attach netdev:ingress@eth0"
+        ));
+        {
+            let mut kernel = fake.0.borrow_mut();
+            let mut counters = Counters {
+                packets: 100,
+                bytes: 8_400,
+                accepted: 60,
+                dropped: 40,
+                quarantined: 20,
+                fuel_total: 800,
+                fuel_min: 5,
+                fuel_max: 30,
+                ..Counters::default()
+            };
+            counters.traps[Trap::OutOfFuel as usize] = 12;
+            kernel.attachments[0].counters = counters;
+            kernel.filters[0].counters = counters;
+            kernel.filters[0].state = STATE_QUARANTINED;
+        }
+        fake
+    }
+}
+
+#[test]
+fn a_filters_life() {
+    let fake = Fake::default();
+    assert_data_eq!(
+        fake.do_(&format!(
+            "load {LOGS} --allow log,mark --attach ipv4:input --attach netdev:egress:filter+5@eth0"
+        )),
+        str![[r#"
+loaded logs, id 1
+attached logs to ipv4:input:filter, attachment id 1
+attached logs to netdev:egress:filter+5@eth0, attachment id 2
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("attach logs ipv6:output:mangle"),
+        str![[r#"
+attached filter `logs` to ipv6:output:mangle, attachment id 3
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("list"),
+        str![[r#"
+ID  NAME  STATE   ATTACHMENTS                    PACKETS  DROPPED  TRAPS  MEMORY/CPU
+ 1  logs  active  1 ipv4:input:filter                  0        0      0    97.7 KiB
+                  2 netdev:egress:filter+5@eth0
+                  3 ipv6:output:mangle
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_(&format!(
+            "replace 1 {ACCEPT} --allow none --quarantine never --on-trap accept"
+        )),
+        str![[r#"
+replaced the program of filter with id 1
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("show logs"),
+        str![[r#"
+name          logs
+id            1
+state         active
+on trap       accept
+quarantine    never
+window        256 bytes
+fuel          100000 a packet
+capabilities  none
+imports from  none
+module        73 bytes
+replacements  1
+memory        97.7 KiB a CPU
+packets       0 (0 accepted, 0 dropped)
+bytes         0
+traps         0
+quarantined   0 packets
+fuel used     0 in all, 0 least, 0 on average, 0 most
+
+ATTACHMENT  HOOK                         PRIORITY  PACKETS  BYTES  DROPPED  TRAPS
+         1  ipv4:input:filter                   0        0      0        0      0
+         2  netdev:egress:filter+5@eth0         5        0      0        0      0
+         3  ipv6:output:mangle               -150        0      0        0      0
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("detach logs ipv4:input"),
+        str![[r#"
+undid attachment 1
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("detach --attachment 2"),
+        str![[r#"
+undid attachment 2
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("unload 1"),
+        str![[r#"
+unloaded filter with id 1
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("list"),
+        str![[r#"
+no filters are loaded in this network namespace
+
+"#]]
+    );
+}
+
+#[test]
+fn counters_are_shown() {
+    let fake = Fake::with_counters();
+    assert_data_eq!(
+        fake.do_("stats"),
+        str![[r#"
+FILTER                          PACKETS  BYTES  ACCEPTED  DROPPED  TRAPS  FUEL/MIN  AVG  MAX
+accept (quarantined)                100   8400        60       40     12         5   10   30
+  1 inet:prerouting:raw             100   8400        60       40     12         5   10   30
+  2 netdev:ingress:filter@eth0        0      0         0        0      0         0    0    0
+accept: traps: out-of-fuel 12
+accept: 20 packets were decided by the trap policy in quarantine
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("show accept"),
+        str![[r#"
+name          accept
+id            1
+state         quarantined
+on trap       drop
+quarantine    after 1000 traps in a row on one CPU
+window        256 bytes
+fuel          100000 a packet
+capabilities  none
+imports from  none
+module        73 bytes
+replacements  0
+memory        97.7 KiB a CPU
+packets       100 (60 accepted, 40 dropped)
+bytes         8400
+traps         12 (out-of-fuel 12)
+quarantined   20 packets
+fuel used     800 in all, 5 least, 10 on average, 30 most
+
+ATTACHMENT  HOOK                        PRIORITY  PACKETS  BYTES  DROPPED  TRAPS
+         1  inet:prerouting:raw             -300      100   8400       40     12
+         2  netdev:ingress:filter@eth0         0        0      0        0      0
+
+"#]]
+    );
+    fake.do_("release accept");
+    assert!(fake.do_("list").contains("active"));
+}
+
+#[test]
+fn watching_shows_rates() {
+    let fake = Fake::with_counters();
+    let text = fake.do_("stats --watch=0.1 --count 2");
+    assert_eq!(text.matches("FILTER").count(), 2);
+    assert_eq!(text.matches("PACKETS/S").count(), 1);
+    let stream = fake.do_("--json stats accept --watch=0.1 --count 2");
+    assert_eq!(stream.lines().count(), 2);
+    for line in stream.lines() {
+        let report: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(report["schema"], 1);
+    }
+}
+
+#[test]
+fn refusals_say_what_helps() {
+    let fake = Fake::default();
+    fake.do_(&format!("load {ACCEPT}"));
+    assert_data_eq!(
+        fake.refused(&format!("load {ACCEPT}")),
+        str![[r#"
+nfwasm: cannot load `accept`: name: `accept` is taken [EEXIST]
+help: `nfwasm replace accept tests/data/accept.wat` swaps its program, `--name` loads this one beside it
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused(&format!("load {LOGS} --allow mark")),
+        str![[r#"
+nfwasm: cannot load `logs`: an import needs a capability [EACCES]
+help: grant what it imports from: --allow nfw.log,nfw.mark
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused(&format!("replace accept {LOGS}")),
+        str![[r#"
+nfwasm: cannot replace the program of filter `accept`: an import needs a capability [EACCES]
+help: grant what it imports from: --allow nfw.log,nfw.mark
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused("load tests/data/float.wat"),
+        str![[r#"
+nfwasm: cannot load `float`: floating-point instruction disallowed at offset 0x2b in function 0; floats are not supported, compile with integer code only [EOPNOTSUPP]
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused(&format!(
+            "load {ACCEPT} --name x --attach netdev:ingress@nodev0"
+        )),
+        str![[r#"
+nfwasm: cannot load `x`: hook: no device `nodev0` [ENODEV]
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused(&format!("replace nobody {ACCEPT}")),
+        str![[r#"
+nfwasm: cannot replace the program of filter `nobody`: no filter `nobody` [ENOENT]
+help: `nfwasm list` shows the filters there are; `nfwasm load tests/data/accept.wat` loads a new one
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused("unload 7"),
+        str![[r#"
+nfwasm: cannot unload filter with id 7: no filter with id 7 [ENOENT]
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused("show nobody"),
+        str![[r#"
+nfwasm: cannot show filter `nobody`: this network namespace has no filter `nobody` [ENOENT]
+help: `nfwasm list` shows the filters there are
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused("detach accept ipv4:input"),
+        str![[r#"
+nfwasm: cannot detach filter `accept` from ipv4:input: it is not attached there [ENOENT]
+help: `nfwasm show 1` shows its attachments
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused("detach --attachment 9"),
+        str![[r#"
+nfwasm: cannot undo attachment 9: no attachment 9 [ENOENT]
+
+"#]]
+    );
+    fake.do_("attach accept ipv4:input");
+    assert_data_eq!(
+        fake.refused("attach accept ipv4:input:0"),
+        str![[r#"
+nfwasm: cannot attach filter `accept` to ipv4:input:filter: hook: attached there with this priority [EEXIST]
+help: give another priority, as in `filter-10`
+
+"#]]
+    );
+    fake.0.borrow_mut().unprivileged = true;
+    assert_data_eq!(
+        fake.refused("list"),
+        str![[r#"
+nfwasm: cannot list the filters: Operation not permitted [EPERM]
+help: CAP_NET_ADMIN is needed, in the initial user namespace: run it as root (sudo)
+
+"#]]
+    );
+}
+
+#[test]
+fn which_attachment_must_be_clear() {
+    let fake = Fake::default();
+    fake.do_(&format!(
+        "load {ACCEPT} --attach ipv4:input --attach ipv4:input:raw"
+    ));
+    let (code, _, stderr) = fake.try_do("detach accept ipv4:input");
+    assert_eq!(code, 2);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+nfwasm: cannot detach filter `accept` from ipv4:input: there are several such attachments: 1 is ipv4:input:filter, 2 is ipv4:input:raw
+help: give the priority, or --attachment with an id
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_("detach accept ipv4:input:raw"),
+        str![[r#"
+undid attachment 2
+
+"#]]
+    );
+}
+
+#[test]
+fn packets_are_run() {
+    let fake = Fake::default();
+    fake.do_(&format!("load {ACCEPT}"));
+    assert_data_eq!(
+        fake.do_("run accept --packet 45000014 --mark 0x10"),
+        str![[r#"
+verdict    accept
+fuel used  4
+mark       0x10
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.refused(&format!("run {LOGS} --packet 60:00 --hook input")),
+        str![[r#"
+nfwasm: cannot run tests/data/logs.wat: an import needs a capability [EACCES]
+help: grant what it imports from: --allow nfw.log,nfw.mark
+
+"#]]
+    );
+    fake.0.borrow_mut().outcome = Some(Outcome {
+        trap: Trap::OutOfFuel as u32,
+        fuel_used: 7,
+        output: "one\ntwo\x1b[m\n".to_owned(),
+        ..Outcome::default()
+    });
+    let line = format!("run {LOGS} --packet 60 --allow nfw.log,nfw.mark --fuel 7");
+    assert_data_eq!(
+        fake.do_(&line),
+        str![[r#"
+verdict    none, trapped: out-of-fuel
+fuel used  7
+mark       0x0
+logged: one
+logged: two/u{1b}[m
+
+"#]]
+    );
+    assert_data_eq!(
+        fake.do_(&format!("{line} --json")),
+        str![[r#"
+{
+  "schema": 1,
+  "verdict": null,
+  "trap": "out-of-fuel",
+  "fuel_used": 7,
+  "mark": 0,
+  "output": [
+    "one",
+    "two/u001b[m"
+  ]
+}
+
+"#]]
+    );
+    for (line, code) in [
+        ("run accept --packet 00", 2),
+        ("run accept --packet 45 --fuel 1", 2),
+        ("run accept --packet 45 --hook ingress", 2),
+        ("run accept --packet 45 --family inet", 2),
+        ("run a/b --packet 45", 1),
+        ("run accept --packet 00 --family netdev --hook egress", 0),
+    ] {
+        assert_eq!(fake.try_do(line).0, code, "{line}");
+    }
+}
+
+#[test]
+fn the_module_describes_itself() {
+    assert_data_eq!(
+        Fake::default().do_("info"),
+        str![[r#"
+nf_wasm          0.1.0
+built for        7.3.4+deb13-amd64
+ioctl interface  1
+guest interface  1
+CPUs             2
+load stack       9000 bytes used at most, of 16384
+packet path      0 allocations
+
+LIMIT                        MOST  DEFAULT
+fuel a packet            10000000   100000
+window bytes                65535      256
+traps to quarantine             -     1000
+filters a namespace           256        -
+attachments a namespace       512        -
+module bytes              1048576        -
+functions                    4096        -
+imports                        64        -
+exports                       256        -
+data segments                1024        -
+table elements               4096        -
+memory a CPU              4.0 MiB        -
+nested blocks                 256        -
+name bytes                    256        -
+
+CAPABILITY  LETS A FILTER
+nfw.packet  load packet bytes beyond the window
+nfw.log     write rate-limited lines to the kernel log
+nfw.clock   read the monotonic and the wall clock
+nfw.mark    read and set the packet's mark
+bit-40      (newer than this nfwasm)
+
+"#]]
+    );
+}
+
+/// Programs rely on these shapes: a change here is a change of `schema`.
+mod json {
+    use super::*;
+
+    #[test]
+    fn nothing_loaded() {
+        let fake = Fake::default();
+        assert_data_eq!(
+            fake.do_("list --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "filters": []
+}
+
+"#]]
+        );
+        assert_data_eq!(
+            fake.do_("stats --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "filters": []
+}
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn what_was_made() {
+        let fake = Fake::default();
+        assert_data_eq!(
+            fake.do_(&format!(
+                "load {ACCEPT} --attach netdev:ingress@eth0 --json"
+            )),
+            str![[r#"
+{
+  "schema": 1,
+  "id": 1,
+  "name": "accept",
+  "attachments": [
+    {
+      "id": 1,
+      "at": "netdev:ingress:filter@eth0",
+      "family": "netdev",
+      "hook": "ingress",
+      "priority": 0,
+      "device": "eth0",
+      "ifindex": 2,
+      "counters": {
+        "packets": 0,
+        "bytes": 0,
+        "accepted": 0,
+        "dropped": 0,
+        "quarantined": 0,
+        "trapped": 0,
+        "traps": {
+          "unreachable": 0,
+          "memory-out-of-bounds": 0,
+          "table-out-of-bounds": 0,
+          "indirect-call-to-null": 0,
+          "bad-signature": 0,
+          "integer-division-by-zero": 0,
+          "integer-overflow": 0,
+          "bad-conversion-to-integer": 0,
+          "stack-overflow": 0,
+          "out-of-fuel": 0,
+          "growth-limited": 0,
+          "unknown-verdict": 0,
+          "host": 0,
+          "reentered": 0,
+          "packet": 0,
+          "internal": 0
+        },
+        "fuel": {
+          "total": 0,
+          "min": 0,
+          "average": 0,
+          "max": 0
+        }
+      }
+    }
+  ]
+}
+
+"#]]
+        );
+        assert_data_eq!(
+            fake.do_("attach 1 ipv4:input --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "attachment": 2
+}
+
+"#]]
+        );
+        assert_data_eq!(
+            fake.do_("detach 1 ipv4:input --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "attachment": 2
+}
+
+"#]]
+        );
+        assert_data_eq!(
+            fake.do_(&format!("replace 1 {ACCEPT} --json")),
+            str![[r#"
+{
+  "schema": 1,
+  "filter": 1
+}
+
+"#]]
+        );
+        assert_data_eq!(
+            fake.do_("release accept --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "filter": "accept"
+}
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn filters() {
+        let fake = Fake::with_counters();
+        assert_data_eq!(
+            fake.do_("list --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "filters": [
+    {
+      "id": 1,
+      "name": "accept",
+      "state": "quarantined",
+      "trap_policy": "drop",
+      "snaplen": 256,
+      "fuel": 100000,
+      "quarantine": 1000,
+      "capabilities": [],
+      "capabilities_used": [],
+      "module_bytes": 73,
+      "replaced": 0,
+      "memory_per_cpu": 100000,
+      "attachments": [
+        {
+          "id": 1,
+          "at": "inet:prerouting:raw",
+          "family": "inet",
+          "hook": "prerouting",
+          "priority": -300,
+          "device": null,
+          "ifindex": 0,
+          "counters": {
+            "packets": 100,
+            "bytes": 8400,
+            "accepted": 60,
+            "dropped": 40,
+            "quarantined": 20,
+            "trapped": 12,
+            "traps": {
+              "unreachable": 0,
+              "memory-out-of-bounds": 0,
+              "table-out-of-bounds": 0,
+              "indirect-call-to-null": 0,
+              "bad-signature": 0,
+              "integer-division-by-zero": 0,
+              "integer-overflow": 0,
+              "bad-conversion-to-integer": 0,
+              "stack-overflow": 0,
+              "out-of-fuel": 12,
+              "growth-limited": 0,
+              "unknown-verdict": 0,
+              "host": 0,
+              "reentered": 0,
+              "packet": 0,
+              "internal": 0
+            },
+            "fuel": {
+              "total": 800,
+              "min": 5,
+              "average": 10,
+              "max": 30
+            }
+          }
+        },
+        {
+          "id": 2,
+          "at": "netdev:ingress:filter@eth0",
+          "family": "netdev",
+          "hook": "ingress",
+          "priority": 0,
+          "device": "eth0",
+          "ifindex": 2,
+          "counters": {
+            "packets": 0,
+            "bytes": 0,
+            "accepted": 0,
+            "dropped": 0,
+            "quarantined": 0,
+            "trapped": 0,
+            "traps": {
+              "unreachable": 0,
+              "memory-out-of-bounds": 0,
+              "table-out-of-bounds": 0,
+              "indirect-call-to-null": 0,
+              "bad-signature": 0,
+              "integer-division-by-zero": 0,
+              "integer-overflow": 0,
+              "bad-conversion-to-integer": 0,
+              "stack-overflow": 0,
+              "out-of-fuel": 0,
+              "growth-limited": 0,
+              "unknown-verdict": 0,
+              "host": 0,
+              "reentered": 0,
+              "packet": 0,
+              "internal": 0
+            },
+            "fuel": {
+              "total": 0,
+              "min": 0,
+              "average": 0,
+              "max": 0
+            }
+          }
+        }
+      ],
+      "counters": {
+        "packets": 100,
+        "bytes": 8400,
+        "accepted": 60,
+        "dropped": 40,
+        "quarantined": 20,
+        "trapped": 12,
+        "traps": {
+          "unreachable": 0,
+          "memory-out-of-bounds": 0,
+          "table-out-of-bounds": 0,
+          "indirect-call-to-null": 0,
+          "bad-signature": 0,
+          "integer-division-by-zero": 0,
+          "integer-overflow": 0,
+          "bad-conversion-to-integer": 0,
+          "stack-overflow": 0,
+          "out-of-fuel": 12,
+          "growth-limited": 0,
+          "unknown-verdict": 0,
+          "host": 0,
+          "reentered": 0,
+          "packet": 0,
+          "internal": 0
+        },
+        "fuel": {
+          "total": 800,
+          "min": 5,
+          "average": 10,
+          "max": 30
+        }
+      }
+    }
+  ]
+}
+
+"#]]
+        );
+        let list: serde_json::Value = serde_json::from_str(&fake.do_("list --json")).unwrap();
+        let show: serde_json::Value = serde_json::from_str(&fake.do_("show 1 --json")).unwrap();
+        assert_eq!(list["filters"][0], show["filter"]);
+    }
+
+    #[test]
+    fn stats() {
+        assert_data_eq!(
+            Fake::with_counters().do_("stats accept --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "filters": [
+    {
+      "id": 1,
+      "name": "accept",
+      "state": "quarantined",
+      "counters": {
+        "packets": 100,
+        "bytes": 8400,
+        "accepted": 60,
+        "dropped": 40,
+        "quarantined": 20,
+        "trapped": 12,
+        "traps": {
+          "unreachable": 0,
+          "memory-out-of-bounds": 0,
+          "table-out-of-bounds": 0,
+          "indirect-call-to-null": 0,
+          "bad-signature": 0,
+          "integer-division-by-zero": 0,
+          "integer-overflow": 0,
+          "bad-conversion-to-integer": 0,
+          "stack-overflow": 0,
+          "out-of-fuel": 12,
+          "growth-limited": 0,
+          "unknown-verdict": 0,
+          "host": 0,
+          "reentered": 0,
+          "packet": 0,
+          "internal": 0
+        },
+        "fuel": {
+          "total": 800,
+          "min": 5,
+          "average": 10,
+          "max": 30
+        }
+      },
+      "attachments": [
+        {
+          "id": 1,
+          "at": "inet:prerouting:raw",
+          "counters": {
+            "packets": 100,
+            "bytes": 8400,
+            "accepted": 60,
+            "dropped": 40,
+            "quarantined": 20,
+            "trapped": 12,
+            "traps": {
+              "unreachable": 0,
+              "memory-out-of-bounds": 0,
+              "table-out-of-bounds": 0,
+              "indirect-call-to-null": 0,
+              "bad-signature": 0,
+              "integer-division-by-zero": 0,
+              "integer-overflow": 0,
+              "bad-conversion-to-integer": 0,
+              "stack-overflow": 0,
+              "out-of-fuel": 12,
+              "growth-limited": 0,
+              "unknown-verdict": 0,
+              "host": 0,
+              "reentered": 0,
+              "packet": 0,
+              "internal": 0
+            },
+            "fuel": {
+              "total": 800,
+              "min": 5,
+              "average": 10,
+              "max": 30
+            }
+          }
+        },
+        {
+          "id": 2,
+          "at": "netdev:ingress:filter@eth0",
+          "counters": {
+            "packets": 0,
+            "bytes": 0,
+            "accepted": 0,
+            "dropped": 0,
+            "quarantined": 0,
+            "trapped": 0,
+            "traps": {
+              "unreachable": 0,
+              "memory-out-of-bounds": 0,
+              "table-out-of-bounds": 0,
+              "indirect-call-to-null": 0,
+              "bad-signature": 0,
+              "integer-division-by-zero": 0,
+              "integer-overflow": 0,
+              "bad-conversion-to-integer": 0,
+              "stack-overflow": 0,
+              "out-of-fuel": 0,
+              "growth-limited": 0,
+              "unknown-verdict": 0,
+              "host": 0,
+              "reentered": 0,
+              "packet": 0,
+              "internal": 0
+            },
+            "fuel": {
+              "total": 0,
+              "min": 0,
+              "average": 0,
+              "max": 0
+            }
+          }
+        }
+      ]
+    }
+  ]
+}
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn info() {
+        assert_data_eq!(
+            Fake::default().do_("info --json"),
+            str![[r#"
+{
+  "schema": 1,
+  "version": "0.1.0",
+  "built_for": "7.3.4+deb13-amd64",
+  "abi_version": 1,
+  "guest_version": 1,
+  "cpus": 2,
+  "capabilities": [
+    {
+      "name": "nfw.packet",
+      "summary": "load packet bytes beyond the window"
+    },
+    {
+      "name": "nfw.log",
+      "summary": "write rate-limited lines to the kernel log"
+    },
+    {
+      "name": "nfw.clock",
+      "summary": "read the monotonic and the wall clock"
+    },
+    {
+      "name": "nfw.mark",
+      "summary": "read and set the packet's mark"
+    },
+    {
+      "name": "bit-40",
+      "summary": null
+    }
+  ],
+  "limits": {
+    "module_bytes": 1048576,
+    "functions": 4096,
+    "imports": 64,
+    "exports": 256,
+    "data_segments": 1024,
+    "table_elements": 4096,
+    "memory_pages": 64,
+    "nesting": 256,
+    "name_bytes": 256,
+    "filters": 256,
+    "attachments": 512,
+    "snaplen": 65535,
+    "fuel": 10000000
+  },
+  "defaults": {
+    "snaplen": 256,
+    "quarantine": 1000,
+    "fuel": 100000
+  },
+  "load_stack": {
+    "peak": 9000,
+    "size": 16384
+  },
+  "packet_path_allocations": 0
+}
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn errors() {
+        let (code, stdout, stderr) = Fake::default().try_do("unload nobody --json");
+        assert_eq!(code, 4);
+        assert_data_eq!(
+            stdout,
+            str![[r#"
+{
+  "schema": 1,
+  "error": {
+    "kind": "refused",
+    "exit_code": 4,
+    "what": "cannot unload filter `nobody`",
+    "why": "no filter `nobody`",
+    "errno": "ENOENT",
+    "help": null
+  }
+}
+
+"#]]
+        );
+        assert!(stderr.contains("nobody"));
+    }
+}
