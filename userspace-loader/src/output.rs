@@ -125,7 +125,7 @@ impl<'a> Output<'a> {
 
 fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    table.load_preset(presets::NOTHING);
     table
 }
 
