@@ -69,6 +69,23 @@ impl Namespace {
         self.path().exists()
     }
 
+    /// Takes away its name, and so the namespace itself once nothing else keeps it.
+    ///
+    /// # Panics
+    ///
+    /// If that fails.
+    #[track_caller]
+    pub fn delete(&self) {
+        let status = Command::new("ip")
+            .args(["netns", "delete", &self.name])
+            .status();
+        assert!(
+            status.expect("ip").success(),
+            "ip netns delete {}",
+            self.name
+        );
+    }
+
     /// Runs `f` on a thread that is in the namespace. Sockets that it makes stay there.
     ///
     /// # Panics

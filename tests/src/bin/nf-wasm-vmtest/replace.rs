@@ -1,1 +1,157 @@
-crate::tests![];
+// SPDX-License-Identifier: GPL-2.0-only
+//! Programs change under traffic, and no packet notices more than one of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT};
+use nf_wasm_tests::device::{hook, Spec};
+use nf_wasm_tests::net::{Ip, Net};
+use nf_wasm_tests::traffic::{is_silent, receive, send, send_one};
+use nf_wasm_tests::{eventually, wasm};
+use nix::errno::Errno;
+
+crate::tests![
+    no_packet_is_unaccounted,
+    counters_id_and_attachments_stay,
+    a_refused_replacement_changes_nothing,
+];
+
+const PACKETS: u64 = 100_000;
+const EVERY: u64 = 100;
+
+/// Accepts datagrams whose first byte, modulo 2, is `parity`.
+fn parity(parity: u32) -> Vec<u8> {
+    wasm::filter(
+        "",
+        &format!(
+            "(i32.eq (i32.and (i32.load8_u offset=28 (local.get $pkt)) (i32.const 1))
+                     (i32.const {parity}))"
+        ),
+    )
+}
+
+/// 100,000 packets and a replacement every 100, which goes on while the next 100 are sent.
+fn no_packet_is_unaccounted() {
+    let net = Net::pair();
+    let address = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);
+    let filter = net.server.load(Spec::new("swapped", parity(0)).at(place));
+    let socket = net.server.udp(address, 9);
+    socket.set_nonblocking(true).expect("set_nonblocking");
+    let sender = net.server.udp_to(SocketAddr::new(address, 9));
+    let programs = [parity(1), parity(0)];
+
+    let chunks_sent = AtomicU64::new(0);
+    let replaced = AtomicU64::new(0);
+    let received = AtomicU64::new(0);
+    let all_sent = AtomicBool::new(false);
+    let chunks = PACKETS / EVERY;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..chunks {
+                eventually("the next hundred", || {
+                    (chunks_sent.load(Ordering::Acquire) >= round).then_some(())
+                });
+                filter.replace(&programs[(round % 2) as usize]);
+                replaced.store(round + 1, Ordering::Release);
+            }
+        });
+        scope.spawn(|| {
+            let mut buffer = [0; 64];
+            loop {
+                let last = all_sent.load(Ordering::Acquire);
+                while socket.recv(&mut buffer).is_ok() {
+                    received.fetch_add(1, Ordering::Relaxed);
+                }
+                if last {
+                    break;
+                }
+                thread::yield_now();
+            }
+        });
+        for round in 0..chunks {
+            for number in 0..EVERY {
+                send_one(&sender, &[number as u8]);
+            }
+            chunks_sent.store(round + 1, Ordering::Release);
+            // At most one replacement is behind.
+            while replaced.load(Ordering::Acquire) < round {
+                thread::yield_now();
+            }
+        }
+        eventually("all replacements", || {
+            (replaced.load(Ordering::Acquire) == chunks).then_some(())
+        });
+        eventually("all packets are counted", || {
+            (filter.counters().packets == PACKETS).then_some(())
+        });
+        all_sent.store(true, Ordering::Release);
+    });
+
+    let entry = filter.entry();
+    let counters = entry.counters;
+    assert_eq!(u64::from(entry.replaced), chunks);
+    assert_eq!(counters.packets, PACKETS);
+    assert_eq!(counters.accepted + counters.dropped, PACKETS);
+    assert_eq!(counters.traps, [0; 16]);
+    assert_eq!(counters.quarantined, 0);
+    assert_eq!(counters.accepted, received.load(Ordering::Relaxed));
+    // Whichever program it was, it took about half; a packet that met none, or both, would show.
+    assert!(counters.accepted > 0 && counters.dropped > 0);
+}
+
+fn counters_id_and_attachments_stay() {
+    let net = Net::pair();
+    let place = hook(FAMILY_IPV4, HOOK_INPUT, 5);
+    let filter = net
+        .server
+        .load(Spec::new("kept", wasm::always(1)).at(place));
+    let address = net.server_address(Ip::V4);
+    let socket = net.server.udp(address, 9);
+    let sender = net.client.udp_to(SocketAddr::new(address, 9));
+    send(&sender, 3, 1);
+    receive(&socket, 3);
+    let before = filter.entry();
+    let attachments = filter.attachments();
+    filter.replace(&parity(0));
+    let after = filter.entry();
+    assert_eq!((after.id, after.name), (before.id, before.name));
+    assert_eq!(after.counters, before.counters);
+    assert_eq!(after.replaced, 1);
+    assert_ne!(after.module_bytes, before.module_bytes);
+    assert_eq!(filter.attachments(), attachments);
+    // 0x5a is even.
+    send(&sender, 2, 1);
+    receive(&socket, 2);
+    assert_eq!(filter.counters().accepted, 5);
+}
+
+fn a_refused_replacement_changes_nothing() {
+    let net = Net::pair();
+    let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);
+    let filter = net
+        .server
+        .load(Spec::new("kept", wasm::always(0)).at(place));
+    let before = filter.entry();
+    let ungranted = wasm::filter(
+        r#"(import "nfw.mark" "get" (func $get (result i32)))"#,
+        "(call $get)",
+    );
+    for (wasm, errno) in [
+        (b"\0asm nonsense".to_vec(), Errno::ENOEXEC),
+        (ungranted, Errno::EACCES),
+    ] {
+        let refused = net
+            .server
+            .enter(|| nf_wasm_tests::device::Device::open().replace(filter.id(), &wasm));
+        assert_eq!(refused.expect_err("a bad module").errno, errno);
+        assert_eq!(filter.entry(), before);
+    }
+    let address = net.server_address(Ip::V4);
+    let socket = net.server.udp(address, 9);
+    send(&net.client.udp_to(SocketAddr::new(address, 9)), 1, 1);
+    eventually("a drop", || (filter.counters().dropped == 1).then_some(()));
+    assert!(is_silent(&socket));
+}
