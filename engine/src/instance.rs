@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! One instance of a filter, for one CPU.
 
+use alloc::boxed::Box;
 use alloc::format;
 use nf_wasm_abi::capability;
 use nf_wasm_abi::guest::{
@@ -56,18 +57,33 @@ pub struct Instance<H> {
 impl<H: Host> Instance<H> {
     /// Validates, translates, links and instantiates `wasm`, runs its `nfw_init` and warms it up.
     ///
+    /// In the kernel all of this has one small stack. Hence each step is a function that is not
+    /// inlined, so that no step pays for another's temporaries.
+    ///
     /// # Errors
     ///
     /// A [`Refusal`] that says why not.
-    pub fn new(wasm: &[u8], options: &Options, host: H) -> Result<Self, Refusal> {
+    pub fn new(wasm: &[u8], options: &Options, host: H) -> Result<Box<Self>, Refusal> {
         let inspection = check(wasm, options)?;
-        let engine = Engine::new(&config());
+        let engine = new_engine();
         let module = translate(&engine, wasm)?;
-        let mut store = Store::new(&engine, State::new(host, options.memory_pages));
+        Self::start(&engine, &module, &inspection, options, host)
+    }
+
+    /// Everything after translation, which needs the stack that this takes.
+    #[inline(never)]
+    fn start(
+        engine: &Engine,
+        module: &Module,
+        inspection: &Inspection<'_>,
+        options: &Options,
+        host: H,
+    ) -> Result<Box<Self>, Refusal> {
+        let mut store = Store::new(engine, State::new(host, options.memory_pages));
         store.limiter(|state| &mut state.growth);
         set_fuel(&mut store, options.init_fuel)?;
 
-        let instance = instantiate(&mut store, &module, inspection.capabilities)?;
+        let instance = instantiate(&mut store, module, inspection.capabilities)?;
         let filter = instance
             .get_typed_func(&store, EXPORT_FILTER)
             .map_err(inconsistent)?;
@@ -78,21 +94,21 @@ impl<H: Host> Instance<H> {
                     .get_memory(&store, EXPORT_MEMORY)
                     .ok_or_else(|| inconsistent("no memory"))?;
                 store.data_mut().memory = Some(memory);
-                let buffer = find_buffer(&mut store, instance, memory, &inspection, options)?;
+                let buffer = find_buffer(&mut store, instance, memory, inspection, options)?;
                 Some((memory, buffer))
             }
         };
         if inspection.has_init {
             init(&mut store, instance)?;
         }
-        warm(&engine)?;
+        warm(engine)?;
         store.data_mut().forbid_growth();
-        Ok(Self {
+        Ok(Box::new(Self {
             store,
             filter,
             buffer,
             capabilities_used: inspection.capabilities,
-        })
+        }))
     }
 
     /// Set of the capabilities that the module imports from.
@@ -185,6 +201,11 @@ fn check<'a>(wasm: &'a [u8], options: &Options) -> Result<Inspection<'a>, Refusa
         }
     }
     Ok(inspection)
+}
+
+#[inline(never)]
+fn new_engine() -> Engine {
+    Engine::new(&config())
 }
 
 #[inline(never)]

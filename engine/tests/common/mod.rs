@@ -104,7 +104,7 @@ pub fn filter(body: &str) -> String {
     )
 }
 
-pub fn load_with(text: &str, options: &Options) -> Result<Instance<Packet>, Refusal> {
+pub fn load_with(text: &str, options: &Options) -> Result<Box<Instance<Packet>>, Refusal> {
     Instance::new(
         &wasm(text),
         options,
@@ -113,7 +113,7 @@ pub fn load_with(text: &str, options: &Options) -> Result<Instance<Packet>, Refu
 }
 
 #[track_caller]
-pub fn load(text: &str) -> Instance<Packet> {
+pub fn load(text: &str) -> Box<Instance<Packet>> {
     load_with(text, &options()).unwrap_or_else(|refusal| panic!("{refusal}\n{text}"))
 }
 

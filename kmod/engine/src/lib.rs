@@ -98,7 +98,7 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     instance.host_mut().0 = ptr::null_mut();
     request.capabilities_used = instance.capabilities_used();
     // Never dropped: the region that it lives in is freed as a whole.
-    request.instance = Box::into_raw(Box::new(instance)).cast();
+    request.instance = Box::into_raw(instance).cast();
     Ok(())
 }
 
