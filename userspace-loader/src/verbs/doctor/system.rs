@@ -99,20 +99,28 @@ impl<'a> System<'a> {
         let lockdown = self
             .read("sys/kernel/security/lockdown")
             .map(|text| !text.contains("[none]"));
-        let why = match (enforced, lockdown) {
-            (Some(true), _) => "the kernel takes only signed modules (sig_enforce)",
-            (_, Some(true)) => "the kernel is locked down and takes only signed modules",
+        let (why, otherwise) = match (enforced, lockdown) {
+            (_, Some(true)) => (
+                "the kernel is locked down and takes only signed modules",
+                "turn Secure Boot off, or boot without `lockdown=`",
+            ),
+            (Some(true), _) => (
+                "the kernel takes only signed modules",
+                "boot without `module.sig_enforce`",
+            ),
             (Some(false), _) => return Check::ok(NAME, "not required"),
             (None, _) => return Check::unknown(NAME, "the kernel does not say", None),
         };
         if loaded {
             return Check::ok(NAME, format!("{why}; ours is loaded"));
         }
-        let remedy = "sign nf_wasm.ko with a key that the kernel trusts (`mokutil --import` \
-                      enrols one), or turn Secure Boot off";
+        let remedy = format!(
+            "sign nf_wasm.ko with a key that the kernel trusts (`mokutil --import` enrols one), \
+             or {otherwise}"
+        );
         if signed == Some(true) {
             let found = format!("{why}; ours is signed, by a key that it may not trust");
-            return Check::unknown(NAME, found, Some(remedy.to_owned()));
+            return Check::unknown(NAME, found, Some(remedy));
         }
         Check::problem(NAME, why, remedy)
     }
