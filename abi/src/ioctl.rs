@@ -373,7 +373,6 @@ pub struct Counters {
     pub fuel_max: u64,
 }
 
-
 /// [`FilterEntry::state`]: the filter runs.
 pub const STATE_ACTIVE: u32 = 0;
 /// [`FilterEntry::state`]: it trapped too often; its trap policy decides in its place.
