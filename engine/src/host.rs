@@ -12,7 +12,8 @@ pub enum Clock {
 
 /// The packet at hand, and what else a guest can reach through its capabilities.
 ///
-/// Called on the packet path: implementations do not allocate, lock or sleep.
+/// Called on the packet path: implementations do not allocate, lock or sleep. `nfw_init` may call
+/// what it imports too; there is no packet then, its length is 0.
 pub trait Host: 'static {
     /// Copies bytes of the packet, from `offset` after its network header. The engine asks only
     /// for what lies within [`packet_len`](nf_wasm_abi::guest::Context::packet_len).

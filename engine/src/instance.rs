@@ -27,7 +27,7 @@ pub struct Options {
     pub snaplen: u32,
     /// Most pages that the linear memory may have.
     pub memory_pages: u32,
-    /// Fuel for `nfw_buf` and `nfw_init` together.
+    /// Fuel for `nfw_init`, and as much for `nfw_buf`.
     pub init_fuel: u64,
 }
 
@@ -81,8 +81,6 @@ impl<H: Host> Instance<H> {
     ) -> Result<Box<Self>, Refusal> {
         let mut store = Store::new(engine, State::new(host, options.memory_pages));
         store.limiter(|state| &mut state.growth);
-        set_fuel(&mut store, options.init_fuel)?;
-
         let instance = instantiate(&mut store, module, inspection.capabilities)?;
         let filter = instance
             .get_typed_func(&store, EXPORT_FILTER)
@@ -99,7 +97,7 @@ impl<H: Host> Instance<H> {
             }
         };
         if inspection.has_init {
-            init(&mut store, instance)?;
+            init(&mut store, instance, options)?;
         }
         warm(engine)?;
         store.data_mut().forbid_growth();
@@ -256,6 +254,7 @@ fn find_buffer<H: Host>(
 ) -> Result<Buffer, Refusal> {
     let bytes = Buffer::bytes(options.snaplen);
     let address = if inspection.has_buf {
+        set_fuel(store, options.init_fuel)?;
         instance
             .get_typed_func::<u32, u32>(&*store, EXPORT_BUF)
             .and_then(|buf| buf.call(&mut *store, bytes))
@@ -309,7 +308,12 @@ fn append_pages<H: Host>(
 }
 
 #[inline(never)]
-fn init<H: Host>(store: &mut Store<State<H>>, instance: wasmi::Instance) -> Result<(), Refusal> {
+fn init<H: Host>(
+    store: &mut Store<State<H>>,
+    instance: wasmi::Instance,
+    options: &Options,
+) -> Result<(), Refusal> {
+    set_fuel(store, options.init_fuel)?;
     let result = instance
         .get_typed_func::<(), i32>(&*store, EXPORT_INIT)
         .and_then(|init| init.call(&mut *store, ()))

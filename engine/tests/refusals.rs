@@ -378,10 +378,12 @@ fn changed_modules_never_panic() {
             .to_owned(),
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    // More of them than a quick test makes: NF_WASM_TEST_ROUNDS.
+    let rounds = std::env::var("NF_WASM_TEST_ROUNDS").map_or(6_000, |n| n.parse().unwrap());
     let mut loaded = 0;
     for text in &texts {
         let original = wasm(text);
-        for _ in 0..6_000 {
+        for _ in 0..rounds {
             let mut bytes = original.clone();
             for _ in 0..1 + random.next() % 3 {
                 let at = 8 + random.next() as usize % (bytes.len() - 8);
