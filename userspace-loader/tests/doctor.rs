@@ -180,7 +180,7 @@ module signatures: sign nf_wasm.ko with a key that the kernel trusts (`mokutil -
 module loaded: `modprobe nf_wasm`
 /dev/nf_wasm: load the module, which makes it
 CAP_NET_ADMIN: run nfwasm as root (sudo); in a container, grant NET_ADMIN
-user namespace: run nfwasm outside of the container, or in one without a user namespace of its own; `nsenter --net` reaches the container's network
+user namespace: run nfwasm outside of the container (`nsenter --net` reaches its network), or insert the module with user_namespaces=1 after reading its threat model
 
 "#]]
     );

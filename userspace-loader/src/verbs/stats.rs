@@ -51,7 +51,7 @@ struct Rates {
     trapped: f64,
 }
 
-/// Filter 0, or an attachment: ids of the two are of different sequences.
+/// A filter, or one of its attachments.
 type Key = (u32, Option<u32>);
 
 /// What the report before this one counted.

@@ -51,6 +51,9 @@ impl<'a> System<'a> {
             return Check::unknown(NAME, "/proc is not mounted", None);
         };
         let Some((path, config)) = self.config(release) else {
+            if self.is_loaded() {
+                return Check::ok(NAME, format!("{release}; it took the module"));
+            }
             let found = format!("{release}; its configuration is not installed");
             return Check::unknown(
                 NAME,
@@ -176,6 +179,12 @@ impl<'a> System<'a> {
         }
     }
 
+    /// The module was inserted with `user_namespaces=1`.
+    fn takes_user_namespaces(&self) -> bool {
+        self.read("sys/module/nf_wasm/parameters/user_namespaces")
+            .is_some_and(|value| value.trim() != "0")
+    }
+
     pub(super) fn user_namespace(&self) -> Check {
         const NAME: &str = "user namespace";
         match fs::read_link(self.root.join("proc/self/ns/user")) {
@@ -183,11 +192,14 @@ impl<'a> System<'a> {
             Ok(link) if link.as_os_str() == INITIAL_USER_NAMESPACE => {
                 Check::ok(NAME, "the initial one")
             }
+            Ok(_) if self.takes_user_namespaces() => {
+                Check::ok(NAME, "not the initial one; the module takes others")
+            }
             Ok(_) => Check::problem(
                 NAME,
                 "not the initial one",
-                "run nfwasm outside of the container, or in one without a user namespace of its \
-                 own; `nsenter --net` reaches the container's network",
+                "run nfwasm outside of the container (`nsenter --net` reaches its network), or \
+                 insert the module with user_namespaces=1 after reading its threat model",
             ),
         }
     }
