@@ -23,8 +23,8 @@
 //! └─────────────────────────┘      └─────────────────────────┘
 //! ```
 //!
-//! Neighbours are written down, and there are no link-local addresses: what moves on the wire is
-//! what the test sends, but for multicast listener reports.
+//! Neighbours are written down and need not be asked for, there are no link-local addresses and no
+//! solicited-node groups to report: what moves on the wire is what the test sends.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -244,7 +244,7 @@ impl Net {
         join(&net.server, "to-router", &router, "to-server", 2);
         for (side, subnet) in [(&net.client, 1), (&net.server, 2)] {
             side.batch(&format!(
-                "route add default via 10.77.{subnet}.2\n-6 route add default via fd77:{subnet}::2\n"
+                "route add default via 10.77.{subnet}.2\nroute add default via fd77:{subnet}::2\n"
             ));
         }
         net
@@ -308,7 +308,8 @@ fn join(left: &Namespace, left_device: &str, right: &Namespace, right_device: &s
     for (side, device, own, other) in [(left, left_device, 1, 2), (right, right_device, 2, 1)] {
         let neighbour = mac_text(subnet, other);
         side.batch(&format!(
-            "address add 10.77.{subnet}.{own}/24 dev {device}\n\
+            "link set {device} arp off\n\
+             address add 10.77.{subnet}.{own}/24 dev {device}\n\
              address add fd77:{subnet}::{own}/64 dev {device} nodad\n\
              link set {device} up\n\
              neighbour add 10.77.{subnet}.{other} lladdr {neighbour} dev {device} nud permanent\n\

@@ -2,11 +2,11 @@
 //! Programs change under traffic, and no packet notices more than one of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT};
-use nf_wasm_tests::device::{hook, Spec};
+use nf_wasm_tests::device::{hook, Device, Spec};
 use nf_wasm_tests::net::{Ip, Net};
 use nf_wasm_tests::traffic::{is_silent, receive, send, send_one};
 use nf_wasm_tests::{eventually, wasm};
@@ -39,65 +39,52 @@ fn no_packet_is_unaccounted() {
     let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);
     let filter = net.server.load(Spec::new("swapped", parity(0)).at(place));
     let socket = net.server.udp(address, 9);
-    socket.set_nonblocking(true).expect("set_nonblocking");
     let sender = net.server.udp_to(SocketAddr::new(address, 9));
     let programs = [parity(1), parity(0)];
 
-    let chunks_sent = AtomicU64::new(0);
-    let replaced = AtomicU64::new(0);
-    let received = AtomicU64::new(0);
-    let all_sent = AtomicBool::new(false);
-    let chunks = PACKETS / EVERY;
+    // Room for one: the sender is never further ahead than that, and while a replacement goes on,
+    // packets pass.
+    let (a_hundred_are_sent, hundreds) = mpsc::sync_channel(1);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in 0..chunks {
-                eventually("the next hundred", || {
-                    (chunks_sent.load(Ordering::Acquire) >= round).then_some(())
-                });
-                filter.replace(&programs[(round % 2) as usize]);
-                replaced.store(round + 1, Ordering::Release);
-            }
-        });
-        scope.spawn(|| {
-            let mut buffer = [0; 64];
-            loop {
-                let last = all_sent.load(Ordering::Acquire);
-                while socket.recv(&mut buffer).is_ok() {
-                    received.fetch_add(1, Ordering::Relaxed);
+        let server = &net.server;
+        let id = filter.id();
+        scope.spawn(move || {
+            server.enter(|| {
+                let device = Device::open();
+                for (round, ()) in hundreds.into_iter().enumerate() {
+                    let replaced = device.replace(id, &programs[round % 2]);
+                    replaced.expect("replace");
                 }
-                if last {
-                    break;
-                }
-                thread::yield_now();
-            }
+            });
         });
-        for round in 0..chunks {
+        for _ in 0..PACKETS / EVERY {
             for number in 0..EVERY {
                 send_one(&sender, &[number as u8]);
             }
-            chunks_sent.store(round + 1, Ordering::Release);
-            // At most one replacement is behind.
-            while replaced.load(Ordering::Acquire) < round {
-                thread::yield_now();
-            }
+            a_hundred_are_sent.send(()).expect("the replacer lives");
         }
-        eventually("all replacements", || {
-            (replaced.load(Ordering::Acquire) == chunks).then_some(())
-        });
-        eventually("all packets are counted", || {
-            (filter.counters().packets == PACKETS).then_some(())
-        });
-        all_sent.store(true, Ordering::Release);
+        drop(a_hundred_are_sent);
     });
+    eventually("all packets are counted", || {
+        (filter.counters().packets == PACKETS).then_some(())
+    });
+    // All of them wait in the socket.
+    let mut received = 0;
+    let mut buffer = [0; 64];
+    let accepted = filter.counters().accepted;
+    while received < accepted || !is_silent(&socket) {
+        received += 1;
+        socket.recv(&mut buffer).expect("an accepted packet");
+    }
 
     let entry = filter.entry();
     let counters = entry.counters;
-    assert_eq!(u64::from(entry.replaced), chunks);
+    assert_eq!(u64::from(entry.replaced), PACKETS / EVERY);
     assert_eq!(counters.packets, PACKETS);
     assert_eq!(counters.accepted + counters.dropped, PACKETS);
     assert_eq!(counters.traps, [0; 16]);
     assert_eq!(counters.quarantined, 0);
-    assert_eq!(counters.accepted, received.load(Ordering::Relaxed));
+    assert_eq!(counters.accepted, received);
     // Whichever program it was, it took about half; a packet that met none, or both, would show.
     assert!(counters.accepted > 0 && counters.dropped > 0);
 }
@@ -145,7 +132,7 @@ fn a_refused_replacement_changes_nothing() {
     ] {
         let refused = net
             .server
-            .enter(|| nf_wasm_tests::device::Device::open().replace(filter.id(), &wasm));
+            .enter(|| Device::open().replace(filter.id(), &wasm));
         assert_eq!(refused.expect_err("a bad module").errno, errno);
         assert_eq!(filter.entry(), before);
     }

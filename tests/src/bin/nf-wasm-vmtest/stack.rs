@@ -20,7 +20,7 @@ fn repeated(count: u32, item: impl Fn(u32) -> String) -> String {
 fn worst() -> Vec<(&'static str, String)> {
     let filter = r#"(func (export "nfw_filter") (param i32 i32 i32) (result i32) (i32.const 1))"#;
     let long = |n: u32| format!("{n:0>width$}", width = limits::NAME_BYTES as usize);
-    let exports = repeated(limits::EXPORTS - 2, |n| {
+    let exports = repeated(limits::EXPORTS - 3, |n| {
         format!(
             r#"(func (export "{}") (param i64) (result i32) (i32.const {n}))"#,
             long(n)
