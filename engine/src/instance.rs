@@ -8,6 +8,7 @@ use nf_wasm_abi::guest::{
     Context, ACCEPT, DROP, EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_MEMORY, VERSION,
 };
 use nf_wasm_abi::trap::Trap;
+use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{Engine, Error, Linker, Memory, Module, Store, TrapCode, TypedFunc};
 
 use crate::config::config;
@@ -229,9 +230,9 @@ fn instantiate<H: Host>(
     linker
         .instantiate_and_start(store, module)
         .map_err(|error| match error.kind() {
-            wasmi::errors::ErrorKind::Instantiation(
-                wasmi::errors::InstantiationError::FailedToInstantiateMemory(_)
-                | wasmi::errors::InstantiationError::FailedToInstantiateTable(_),
+            ErrorKind::Instantiation(
+                InstantiationError::FailedToInstantiateMemory(_)
+                | InstantiationError::FailedToInstantiateTable(_),
             ) => Refusal::new(
                 RefusalKind::OutOfMemory,
                 format!("no memory for an instance: {error}"),
@@ -361,7 +362,12 @@ fn trap_of(error: &Error) -> Trap {
         Some(TrapCode::BadSignature) => Trap::BadSignature,
         Some(TrapCode::OutOfFuel) => Trap::OutOfFuel,
         Some(TrapCode::GrowthOperationLimited) => Trap::GrowthLimited,
-        None if error.kind().as_host().is_some() => Trap::Host,
-        None => Trap::Internal,
+        // Some of wasmi's errors of bulk operations have no trap code.
+        None => match error.kind() {
+            ErrorKind::Memory(_) => Trap::MemoryOutOfBounds,
+            ErrorKind::Table(_) => Trap::TableOutOfBounds,
+            ErrorKind::Host(_) => Trap::Host,
+            _ => Trap::Internal,
+        },
     }
 }

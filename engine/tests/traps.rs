@@ -66,6 +66,69 @@ fn tables() {
 }
 
 #[test]
+fn bulk_operations_out_of_bounds() {
+    for (operation, trap) in [
+        (
+            "(memory.copy (i32.const 0x1ffff) (i32.const 0) (i32.const 2))",
+            Trap::MemoryOutOfBounds,
+        ),
+        (
+            "(memory.copy (i32.const 0) (i32.const 0x1ffff) (i32.const 2))",
+            Trap::MemoryOutOfBounds,
+        ),
+        (
+            "(memory.init $d (i32.const 0) (i32.const 3) (i32.const 2))",
+            Trap::MemoryOutOfBounds,
+        ),
+        (
+            "(memory.init $d (i32.const -1) (i32.const 0) (i32.const 2))",
+            Trap::MemoryOutOfBounds,
+        ),
+        (
+            "(data.drop $d) (memory.init $d (i32.const 0) (i32.const 0) (i32.const 1))",
+            Trap::MemoryOutOfBounds,
+        ),
+        (
+            "(table.copy (i32.const 2) (i32.const 0) (i32.const 2))",
+            Trap::TableOutOfBounds,
+        ),
+        (
+            "(table.copy (i32.const 0) (i32.const -1) (i32.const 2))",
+            Trap::TableOutOfBounds,
+        ),
+        (
+            "(table.fill (i32.const 3) (ref.null func) (i32.const 1))",
+            Trap::TableOutOfBounds,
+        ),
+        (
+            "(table.init $e (i32.const 0) (i32.const 1) (i32.const 1))",
+            Trap::TableOutOfBounds,
+        ),
+        (
+            "(table.init $e (i32.const 3) (i32.const 0) (i32.const 1))",
+            Trap::TableOutOfBounds,
+        ),
+        (
+            "(elem.drop $e) (table.init $e (i32.const 0) (i32.const 0) (i32.const 1))",
+            Trap::TableOutOfBounds,
+        ),
+        ("(drop (table.get (i32.const 3)))", Trap::TableOutOfBounds),
+        (
+            "(table.set (i32.const -1) (ref.null func))",
+            Trap::TableOutOfBounds,
+        ),
+    ] {
+        let text = format!(
+            r#"(module (memory (export "memory") 1) (data $d "four") (table 3 funcref)
+              (func $f) (elem $e func $f)
+              (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+                {operation} i32.const 1))"#
+        );
+        assert_eq!(verdict(&text), Err(trap), "{operation}");
+    }
+}
+
+#[test]
 fn an_endless_loop_ends_with_its_fuel() {
     let mut instance = load(&filter("(loop (br 0)) i32.const 1"));
     for _ in 0..3 {
