@@ -5,7 +5,8 @@
 use crate::error::{Context, Error, Result};
 use crate::files::Cache;
 use crate::guest::{Guest, Parts};
-use crate::kernel::{Flavour, Kernel};
+use crate::kernel::Kernel;
+use crate::offer::Flavour;
 use crate::patched::Patched;
 use crate::progress::Progress;
 use crate::root::Root;

@@ -2,7 +2,7 @@
 //! The command line.
 
 use crate::error::{Context, Error, Result};
-use crate::kernel::Flavour;
+use crate::offer::Flavour;
 use crate::vm::Machine;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ cargo xtask test [lint|host|vm] [FILTER]
                                    formatting and lints, tests on the host, tests in the machine
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
-cargo xtask update                 looks for a newer kernel at the next build
+cargo xtask update                 looks for a newer kernel
 cargo xtask clean                  removes the cache
 
 Options of build, demo, vm and test:

@@ -20,15 +20,19 @@ const TOOLS: [(&str, &str); 6] = [
     ("chroot", "coreutils"),
 ];
 
-/// Checks that we may do what has to be done here, and installs what is missing where that can be
-/// done without asking: as root on Debian.
-pub fn prepare(log: &Path) -> Result<()> {
-    if !is_root() {
-        return Err(Error::new(
-            "The build root needs root (debootstrap, chroot, mounts of its own).\n\
-             Run the same command again with: sudo -E env PATH=\"$PATH\" cargo xtask …",
-        ));
+/// Checks that we may do what has to be done here.
+pub fn require_root() -> Result<()> {
+    if is_root() {
+        return Ok(());
     }
+    Err(Error::new(
+        "The build root needs root (debootstrap, chroot, mounts of its own).\n\
+         Run the same command again with: sudo -E env PATH=\"$PATH\" cargo xtask …",
+    ))
+}
+
+/// Installs what is missing where that can be done without asking: on Debian.
+pub fn prepare(log: &Path) -> Result<()> {
     let missing: Vec<&str> = TOOLS
         .iter()
         .filter(|(file, _)| !is_there(file))

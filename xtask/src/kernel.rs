@@ -1,59 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Debian's kernel: which one trixie-backports offers today, its image, and a tree to build
-//! modules against. No version is written down anywhere; package names lead from one to the next.
+//! Debian's kernel: its image and modules, and a tree to build our module against.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};
+use crate::offer::{Flavour, Offer};
 use crate::progress::Progress;
-use crate::root::{Root, KERNEL_SUITE};
+use crate::root::Root;
 use crate::tool;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
-
-/// One of the kernels that Debian builds from the same source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flavour {
-    /// `linux-image-amd64`.
-    Stock,
-    /// `linux-image-cloud-amd64`: fewer drivers.
-    Cloud,
-}
-
-impl Flavour {
-    /// The flavour called `name`.
-    pub fn named(name: &str) -> Result<Self> {
-        match name {
-            "stock" => Ok(Self::Stock),
-            "cloud" => Ok(Self::Cloud),
-            _ => Err(Error::new(format!(
-                "There is no kernel {name:?}, only stock and cloud"
-            ))),
-        }
-    }
-
-    /// What Debian's metapackages call it.
-    fn arch(self) -> &'static str {
-        match self {
-            Self::Stock => "amd64",
-            Self::Cloud => "cloud-amd64",
-        }
-    }
-}
-
-/// What trixie-backports was found to offer.
-#[derive(Clone)]
-struct Offer {
-    /// As `uname -r` says.
-    release: String,
-    /// The Debian version, which image, headers and source share.
-    version: String,
-    /// The package with the source's tarball.
-    source: String,
-    /// The packages with image and modules.
-    image: Vec<String>,
-}
 
 /// A kernel that is ready to boot and to build against.
 pub struct Kernel {
@@ -85,7 +42,8 @@ impl Kernel {
         {
             let packages = offer.image.iter().chain([&headers, &offer.source]);
             let packages: Vec<_> = packages.map(String::as_str).collect();
-            progress.step("Kernel packages", &packages.join(" "), &log, || {
+            let detail = format!("image, headers and source of {}", kernel.release);
+            progress.step("Kernel packages", &detail, &log, || {
                 fs::create_dir_all(cache.path(&debs)).context("debs")?;
                 let script = "cd \"$1\" && shift && apt-get download -q \"$@\"";
                 let folder = format!("/cache/{debs}");
@@ -129,6 +87,7 @@ impl Kernel {
                 kernel.prepare(root, &format!("/cache/{source}"), &log)
             })
         })?;
+        Offer::prune(cache)?;
         Ok(kernel)
     }
 
@@ -147,17 +106,6 @@ impl Kernel {
         let place = places.iter().find(|place| image.join(place).exists());
         let place = place.context(format!("no vmlinuz in {}", image.display()))?;
         symlink(place, image.join("vmlinuz")).context("vmlinuz")
-    }
-
-    /// Forgets what was offered, so that the next run looks again.
-    pub fn forget(cache: &Cache) -> Result<()> {
-        for flavour in [Flavour::Stock, Flavour::Cloud] {
-            let file = Offer::file(flavour, cache);
-            if file.exists() {
-                fs::remove_file(&file).context(file.display())?;
-            }
-        }
-        Ok(())
     }
 
     /// Configures the source as Debian did, and makes what a module's build needs of it. Debian's
@@ -224,112 +172,6 @@ impl Kernel {
     /// The compressed kernel image, as the build root sees it.
     pub fn vmlinuz(&self) -> String {
         self.inside("image/vmlinuz")
-    }
-}
-
-impl Offer {
-    fn file(flavour: Flavour, cache: &Cache) -> PathBuf {
-        cache.path(&format!("kernel/offer-{}", flavour.arch()))
-    }
-
-    /// Reads what an earlier run found, or asks the mirror.
-    fn find(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
-        let file = Self::file(flavour, cache);
-        if let Some(offer) = fs::read_to_string(&file)
-            .ok()
-            .and_then(|text| Self::parse(&text))
-        {
-            return Ok(offer);
-        }
-        let log = cache.path("log/offer.log");
-        tool::new_log(&log)?;
-        let offer = progress.timed("Asking the mirror for its newest kernel", &log, || {
-            Self::ask(flavour, root, &log)
-        })?;
-        files::write(&file, offer.to_text().as_bytes())?;
-        Ok(offer)
-    }
-
-    fn ask(flavour: Flavour, root: &Root, log: &Path) -> Result<Self> {
-        tool::run(&mut root.command(["apt-get", "update", "-q"]), log)?;
-        let arch = flavour.arch();
-        // The metapackage's dependencies that start with `prefix`.
-        let depends = |package: &str, prefix: &str| -> Result<Vec<String>> {
-            let text = tool::capture(&mut root.command(["apt-cache", "depends", package]), log)?;
-            Ok(text
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix("Depends: "))
-                .filter(|name| name.starts_with(prefix))
-                .map(str::to_owned)
-                .collect())
-        };
-        let versioned = |meta: &str, prefix: &str| -> Result<String> {
-            let newest = depends(&format!("{meta}/{KERNEL_SUITE}"), prefix)?;
-            newest
-                .into_iter()
-                .find(|name| name[prefix.len()..].starts_with(|c: char| c.is_ascii_digit()))
-                .context(format!(
-                    "{meta} in {KERNEL_SUITE} depends on no {prefix}VERSION"
-                ))
-        };
-        let image = versioned(&format!("linux-image-{arch}"), "linux-image-")?;
-        let release = image["linux-image-".len()..].to_owned();
-        let headers = versioned(&format!("linux-headers-{arch}"), "linux-headers-")?;
-        if headers["linux-headers-".len()..] != release {
-            return Err(Error::new(format!(
-                "{KERNEL_SUITE} is between two kernels: it offers {image} and {headers}. \
-                 Try again in some hours"
-            )));
-        }
-        let source = versioned("linux-source", "linux-source-")?;
-        // The image's package carries its parts itself, or depends on packages that do.
-        let mut parts = Vec::new();
-        for prefix in ["linux-base-", "linux-binary-", "linux-modules-"] {
-            parts.extend(depends(&image, prefix)?);
-        }
-        if parts.is_empty() {
-            parts.push(image.clone());
-        }
-        let version_of = |package: &str| -> Result<String> {
-            let mut show = root.command(["apt-cache", "show", "--no-all-versions", package]);
-            let text = tool::capture(&mut show, log)?;
-            text.lines()
-                .find_map(|line| line.strip_prefix("Version: "))
-                .map(str::to_owned)
-                .context(format!("{package} has no version"))
-        };
-        let version = version_of(&headers)?;
-        let source_version = version_of(&source)?;
-        if source_version != version {
-            return Err(Error::new(format!(
-                "{KERNEL_SUITE} is between two kernels: {headers} is {version}, \
-                 {source} is {source_version}. Try again in some hours"
-            )));
-        }
-        Ok(Self {
-            release,
-            version,
-            source,
-            image: parts,
-        })
-    }
-
-    fn to_text(&self) -> String {
-        let image = self.image.join(" ");
-        format!(
-            "{}\n{}\n{}\n{image}\n",
-            self.release, self.version, self.source
-        )
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines().map(str::to_owned);
-        Some(Self {
-            release: lines.next()?,
-            version: lines.next()?,
-            source: lines.next()?,
-            image: lines.next()?.split(' ').map(str::to_owned).collect(),
-        })
     }
 }
 

@@ -2,7 +2,7 @@
 //! `cargo xtask`: builds nf_wasm for Debian's kernel of today and runs it in a virtual machine.
 //!
 //! The order of the modules is the order of the work: `host` and `root` make a place to build in,
-//! `kernel` fetches and prepares Debian's kernel, `engine` and `module` build the two halves of
+//! `offer` and `kernel` fetch and prepare Debian's kernel, `engine` and `module` build the two halves of
 //! nf_wasm.ko, `userland` what runs beside it, `guest` puts all that into an archive, and `vm`
 //! boots it.
 
@@ -16,6 +16,7 @@ mod guest;
 mod host;
 mod kernel;
 mod module;
+mod offer;
 mod patched;
 mod progress;
 mod root;
@@ -27,6 +28,9 @@ use build::Build;
 use cli::{Options, Verb};
 use error::{Context, Result};
 use files::Cache;
+use offer::Offer;
+use progress::Progress;
+use root::Root;
 use std::path::Path;
 use std::process::exit;
 
@@ -54,8 +58,9 @@ fn run() -> Result<i32> {
         }
         Verb::Update => {
             let _lock = cache.lock()?;
-            kernel::Kernel::forget(&cache)?;
-            println!("The next build asks the mirror for its newest kernel.");
+            let progress = Progress::start();
+            let root = Root::make(&cache, checkout, &progress)?;
+            Offer::update(&root, &cache, &progress)?;
         }
         Verb::Build => {
             let build = Build::make(options.kernel, cache, checkout)?;

@@ -94,8 +94,8 @@ pub struct Root {
 impl Root {
     /// Makes the root, if the cache has none.
     pub fn make(cache: &Cache, checkout: &Path, progress: &Progress) -> Result<Self> {
-        let mirror = host::mirror();
-        let key = format!("{RECIPE} {SUITE} {mirror:?} {DPKG_CONFIG} {PACKAGES:?}");
+        host::require_root()?;
+        let key = format!("{RECIPE} {SUITE} {DPKG_CONFIG} {PACKAGES:?}");
         let name = format!("root-{}", &files::hash(&key)[..8]);
         let root = Self {
             dir: cache.path(&name),
@@ -111,7 +111,7 @@ impl Root {
         host::prepare(&log)?;
         files::once(&root.dir, &key, || {
             progress.step("Base system", "debootstrap of Debian trixie", &log, || {
-                root.bootstrap(mirror.as_deref(), &log)
+                root.bootstrap(&log)
             })?;
             let log = cache.path("log/packages.log");
             tool::new_log(&log)?;
@@ -122,19 +122,13 @@ impl Root {
         Ok(root)
     }
 
-    fn bootstrap(&self, mirror: Option<&str>, log: &Path) -> Result<()> {
+    fn bootstrap(&self, log: &Path) -> Result<()> {
         let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "debootstrap",
-            "--variant=minbase",
-        ]);
-        command
-            .args(["--include=ca-certificates", SUITE])
-            .arg(&self.dir)
-            .args(mirror);
+        command.args(["--mount", "--propagation", "private"]);
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.args(["debootstrap", "--variant=minbase"]);
+        command.args(["--include=ca-certificates", SUITE]);
+        command.arg(&self.dir).args(host::mirror());
         tool::run(&mut command, log)?;
         for folder in ["cache", "checkout", "share"] {
             let folder = self.dir.join(folder);

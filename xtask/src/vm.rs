@@ -144,6 +144,16 @@ struct RunDir {
 
 impl RunDir {
     fn make(cache: &Cache) -> Result<Self> {
+        // What runs that were killed left behind.
+        for old in fs::read_dir(cache.path("run"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if !Path::new("/proc").join(old.file_name()).exists() {
+                files::remove_tree(&old.path())?;
+            }
+        }
         let name = format!("run/{}", std::process::id());
         let path = cache.path(&name);
         files::remove_tree(&path)?;
@@ -235,6 +245,8 @@ impl Machine {
 
     /// Puts the guest's archives and this run's own together.
     fn write_initrd(&self, run: &RunDir, guest: &Guest, root: &Root, cache: &Cache) -> Result<()> {
+        // Another run may be replacing the archives.
+        let _lock = cache.lock()?;
         let tree = run.path.join("tree");
         let share = match (&self.share, guest.has_9p) {
             (None, _) => "",

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which kernel trixie-backports offers today. No version is written down anywhere: from the names
+//! of metapackages the dependencies lead to the packages of today.
+
+use crate::error::{Context, Error, Result};
+use crate::files::{self, Cache};
+use crate::progress::Progress;
+use crate::root::{Root, KERNEL_SUITE};
+use crate::tool;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One of the kernels that Debian builds from the same source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavour {
+    /// `linux-image-amd64`.
+    Stock,
+    /// `linux-image-cloud-amd64`: fewer drivers.
+    Cloud,
+}
+
+/// All of them.
+const FLAVOURS: [Flavour; 2] = [Flavour::Stock, Flavour::Cloud];
+
+impl Flavour {
+    /// The flavour called `name`.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "stock" => Ok(Self::Stock),
+            "cloud" => Ok(Self::Cloud),
+            _ => Err(Error::new(format!(
+                "There is no kernel {name:?}, only stock and cloud"
+            ))),
+        }
+    }
+
+    /// What Debian's metapackages call it.
+    fn arch(self) -> &'static str {
+        match self {
+            Self::Stock => "amd64",
+            Self::Cloud => "cloud-amd64",
+        }
+    }
+}
+
+/// What trixie-backports was found to offer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// As `uname -r` says.
+    pub release: String,
+    /// The Debian version, which image, headers and source share.
+    pub version: String,
+    /// The package with the source's tarball.
+    pub source: String,
+    /// The packages with image and modules.
+    pub image: Vec<String>,
+}
+
+impl Offer {
+    fn file(flavour: Flavour, cache: &Cache) -> PathBuf {
+        cache.path(&format!("kernel/offer-{}", flavour.arch()))
+    }
+
+    /// Reads what an earlier run found, or asks the mirror.
+    pub fn find(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
+        match Self::known(flavour, cache) {
+            Some(offer) => Ok(offer),
+            None => Self::renew(flavour, root, cache, progress),
+        }
+    }
+
+    /// Looks for newer kernels of the flavours that have been used.
+    pub fn update(root: &Root, cache: &Cache, progress: &Progress) -> Result<()> {
+        for flavour in FLAVOURS {
+            if let Some(old) = Self::known(flavour, cache) {
+                let new = Self::renew(flavour, root, cache, progress)?;
+                progress.say(&match old == new {
+                    true => format!("{} is still the newest", new.release),
+                    false => format!("{} follows {}", new.release, old.release),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What an earlier run found.
+    fn known(flavour: Flavour, cache: &Cache) -> Option<Self> {
+        Self::parse(&fs::read_to_string(Self::file(flavour, cache)).ok()?)
+    }
+
+    fn renew(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
+        let log = cache.path("log/offer.log");
+        tool::new_log(&log)?;
+        let offer = progress.timed("Asking the mirror for its newest kernel", &log, || {
+            Self::ask(flavour, root, &log)
+        })?;
+        files::write(&Self::file(flavour, cache), offer.to_text().as_bytes())?;
+        Ok(offer)
+    }
+
+    /// Removes kernels that are no longer offered.
+    pub fn prune(cache: &Cache) -> Result<()> {
+        let mut keep = BTreeSet::new();
+        for offer in FLAVOURS
+            .iter()
+            .filter_map(|flavour| Self::known(*flavour, cache))
+        {
+            keep.insert(format!("source-{}", offer.version));
+            keep.insert(offer.release);
+        }
+        for entry in fs::read_dir(cache.path("kernel"))
+            .context("kernel")?
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() && !keep.contains(&name) {
+                files::remove_tree(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(flavour: Flavour, root: &Root, log: &Path) -> Result<Self> {
+        tool::run(&mut root.command(["apt-get", "update", "-q"]), log)?;
+        let arch = flavour.arch();
+        // The metapackage's dependencies that start with `prefix`.
+        let depends = |package: &str, prefix: &str| -> Result<Vec<String>> {
+            let text = tool::capture(&mut root.command(["apt-cache", "depends", package]), log)?;
+            Ok(text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("Depends: "))
+                .filter(|name| name.starts_with(prefix))
+                .map(str::to_owned)
+                .collect())
+        };
+        let versioned = |meta: &str, prefix: &str| -> Result<String> {
+            let newest = depends(&format!("{meta}/{KERNEL_SUITE}"), prefix)?;
+            newest
+                .into_iter()
+                .find(|name| name[prefix.len()..].starts_with(|c: char| c.is_ascii_digit()))
+                .context(format!(
+                    "{meta} in {KERNEL_SUITE} depends on no {prefix}VERSION"
+                ))
+        };
+        let image = versioned(&format!("linux-image-{arch}"), "linux-image-")?;
+        let release = image["linux-image-".len()..].to_owned();
+        let headers = versioned(&format!("linux-headers-{arch}"), "linux-headers-")?;
+        if headers["linux-headers-".len()..] != release {
+            return Err(Error::new(format!(
+                "{KERNEL_SUITE} is between two kernels: it offers {image} and {headers}. \
+                 Try again in some hours"
+            )));
+        }
+        let source = versioned("linux-source", "linux-source-")?;
+        // The image's package carries its parts itself, or depends on packages that do.
+        let mut parts = Vec::new();
+        for prefix in ["linux-base-", "linux-binary-", "linux-modules-"] {
+            parts.extend(depends(&image, prefix)?);
+        }
+        if parts.is_empty() {
+            parts.push(image.clone());
+        }
+        let version_of = |package: &str| -> Result<String> {
+            let mut show = root.command(["apt-cache", "show", "--no-all-versions", package]);
+            let text = tool::capture(&mut show, log)?;
+            text.lines()
+                .find_map(|line| line.strip_prefix("Version: "))
+                .map(str::to_owned)
+                .context(format!("{package} has no version"))
+        };
+        let version = version_of(&headers)?;
+        let source_version = version_of(&source)?;
+        if source_version != version {
+            return Err(Error::new(format!(
+                "{KERNEL_SUITE} is between two kernels: {headers} is {version}, \
+                 {source} is {source_version}. Try again in some hours"
+            )));
+        }
+        Ok(Self {
+            release,
+            version,
+            source,
+            image: parts,
+        })
+    }
+
+    fn to_text(&self) -> String {
+        let image = self.image.join(" ");
+        format!(
+            "{}\n{}\n{}\n{image}\n",
+            self.release, self.version, self.source
+        )
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::to_owned);
+        Some(Self {
+            release: lines.next()?,
+            version: lines.next()?,
+            source: lines.next()?,
+            image: lines.next()?.split(' ').map(str::to_owned).collect(),
+        })
+    }
+}
