@@ -295,8 +295,8 @@ fn same_counters() -> Result<Counted> {
 fn witnessed() -> Result<u64> {
     let listing = query("ip netns exec server nft --json list counter inet witness seen")?;
     let objects = listing["nftables"].as_array().into_iter().flatten();
-    let packets = objects.filter_map(|it| it["counter"]["packets"].as_u64());
+    let mut packets = objects.filter_map(|it| it["counter"]["packets"].as_u64());
     packets
-        .last()
+        .next()
         .ok_or_else(|| format!("no counter in {listing}"))
 }

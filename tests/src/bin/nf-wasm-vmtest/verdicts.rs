@@ -83,8 +83,9 @@ fn blocks_telnet_only(net: &Net, filter: &Filter) {
             "{ip:?}: the connection to 23 came about"
         );
         assert!(telnet.accept().is_err(), "{ip:?}: port 23 was reached");
+        // A SYN, an ACK, a request and a datagram; where answers pass, those too.
         let after = filter.counters();
-        assert!(after.accepted >= before.accepted + 5, "{ip:?}: {after:?}");
+        assert!(after.accepted >= before.accepted + 4, "{ip:?}: {after:?}");
         assert_eq!(after.packets, after.accepted + after.dropped);
         assert_eq!(after.traps, [0; 16]);
     }
