@@ -51,7 +51,6 @@ pub fn become_nobody() -> io::Result<()> {
 
 /// A packet socket that is bound to the device with index `ifindex` and takes whole frames.
 pub fn frame_socket(ifindex: u32) -> io::Result<OwnedFd> {
-    let protocol = (libc::ETH_P_ALL as u16).to_be();
     // SAFETY: No memory is involved.
     let fd = unsafe {
         libc::socket(
@@ -67,7 +66,6 @@ pub fn frame_socket(ifindex: u32) -> io::Result<OwnedFd> {
     // SAFETY: All zero is a valid address.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = protocol;
     address.sll_ifindex = ifindex as i32;
     // SAFETY: The address is valid for its size.
     let result = unsafe {
