@@ -147,6 +147,24 @@ fn bulk_operations_pay_for_what_they_move() {
 }
 
 #[test]
+fn calls_pay_for_their_frames() {
+    // A frame of about 7,000 slots, which a call zeroes: 64 bytes of it for a unit.
+    let text = format!(
+        r#"(module
+          (func $wide (param i32) (if (local.get 0) (then {} {})))
+          (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+            (call $wide (i32.const 0)) i32.const 1))"#,
+        "local.get 0 ".repeat(7000),
+        "drop ".repeat(7000),
+    );
+    let fuel = call(&mut load(&text)).fuel_used;
+    assert!(
+        fuel > 7000 / 8,
+        "{fuel}: is patches/wasmi-1.1.0.patch applied? `cargo xtask test` does it"
+    );
+}
+
+#[test]
 fn recursion_ends_with_the_stack() {
     let text = r#"(module
         (func $f (param i32 i32 i32) (result i32)
