@@ -310,7 +310,7 @@ fn fuel() {
         used(&importing(import, &body))
     };
     assert!(load_of(0) >= empty + 10);
-    assert_eq!(load_of(512) - load_of(0), 8);
+    assert_eq!(load_of(576) - load_of(64), 8);
     // The last call that the fuel pays for, and the first that it does not.
     let mut instance = load(&importing(
         r#"(import "nfw.packet" "len" (func $f (result i32)))"#,
