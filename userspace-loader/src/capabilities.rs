@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn unknown_bits_are_shown() {
-        assert_eq!(line(capability::LOG.bit | 1 << 40), "nfw.log, bit-40");
+        assert_eq!(line(capability::LOG.bit | (1 << 40)), "nfw.log, bit-40");
         assert_eq!(line(0), "none");
     }
 }

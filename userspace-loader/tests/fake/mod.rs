@@ -1,17 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A device that answers from memory as the kernel module does.
+//! A device that answers from memory as the kernel module does, and command lines on it.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use clap::Parser;
 use nf_wasm_abi::capability;
-use nf_wasm_abi::guest::ACCEPT;
-use nf_wasm_abi::ioctl::{self, AttachmentEntry, FilterEntry, Hook, Info, NO_TRAP};
+use nf_wasm_abi::guest;
+use nf_wasm_abi::ioctl::{
+    self, AttachmentEntry, Counters, FilterEntry, Hook, Info, NO_TRAP, STATE_QUARANTINED,
+};
 use nf_wasm_abi::limits;
+use nf_wasm_abi::trap::Trap;
 use nfwasm::device::{Answer, Device, Outcome, Packet, Runnable, Settings};
 use nfwasm::error::Refusal;
 use nfwasm::name::{Name, Selector};
+use nfwasm::output::Output;
+use nfwasm::Cli;
 use nix::errno::Errno;
+
+/// A filter that lets every packet go on.
+pub const ACCEPT: &str = "tests/data/accept.wat";
 
 /// What the kernel has.
 #[derive(Default)]
@@ -106,7 +116,7 @@ impl Device for Fake {
             abi_version: ioctl::ABI_VERSION,
             guest_version: 1,
             cpus: 2,
-            capabilities: capability::ALL_BITS | 1 << 40,
+            capabilities: capability::ALL_BITS | (1 << 40),
             max_module_bytes: limits::MODULE_BYTES,
             max_functions: limits::FUNCTIONS,
             max_imports: limits::IMPORTS,
@@ -225,11 +235,67 @@ impl Device for Fake {
             }
         }
         Ok(kernel.outcome.clone().unwrap_or(Outcome {
-            verdict: ACCEPT,
+            verdict: guest::ACCEPT,
             trap: NO_TRAP,
             mark: packet.mark,
             fuel_used: packet.bytes.len() as u64,
             output: String::new(),
         }))
+    }
+}
+
+impl Fake {
+    /// Does one command; gives the exit code and what stood on both outputs.
+    pub fn try_do(&self, line: &str) -> (u8, String, String) {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        let cli = Cli::try_parse_from(["nfwasm"].into_iter().chain(words)).unwrap();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut out = Output::new(&mut stdout, cli.json, false);
+        let open = || Ok(Box::new(self.clone()) as Box<dyn Device>);
+        let result = nfwasm::execute(&cli, &open, &mut out);
+        let code = nfwasm::report(result, &mut out, &mut stderr);
+        drop(out);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (code, text(stdout), text(stderr))
+    }
+
+    /// Does one command that goes well; gives its output.
+    pub fn do_(&self, line: &str) -> String {
+        let (code, stdout, stderr) = self.try_do(line);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{line}");
+        stdout
+    }
+
+    /// Does one command that the kernel refuses; gives what is said of it.
+    pub fn refused(&self, line: &str) -> String {
+        let (code, stdout, stderr) = self.try_do(line);
+        assert_eq!((code, stdout.as_str()), (4, ""), "{line}: {stderr}");
+        stderr
+    }
+
+    pub fn with_counters() -> Self {
+        let fake = Self::default();
+        fake.do_(&format!(
+            "load {ACCEPT} --attach inet:prerouting:raw --attach netdev:ingress@eth0"
+        ));
+        {
+            let mut kernel = fake.0.borrow_mut();
+            let mut counters = Counters {
+                packets: 100,
+                bytes: 8_400,
+                accepted: 60,
+                dropped: 40,
+                quarantined: 20,
+                fuel_total: 800,
+                fuel_min: 5,
+                fuel_max: 30,
+                ..Counters::default()
+            };
+            counters.traps[Trap::OutOfFuel as usize] = 12;
+            kernel.attachments[0].counters = counters;
+            kernel.filters[0].counters = counters;
+            kernel.filters[0].state = STATE_QUARANTINED;
+        }
+        fake
     }
 }
