@@ -187,8 +187,9 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
         quarantine: request.quarantine,
     })?;
     let hooks = read_hooks(request)?;
-    let filter = namespace.prepare(name)?;
     let wasm = read_module(request.module, request.module_len)?;
+    let _turn = namespace.turn();
+    let filter = namespace.prepare(name)?;
     filter.publish(Program::new(wasm, settings, &filter.logger)?);
     let id = filter.id;
     namespace.add(filter, &hooks)?;
@@ -211,7 +212,10 @@ pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
             request.set & !KNOWN
         );
     }
-    let filter = namespace.find(&selector(request.id, &request.name)?)?;
+    let selector = selector(request.id, &request.name)?;
+    let wasm = read_module(request.module, request.module_len)?;
+    let _turn = namespace.turn();
+    let filter = namespace.find(&selector)?;
     let mut settings = {
         let rcu = rcu::read_lock();
         *filter.program(&rcu).ok_or(ENOENT)?.settings()
@@ -232,7 +236,6 @@ pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
         settings.quarantine = request.quarantine;
     }
     let settings = check_settings(settings)?;
-    let wasm = read_module(request.module, request.module_len)?;
     let program = Program::new(wasm, settings, &filter.logger)?;
     namespace.replace(&filter, program)
 }

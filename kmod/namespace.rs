@@ -10,7 +10,7 @@ use core::ptr;
 use kernel::bindings as kernel_bindings;
 use kernel::fmt;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, rcu, Arc, Mutex};
+use kernel::sync::{new_mutex, rcu, Arc, Mutex, MutexGuard};
 
 use crate::abi::ioctl::{Hook, FAMILY_NETDEV};
 use crate::abi::limits;
@@ -124,6 +124,10 @@ impl Tables {
 #[pin_data]
 pub(crate) struct Namespace {
     net: *mut kernel_bindings::net,
+    /// Held while a program is built and published, so that of two who replace a filter the second
+    /// starts from what the first has set. Taken before `tables`, and never with RTNL held.
+    #[pin]
+    turn: Mutex<()>,
     #[pin]
     tables: Mutex<Tables>,
 }
@@ -132,6 +136,7 @@ impl Namespace {
     fn new(net: *mut kernel_bindings::net) -> impl PinInit<Self> {
         pin_init!(Namespace {
             net,
+            turn <- new_mutex!(()),
             tables <- new_mutex!(Tables {
                 filters: KVec::new(),
                 attachments: KVec::new(),
@@ -161,6 +166,11 @@ impl Namespace {
 
     pub(crate) fn net(&self) -> *mut kernel_bindings::net {
         self.net
+    }
+
+    /// Waits until nobody else builds a program for this namespace.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
     }
 
     /// Reads the tables.
