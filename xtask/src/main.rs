@@ -9,6 +9,7 @@
 mod build;
 mod checks;
 mod cli;
+mod console;
 mod engine;
 mod error;
 mod files;

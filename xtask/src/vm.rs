@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One run of a virtual machine: QEMU, what goes in, what comes out, and whether the kernel was
-//! content.
+//! One run of a virtual machine: QEMU, what goes in, what comes out.
 
-use crate::error::{Context, Error, Result};
+use crate::console::{self, Report};
+use crate::error::{Context, Result};
 use crate::files::{self, Cache};
 use crate::guest::Guest;
 use crate::kernel::Kernel;
@@ -56,33 +56,6 @@ pub const HARDENED: [&str; 3] = [
     "slub_debug=FZPU",
     "page_poison=1",
 ];
-
-/// What a kernel says when something is wrong with it.
-const COMPLAINTS: [&str; 16] = [
-    "WARNING:",
-    "BUG:",
-    "Oops",
-    "Call Trace:",
-    "KASAN:",
-    "UBSAN:",
-    "Kernel panic",
-    "general protection fault",
-    "possible circular locking",
-    "possible recursive locking",
-    "inconsistent lock state",
-    "suspicious RCU usage",
-    "rcu_preempt detected",
-    "soft lockup",
-    "blocked for more than",
-    "unreferenced object",
-];
-
-/// The bits of /proc/sys/kernel/tainted that are our doing and no harm: a module that is
-/// out-of-tree (12) and unsigned (13), and a test, if it says so (18).
-const HARMLESS_TAINT: u64 = (1 << 12) | (1 << 13) | (1 << 18);
-
-/// How much of the console is shown when something is wrong.
-const CONSOLE_LINES: usize = 60;
 
 /// How often the machine's output is looked for.
 const POLL: Duration = Duration::from_millis(20);
@@ -186,61 +159,33 @@ impl Machine {
         self.write_initrd(&run, guest, root, cache)?;
         let mut qemu = root.command_with_share(self.share.as_deref(), ["qemu-system-x86_64"]);
         self.add_arguments(&mut qemu, accelerator, kernel, &run.inside, shared_by_9p);
-        let console = run.path.join("console");
         if self.command.is_empty() {
-            let status = qemu.status().context("qemu-system-x86_64")?;
+            qemu.status().context("qemu-system-x86_64")?;
             // QEMU has had the terminal in raw mode, and may not have been asked to end.
             if progress::is_terminal(0) {
                 let _ = Command::new("stty").arg("sane").status();
             }
-            return Ok(status.code().unwrap_or(1));
+            // What the shell showed is no complaint of the kernel's.
+            return Ok(Report::read(&run.path).map_or(1, |report| report.status));
         }
         let errors = File::create(run.path.join("qemu")).context("qemu's messages")?;
-        let child = qemu
-            .stdin(Stdio::null())
+        qemu.stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn();
-        let mut child = child.context("qemu-system-x86_64")?;
+            .stderr(errors);
+        let mut child = qemu.spawn().context("qemu-system-x86_64")?;
         let in_time = self.pass_output(&mut child, &run)?;
-
-        let said = fs::read(&console).unwrap_or_default();
-        fs::write(cache.path("log/console.log"), &said).context("console.log")?;
-        let said = String::from_utf8_lossy(&said);
-        let trouble = |what: String| {
-            Error::new(format!(
-                "{what}\n{}The end of its console ({}):\n{}",
-                fs::read_to_string(run.path.join("qemu")).unwrap_or_default(),
-                cache.path("log/console.log").display(),
-                tail(&said)
-            ))
-        };
-        if !in_time {
+        let kept = cache.path("log/console.log");
+        fs::copy(run.path.join("console"), &kept).context("the console's log")?;
+        if in_time {
+            console::judge(&run.path)
+        } else {
             let limit = progress::seconds(self.timeout);
-            return Err(trouble(format!(
-                "The machine was ended: not done after {limit}"
-            )));
+            Err(console::trouble(
+                &run.path,
+                &format!("it was not done after {limit}"),
+            ))
         }
-        let complaint = said
-            .lines()
-            .find(|line| COMPLAINTS.iter().any(|known| line.contains(known)));
-        if let Some(line) = complaint {
-            return Err(trouble(format!(
-                "The guest's kernel complained: {}",
-                line.trim()
-            )));
-        }
-        let report = fs::read_to_string(run.path.join("status")).unwrap_or_default();
-        let mut words = report.split_whitespace().map(str::parse::<u64>);
-        match (words.next(), words.next()) {
-            (Some(Ok(_)), Some(Ok(taint))) if taint & !HARMLESS_TAINT != 0 => Err(trouble(
-                format!("The guest's kernel was tainted: {taint:#x}"),
-            )),
-            (Some(Ok(status)), Some(Ok(_))) => Ok(status as i32),
-            _ => Err(trouble(
-                "The machine stopped before the command had ended".to_owned(),
-            )),
-        }
+        .context(format!("The machine's console is in {}", kept.display()))
     }
 
     /// Puts the guest's archives and this run's own together.
@@ -255,8 +200,9 @@ impl Machine {
         };
         let module = if self.with_module { "yes" } else { "" };
         let settings = format!(
-            "SHARE='{share}'\nMODULE='{module}'\nSIZE='{}'\n",
-            terminal_size()
+            "SHARE='{share}'\nMODULE='{module}'\nSIZE='{}'\nTERMINAL='{}'\n",
+            terminal_size(),
+            std::env::var("TERM").unwrap_or_else(|_| "linux".to_owned())
         );
         files::write(&tree.join("etc/nf_wasm/settings"), settings.as_bytes())?;
         if !self.command.is_empty() {
@@ -412,14 +358,9 @@ fn terminal_size() -> String {
         .output();
     let size = size.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     match size.unwrap_or_default().trim().split_once(' ') {
+        Some(("0", _)) | None => String::new(),
         Some((rows, columns)) => format!("rows {rows} cols {columns}"),
-        None => String::new(),
     }
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How a run of the machine ended: by the guest's own report, and by what its kernel said.
+
+use crate::error::{Error, Result};
+use std::fs;
+use std::path::Path;
+
+/// What a kernel says when something is wrong with it.
+const COMPLAINTS: [&str; 16] = [
+    "WARNING:",
+    "BUG:",
+    "Oops",
+    "Call Trace:",
+    "KASAN:",
+    "UBSAN:",
+    "Kernel panic",
+    "general protection fault",
+    "possible circular locking",
+    "possible recursive locking",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "rcu_preempt detected",
+    "soft lockup",
+    "blocked for more than",
+    "unreferenced object",
+];
+
+/// The bits of /proc/sys/kernel/tainted that are our doing and no harm: a module that is
+/// out-of-tree (12) and unsigned (13), and a test, if it says so (18).
+const HARMLESS_TAINT: u64 = (1 << 12) | (1 << 13) | (1 << 18);
+
+/// How much of the console is shown when something is wrong.
+const CONSOLE_LINES: usize = 60;
+
+/// What the guest says when its command has ended.
+pub struct Report {
+    /// The command's exit status.
+    pub status: i32,
+    /// /proc/sys/kernel/tainted.
+    taint: u64,
+}
+
+impl Report {
+    /// Reads the report in the folder of a run; there is none if the machine stopped earlier.
+    pub fn read(run: &Path) -> Option<Self> {
+        let text = fs::read_to_string(run.join("status")).ok()?;
+        let (status, taint) = text.trim().split_once(' ')?;
+        Some(Self {
+            status: status.parse().ok()?,
+            taint: taint.parse().ok()?,
+        })
+    }
+}
+
+/// The command's exit status; an error if the kernel complained or the machine died.
+pub fn judge(run: &Path) -> Result<i32> {
+    let said = said(run);
+    if let Some(at) = said.lines().position(is_complaint) {
+        let complaint: Vec<&str> = said.lines().skip(at).take(CONSOLE_LINES).collect();
+        return Err(Error::new(format!(
+            "its kernel complained:\n{}",
+            complaint.join("\n")
+        )));
+    }
+    match Report::read(run) {
+        None => Err(trouble(run, "it stopped before the command had ended")),
+        Some(report) if report.taint & !HARMLESS_TAINT != 0 => Err(trouble(
+            run,
+            &format!("its kernel is tainted: {:#x}", report.taint),
+        )),
+        Some(report) => Ok(report.status),
+    }
+}
+
+/// An error that shows where the machine was.
+pub fn trouble(run: &Path, what: &str) -> Error {
+    let said = said(run);
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
+    let qemu = fs::read_to_string(run.join("qemu")).unwrap_or_default();
+    Error::new(format!("{what}\n{qemu}{last}"))
+}
+
+fn said(run: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(run.join("console")).unwrap_or_default()).into_owned()
+}
+
+fn is_complaint(line: &str) -> bool {
+    COMPLAINTS.iter().any(|known| line.contains(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_told_from_chatter() {
+        assert!(is_complaint(
+            "[    1.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1 f+0x1/0x2"
+        ));
+        assert!(is_complaint(
+            "[    1.0] BUG: KFENCE: out-of-bounds read in f+0x1/0x2"
+        ));
+        assert!(!is_complaint(
+            "[    1.0] kfence: initialized - using 2097152 bytes for 255 objects"
+        ));
+    }
+}
