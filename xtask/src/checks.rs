@@ -5,11 +5,12 @@ use crate::build::Build;
 use crate::cli::Options;
 use crate::error::{Error, Result};
 use crate::files::Cache;
+use crate::kernel::Kernel;
 use crate::patched::Patched;
 use crate::progress::{seconds, Progress};
 use crate::root::Root;
 use crate::vm::{Machine, HARDENED};
-use crate::{tool, userland};
+use crate::{module, tool, userland};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,12 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
         for part in parts.iter().filter(|part| **part != "vm") {
             let since = Instant::now();
             let passed = match *part {
-                "lint" => formatting(&root, checkout, true)? & lints(&root, &cache, &patched)?,
+                "lint" => {
+                    let kernel = kernel(options, &root, &cache)?;
+                    formatting(&root, checkout, true)?
+                        & lints(&root, &cache, &patched)?
+                        & kernel_lints(&kernel, &root, &cache, checkout)
+                }
                 _ => host_tests(&root, &cache, &patched, filter)?,
             };
             table.push(((*part).to_owned(), since.elapsed(), passed));
@@ -77,6 +83,11 @@ fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
     Ok((root, patched))
 }
 
+fn kernel(options: &Options, root: &Root, cache: &Cache) -> Result<Kernel> {
+    let progress = Progress::start();
+    Kernel::make(options.kernel, root, cache, &progress)
+}
+
 /// rustfmt over everything.
 fn formatting(root: &Root, checkout: &Path, check: bool) -> Result<bool> {
     eprintln!("Formatting");
@@ -111,6 +122,17 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
         passed &= tool::show(clippy.args(["--quiet", "--", "-D", "warnings"]))?;
     }
     Ok(passed)
+}
+
+/// Clippy over what Kbuild compiles.
+fn kernel_lints(kernel: &Kernel, root: &Root, cache: &Cache, checkout: &Path) -> bool {
+    match module::lint(kernel, root, cache, checkout) {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("{error}");
+            false
+        }
+    }
 }
 
 /// `cargo test` in the build root.

@@ -9,9 +9,12 @@ use crate::root::Root;
 use crate::tool;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What Kbuild reads of the checkout.
 const SOURCES: [&str; 3] = ["Kbuild", "abi", "kmod"];
+/// What Kbuild makes of the kernel half's Rust.
+const CRATE_ROOT_OBJECT: &str = "kmod/main.o";
 
 /// Builds the module for `kernel` with the engine's object; returns where it is.
 pub fn build(
@@ -30,13 +33,31 @@ pub fn build(
     progress.step("Kernel module", "Kbuild", &log, || {
         files::mirror(checkout, &dir, &SOURCES)?;
         files::copy(engine, &dir.join("kmod/engine.o"))?;
-        let mut make = root.command(["make", "-C", &kernel.inside("build")]);
-        make.args([
-            format!("M=/cache/{name}"),
-            format!("CC={}", kernel.compiler()?),
-            format!("-j{}", jobs()),
-        ]);
-        tool::run(make.arg("modules"), &log)?;
+        tool::run(kbuild(kernel, root, &name)?.arg("modules"), &log)?;
         Ok(dir.join("nf_wasm.ko"))
     })
+}
+
+/// Runs clippy over the kernel half, the way the kernel does it.
+pub fn lint(kernel: &Kernel, root: &Root, cache: &Cache, checkout: &Path) -> Result<()> {
+    let name = cache.of_checkout(&format!("module-lint-{}", kernel.release));
+    let log = cache.path("log/module-lint.log");
+    tool::new_log(&log)?;
+    files::mirror(checkout, &cache.path(&name), &SOURCES)?;
+    let mut make = kbuild(kernel, root, &name)?;
+    tool::run(
+        make.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", CRATE_ROOT_OBJECT]),
+        &log,
+    )
+}
+
+/// `make` in the kernel's tree, for the copy of the sources that is called `name` in the cache.
+fn kbuild(kernel: &Kernel, root: &Root, name: &str) -> Result<Command> {
+    let mut make = root.command(["make", "-C", &kernel.inside("build")]);
+    make.args([
+        format!("M=/cache/{name}"),
+        format!("CC={}", kernel.compiler()?),
+        format!("-j{}", jobs()),
+    ]);
+    Ok(make)
 }
