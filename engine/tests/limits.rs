@@ -60,7 +60,8 @@ fn types() {
         // The filter's own is one.
         (1..n)
             .map(|i| format!("(type (func (param{})))", " i32".repeat(i as usize % 7)))
-            .collect()
+            .collect::<Vec<_>>()
+            .concat()
     });
     check(limits::PARAMS, "parameters", |n| {
         format!("(type (func (param {})))", repeat(" i64", n))
@@ -116,7 +117,8 @@ fn imports_and_exports() {
     check(limits::EXPORTS, "exports", |n| {
         (1..n)
             .map(|i| format!(r#"(func (export "f{i}"))"#))
-            .collect()
+            .collect::<Vec<_>>()
+            .concat()
     });
 }
 

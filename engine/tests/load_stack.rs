@@ -51,11 +51,13 @@ fn the_worst_modules() {
         "i64 ".repeat(limits::LOCALS as usize),
         (0..limits::LOCALS)
             .map(|i| format!("(local.set {i} (i64.const {i}77777))"))
-            .collect::<String>()
+            .collect::<Vec<_>>()
+            .concat()
     );
     let exports: String = (2..limits::EXPORTS)
         .map(|i| format!(r#"(export "{:0>250}" (func 0))"#, i * 7919 % 997 * 1000 + i))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let functions = "(func (param i32) (result i32) (i32.add (local.get 0) (i32.const 9)))"
         .repeat(limits::FUNCTIONS as usize - 4);
     let operands = format!(

@@ -354,7 +354,8 @@ fn every_function_of_a_capability_links_as_its_table_says() {
                 types
                     .iter()
                     .map(|ty: &wasmparser::ValType| format!("({what} {ty})"))
-                    .collect()
+                    .collect::<Vec<_>>()
+                    .concat()
             };
             let text = importing(
                 &format!(
