@@ -19,6 +19,7 @@ mod counters;
 mod cpu;
 mod device;
 mod filter;
+mod logger;
 mod name;
 mod namespace;
 mod packet;
@@ -39,6 +40,10 @@ module! {
     description: "WebAssembly packet filters behind netfilter hooks",
     license: "GPL",
     params: {
+        fail_allocations: u8 {
+            default: 0,
+            description: "For tests: the nth instance that is built fails at its nth allocation",
+        },
         user_namespaces: u8 {
             default: 0,
             description: "Accept CAP_NET_ADMIN in the user namespace that owns the network namespace (0: only in the initial one)",

@@ -12,7 +12,7 @@ use kernel::prelude::*;
 
 use crate::abi::limits::LOG_LINE_BYTES;
 use crate::bindings;
-use crate::filter::Logger;
+use crate::logger::Logger;
 use crate::refusal::Text;
 
 /// What the callbacks of one call work on. The engine carries its address as *host*.

@@ -14,7 +14,7 @@ use crate::abi::limits;
 use crate::abi::trap::Trap;
 use crate::boundary::{self, BuildRequest, CallRequest};
 use crate::cpu::{Cpu, PerCpu};
-use crate::filter::Logger;
+use crate::logger::Logger;
 use crate::packet::Host;
 use crate::refusal::{Answer, Refusal, Text};
 use crate::region::{self, Region};

@@ -19,6 +19,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
 use crate::bindings;
+use crate::module_parameters;
 
 /// Bytes that a packet's path may have allocated at a time.
 const RESERVE_BYTES: usize = 1024;
@@ -28,6 +29,10 @@ const BLOCK_ALIGN: usize = 16;
 
 /// Times that a packet's path needed memory from the kernel. Stays 0, or there is a bug.
 pub(crate) static PACKET_PATH_ALLOCATIONS: Atomic<u64> = Atomic::new(0);
+
+/// Builds since `insmod`, where the parameter `fail_allocations` is set: the first fails at its
+/// first allocation, the second at its second, until one has fewer than its number.
+static BUILDS: Atomic<u64> = Atomic::new(0);
 
 /// Header of a block, in front of the bytes that the engine sees.
 #[repr(C, align(16))]
@@ -81,6 +86,9 @@ pub(crate) struct Region {
     bytes: usize,
     budget: usize,
     exhausted: bool,
+    /// Allocations so far, and the one of them that is to fail; see [`BUILDS`].
+    allocations: u64,
+    failing: u64,
     reserve: Reserve,
 }
 
@@ -90,6 +98,10 @@ unsafe impl Send for Region {}
 impl Region {
     /// An empty region that may grow to `budget` bytes.
     pub(crate) fn new(budget: usize) -> Result<KBox<Self>> {
+        let failing = match module_parameters::fail_allocations.value() {
+            0 => 0,
+            _ => BUILDS.fetch_add(1, Relaxed) + 1,
+        };
         // INVARIANT: The empty list.
         Ok(KBox::new(
             Region {
@@ -97,6 +109,8 @@ impl Region {
                 bytes: 0,
                 budget,
                 exhausted: false,
+                allocations: 0,
+                failing,
                 reserve: Reserve {
                     bytes: [0; RESERVE_BYTES],
                     used: 0,
@@ -116,7 +130,8 @@ impl Region {
         let bytes = size
             .checked_add(size_of::<Block>())?
             .checked_next_multiple_of(BLOCK_ALIGN)?;
-        if bytes > self.budget - self.bytes {
+        self.allocations += 1;
+        if bytes > self.budget - self.bytes || self.allocations == self.failing {
             return None;
         }
         let layout = Layout::from_size_align(bytes, BLOCK_ALIGN).ok()?;

@@ -9,7 +9,7 @@ use crate::abi::ioctl::{Run, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, NAME_LEN, 
 use crate::abi::limits::RUN_PACKET_BYTES;
 use crate::bindings;
 use crate::command::{check_settings, read_module};
-use crate::filter::Logger;
+use crate::logger::Logger;
 use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::packet::Host;

@@ -45,13 +45,14 @@ pub fn module_file() -> PathBuf {
     );
 }
 
-/// Inserts a module's file.
+/// Inserts a module's file, with parameters.
 ///
 /// # Panics
 ///
 /// If `insmod` cannot be started.
-pub fn insmod(file: &Path) -> Output {
-    Command::new("insmod").arg(file).output().expect("insmod")
+pub fn insmod(file: &Path, parameters: &[&str]) -> Output {
+    let mut insmod = Command::new("insmod");
+    insmod.arg(file).args(parameters).output().expect("insmod")
 }
 
 /// Inserts nf_wasm.
@@ -61,7 +62,17 @@ pub fn insmod(file: &Path) -> Output {
 /// If that fails.
 #[track_caller]
 pub fn insert() {
-    let output = insmod(&module_file());
+    insert_with(&[]);
+}
+
+/// Inserts nf_wasm, with parameters.
+///
+/// # Panics
+///
+/// If that fails.
+#[track_caller]
+pub fn insert_with(parameters: &[&str]) {
+    let output = insmod(&module_file(), parameters);
     assert!(output.status.success(), "insmod: {output:?}");
 }
 

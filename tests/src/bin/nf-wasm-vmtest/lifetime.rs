@@ -119,7 +119,7 @@ fn a_module_for_another_kernel_is_refused() {
     module[at + magic.len()] ^= 1;
     let path = std::path::Path::new("/tmp/other-kernel.ko");
     fs::write(path, module).expect("write");
-    let output = kernel::insmod(path);
+    let output = kernel::insmod(path, &[]);
     let _ = fs::remove_file(path);
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).to_lowercase();

@@ -7,6 +7,7 @@ mod bad_modules;
 mod bad_requests;
 mod concurrency;
 mod counters;
+mod faults;
 mod fragments;
 mod lifetime;
 mod loader;
@@ -37,7 +38,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-const SUBJECTS: [(&str, Tests); 17] = [
+const SUBJECTS: [(&str, Tests); 18] = [
     ("verdicts", verdicts::TESTS),
     ("attachments", attachments::TESTS),
     ("counters", counters::TESTS),
@@ -52,6 +53,7 @@ const SUBJECTS: [(&str, Tests); 17] = [
     ("bad_requests", bad_requests::TESTS),
     ("loader", loader::TESTS),
     ("stack", stack::TESTS),
+    ("faults", faults::TESTS),
     ("concurrency", concurrency::TESTS),
     ("replace", replace::TESTS),
     ("lifetime", lifetime::TESTS),
