@@ -3,17 +3,18 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use nf_wasm_abi::ioctl::{Run, NF_WASM_RELEASE, NF_WASM_UNLOAD};
 use nf_wasm_tests::device::{hook, Device, Spec};
 use nf_wasm_tests::net::Net;
-use nf_wasm_tests::{sys, wasm};
+use nf_wasm_tests::{kernel, sys, wasm};
 use nix::errno::Errno;
 
 crate::tests![
     an_unprivileged_user_may_not,
     root_in_a_user_namespace_may_not,
+    root_in_a_user_namespace_may_if_the_operator_says_so,
 ];
 
 fn an_unprivileged_user_may_not() {
@@ -52,12 +53,29 @@ fn an_unprivileged_user_may_not() {
     assert_eq!(net.server.filters(), before);
 }
 
-fn root_in_a_user_namespace_may_not() {
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "nfwasm", "list"])
+/// `nfwasm WORDS…` as root of a user and a network namespace of its own.
+fn in_a_user_namespace(words: &[&str]) -> Output {
+    Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "nfwasm"])
+        .args(words)
         .output()
-        .expect("unshare");
+        .expect("unshare")
+}
+
+fn root_in_a_user_namespace_may_not() {
+    let output = in_a_user_namespace(&["list"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(stderr.contains("CAP_NET_ADMIN"), "{stderr}");
+}
+
+fn root_in_a_user_namespace_may_if_the_operator_says_so() {
+    kernel::remove();
+    kernel::insert_with(&["user_namespaces=1"]);
+    let filter = "/usr/share/nf_wasm/filters/accept-all.wat";
+    let output = in_a_user_namespace(&["load", filter, "--attach", "inet:input"]);
+    // Before anything is asserted: other tests want the default.
+    kernel::remove();
+    kernel::insert();
+    assert!(output.status.success(), "{output:?}");
 }
