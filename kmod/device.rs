@@ -11,6 +11,7 @@ use crate::bindings;
 use crate::command;
 use crate::module_parameters;
 use crate::namespace::Namespace;
+use crate::refusal::{refuse, Answer};
 use crate::request::exchange;
 
 /// An open device. It has no state: commands act where their caller is.
@@ -47,12 +48,17 @@ impl MiscDevice for Device {
 }
 
 /// The caller's network namespace, if the caller may act in it.
-fn authorised() -> Result<&'static Namespace> {
+fn authorised() -> Answer<&'static Namespace> {
     let namespace = Namespace::current()?;
     let user_namespaces = module_parameters::user_namespaces.value() != 0;
     // SAFETY: The namespace lives as long as its state does.
     if !unsafe { bindings::nf_wasm_net_capable(namespace.net(), user_namespaces) } {
-        return Err(EPERM);
+        let which = if user_namespaces {
+            "the user namespace that owns this network namespace"
+        } else {
+            "the initial user namespace"
+        };
+        refuse!(EPERM, "CAP_NET_ADMIN in {} is needed", which);
     }
     Ok(namespace)
 }
