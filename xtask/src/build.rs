@@ -3,7 +3,7 @@
 //! where that saves time.
 
 use crate::error::{Context, Error, Result};
-use crate::files::Cache;
+use crate::files::{self, Cache};
 use crate::guest::{Guest, Parts};
 use crate::kernel::Kernel;
 use crate::offer::Flavour;
@@ -22,7 +22,7 @@ pub struct Build {
     root: Root,
     kernel: Kernel,
     guest: Guest,
-    module: PathBuf,
+    parts: Parts,
     /// What was done and how long it took.
     pub durations: Vec<(String, Duration)>,
 }
@@ -53,7 +53,7 @@ impl Build {
         let (kernel, module) = halves?;
         let (programs, filters) = userland?;
         let parts = Parts {
-            module: module.clone(),
+            module,
             programs,
             filters,
         };
@@ -64,14 +64,27 @@ impl Build {
             root,
             kernel,
             guest,
-            module,
+            parts,
             durations,
         })
     }
 
-    /// nf_wasm.ko.
-    pub fn module(&self) -> &Path {
-        &self.module
+    /// Puts what a machine with this kernel needs in a folder of its own; returns that.
+    pub fn collect(&self) -> Result<PathBuf> {
+        let name = format!("out-{}", self.kernel.release);
+        let out = self.cache.path(&self.cache.of_checkout(&name));
+        files::remove_tree(&out)?;
+        files::copy(&self.parts.module, &out.join("nf_wasm.ko"))?;
+        let is_loader = |program: &&PathBuf| program.ends_with("nfwasm");
+        let loader = self
+            .parts
+            .programs
+            .iter()
+            .find(is_loader)
+            .context("there is no nfwasm")?;
+        files::copy(loader, &out.join("nfwasm"))?;
+        files::mirror(&self.parts.filters, &out.join("filters"), &["."])?;
+        Ok(out)
     }
 
     /// Boots a machine; returns its command's exit status.

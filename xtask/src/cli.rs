@@ -26,7 +26,7 @@ cargo xtask update                 looks for a newer kernel
 cargo xtask clean                  removes the cache
 
 Options of build, demo, vm and test:
-  --kernel FLAVOUR     stock (default) or cloud
+  --kernel FLAVOUR     stock (default), cloud, or rt (PREEMPT_RT)
 Options of vm:
   --share DIR          DIR, read-only, at /share in the machine
   --cpus N             processors (2)

@@ -65,7 +65,7 @@ fn run() -> Result<i32> {
         }
         Verb::Build => {
             let build = Build::make(options.kernel, cache, checkout)?;
-            println!("{}", build.module().display());
+            println!("{}", build.collect()?.display());
         }
         Verb::Vm => {
             let build = Build::make(options.kernel, cache, checkout)?;

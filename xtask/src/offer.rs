@@ -18,10 +18,12 @@ pub enum Flavour {
     Stock,
     /// `linux-image-cloud-amd64`: fewer drivers.
     Cloud,
+    /// `linux-image-rt-amd64`: PREEMPT_RT.
+    Rt,
 }
 
 /// All of them.
-const FLAVOURS: [Flavour; 2] = [Flavour::Stock, Flavour::Cloud];
+const FLAVOURS: [Flavour; 3] = [Flavour::Stock, Flavour::Cloud, Flavour::Rt];
 
 impl Flavour {
     /// The flavour called `name`.
@@ -29,8 +31,9 @@ impl Flavour {
         match name {
             "stock" => Ok(Self::Stock),
             "cloud" => Ok(Self::Cloud),
+            "rt" => Ok(Self::Rt),
             _ => Err(Error::new(format!(
-                "There is no kernel {name:?}, only stock and cloud"
+                "There is no kernel {name:?}, only stock, cloud and rt"
             ))),
         }
     }
@@ -40,6 +43,7 @@ impl Flavour {
         match self {
             Self::Stock => "amd64",
             Self::Cloud => "cloud-amd64",
+            Self::Rt => "rt-amd64",
         }
     }
 }
