@@ -26,6 +26,7 @@ use std::panic::{self, AssertUnwindSafe};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nf_wasm_tests::device::Device;
 use nf_wasm_tests::kernel;
+use nf_wasm_tests::pins::Pins;
 
 /// A subject's tests.
 type Tests = &'static [(&'static str, fn())];
@@ -71,7 +72,10 @@ fn main() {
             Trial::test(format!("{subject}::{name}"), move || check(*test))
         })
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let pins = Pins::put();
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    drop(pins);
+    conclusion.exit();
 }
 
 fn check(test: fn()) -> Result<(), Failed> {

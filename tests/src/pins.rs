@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Keeps the kernel from patching its own code while packets pass.
+//!
+//! Whether a netfilter hook is used at all is a static key: the first attachment patches a jump
+//! into the kernel's text, the last one that goes patches it out again. QEMU, emulating several
+//! CPUs in several threads, at times lets one of them run into the breakpoint of a patch that is
+//! over, and the kernel dies of `Oops: int3`. Here hooks come and go by the hundred, so each is
+//! held by a chain of nftables in a namespace that sees no packet.
+
+use std::process::Command;
+
+const NAMESPACE: &str = "nfw-pins";
+
+const CHAINS: &str = "
+    table inet pins {
+        chain prerouting { type filter hook prerouting priority 0; }
+        chain input { type filter hook input priority 0; }
+        chain forward { type filter hook forward priority 0; }
+        chain output { type filter hook output priority 0; }
+        chain postrouting { type filter hook postrouting priority 0; }
+    }
+    table netdev pins {
+        chain ingress { type filter hook ingress device pin priority 0; }
+        chain egress { type filter hook egress device pin priority 0; }
+    }";
+
+/// All hooks in use, until this is dropped.
+#[derive(Debug)]
+pub struct Pins(());
+
+impl Pins {
+    /// Puts them in.
+    ///
+    /// # Panics
+    ///
+    /// If a command fails.
+    pub fn put() -> Self {
+        run(&["ip", "netns", "add", NAMESPACE]);
+        let pins = Self(());
+        run(&["ip", "-n", NAMESPACE, "link", "add", "pin", "type", "dummy"]);
+        run(&["ip", "netns", "exec", NAMESPACE, "nft", CHAINS]);
+        pins
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        run(&["ip", "netns", "delete", NAMESPACE]);
+    }
+}
+
+fn run(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output();
+    let output = output.unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    assert!(output.status.success(), "{words:?}: {output:?}");
+}
