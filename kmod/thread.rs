@@ -54,19 +54,22 @@ pub(crate) unsafe fn build(request: &mut BuildRequest, region: &mut Region) -> R
         request,
         outcome: 0,
     };
+    // The thread writes to the job: from here on, it is only reached by its address.
+    let job = ptr::from_mut(&mut job);
     // SAFETY: The memory is ours; it stays where it is until the thread has completed it.
-    unsafe { bindings::nf_wasm_init_completion(job.done.get()) };
+    let done = unsafe { (*job).done.get() };
+    // SAFETY: As above.
+    unsafe { bindings::nf_wasm_init_completion(done) };
 
     // SAFETY: We hold the lock, and take the region out again below.
     unsafe { region::set_loading(region) };
-    JOB.store(&mut job, Relaxed);
-    let job_ptr = JOB.load(Relaxed);
+    JOB.store(job, Relaxed);
 
     // SAFETY: `main` takes what it is given, which outlives it: we wait for it.
     let thread = from_err_ptr(unsafe {
         kernel_bindings::kthread_create_on_node(
             Some(main),
-            job_ptr.cast(),
+            job.cast(),
             kernel_bindings::NUMA_NO_NODE,
             c"nf_wasm_load".as_char_ptr(),
         )
@@ -75,14 +78,15 @@ pub(crate) unsafe fn build(request: &mut BuildRequest, region: &mut Region) -> R
         // SAFETY: The thread was created and not started; it completes `done` before it ends.
         unsafe {
             kernel_bindings::wake_up_process(thread);
-            kernel_bindings::wait_for_completion(job.done.get());
+            kernel_bindings::wait_for_completion(done);
         }
     }
 
     JOB.store(ptr::null_mut(), Relaxed);
     // SAFETY: We hold the lock.
     unsafe { region::set_loading(ptr::null_mut()) };
-    thread.map(|_| job.outcome)
+    // SAFETY: The thread, if there was one, has completed the job and does not touch it again.
+    thread.map(|_| unsafe { (*job).outcome })
 }
 
 /// Ends the load's thread with `outcome`.
