@@ -16,7 +16,7 @@ const SUITE: &str = "trixie";
 pub const KERNEL_SUITE: &str = "trixie-backports";
 
 /// What is installed beside the base system. The kernel's packages are only unpacked, elsewhere.
-const PACKAGES: [&str; 34] = [
+const PACKAGES: [&str; 37] = [
     // The kernel's tree, and modules in it.
     "bc",
     "bindgen",
@@ -33,13 +33,16 @@ const PACKAGES: [&str; 34] = [
     "rust-src",
     "rustc",
     "xz-utils",
-    // Loader, tests, filters.
+    // Loader, tests, filters, fuzzers; kernels of our own.
     "cargo",
     "clang",
     "libc6-dev",
     "libclang-dev",
     "libstd-rust-dev-wasm32",
+    "g++",
     "lld",
+    "llvm",
+    "openssl",
     "rust-clippy",
     "rustfmt",
     // The machine, and what runs in it.
