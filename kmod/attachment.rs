@@ -10,10 +10,7 @@ use kernel::prelude::*;
 use kernel::sync::{rcu, Arc};
 use kernel::types::Opaque;
 
-use crate::abi::ioctl::{
-    self, Hook, DEVICE_LEN, FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, HOOK_EGRESS,
-    HOOK_POSTROUTING, NO_TRAP,
-};
+use crate::abi::ioctl::{self, Hook, DEVICE_LEN, NO_TRAP};
 use crate::abi::trap::Trap;
 use crate::bindings;
 use crate::counters::{CpuCounters, Totals};
@@ -21,7 +18,7 @@ use crate::cpu::{Cpu, PerCpu};
 use crate::filter::Filter;
 use crate::packet::Host;
 use crate::program::{empty_request, Decision};
-use crate::refusal::{refuse, Answer, Refusal};
+use crate::refusal::{Answer, Refusal};
 
 const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
 
@@ -48,50 +45,6 @@ pub(crate) struct Attachment {
 unsafe impl Send for Attachment {}
 // SAFETY: As above.
 unsafe impl Sync for Attachment {}
-
-/// Checks that there is such a hook, before anything is made for it.
-pub(crate) fn check_hook(hook: &Hook) -> Answer {
-    let last = match hook.family {
-        FAMILY_INET | FAMILY_IPV4 | FAMILY_IPV6 => HOOK_POSTROUTING,
-        FAMILY_NETDEV => HOOK_EGRESS,
-        family => refuse!(
-            EOPNOTSUPP,
-            "family {}: not supported; inet (1), ipv4 (2), netdev (5) and ipv6 (10) are",
-            family
-        ),
-    };
-    if hook.hook > last {
-        refuse!(
-            EOPNOTSUPP,
-            "hook {}: family {} has hooks 0 to {}",
-            hook.hook,
-            hook.family,
-            last
-        );
-    }
-    if hook.reserved != 0 {
-        refuse!(EINVAL, "hook: reserved field is not zero");
-    }
-    let Some(len) = hook.device.iter().position(|&byte| byte == 0) else {
-        refuse!(EINVAL, "hook: device name has no NUL at its end");
-    };
-    if hook.device[len..].iter().any(|&byte| byte != 0) {
-        refuse!(EINVAL, "hook: bytes after the device name are not zero");
-    }
-    if hook.family == FAMILY_NETDEV && len == 0 {
-        refuse!(
-            EINVAL,
-            "hook: family netdev needs a device, as in netdev:ingress@eth0"
-        );
-    }
-    if hook.family != FAMILY_NETDEV && len != 0 {
-        refuse!(
-            EINVAL,
-            "hook: only family netdev takes a device; filters see the interface in their context"
-        );
-    }
-    Ok(())
-}
 
 impl Attachment {
     /// An attachment that is not registered yet.

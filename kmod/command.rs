@@ -10,27 +10,23 @@ use kernel::sync::rcu;
 use crate::abi::capability;
 use crate::abi::guest;
 use crate::abi::ioctl::{
-    Attach, Detach, FilterEntry, Hook, Info, List, Load, Replace, Select, ABI_VERSION,
-    REPLACE_CAPABILITIES, REPLACE_FUEL, REPLACE_QUARANTINE, REPLACE_SNAPLEN, REPLACE_TRAP_POLICY,
-    STATE_ACTIVE, STATE_QUARANTINED, TRAP_ACCEPT, TRAP_DROP,
+    Attach, Detach, FilterEntry, Info, List, Load, Replace, Select, ABI_VERSION, STATE_ACTIVE,
+    STATE_QUARANTINED,
 };
 use crate::abi::limits;
 use crate::bindings;
 use crate::cpu;
-use crate::name::Name;
+use crate::decode::check;
+use crate::decode::exchange::{read_hooks, write_table};
+use crate::decode::plain::Plain;
 use crate::namespace::{Namespace, Record, Tables};
-use crate::program::{Program, Settings};
-use crate::refusal::{refuse, Answer};
+use crate::program::Program;
+use crate::refusal::{Answer, Refusal};
 use crate::region;
-use crate::request::{
-    check_unused, read_bytes, read_extensible, selector, user_ptr, write_extensible, Plain,
-};
+use crate::request::{read_bytes, Caller};
 use crate::thread;
 
 pub(crate) use crate::run::run;
-
-/// Most bytes of an entry that a caller may know.
-const MAX_ENTRY_BYTES: usize = 4096;
 
 /// `NF_WASM_INFO`.
 pub(crate) fn info(info: &mut Info) -> Answer {
@@ -80,113 +76,19 @@ fn text_field<const N: usize>(text: &[u8]) -> [u8; N] {
     field
 }
 
-/// Checks what an operator set, and puts defaults in the place of zeros.
-pub(crate) fn check_settings(mut settings: Settings) -> Answer<Settings> {
-    let unknown = settings.capabilities & !capability::ALL_BITS;
-    if unknown != 0 {
-        refuse!(
-            EOPNOTSUPP,
-            "capabilities {:#x}: not known to this module, which knows {:#x}",
-            unknown,
-            capability::ALL_BITS
-        );
-    }
-    if settings.trap_policy != TRAP_ACCEPT && settings.trap_policy != TRAP_DROP {
-        refuse!(
-            EOPNOTSUPP,
-            "trap policy {}: must be accept (0) or drop (1)",
-            settings.trap_policy
-        );
-    }
-    if settings.fuel > limits::MAX_FUEL {
-        refuse!(
-            EFBIG,
-            "fuel {}: at most {} for one packet",
-            settings.fuel,
-            limits::MAX_FUEL
-        );
-    }
-    if settings.snaplen > limits::MAX_SNAPLEN {
-        refuse!(
-            EFBIG,
-            "snaplen {}: at most {} bytes",
-            settings.snaplen,
-            limits::MAX_SNAPLEN
-        );
-    }
-    if settings.fuel == 0 {
-        settings.fuel = limits::DEFAULT_FUEL;
-    }
-    if settings.snaplen == 0 {
-        settings.snaplen = limits::DEFAULT_SNAPLEN;
-    }
-    if settings.quarantine == 0 {
-        settings.quarantine = limits::DEFAULT_QUARANTINE;
-    }
-    Ok(settings)
-}
-
 /// Copies a Wasm binary from a caller.
 pub(crate) fn read_module(address: u64, len: u32) -> Answer<KVVec<u8>> {
-    if len == 0 {
-        refuse!(ENOEXEC, "the module is empty");
-    }
-    if len > limits::MODULE_BYTES {
-        refuse!(
-            EFBIG,
-            "the module has {} bytes, and at most {} are allowed; strip names and debug \
-             information, or optimise for size",
-            len,
-            limits::MODULE_BYTES
-        );
-    }
+    check::module_len(len)?;
     Ok(read_bytes(address, len)?)
-}
-
-fn read_hooks(request: &Load) -> Answer<KVec<Hook>> {
-    let mut hooks = KVec::new();
-    if request.hook_count == 0 {
-        return Ok(hooks);
-    }
-    if request.hook_count > limits::ATTACHMENTS {
-        refuse!(
-            ENOSPC,
-            "{} hooks: at most {} attachments are allowed",
-            request.hook_count,
-            limits::ATTACHMENTS
-        );
-    }
-    let size = request.hook_size as usize;
-    if size < size_of::<Hook>() || size > MAX_ENTRY_BYTES {
-        refuse!(
-            EINVAL,
-            "hook_size {}: a hook has {} bytes",
-            size,
-            size_of::<Hook>()
-        );
-    }
-    for index in 0..request.hook_count as usize {
-        let mut hook = Hook::zeroed();
-        let from = user_ptr(request.hooks).wrapping_byte_add(index * size);
-        read_extensible(from, size, &mut hook)?;
-        crate::attachment::check_hook(&hook)?;
-        hooks.push(hook, GFP_KERNEL)?;
-    }
-    Ok(hooks)
 }
 
 /// `NF_WASM_LOAD`.
 pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
-    check_unused(request.flags, request.reserved)?;
-    let name = Name::parse(&request.name)?;
-    let settings = check_settings(Settings {
-        capabilities: request.capabilities,
-        fuel: request.fuel,
-        snaplen: request.snaplen,
-        trap_policy: request.trap_policy,
-        quarantine: request.quarantine,
+    let (name, settings) = check::load(request)?;
+    let mut hooks = KVec::new();
+    read_hooks(&Caller, request, |hook| {
+        Ok::<_, Refusal>(hooks.push(hook, GFP_KERNEL)?)
     })?;
-    let hooks = read_hooks(request)?;
     let wasm = read_module(request.module, request.module_len)?;
     let _turn = namespace.turn();
     let filter = namespace.prepare(name)?;
@@ -199,71 +101,39 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
 
 /// `NF_WASM_REPLACE`.
 pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
-    const KNOWN: u32 = REPLACE_CAPABILITIES
-        | REPLACE_FUEL
-        | REPLACE_SNAPLEN
-        | REPLACE_TRAP_POLICY
-        | REPLACE_QUARANTINE;
-    check_unused(request.flags, 0)?;
-    if request.set & !KNOWN != 0 {
-        refuse!(
-            EOPNOTSUPP,
-            "set {:#x}: not known to this module",
-            request.set & !KNOWN
-        );
-    }
-    let selector = selector(request.id, &request.name)?;
+    let selector = check::replace(request)?;
     let wasm = read_module(request.module, request.module_len)?;
     let _turn = namespace.turn();
     let filter = namespace.find(&selector)?;
-    let mut settings = {
+    let settings = {
         let rcu = rcu::read_lock();
         *filter.program(&rcu).ok_or(ENOENT)?.settings()
     };
-    if request.set & REPLACE_CAPABILITIES != 0 {
-        settings.capabilities = request.capabilities;
-    }
-    if request.set & REPLACE_FUEL != 0 {
-        settings.fuel = request.fuel;
-    }
-    if request.set & REPLACE_SNAPLEN != 0 {
-        settings.snaplen = request.snaplen;
-    }
-    if request.set & REPLACE_TRAP_POLICY != 0 {
-        settings.trap_policy = request.trap_policy;
-    }
-    if request.set & REPLACE_QUARANTINE != 0 {
-        settings.quarantine = request.quarantine;
-    }
-    let settings = check_settings(settings)?;
+    let settings = settings.replaced(request)?;
     let program = Program::new(wasm, settings, &filter.logger)?;
     namespace.replace(&filter, program)
 }
 
 /// `NF_WASM_UNLOAD`.
 pub(crate) fn unload(namespace: &Namespace, request: &mut Select) -> Answer {
-    check_unused(request.flags, request.reserved)?;
-    namespace.remove(&selector(request.id, &request.name)?)
+    namespace.remove(&check::select(request)?)
 }
 
 /// `NF_WASM_ATTACH`.
 pub(crate) fn attach(namespace: &Namespace, request: &mut Attach) -> Answer {
-    check_unused(request.flags, 0)?;
-    let selector = selector(request.id, &request.name)?;
-    request.attachment = namespace.attach(&selector, &request.hook)?;
+    request.attachment = namespace.attach(&check::attach(request)?, &request.hook)?;
     Ok(())
 }
 
 /// `NF_WASM_DETACH`.
 pub(crate) fn detach(namespace: &Namespace, request: &mut Detach) -> Answer {
-    check_unused(request.flags, request.reserved)?;
+    check::detach(request)?;
     namespace.detach(request.attachment)
 }
 
 /// `NF_WASM_RELEASE`.
 pub(crate) fn release(namespace: &Namespace, request: &mut Select) -> Answer {
-    check_unused(request.flags, request.reserved)?;
-    let filter = namespace.find(&selector(request.id, &request.name)?)?;
+    let filter = namespace.find(&check::select(request)?)?;
     let rcu = rcu::read_lock();
     if let Some(program) = filter.program(&rcu) {
         program.release();
@@ -273,7 +143,7 @@ pub(crate) fn release(namespace: &Namespace, request: &mut Select) -> Answer {
 
 /// `NF_WASM_LIST_FILTERS`.
 pub(crate) fn list_filters(namespace: &Namespace, request: &mut List) -> Answer {
-    write_table(request, || {
+    list(request, || {
         namespace.read(|tables| {
             let mut entries = KVVec::with_capacity(tables.filters().len(), GFP_KERNEL)?;
             for record in tables.filters() {
@@ -320,7 +190,7 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
 
 /// `NF_WASM_LIST_ATTACHMENTS`.
 pub(crate) fn list_attachments(namespace: &Namespace, request: &mut List) -> Answer {
-    write_table(request, || {
+    list(request, || {
         namespace.read(|tables| {
             let mut entries = KVVec::with_capacity(tables.attachments().len(), GFP_KERNEL)?;
             for attachment in tables.attachments() {
@@ -333,22 +203,10 @@ pub(crate) fn list_attachments(namespace: &Namespace, request: &mut List) -> Ans
 
 /// Writes a table to a caller, who may have less room than it needs. The entries are collected
 /// first, so that no page fault is taken under a namespace's lock.
-fn write_table<T: Plain>(request: &mut List, collect: impl FnOnce() -> Result<KVVec<T>>) -> Answer {
-    check_unused(request.flags, request.reserved)?;
-    let size = request.entry_size as usize;
-    if size == 0 || size > MAX_ENTRY_BYTES {
-        refuse!(
-            EINVAL,
-            "entry_size {}: this module's entries have {} bytes",
-            size,
-            size_of::<T>()
-        );
-    }
+fn list<T: Plain>(request: &mut List, collect: impl FnOnce() -> Result<KVVec<T>>) -> Answer {
+    let size = check::list(request, size_of::<T>())?;
     let entries = collect()?;
-    for (index, entry) in entries.iter().take(request.capacity as usize).enumerate() {
-        let to = user_ptr(request.entries).wrapping_byte_add(index * size);
-        write_extensible(to, size, entry)?;
-    }
+    write_table(&Caller, request.entries, size, request.capacity, &entries)?;
     request.count = entries.len() as u32;
     Ok(())
 }

@@ -4,7 +4,6 @@
 use kernel::fs::File;
 use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};
 use kernel::prelude::*;
-use kernel::uaccess::UserPtr;
 
 use crate::abi::ioctl;
 use crate::bindings;
@@ -26,7 +25,6 @@ impl MiscDevice for Device {
     }
 
     fn ioctl(_device: &Self, _file: &File, number: u32, argument: usize) -> Result<isize> {
-        let argument = UserPtr::from_addr(argument);
         match number {
             ioctl::NF_WASM_INFO => exchange(argument, command::info),
             ioctl::NF_WASM_LOAD => exchange(argument, |it| command::load(authorised()?, it)),

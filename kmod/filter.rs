@@ -7,8 +7,8 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full};
 use kernel::sync::rcu;
 
+use crate::decode::name::Name;
 use crate::logger::Logger;
-use crate::name::Name;
 use crate::program::Program;
 
 /// A filter.

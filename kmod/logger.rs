@@ -6,7 +6,7 @@ use kernel::prelude::*;
 use kernel::types::Opaque;
 
 use crate::bindings;
-use crate::name::Name;
+use crate::decode::name::Name;
 
 /// Lines of the kernel's log that one filter may write in [`LOG_INTERVAL_SECONDS`].
 const LOG_BURST: i32 = 10;

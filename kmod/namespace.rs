@@ -8,34 +8,19 @@
 use core::ptr;
 
 use kernel::bindings as kernel_bindings;
-use kernel::fmt;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, rcu, Arc, Mutex, MutexGuard};
 
 use crate::abi::ioctl::{Hook, FAMILY_NETDEV};
 use crate::abi::limits;
-use crate::attachment::{self, Attachment};
+use crate::attachment::Attachment;
 use crate::bindings;
 use crate::counters::Totals;
+use crate::decode::check::{self, Selector};
+use crate::decode::name::Name;
 use crate::filter::Filter;
-use crate::name::Name;
 use crate::program::Program;
 use crate::refusal::{refuse, Answer};
-
-/// Names a filter in a request: by id, or, if that is 0, by name.
-pub(crate) enum Selector {
-    Id(u32),
-    Name(Name),
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Selector::Id(id) => f.write_fmt(fmt!("with id {id}")),
-            Selector::Name(name) => f.write_fmt(fmt!("named '{name}'")),
-        }
-    }
-}
 
 /// A filter and what is written down of it.
 pub(crate) struct Record {
@@ -246,7 +231,7 @@ impl Namespace {
     }
 
     fn attach_locked(&self, tables: &mut Tables, filter: &Arc<Filter>, hook: &Hook) -> Answer<u32> {
-        attachment::check_hook(hook)?;
+        check::hook(hook)?;
         if tables.attachments.len() >= limits::ATTACHMENTS as usize {
             refuse!(
                 ENOSPC,
@@ -295,7 +280,7 @@ impl Namespace {
         let name = core::str::from_utf8(&hook.device)
             .unwrap_or("?")
             .trim_end_matches('\0');
-        // SAFETY: The namespace lives; the name ends with NUL, which `check_hook` saw to.
+        // SAFETY: The namespace lives; the name ends with NUL, which `check::hook` saw to.
         let device = unsafe { bindings::dev_get_by_name(self.net, hook.device.as_ptr().cast()) };
         if device.is_null() {
             refuse!(

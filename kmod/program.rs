@@ -14,21 +14,12 @@ use crate::abi::limits;
 use crate::abi::trap::Trap;
 use crate::boundary::{self, BuildRequest, CallRequest};
 use crate::cpu::{Cpu, PerCpu};
+use crate::decode::check::Settings;
 use crate::logger::Logger;
 use crate::packet::Host;
 use crate::refusal::{Answer, Refusal, Text};
 use crate::region::{self, Region};
 use crate::thread;
-
-/// What an operator sets.
-#[derive(Clone, Copy)]
-pub(crate) struct Settings {
-    pub(crate) capabilities: u64,
-    pub(crate) fuel: u64,
-    pub(crate) snaplen: u32,
-    pub(crate) trap_policy: u32,
-    pub(crate) quarantine: u32,
-}
 
 /// Bytes that an instance may allocate: its linear memory, once more while that is moved to grow,
 /// and what translation makes of the binary. The largest factor of a load's peak over its binary

@@ -5,17 +5,18 @@ use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
-use crate::abi::ioctl::{Run, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, NAME_LEN, TRAP_DROP};
-use crate::abi::limits::RUN_PACKET_BYTES;
+use crate::abi::ioctl::Run;
 use crate::bindings;
-use crate::command::{check_settings, read_module};
+use crate::command::read_module;
+use crate::decode::check::{self, Selector, Settings, Subject};
+use crate::decode::exchange::write_log;
+use crate::decode::name::Name;
 use crate::logger::Logger;
-use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::packet::Host;
-use crate::program::{empty_request, Instance, Settings};
-use crate::refusal::{refuse, Answer, Text};
-use crate::request::{check_unused, read_bytes, selector, write_log};
+use crate::program::{empty_request, Instance};
+use crate::refusal::{Answer, Text};
+use crate::request::{read_bytes, Caller};
 
 /// A packet that belongs to us.
 ///
@@ -48,38 +49,12 @@ impl Drop for Packet {
 /// Runs a filter once, in a fresh instance, so that a running filter's memory is neither seen nor
 /// changed.
 pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
-    check_unused(request.flags, request.reserved)?;
-    if !matches!(request.family, FAMILY_IPV4 | FAMILY_IPV6 | FAMILY_NETDEV) {
-        refuse!(
-            EOPNOTSUPP,
-            "family {}: a packet is of family ipv4 (2), netdev (5) or ipv6 (10)",
-            request.family
-        );
-    }
-    if request.hook > u32::from(u8::MAX) {
-        refuse!(EOPNOTSUPP, "hook {}: not known", request.hook);
-    }
-    if request.packet_len == 0 || request.packet_len > RUN_PACKET_BYTES {
-        refuse!(
-            EMSGSIZE,
-            "the packet has {} bytes; 1 to {} are allowed",
-            request.packet_len,
-            RUN_PACKET_BYTES
-        );
-    }
-    let named = request.id != 0 || request.name != [0; NAME_LEN];
-    let (name, wasm, settings) = if named {
-        named_program(namespace, request)?
-    } else {
-        let settings = check_settings(Settings {
-            capabilities: request.capabilities,
-            fuel: request.fuel,
-            snaplen: request.snaplen,
-            trap_policy: TRAP_DROP,
-            quarantine: 0,
-        })?;
-        let wasm = read_module(request.module, request.module_len)?;
-        (Name::anonymous(), wasm, settings)
+    let (name, wasm, settings) = match check::run(request)? {
+        Subject::Filter(selector) => named_program(namespace, &selector)?,
+        Subject::Module(settings) => {
+            let wasm = read_module(request.module, request.module_len)?;
+            (Name::anonymous(), wasm, settings)
+        }
     };
     let bytes = read_bytes(request.packet, request.packet_len)?;
     let packet = Packet::new(&bytes, request.family, request.mark)?;
@@ -114,16 +89,16 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     // SAFETY: The packet is ours.
     request.mark = unsafe { bindings::nf_wasm_skb_mark(packet.0) };
     request.output.used = 0;
-    write_log(&mut request.output, &output)?;
+    write_log(&Caller, &mut request.output, output.as_bytes())?;
     Ok(())
 }
 
 /// A loaded filter's binary and settings, copied so that nothing is held while it is built.
-fn named_program(namespace: &Namespace, request: &Run) -> Answer<(Name, KVVec<u8>, Settings)> {
-    if request.module != 0 {
-        refuse!(EINVAL, "either a filter or a module is run, not both");
-    }
-    let filter = namespace.find(&selector(request.id, &request.name)?)?;
+fn named_program(
+    namespace: &Namespace,
+    selector: &Selector,
+) -> Answer<(Name, KVVec<u8>, Settings)> {
+    let filter = namespace.find(selector)?;
     loop {
         let len = {
             let rcu = rcu::read_lock();

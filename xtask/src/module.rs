@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What Kbuild reads of the checkout.
-const SOURCES: [&str; 3] = ["Kbuild", "abi", "kmod"];
+const SOURCES: [&str; 4] = ["Kbuild", "abi", "decode", "kmod"];
 /// What Kbuild makes of the kernel half's Rust.
 const CRATE_ROOT_OBJECT: &str = "kmod/main.o";
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Names of filters.
 
-use kernel::fmt;
-use kernel::prelude::*;
+use core::fmt;
 
-use crate::abi::ioctl::NAME_LEN;
-use crate::refusal::{refuse, Answer};
+use super::abi::ioctl::NAME_LEN;
+use super::wrong::Wrong;
 
 /// A filter's name.
 ///
@@ -13,52 +12,43 @@ use crate::refusal::{refuse, Answer};
 ///
 /// 1 to 63 letters, digits, `.`, `_` or `-`, the first a letter or a digit, not all digits;
 /// the rest is NUL.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name([u8; NAME_LEN]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name([u8; NAME_LEN]);
 
 impl Name {
     /// Takes a name from a request.
-    pub(crate) fn parse(field: &[u8; NAME_LEN]) -> Answer<Self> {
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn parse(field: &[u8; NAME_LEN]) -> Result<Self, Wrong> {
         let Some(len) = field.iter().position(|&byte| byte == 0) else {
-            refuse!(
-                EINVAL,
-                "name: longer than {} bytes, or without a NUL at its end",
-                NAME_LEN - 1
-            );
+            return Err(Wrong::NameTooLong);
         };
         let name = &field[..len];
         if field[len..].iter().any(|&byte| byte != 0) {
-            refuse!(EINVAL, "name: bytes after the NUL are not zero");
+            return Err(Wrong::NameRest);
         }
         let Some(first) = name.first() else {
-            refuse!(EINVAL, "name: empty");
+            return Err(Wrong::NameEmpty);
         };
         if !first.is_ascii_alphanumeric() {
-            refuse!(EINVAL, "name: must begin with a letter or a digit");
+            return Err(Wrong::NameStart);
         }
         for (offset, &byte) in name.iter().enumerate() {
             if !byte.is_ascii_alphanumeric() && !matches!(byte, b'.' | b'_' | b'-') {
-                refuse!(
-                    EINVAL,
-                    "name: byte {:#04x} at offset {}; only letters, digits, '.', '_' and '-' are \
-                     allowed",
-                    byte,
-                    offset
-                );
+                return Err(Wrong::NameByte(byte, offset));
             }
         }
         if name.iter().all(u8::is_ascii_digit) {
-            refuse!(
-                EINVAL,
-                "name: only digits would be taken for an id; add a letter"
-            );
+            return Err(Wrong::NameDigits);
         }
         // INVARIANT: All of it was just checked.
         Ok(Name(*field))
     }
 
     /// For `run` of a module that has no name.
-    pub(crate) fn anonymous() -> Self {
+    pub fn anonymous() -> Self {
         let mut name = [0; NAME_LEN];
         name[..3].copy_from_slice(b"run");
         // INVARIANT: Three letters.
@@ -66,7 +56,7 @@ impl Name {
     }
 
     /// As a field of a struct.
-    pub(crate) fn field(&self) -> [u8; NAME_LEN] {
+    pub fn field(&self) -> [u8; NAME_LEN] {
         self.0
     }
 }

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The ABI's structs as bytes.
+
+use super::abi::ioctl::{
+    Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run, Select,
+};
+
+/// A struct of the ABI: plain numbers, no padding, valid as all zero.
+///
+/// # Safety
+///
+/// Every bit pattern is valid, and no byte is padding.
+pub unsafe trait Plain: Copy {
+    /// Its bytes.
+    fn as_bytes(&self) -> &[u8] {
+        // SAFETY: By the contract no byte is uninitialised.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+
+    /// Its bytes, to be written.
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: By the contract any bytes may be written.
+        unsafe {
+            core::slice::from_raw_parts_mut(core::ptr::from_mut(self).cast(), size_of::<Self>())
+        }
+    }
+
+    /// With nothing in it.
+    fn zeroed() -> Self {
+        // SAFETY: By the contract all zero is valid.
+        unsafe { core::mem::zeroed() }
+    }
+}
+
+/// The argument of a command: begins with its size, and may have room for a refusal.
+pub trait Request: Plain {
+    /// Bytes of the struct's first version.
+    const FIRST_SIZE: usize = size_of::<Self>();
+
+    /// Where a refusal is explained.
+    fn log(&mut self) -> Option<&mut Log>;
+}
+
+/// Declares the ABI's structs plain. Whoever adds one answers for it: the header's test shows
+/// that fields follow each other without a gap.
+macro_rules! plain {
+    ($($name:ident),* $(,)?) => {
+        // SAFETY: Integers and arrays of integers, without padding.
+        $(unsafe impl Plain for $name {})*
+    };
+}
+
+plain!(
+    Attach,
+    AttachmentEntry,
+    Detach,
+    FilterEntry,
+    Hook,
+    Info,
+    List,
+    Load,
+    Replace,
+    Run,
+    Select,
+);
+
+macro_rules! request {
+    ($($name:ident),* $(,)?) => {
+        $(impl Request for $name {
+            fn log(&mut self) -> Option<&mut Log> {
+                Some(&mut self.log)
+            }
+        })*
+    };
+}
+
+request!(Attach, Detach, Load, Replace, Run, Select);
+
+impl Request for Info {
+    fn log(&mut self) -> Option<&mut Log> {
+        None
+    }
+}
+
+impl Request for List {
+    fn log(&mut self) -> Option<&mut Log> {
+        None
+    }
+}
