@@ -4,9 +4,9 @@
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};
+use crate::flavour::Flavour;
 use crate::guest::{Guest, Parts};
 use crate::kernel::Kernel;
-use crate::offer::Flavour;
 use crate::patched::Patched;
 use crate::progress::Progress;
 use crate::root::Root;
@@ -42,7 +42,7 @@ impl Build {
                 Ok((programs, filters))
             });
             let halves = (|| {
-                let kernel = Kernel::make(flavour, &root, &cache, &progress)?;
+                let kernel = Kernel::make(flavour, &root, &cache, checkout, &progress)?;
                 let engine = engine::build(&kernel, &root, &cache, &patched, &progress)?;
                 let module = module::build(&kernel, &engine, &root, &cache, checkout, &progress)?;
                 Ok((kernel, module))

@@ -5,6 +5,7 @@ use crate::build::Build;
 use crate::cli::Options;
 use crate::error::{Error, Result};
 use crate::files::Cache;
+use crate::flavour::Flavour;
 use crate::kernel::Kernel;
 use crate::patched::Patched;
 use crate::progress::{seconds, Progress};
@@ -41,7 +42,7 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
             let since = Instant::now();
             let passed = match *part {
                 "lint" => {
-                    let kernel = kernel(options, &root, &cache)?;
+                    let kernel = kernel(options, &root, &cache, checkout)?;
                     formatting(&root, checkout, true)?
                         & lints(&root, &cache, &patched)?
                         & kernel_lints(&kernel, &root, &cache, checkout)
@@ -52,20 +53,24 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
         }
     }
     if parts.contains(&"vm") {
-        let since = Instant::now();
-        let build = Build::make(options.kernel, cache, checkout)?;
-        table.push(("build".to_owned(), since.elapsed(), true));
-        let long = build
-            .durations
-            .iter()
-            .filter(|(_, time)| *time > Duration::from_secs(1));
-        table.extend(long.map(|(what, time)| (format!("  {what}"), *time, true)));
-        let since = Instant::now();
-        let passed = machine_tests(&build, filter);
-        if let Err(error) = &passed {
-            eprintln!("{error}");
+        for kernel in &options.kernels {
+            let name = kernel.name();
+            let since = Instant::now();
+            let build = Build::make(*kernel, cache.clone(), checkout)?;
+            table.push((format!("build {name}"), since.elapsed(), true));
+            let long = build
+                .durations
+                .iter()
+                .filter(|(_, time)| *time > Duration::from_secs(1));
+            table.extend(long.map(|(what, time)| (format!("  {what}"), *time, true)));
+            let since = Instant::now();
+            let passed = machine_tests(*kernel, &build, filter);
+            if let Err(error) = &passed {
+                eprintln!("{error}");
+            }
+            let passed = passed.unwrap_or(false);
+            table.push((format!("vm {name}"), since.elapsed(), passed));
         }
-        table.push(("vm".to_owned(), since.elapsed(), passed.unwrap_or(false)));
     }
     println!();
     for (part, time, passed) in &table {
@@ -83,9 +88,9 @@ fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
     Ok((root, patched))
 }
 
-fn kernel(options: &Options, root: &Root, cache: &Cache) -> Result<Kernel> {
+fn kernel(options: &Options, root: &Root, cache: &Cache, checkout: &Path) -> Result<Kernel> {
     let progress = Progress::start();
-    Kernel::make(options.kernel, root, cache, &progress)
+    Kernel::make(options.kernels[0], root, cache, checkout, &progress)
 }
 
 /// rustfmt over everything.
@@ -150,13 +155,16 @@ fn host_tests(
 }
 
 /// The tests that run in the machine, with the kernel looking hard for errors.
-fn machine_tests(build: &Build, filter: Option<&String>) -> Result<bool> {
+fn machine_tests(kernel: Flavour, build: &Build, filter: Option<&String>) -> Result<bool> {
     let mut command = vec!["nf-wasm-vmtest".into()];
     command.extend(filter.map(Into::into));
     let machine = Machine {
         command,
-        append: HARDENED.iter().map(|word| (*word).to_owned()).collect(),
-        timeout: Duration::from_secs(40 * 60),
+        append: match kernel.is_own() {
+            true => Vec::new(),
+            false => HARDENED.iter().map(|word| (*word).to_owned()).collect(),
+        },
+        timeout: Duration::from_secs(60 * 60),
         ..Machine::default()
     };
     match build.boot(&machine, None)? {

@@ -2,7 +2,7 @@
 //! The command line.
 
 use crate::error::{Context, Error, Result};
-use crate::offer::Flavour;
+use crate::flavour::Flavour;
 use crate::vm::Machine;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,11 +26,14 @@ cargo xtask update                 looks for a newer kernel
 cargo xtask clean                  removes the cache
 
 Options of build, demo, vm and test:
-  --kernel FLAVOUR     stock (default), cloud, or rt (PREEMPT_RT)
+  --kernel FLAVOUR     Debian's: stock (default), cloud, or rt (PREEMPT_RT); compiled here, from the
+                       same source: debug (KASAN, lockdep, kmemleak, fault injection), or kcsan
+                       (data races). test takes several, with commas, or all (stock, rt, debug,
+                       kcsan)
 Options of vm:
   --share DIR          DIR, read-only, at /share in the machine
   --cpus N             processors (2)
-  --memory MIB         memory (1024)
+  --memory MIB         memory (1024; 2048 for a kernel that is compiled here)
   --append ARG         an argument for the kernel; may be given again
   --qemu-arg ARG       an argument for QEMU; may be given again
   --accel kvm|tcg      instead of KVM if it works here, else TCG
@@ -57,7 +60,8 @@ pub enum Verb {
 /// A command line that makes sense.
 pub struct Options {
     pub verb: Verb,
-    pub kernel: Flavour,
+    /// One, but for `test`.
+    pub kernels: Vec<Flavour>,
     /// The machine of `vm`.
     pub machine: Machine,
     pub accelerator: Option<String>,
@@ -83,7 +87,7 @@ impl Options {
         };
         let mut options = Self {
             verb,
-            kernel: Flavour::Stock,
+            kernels: vec![Flavour::Stock],
             machine: Machine::default(),
             accelerator: None,
             rest: Vec::new(),
@@ -109,10 +113,10 @@ impl Options {
             };
             let vm = verb == Verb::Vm;
             match name {
-                "--kernel" => options.kernel = Flavour::named(&value()?)?,
+                "--kernel" => options.kernels = kernels(verb, &value()?)?,
                 "--share" if vm => options.machine.share = Some(folder(&value()?)?),
                 "--cpus" if vm => options.machine.cpus = number(name, &value()?)?,
-                "--memory" if vm => options.machine.memory_mib = number(name, &value()?)?,
+                "--memory" if vm => options.machine.memory_mib = Some(number(name, &value()?)?),
                 "--append" if vm => options.machine.append.push(value()?),
                 "--qemu-arg" if vm => options.machine.qemu_args.push(value()?),
                 "--accel" if vm => options.accelerator = Some(value()?),
@@ -131,6 +135,20 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+fn kernels(verb: Verb, names: &str) -> Result<Vec<Flavour>> {
+    if verb == Verb::Test && names == "all" {
+        return Ok(Flavour::TESTED.to_vec());
+    }
+    let kernels = names
+        .split(',')
+        .map(Flavour::named)
+        .collect::<Result<Vec<_>>>()?;
+    if verb != Verb::Test && kernels.len() > 1 {
+        return Err(Error::new("only test takes more than one kernel"));
+    }
+    Ok(kernels)
 }
 
 fn text(word: OsString) -> Result<String> {
@@ -175,5 +193,19 @@ mod tests {
         assert!(parse("vm ls").is_err());
         assert!(parse("vm --cpus none").is_err());
         assert_eq!(parse("test vm replace").unwrap().rest, ["vm", "replace"]);
+    }
+
+    #[test]
+    fn only_tests_take_several_kernels() {
+        let kernels = |line| parse(line).map(|options| options.kernels);
+        assert_eq!(kernels("build").unwrap(), [Flavour::Stock]);
+        assert_eq!(kernels("vm --kernel debug").unwrap(), [Flavour::Debug]);
+        assert_eq!(kernels("test --kernel all").unwrap(), Flavour::TESTED);
+        assert_eq!(
+            kernels("test --kernel stock,rt").unwrap(),
+            [Flavour::Stock, Flavour::Rt]
+        );
+        assert!(kernels("vm --kernel stock,rt").is_err());
+        assert!(kernels("demo --kernel all").is_err());
     }
 }

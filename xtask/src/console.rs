@@ -25,6 +25,12 @@ const COMPLAINTS: [&str; 16] = [
     "unreferenced object",
 ];
 
+/// Begins a report of KCSAN's, and ends it.
+const DATA_RACE: &str = "BUG: KCSAN:";
+const REPORT_END: &str = "==========";
+/// In a backtrace, a function of ours.
+const OUR_FRAME: &str = "[nf_wasm]";
+
 /// The bits of /proc/sys/kernel/tainted that are our doing and no harm: a module that is
 /// out-of-tree (12) and unsigned (13), and a test, if it says so (18).
 const HARMLESS_TAINT: u64 = (1 << 12) | (1 << 13) | (1 << 18);
@@ -55,8 +61,7 @@ impl Report {
 /// The command's exit status; an error if the kernel complained or the machine died.
 pub fn judge(run: &Path) -> Result<i32> {
     let said = said(run);
-    if let Some(at) = said.lines().position(is_complaint) {
-        let complaint: Vec<&str> = said.lines().skip(at).take(CONSOLE_LINES).collect();
+    if let Some(complaint) = first_complaint(&said) {
         return Err(Error::new(format!(
             "its kernel complained:\n{}",
             complaint.join("\n")
@@ -85,6 +90,29 @@ fn said(run: &Path) -> String {
     String::from_utf8_lossy(&fs::read(run.join("console")).unwrap_or_default()).into_owned()
 }
 
+/// The lines from the first complaint on.
+fn first_complaint(said: &str) -> Option<Vec<&str>> {
+    let lines: Vec<&str> = said.lines().collect();
+    let mut at = 0;
+    while at < lines.len() {
+        if lines[at].contains(DATA_RACE) {
+            let rest = &lines[at..];
+            let end = rest.iter().position(|line| line.contains(REPORT_END));
+            let report = &rest[..end.unwrap_or(rest.len())];
+            // The kernel has data races of its own, known and put up with.
+            if !report.iter().any(|line| line.contains(OUR_FRAME)) {
+                at += report.len();
+                continue;
+            }
+        }
+        if is_complaint(lines[at]) {
+            return Some(lines[at..].iter().copied().take(CONSOLE_LINES).collect());
+        }
+        at += 1;
+    }
+    None
+}
+
 fn is_complaint(line: &str) -> bool {
     COMPLAINTS.iter().any(|known| line.contains(known))
 }
@@ -104,5 +132,20 @@ mod tests {
         assert!(!is_complaint(
             "[    1.0] kfence: initialized - using 2097152 bytes for 255 objects"
         ));
+    }
+
+    #[test]
+    fn only_races_of_ours_are_complaints() {
+        let report = |frame: &str| {
+            format!(
+                "[ 1.0] ==========\n[ 1.0] BUG: KCSAN: data-race in f / g\n[ 1.0]  {frame}\n\
+                 [ 1.0]  read_word+0x1/0x2\n[ 1.0] ==========\n"
+            )
+        };
+        let theirs = report("dev_get_stats+0x1/0x2");
+        let ours = report("f+0x1/0x2 [nf_wasm]");
+        assert_eq!(first_complaint(&theirs), None);
+        assert!(first_complaint(&(theirs.clone() + &ours)).is_some());
+        assert!(first_complaint(&(theirs + "[ 2.0] BUG: KASAN: use-after-free")).is_some());
     }
 }

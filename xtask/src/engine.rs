@@ -20,7 +20,7 @@ const ENTRY_PREFIX: &str = "nf_wasm_engine_";
 /// The flags of Kbuild's rustc calls that shape code. Not taken: lints and crate search paths, what
 /// cargo's profile says (optimisation, overflow checks, debug information), and function-sections,
 /// which is wanted on for the sake of `--gc-sections`.
-const CODE_GENERATION: [&str; 17] = [
+const CODE_GENERATION: [&str; 20] = [
     "-Cpanic",
     "-Cforce-unwind-tables",
     "-Csymbol-mangling-version",
@@ -30,6 +30,7 @@ const CODE_GENERATION: [&str; 17] = [
     "-Ccode-model",
     "-Cno-redzone",
     "-Cjump-tables",
+    "-Cllvm-args",
     "-Zcf-protection",
     "-Zfunction-return",
     "-Zindirect-branch-cs-prefix",
@@ -37,6 +38,8 @@ const CODE_GENERATION: [&str; 17] = [
     "-Zno-jump-tables",
     "-Zpatchable-function-entry",
     "-Zretpoline",
+    "-Zsanitizer",
+    "-Zsanitizer-recover",
     "-Ztune-cpu",
 ];
 
@@ -55,11 +58,16 @@ pub fn build(
         "cargo build with the kernel's flags",
         &log,
         || {
-            let flags = kernel_flags(kernel, root, cache, &log)?;
+            let mut flags = kernel_flags(kernel, root, cache, &log)?;
+            if let Some(extra) = kernel.extra_rust_flags()? {
+                flags = format!("{flags} {extra}");
+            }
             let target = kernel.dir("build/scripts/target.json");
             let target = fs::read_to_string(&target).context(target.display())?;
             // Kernels that want the same code share it.
-            let name = format!("engine-{}", &files::hash(&format!("{flags}{target}"))[..8]);
+            let assertions = kernel.option("RUST_DEBUG_ASSERTIONS")?.is_some();
+            let key = format!("{flags}{target}{assertions}");
+            let name = format!("engine-{}", &files::hash(&key)[..8]);
             let name = cache.of_checkout(&name);
             let inside = format!("/cache/{name}");
             let dir = cache.path(&name);
@@ -79,6 +87,10 @@ pub fn build(
             // The level that the load path's stack was measured at; one unit inlines the dispatch.
             cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2");
             cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
+            cargo.env(
+                "CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS",
+                assertions.to_string(),
+            );
             tool::run(&mut cargo, &log)?;
 
             let library = format!(
@@ -108,10 +120,7 @@ fn kernel_flags(kernel: &Kernel, root: &Root, cache: &Cache, log: &Path) -> Resu
         files::write(&sample.join("Kbuild"), b"obj-m := sample.o\n")?;
         files::write(&sample.join("sample.rs"), b"//! Nothing.\n")?;
         let mut make = root.command(["make", "-C", &kernel.inside("build"), "V=1"]);
-        make.args([
-            format!("M={}", kernel.inside("flags")),
-            format!("CC={}", kernel.compiler()?),
-        ]);
+        make.args([format!("M={}", kernel.inside("flags")), kernel.toolchain()?]);
         let said = tool::capture(make.arg("sample.o"), log)?;
         let call = said
             .lines()

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{env, io};
 
 /// Where everything that is built goes. Shared by all checkouts of one user.
+#[derive(Clone)]
 pub struct Cache {
     /// The folder itself.
     pub dir: PathBuf,

@@ -13,6 +13,7 @@ mod console;
 mod engine;
 mod error;
 mod files;
+mod flavour;
 mod guest;
 mod host;
 mod kernel;
@@ -64,15 +65,15 @@ fn run() -> Result<i32> {
             Offer::update(&root, &cache, &progress)?;
         }
         Verb::Build => {
-            let build = Build::make(options.kernel, cache, checkout)?;
+            let build = Build::make(options.kernels[0], cache, checkout)?;
             println!("{}", build.collect()?.display());
         }
         Verb::Vm => {
-            let build = Build::make(options.kernel, cache, checkout)?;
+            let build = Build::make(options.kernels[0], cache, checkout)?;
             return build.boot(&options.machine, options.accelerator.as_deref());
         }
         Verb::Demo => {
-            let build = Build::make(options.kernel, cache, checkout)?;
+            let build = Build::make(options.kernels[0], cache, checkout)?;
             let command = vec!["nf-wasm-demo".into()];
             return build.boot(
                 &vm::Machine {

@@ -33,7 +33,11 @@ pub fn build(
     progress.step("Kernel module", "Kbuild", &log, || {
         files::mirror(checkout, &dir, &SOURCES)?;
         files::copy(engine, &dir.join("kmod/engine.o"))?;
-        tool::run(kbuild(kernel, root, &name)?.arg("modules"), &log)?;
+        let mut make = kbuild(kernel, root, &name)?;
+        if let Some(flags) = kernel.extra_rust_flags()? {
+            make.arg(format!("KRUSTFLAGS={flags}"));
+        }
+        tool::run(make.arg("modules"), &log)?;
         Ok(dir.join("nf_wasm.ko"))
     })
 }
@@ -56,7 +60,7 @@ fn kbuild(kernel: &Kernel, root: &Root, name: &str) -> Result<Command> {
     let mut make = root.command(["make", "-C", &kernel.inside("build")]);
     make.args([
         format!("M=/cache/{name}"),
-        format!("CC={}", kernel.compiler()?),
+        kernel.toolchain()?,
         format!("-j{}", jobs()),
     ]);
     Ok(make)

@@ -4,49 +4,13 @@
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};
+use crate::flavour::Flavour;
 use crate::progress::Progress;
 use crate::root::{Root, KERNEL_SUITE};
 use crate::tool;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// One of the kernels that Debian builds from the same source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flavour {
-    /// `linux-image-amd64`.
-    Stock,
-    /// `linux-image-cloud-amd64`: fewer drivers.
-    Cloud,
-    /// `linux-image-rt-amd64`: PREEMPT_RT.
-    Rt,
-}
-
-/// All of them.
-const FLAVOURS: [Flavour; 3] = [Flavour::Stock, Flavour::Cloud, Flavour::Rt];
-
-impl Flavour {
-    /// The flavour called `name`.
-    pub fn named(name: &str) -> Result<Self> {
-        match name {
-            "stock" => Ok(Self::Stock),
-            "cloud" => Ok(Self::Cloud),
-            "rt" => Ok(Self::Rt),
-            _ => Err(Error::new(format!(
-                "There is no kernel {name:?}, only stock, cloud and rt"
-            ))),
-        }
-    }
-
-    /// What Debian's metapackages call it.
-    fn arch(self) -> &'static str {
-        match self {
-            Self::Stock => "amd64",
-            Self::Cloud => "cloud-amd64",
-            Self::Rt => "rt-amd64",
-        }
-    }
-}
 
 /// What trixie-backports was found to offer.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +30,11 @@ impl Offer {
         cache.path(&format!("kernel/offer-{}", flavour.arch()))
     }
 
+    /// The version of the source without Debian's own.
+    pub fn upstream(&self) -> &str {
+        self.version.split(['-', '~']).next().unwrap_or_default()
+    }
+
     /// Reads what an earlier run found, or asks the mirror.
     pub fn find(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
         match Self::known(flavour, cache) {
@@ -76,7 +45,7 @@ impl Offer {
 
     /// Looks for newer kernels of the flavours that have been used.
     pub fn update(root: &Root, cache: &Cache, progress: &Progress) -> Result<()> {
-        for flavour in FLAVOURS {
+        for flavour in Flavour::DEBIAN {
             if let Some(old) = Self::known(flavour, cache) {
                 let new = Self::renew(flavour, root, cache, progress)?;
                 progress.say(&match old == new {
@@ -106,12 +75,11 @@ impl Offer {
     /// Removes kernels that are no longer offered.
     pub fn prune(cache: &Cache) -> Result<()> {
         let mut keep = BTreeSet::new();
-        for offer in FLAVOURS
-            .iter()
-            .filter_map(|flavour| Self::known(*flavour, cache))
-        {
-            keep.insert(format!("source-{}", offer.version));
-            keep.insert(offer.release);
+        for flavour in Flavour::ALL {
+            if let Some(offer) = Self::known(flavour, cache) {
+                keep.insert(format!("source-{}", offer.version));
+                keep.insert(flavour.release(&offer));
+            }
         }
         for entry in fs::read_dir(cache.path("kernel"))
             .context("kernel")?
