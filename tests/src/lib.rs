@@ -6,6 +6,7 @@
 //! - [`filter`]: a loaded filter, unloaded with the test; [`wasm`]: filters as text
 //! - [`traffic`]: TCP, UDP and frames of any kind
 //! - [`kernel`]: the kernel's log, its tracepoints, modules in and out
+//! - [`leaks`]: what kmemleak, if the kernel has it, finds
 //! - [`pins`]: keeps the emulator's trouble with changing code out of the tests
 //! - [`loader`]: the command `nfwasm`
 //! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
@@ -13,6 +14,7 @@
 pub mod device;
 pub mod filter;
 pub mod kernel;
+pub mod leaks;
 pub mod loader;
 pub mod net;
 pub mod pins;

@@ -26,6 +26,7 @@ use std::panic::{self, AssertUnwindSafe};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nf_wasm_tests::device::Device;
 use nf_wasm_tests::kernel;
+use nf_wasm_tests::leaks::Leaks;
 use nf_wasm_tests::pins::Pins;
 
 /// A subject's tests.
@@ -67,10 +68,18 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // The tests share a kernel and its counters.
     arguments.test_threads = Some(1);
+    let leaks = Leaks::look();
     let trials = SUBJECTS.iter().flat_map(|(subject, tests)| {
-        tests.iter().map(move |(name, test)| {
+        // Where the kernel can tell, each subject ends with the question what it left behind.
+        let last = leaks.map(|leaks| {
+            Trial::test(format!("{subject}::leaks_nothing"), move || {
+                check(|| leaks.assert_none())
+            })
+        });
+        let tests = tests.iter().map(move |(name, test)| {
             Trial::test(format!("{subject}::{name}"), move || check(*test))
-        })
+        });
+        tests.chain(last)
     });
     let pins = Pins::put();
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
@@ -78,7 +87,7 @@ fn main() {
     conclusion.exit();
 }
 
-fn check(test: fn()) -> Result<(), Failed> {
+fn check(test: impl FnOnce()) -> Result<(), Failed> {
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
         test();
         // Whatever the test was about.

@@ -2,15 +2,19 @@
 //! The kernel's stack is small, and a load must not come near its end.
 
 use nf_wasm_abi::capability::ALL_BITS;
+use nf_wasm_abi::ioctl::Info;
 use nf_wasm_abi::limits;
 use nf_wasm_tests::device::{Device, Spec};
 use nf_wasm_tests::net::Net;
 use nf_wasm_tests::wasm::wat;
 use nix::errno::Errno;
 
-crate::tests![the_worst_modules_stay_under_12_kib];
+crate::tests![the_worst_modules_leave_a_quarter_of_it];
 
-const MOST: u32 = 12 * 1024;
+/// What a load may use: 12 of 16 KiB. KASAN's instrumentation needs more, and doubles the stack.
+fn most(info: &Info) -> u32 {
+    info.load_stack_size / 4 * 3
+}
 
 fn repeated(count: u32, item: impl Fn(u32) -> String) -> String {
     (0..count).map(item).collect()
@@ -105,7 +109,7 @@ fn worst() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn the_worst_modules_stay_under_12_kib() {
+fn the_worst_modules_leave_a_quarter_of_it() {
     let net = Net::pair();
     let device = Device::open();
     for (what, text) in worst() {
@@ -116,7 +120,7 @@ fn the_worst_modules_stay_under_12_kib() {
         let info = device.info().expect("info");
         assert!(info.load_stack_peak > 0, "it is measured");
         assert!(
-            info.load_stack_peak < MOST,
+            info.load_stack_peak < most(&info),
             "{what}: {} of {} bytes of stack",
             info.load_stack_peak,
             info.load_stack_size
@@ -132,5 +136,5 @@ fn the_worst_modules_stay_under_12_kib() {
     }
     let info = device.info().expect("info");
     println!("peak of a load's stack: {} bytes", info.load_stack_peak);
-    assert!(info.load_stack_peak < MOST);
+    assert!(info.load_stack_peak < most(&info));
 }
