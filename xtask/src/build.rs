@@ -30,7 +30,8 @@ pub struct Build {
 impl Build {
     /// Builds what is not up to date.
     pub fn make(flavour: Flavour, cache: Cache, checkout: &Path) -> Result<Self> {
-        let _lock = cache.lock()?;
+        let _lock = cache.lock_checkout()?;
+        let shared = cache.lock()?;
         let progress = Progress::start();
         let root = Root::make(&cache, checkout, &progress)?;
         let patched = Patched::make(&root, &cache, checkout, &progress)?;
@@ -43,6 +44,7 @@ impl Build {
             });
             let halves = (|| {
                 let kernel = Kernel::make(flavour, &root, &cache, checkout, &progress)?;
+                drop(shared);
                 let engine = engine::build(&kernel, &root, &cache, &patched, &progress)?;
                 let module = module::build(&kernel, &engine, &root, &cache, checkout, &progress)?;
                 Ok((kernel, module))

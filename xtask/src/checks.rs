@@ -22,7 +22,7 @@ const KBUILD_SOURCES: &str = "kmod/main.rs";
 
 /// Formats all sources.
 pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
-    let _lock = cache.lock()?;
+    let _lock = cache.lock_checkout()?;
     let (root, _) = root(cache, checkout)?;
     Ok(i32::from(!formatting(&root, checkout, false)?))
 }
@@ -36,7 +36,7 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
     };
     let mut table: Vec<(String, Duration, bool)> = Vec::new();
     if parts.contains(&"lint") || parts.contains(&"host") {
-        let _lock = cache.lock()?;
+        let _lock = cache.lock_checkout()?;
         let (root, patched) = root(&cache, checkout)?;
         for part in parts.iter().filter(|part| **part != "vm") {
             let since = Instant::now();
@@ -82,6 +82,7 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
 }
 
 fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
+    let _lock = cache.lock()?;
     let progress = Progress::start();
     let root = Root::make(cache, checkout, &progress)?;
     let patched = Patched::make(&root, cache, checkout, &progress)?;
@@ -89,6 +90,7 @@ fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
 }
 
 fn kernel(options: &Options, root: &Root, cache: &Cache, checkout: &Path) -> Result<Kernel> {
+    let _lock = cache.lock()?;
     let progress = Progress::start();
     Kernel::make(options.kernels[0], root, cache, checkout, &progress)
 }

@@ -113,6 +113,7 @@ pub fn build(
 
 /// The code generation flags that Kbuild gives rustc for a module, by its own account.
 fn kernel_flags(kernel: &Kernel, root: &Root, cache: &Cache, log: &Path) -> Result<String> {
+    let _lock = cache.lock()?;
     let sample = kernel.dir("flags");
     let flags = sample.join("flags");
     let key = CODE_GENERATION.join(" ");

@@ -18,7 +18,7 @@ pub struct Cache {
     checkout: String,
 }
 
-/// Held while anything is made in the cache; other runs wait for it.
+/// Held while something is made in the cache; other runs that make the same wait for it.
 pub struct Lock(#[allow(dead_code)] File);
 
 extern "C" {
@@ -54,10 +54,21 @@ impl Cache {
         format!("{}/{name}", self.checkout)
     }
 
-    /// Waits until no other run is building.
+    /// Waits until no other run is making what all checkouts share: build root, kernels. Not held
+    /// while a checkout's own parts are built.
     pub fn lock(&self) -> Result<Lock> {
-        let path = self.path("lock");
-        let file = File::create(&path).context(path.display())?;
+        self.lock_file(&self.path("lock"))
+    }
+
+    /// Waits until no other run is building this checkout. Taken before [`Self::lock`].
+    pub fn lock_checkout(&self) -> Result<Lock> {
+        let dir = self.path(&self.checkout);
+        fs::create_dir_all(&dir).context(dir.display())?;
+        self.lock_file(&dir.join("lock"))
+    }
+
+    fn lock_file(&self, path: &Path) -> Result<Lock> {
+        let file = File::create(path).context(path.display())?;
         let take = |how| {
             // SAFETY: flock() touches no memory of ours, and `file` keeps the descriptor open.
             unsafe { flock(file.as_raw_fd(), how) == 0 }

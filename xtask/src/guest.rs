@@ -45,6 +45,8 @@ impl Guest {
             "tools, modules, what was built",
             &log,
             || {
+                // depmod looks at our module in the tree that checkouts share.
+                let _lock = cache.lock()?;
                 let base = make_base(kernel, root, checkout, &log)?;
                 let own = make_own(kernel, parts, root, cache, checkout, &log)?;
                 let modules = base.join("tree/lib/modules").join(&kernel.release);

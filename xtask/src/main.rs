@@ -55,7 +55,7 @@ fn run() -> Result<i32> {
     match options.verb {
         Verb::Help => print!("{}", cli::HELP),
         Verb::Clean => {
-            let _lock = cache.lock()?;
+            let _locks = (cache.lock_checkout()?, cache.lock()?);
             files::remove_tree(&cache.dir)?;
         }
         Verb::Update => {

@@ -193,7 +193,7 @@ impl Machine {
     /// Puts the guest's archives and this run's own together.
     fn write_initrd(&self, run: &RunDir, guest: &Guest, root: &Root, cache: &Cache) -> Result<()> {
         // Another run may be replacing the archives.
-        let _lock = cache.lock()?;
+        let _locks = (cache.lock_checkout()?, cache.lock()?);
         let tree = run.path.join("tree");
         let share = match (&self.share, guest.has_9p) {
             (None, _) => "",
