@@ -50,9 +50,10 @@ void nf_wasm_cpu_leave(void)
 void *nf_wasm_packet_region_set(void *region)
 {
 	void *before = __this_cpu_read(nf_wasm_cpu.region);
+	const struct task_struct *owner = region ? current : NULL;
 
 	__this_cpu_write(nf_wasm_cpu.region, region);
-	__this_cpu_write(nf_wasm_cpu.owner, region ? current : NULL);
+	__this_cpu_write(nf_wasm_cpu.owner, owner);
 	return before;
 }
 
