@@ -101,7 +101,7 @@ extern "C" {
     pub(crate) fn nf_wasm_host_panic(text: *const u8, len: usize) -> !;
 
     /// Copies `len` bytes of the packet, from `offset` after its network header, to `to`.
-    /// Returns 0 or a negative errno.
+    /// Returns how many pieces of memory, beyond the first, were looked at, or a negative errno.
     ///
     /// # Safety
     ///

@@ -53,6 +53,8 @@ extern const unsigned long nf_wasm_netdev_unregister;
 
 void nf_wasm_init_completion(struct completion *done);
 void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int interval, int burst);
+/* Whether the calling task is about to die of a signal. */
+bool nf_wasm_killed(void);
 void nf_wasm_warn_engine(void);
 
 /* Fills the unused part of the current thread's stack with a pattern. */
@@ -82,7 +84,10 @@ struct nf_wasm_context {
 /* Describes the packet. The engine fills in version, size and window_len. */
 void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
 			  const struct nf_hook_state *state);
-/* Copies from @offset after the network header. Returns 0 or -EFAULT. */
+/*
+ * Copies from @offset after the network header. Returns -EFAULT, or how many pieces of memory,
+ * beyond the first, were looked at.
+ */
 int nf_wasm_skb_load(const struct sk_buff *skb, u32 offset, void *to, u32 len);
 u32 nf_wasm_skb_mark(const struct sk_buff *skb);
 void nf_wasm_skb_set_mark(struct sk_buff *skb, u32 mark);

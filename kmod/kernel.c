@@ -11,6 +11,7 @@
 #include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
@@ -130,6 +131,11 @@ void nf_wasm_init_completion(struct completion *done)
 void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int interval, int burst)
 {
 	ratelimit_state_init(limit, interval, burst);
+}
+
+bool nf_wasm_killed(void)
+{
+	return fatal_signal_pending(current);
 }
 
 void nf_wasm_warn_engine(void)

@@ -101,6 +101,22 @@ void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff 
 		find_transport_ipv6(context, skb, start);
 }
 
+/* Pages and fragments of @skb that skb_copy_bits() passes on its way to byte @end. */
+static int pieces_up_to(const struct sk_buff *skb, unsigned int end)
+{
+	int pieces = skb_shinfo(skb)->nr_frags;
+	unsigned int at = skb_pagelen(skb);
+	const struct sk_buff *fragment;
+
+	skb_walk_frags(skb, fragment) {
+		if (at >= end)
+			break;
+		pieces += 1 + skb_shinfo(fragment)->nr_frags;
+		at += fragment->len;
+	}
+	return pieces;
+}
+
 int nf_wasm_skb_load(const struct sk_buff *skb, u32 offset, void *to, u32 len)
 {
 	int start = packet_start(skb);
@@ -113,7 +129,9 @@ int nf_wasm_skb_load(const struct sk_buff *skb, u32 offset, void *to, u32 len)
 		memcpy(to, skb->data + start, len);
 		return 0;
 	}
-	return skb_copy_bits(skb, start, to, len);
+	if (skb_copy_bits(skb, start, to, len))
+		return -EFAULT;
+	return pieces_up_to(skb, start + len);
 }
 
 u32 nf_wasm_skb_mark(const struct sk_buff *skb)

@@ -12,24 +12,15 @@ use crate::abi::guest::{Context, ACCEPT};
 use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TRAP_ACCEPT};
 use crate::abi::limits;
 use crate::abi::trap::Trap;
+use crate::bindings;
 use crate::boundary::{self, BuildRequest, CallRequest};
 use crate::cpu::{Cpu, PerCpu};
 use crate::decode::check::Settings;
 use crate::logger::Logger;
 use crate::packet::Host;
-use crate::refusal::{Answer, Refusal, Text};
+use crate::refusal::{refuse, Answer, Refusal, Text};
 use crate::region::{self, Region};
 use crate::thread;
-
-/// Bytes that an instance may allocate: its linear memory, once more while that is moved to grow,
-/// and what translation makes of the binary. The largest factor of a load's peak over its binary
-/// that was seen is 25, for a module of little else than element segments.
-fn budget(wasm: &[u8]) -> usize {
-    const MEMORY: usize = limits::MEMORY_PAGES as usize * 65_536;
-    const STACKS: usize = limits::VALUE_STACK_SLOTS as usize * 8 + limits::CALL_DEPTH as usize * 64;
-    const ENGINE: usize = 1 << 20;
-    2 * MEMORY + 2 * STACKS + ENGINE + 64 * wasm.len()
-}
 
 /// One instance of a module.
 ///
@@ -46,7 +37,16 @@ pub(crate) struct Instance {
 impl Instance {
     /// Validates, translates and instantiates on a thread of its own.
     pub(crate) fn build(wasm: &[u8], settings: &Settings, host: &mut Host<'_>) -> Answer<Self> {
-        let mut region = Region::new(budget(wasm))?;
+        // A build cannot be interrupted, and a machine may have hundreds of CPUs.
+        // SAFETY: Only reads the calling task's state.
+        if unsafe { bindings::nf_wasm_killed() } {
+            refuse!(
+                EINTR,
+                "the caller was killed before all CPUs had an instance"
+            );
+        }
+        let budget = limits::instance_bytes(wasm.len());
+        let mut region = Region::new(budget)?;
         let mut text = Text::new()?;
         let (bytes, used) = text.as_parts();
         let mut request = BuildRequest {
@@ -75,7 +75,7 @@ impl Instance {
                         "memory ran out while an instance was built, after {} of at most {} \
                          bytes; each CPU needs as much",
                         region.bytes(),
-                        budget(wasm)
+                        budget
                     ),
                 ));
             }

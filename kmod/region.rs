@@ -13,8 +13,9 @@
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
-use kernel::alloc::allocator::KVmalloc;
+use kernel::alloc::allocator::{KVmalloc, Vmalloc};
 use kernel::alloc::{Allocator, Flags, NumaNode};
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
@@ -26,6 +27,10 @@ const RESERVE_BYTES: usize = 1024;
 
 /// What every block is a multiple of, and aligned to.
 const BLOCK_ALIGN: usize = 16;
+
+/// Blocks over this come from the kernel's allocator of pages, which rounds up to the next page;
+/// the other one would, for these, to the next power of two, and a linear memory is just over one.
+const LARGE: usize = 2 * PAGE_SIZE;
 
 /// Times that a packet's path needed memory from the kernel. Stays 0, or there is a bug.
 pub(crate) static PACKET_PATH_ALLOCATIONS: Atomic<u64> = Atomic::new(0);
@@ -86,6 +91,8 @@ pub(crate) struct Region {
     bytes: usize,
     budget: usize,
     exhausted: bool,
+    /// The packet path had blocks of its own; see [`nf_wasm_host_free`].
+    overflowed: bool,
     /// Allocations so far, and the one of them that is to fail; see [`BUILDS`].
     allocations: u64,
     failing: u64,
@@ -109,6 +116,7 @@ impl Region {
                 bytes: 0,
                 budget,
                 exhausted: false,
+                overflowed: false,
                 allocations: 0,
                 failing,
                 reserve: Reserve {
@@ -135,7 +143,12 @@ impl Region {
             return None;
         }
         let layout = Layout::from_size_align(bytes, BLOCK_ALIGN).ok()?;
-        let block = KVmalloc::alloc(layout, flags | __GFP_NOWARN, NumaNode::NO_NODE).ok()?;
+        let allocate = if bytes > LARGE && flags == GFP_KERNEL {
+            Vmalloc::alloc
+        } else {
+            KVmalloc::alloc
+        };
+        let block = allocate(layout, flags | __GFP_NOWARN, NumaNode::NO_NODE).ok()?;
         let block = block.cast::<Block>().as_ptr();
         // SAFETY: `block` is fresh memory for a header and `size` bytes; `head`, if there is one,
         // is a live block of ours.
@@ -261,6 +274,8 @@ extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
             return ptr;
         }
         PACKET_PATH_ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: As above.
+        unsafe { (*packet).overflowed = true };
         (packet, GFP_ATOMIC)
     };
     if region.is_null() {
@@ -294,7 +309,12 @@ unsafe extern "C" fn nf_wasm_host_free(ptr: *mut u8, _size: usize, _align: usize
         if reserve.owns(ptr) {
             return reserve.free();
         }
-        PACKET_PATH_ALLOCATIONS.fetch_add(1, Relaxed);
+        // A segment that the guest drops was allocated at load. It stays in the region, and goes
+        // with it: a packet's path does not hand memory back to the kernel either.
+        // SAFETY: As above.
+        if !unsafe { (*packet).overflowed } {
+            return;
+        }
         packet
     };
     // SAFETY: An instance frees only what it allocated, and it allocated from this region.

@@ -69,3 +69,12 @@ pub const DEFAULT_QUARANTINE: u32 = 1_000;
 pub const LOG_LINE_BYTES: u32 = 256;
 /// Bytes of a packet that `NF_WASM_RUN` takes.
 pub const RUN_PACKET_BYTES: u32 = 65_535;
+
+/// Bytes that an instance of a module of `module_bytes` may allocate: its linear memory, once more
+/// while that is moved to grow, its stacks, and what translation makes of the binary.
+pub const fn instance_bytes(module_bytes: usize) -> usize {
+    const MEMORY: usize = MEMORY_PAGES as usize * 65_536;
+    const STACKS: usize = VALUE_STACK_SLOTS as usize * 8 + CALL_DEPTH as usize * 64;
+    const ENGINE: usize = 1 << 20;
+    2 * MEMORY + 2 * STACKS + ENGINE + 64 * module_bytes
+}

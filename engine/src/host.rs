@@ -18,10 +18,13 @@ pub trait Host: 'static {
     /// Copies bytes of the packet, from `offset` after its network header. The engine asks only
     /// for what lies within [`packet_len`](nf_wasm_abi::guest::Context::packet_len).
     ///
+    /// Returns how many pieces of memory, beyond the first, had to be looked at to find them: each
+    /// costs the guest a unit of fuel.
+    ///
     /// # Errors
     ///
     /// A negative errno.
-    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<(), i32>;
+    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32>;
 
     /// Logs one line: printable ASCII, at most
     /// [`LOG_LINE_BYTES`](nf_wasm_abi::limits::LOG_LINE_BYTES).

@@ -4,8 +4,8 @@
 use nf_wasm_abi::limits;
 use wasmi::{Caller, Error, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
 
-/// Fuel that every host function charges.
-const CALL_FUEL: u64 = 10;
+/// Fuel that a host function charges for itself.
+pub(crate) const CALL_FUEL: u64 = 10;
 /// Bytes that a host function moves for one unit of fuel.
 const BYTES_PER_FUEL: u32 = 64;
 /// Bytes of a page of linear memory.
@@ -36,10 +36,14 @@ impl<H> State<H> {
     }
 }
 
-/// Charges a host function's fuel; `bytes` is what it is about to move.
-pub(crate) fn charge<H>(caller: &mut Caller<'_, State<H>>, bytes: u32) -> Result<(), Error> {
-    let cost = CALL_FUEL + u64::from(bytes / BYTES_PER_FUEL);
-    match caller.get_fuel()?.checked_sub(cost) {
+/// Fuel for moving `bytes` from here to there, on top of [`CALL_FUEL`].
+pub(crate) fn fuel_to_move(bytes: u32) -> u64 {
+    u64::from(bytes / BYTES_PER_FUEL)
+}
+
+/// Charges a host function's fuel, before it does what it charges for.
+pub(crate) fn charge<H>(caller: &mut Caller<'_, State<H>>, fuel: u64) -> Result<(), Error> {
+    match caller.get_fuel()?.checked_sub(fuel) {
         Some(rest) => caller.set_fuel(rest),
         None => Err(TrapCode::OutOfFuel.into()),
     }

@@ -47,10 +47,10 @@ fn filters() -> Option<PathBuf> {
 struct Packet(Vec<u8>);
 
 impl Host for Packet {
-    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<(), i32> {
+    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32> {
         let offset = offset as usize;
         to.copy_from_slice(&self.0[offset..offset + to.len()]);
-        Ok(())
+        Ok(0)
     }
 
     fn log(&mut self, _: &[u8]) {

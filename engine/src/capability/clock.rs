@@ -8,7 +8,7 @@ use wasmparser::ValType::I64;
 
 use super::{Function, Module};
 use crate::host::{Clock, Host};
-use crate::state::{charge, State};
+use crate::state::{charge, State, CALL_FUEL};
 
 pub(super) const MODULE: Module = Module {
     capability: CLOCK,
@@ -38,6 +38,6 @@ pub(super) fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<(), LinkerE
 }
 
 fn now<H: Host>(mut caller: Caller<'_, State<H>>, clock: Clock) -> Result<u64, Error> {
-    charge(&mut caller, 0)?;
+    charge(&mut caller, CALL_FUEL)?;
     Ok(caller.data_mut().host.now(clock))
 }

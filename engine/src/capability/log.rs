@@ -9,7 +9,10 @@ use wasmparser::ValType::I32;
 
 use super::{Function, Module};
 use crate::host::Host;
-use crate::state::{bytes_and_state, charge, State};
+use crate::state::{bytes_and_state, charge, State, CALL_FUEL};
+
+/// Bytes that are looked at, one by one, for one unit of fuel.
+const BYTES_PER_FUEL: u32 = 4;
 
 pub(super) const MODULE: Module = Module {
     capability: LOG,
@@ -27,7 +30,12 @@ pub(super) fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<(), LinkerE
 
 fn write<H: Host>(mut caller: Caller<'_, State<H>>, text: u32, len: u32) -> Result<u32, Error> {
     let taken = len.min(LOG_LINE_BYTES);
-    charge(&mut caller, taken)?;
+    // Twice what others charge for themselves: whether the line may be printed is asked of a limit
+    // that all CPUs share.
+    charge(
+        &mut caller,
+        2 * CALL_FUEL + u64::from(taken / BYTES_PER_FUEL),
+    )?;
     let (bytes, state) = bytes_and_state(&mut caller, text, len)?;
     // A guest must not be able to forge lines or to send control codes to a terminal.
     let mut line = [0; LOG_LINE_BYTES as usize];

@@ -8,7 +8,7 @@ use wasmparser::ValType::I32;
 
 use super::{Function, Module};
 use crate::host::Host;
-use crate::state::{charge, State};
+use crate::state::{charge, State, CALL_FUEL};
 
 pub(super) const MODULE: Module = Module {
     capability: MARK,
@@ -34,12 +34,12 @@ pub(super) fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<(), LinkerE
 }
 
 fn get<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<u32, Error> {
-    charge(&mut caller, 0)?;
+    charge(&mut caller, CALL_FUEL)?;
     Ok(caller.data_mut().host.mark())
 }
 
 fn set<H: Host>(mut caller: Caller<'_, State<H>>, mark: u32) -> Result<i32, Error> {
-    charge(&mut caller, 0)?;
+    charge(&mut caller, CALL_FUEL)?;
     caller.data_mut().host.set_mark(mark);
     Ok(0)
 }

@@ -8,7 +8,7 @@ use wasmparser::ValType::I32;
 
 use super::{Function, Module};
 use crate::host::Host;
-use crate::state::{bytes_and_state, charge, State};
+use crate::state::{bytes_and_state, charge, fuel_to_move, State, CALL_FUEL};
 
 /// The negative errno of a range that the packet does not have.
 const EFAULT: i32 = -14;
@@ -37,7 +37,7 @@ pub(super) fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<(), LinkerE
 }
 
 fn len<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<u32, Error> {
-    charge(&mut caller, 0)?;
+    charge(&mut caller, CALL_FUEL)?;
     Ok(caller.data().packet_len)
 }
 
@@ -47,10 +47,14 @@ fn load<H: Host>(
     to: u32,
     len: u32,
 ) -> Result<i32, Error> {
-    charge(&mut caller, len)?;
+    charge(&mut caller, CALL_FUEL + fuel_to_move(len))?;
     let (bytes, state) = bytes_and_state(&mut caller, to, len)?;
     if u64::from(offset) + u64::from(len) > u64::from(state.packet_len) {
         return Ok(EFAULT);
     }
-    Ok(state.host.load(offset, bytes).err().unwrap_or(0))
+    match state.host.load(offset, bytes) {
+        // Known only now: a packet of thousands of fragments is walked through from its beginning.
+        Ok(pieces) => charge(&mut caller, u64::from(pieces)).map(|()| 0),
+        Err(errno) => Ok(errno),
+    }
 }

@@ -139,6 +139,7 @@ fn classify(message: &str) -> (RefusalKind, &'static str) {
         ("not supported", RefusalKind::Unsupported, ""),
         ("exceeds limit", RefusalKind::Limit, ""),
         ("size is out of bounds", RefusalKind::Limit, ""),
+        ("size out of bounds", RefusalKind::Limit, ""),
     ];
     for &(word, kind, help) in WORDS {
         if message.contains(word) {

@@ -2,6 +2,8 @@
 //! A packet, a host that has it, and short ways to load and call.
 #![allow(dead_code, reason = "each test uses some of these")]
 
+pub mod counting;
+
 use nf_wasm_abi::guest::Context;
 use nf_wasm_abi::{capability, limits, trap::Trap};
 use nf_wasm_engine::{inspect, Clock, Host, Instance, Options, Outcome, Refusal, RefusalKind};
@@ -35,12 +37,12 @@ impl Packet {
 }
 
 impl Host for Packet {
-    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<(), i32> {
+    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32> {
         if let Some(errno) = self.fail {
             return Err(errno);
         }
         to.copy_from_slice(&self.bytes[offset as usize..offset as usize + to.len()]);
-        Ok(())
+        Ok(0)
     }
 
     fn log(&mut self, text: &[u8]) {

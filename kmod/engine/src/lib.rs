@@ -30,13 +30,11 @@ struct KernelHost(*mut c_void);
 
 impl Host for KernelHost {
     #[inline]
-    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<(), i32> {
+    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32> {
         // SAFETY: `self.0` is the current call's; `to` is valid for its length, which is that of
         // a part of linear memory and fits `u32`.
-        match unsafe { nf_wasm_host_load(self.0, offset, to.as_mut_ptr(), to.len() as u32) } {
-            0 => Ok(()),
-            errno => Err(errno),
-        }
+        let result = unsafe { nf_wasm_host_load(self.0, offset, to.as_mut_ptr(), to.len() as u32) };
+        u32::try_from(result).map_err(|_| result)
     }
 
     fn log(&mut self, text: &[u8]) {
