@@ -1,57 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a packet allocates: nothing, or the error of a trap.
-//!
-//! Each thread counts for itself: the test harness allocates too.
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use common::counting::{self, RESERVE};
 use common::{call, load};
 use nf_wasm_abi::trap::Trap;
 
-/// What the kernel half keeps ready in each instance for the errors of traps.
-const RESERVE: usize = 1024;
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-    static LIVE: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: it only counts what `System` does.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.set(CALLS.get() + 1);
-        // What another thread allocated may be freed here: the difference is what counts.
-        let live = LIVE.get().wrapping_add(layout.size());
-        LIVE.set(live);
-        PEAK.set(PEAK.get().max(live));
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        LIVE.set(LIVE.get().wrapping_sub(layout.size()));
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Allocations during `f`, and the most bytes of them that lived at once.
 fn counted<T>(f: impl FnOnce() -> T) -> (T, usize, usize) {
-    let calls = CALLS.get();
-    LIVE.set(0);
-    PEAK.set(0);
-    let value = f();
-    assert_eq!(LIVE.get(), 0, "a packet leaked memory");
-    (value, CALLS.get() - calls, PEAK.get())
+    let (value, allocated) = counting::counted(f);
+    assert_eq!(allocated.live, 0, "a packet leaked memory");
+    (value, allocated.calls, allocated.peak)
 }
 
 /// Uses every capability, recurses nearly to the greatest depth, has a large frame, and tries to

@@ -9,6 +9,7 @@ mod concurrency;
 mod counters;
 mod faults;
 mod fragments;
+mod hostile;
 mod lifetime;
 mod loader;
 mod nonlinear;
@@ -40,7 +41,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-const SUBJECTS: [(&str, Tests); 18] = [
+const SUBJECTS: [(&str, Tests); 19] = [
     ("verdicts", verdicts::TESTS),
     ("attachments", attachments::TESTS),
     ("counters", counters::TESTS),
@@ -58,6 +59,7 @@ const SUBJECTS: [(&str, Tests); 18] = [
     ("faults", faults::TESTS),
     ("concurrency", concurrency::TESTS),
     ("replace", replace::TESTS),
+    ("hostile", hostile::TESTS),
     ("lifetime", lifetime::TESTS),
 ];
 
