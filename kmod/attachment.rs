@@ -18,7 +18,7 @@ use crate::cpu::{Cpu, PerCpu};
 use crate::filter::Filter;
 use crate::packet::Host;
 use crate::program::{empty_request, Decision};
-use crate::refusal::{Answer, Refusal};
+use crate::refusal::Answer;
 
 const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
 
@@ -59,7 +59,7 @@ impl Attachment {
         hook: &Hook,
         device: *mut kernel_bindings::net_device,
     ) -> Answer<Pin<KBox<Self>>> {
-        let counters = PerCpu::new(|| Ok::<_, Refusal>(CpuCounters::new()))?;
+        let counters = PerCpu::new(CpuCounters::new)?;
         let hook = *hook;
         // INVARIANT: Not registered.
         Ok(KBox::pin_init(

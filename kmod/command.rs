@@ -90,7 +90,7 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
         Ok::<_, Refusal>(hooks.push(hook, GFP_KERNEL)?)
     })?;
     let wasm = read_module(request.module, request.module_len)?;
-    let _turn = namespace.turn();
+    let _turn = namespace.turn()?;
     let filter = namespace.prepare(name)?;
     filter.publish(Program::new(wasm, settings, &filter.logger)?);
     let id = filter.id;
@@ -103,7 +103,7 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
 pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
     let selector = check::replace(request)?;
     let wasm = read_module(request.module, request.module_len)?;
-    let _turn = namespace.turn();
+    let _turn = namespace.turn()?;
     let filter = namespace.find(&selector)?;
     let settings = {
         let rcu = rcu::read_lock();
@@ -184,6 +184,7 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
         entry.fuel = settings.fuel;
         entry.module_bytes = program.wasm().len() as u32;
         entry.memory_per_cpu = program.memory_per_cpu() as u64;
+        entry.instances = program.instances();
     }
     entry
 }

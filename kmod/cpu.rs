@@ -38,37 +38,37 @@ impl Drop for Cpu {
     }
 }
 
-/// A `T` for each possible CPU.
-pub(crate) struct PerCpu<T>(KVec<Option<T>>);
+/// A `T` for each number that a CPU can have.
+pub(crate) struct PerCpu<T>(KVec<T>);
 
 impl<T> PerCpu<T> {
     /// Makes each with `make`.
-    pub(crate) fn new<E: From<Error>>(
-        mut make: impl FnMut() -> core::result::Result<T, E>,
-    ) -> core::result::Result<Self, E> {
-        let mut all = KVec::with_capacity(cpu_ids(), GFP_KERNEL).map_err(Error::from)?;
-        for cpu in 0..cpu_ids() {
-            // SAFETY: Only reads the mask of possible CPUs.
-            let possible = unsafe { bindings::nf_wasm_cpu_possible(cpu as u32) };
-            let item = if possible { Some(make()?) } else { None };
-            all.push(item, GFP_KERNEL).map_err(Error::from)?;
+    pub(crate) fn new(mut make: impl FnMut() -> T) -> Result<Self> {
+        let mut all = KVec::with_capacity(cpu_ids(), GFP_KERNEL)?;
+        for _ in 0..cpu_ids() {
+            all.push(make(), GFP_KERNEL)?;
         }
         Ok(PerCpu(all))
     }
 
     /// This CPU's. None only if the kernel runs on a CPU that it calls impossible.
     pub(crate) fn get(&self, cpu: &Cpu) -> Option<&T> {
-        self.0.get(cpu.index)?.as_ref()
+        self.0.get(cpu.index)
+    }
+
+    /// That of the CPU with number `cpu`.
+    pub(crate) fn of(&self, cpu: usize) -> Option<&T> {
+        self.0.get(cpu)
     }
 
     /// Every CPU's.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().flatten()
+        self.0.iter()
     }
 }
 
 /// CPU numbers are below this.
-fn cpu_ids() -> usize {
+pub(crate) fn cpu_ids() -> usize {
     // SAFETY: Written once, during boot.
     unsafe { kernel::bindings::nr_cpu_ids as usize }
 }

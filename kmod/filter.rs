@@ -49,7 +49,9 @@ impl Filter {
 
     /// Puts `program` in the place of the current one, and frees that one when no packet can meet
     /// it any more. Sleeps.
-    pub(crate) fn publish(&self, program: KBox<Program>) {
+    pub(crate) fn publish(&self, program: Pin<KBox<Program>>) {
+        // SAFETY: It stays where it is until it is dropped.
+        let program = unsafe { Pin::into_inner_unchecked(program) };
         // INVARIANT: A program that was a box; the old one is freed after a grace period.
         let old = self.program.xchg(KBox::into_raw(program), Full);
         if !old.is_null() {

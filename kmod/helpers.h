@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 struct completion;
+struct mutex;
 struct net;
 struct net_device;
 struct nf_hook_state;
@@ -36,6 +37,21 @@ void *nf_wasm_packet_region_set(void *region);
 void *nf_wasm_packet_region(void);
 
 bool nf_wasm_cpu_possible(unsigned int cpu);
+
+/*
+ * Has @prepare called for each CPU before it comes online, and for each that is at once; and @dead
+ * for each that is no longer. Both may sleep. Returns what nf_wasm_cpus_unwatch() takes, or a
+ * negative errno.
+ */
+int nf_wasm_cpus_watch(int (*prepare)(unsigned int cpu), int (*dead)(unsigned int cpu));
+void nf_wasm_cpus_unwatch(int state);
+/* Whether the CPU that @dead or @prepare is called for goes or comes for a suspend. */
+bool nf_wasm_cpus_suspend(void);
+
+/* Held while an instance is built. */
+extern struct mutex nf_wasm_loads;
+/* Returns 0, or -EINTR to a task that is killed. */
+int nf_wasm_mutex_lock_killable(struct mutex *mutex);
 
 /* Where the namespace keeps this module's pointer. */
 void **nf_wasm_net_slot(const struct net *net, unsigned int id);

@@ -4,8 +4,10 @@
 #include <linux/bottom_half.h>
 #include <linux/capability.h>
 #include <linux/completion.h>
+#include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
 #include <linux/local_lock.h>
+#include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
 #include <linux/percpu.h>
@@ -72,6 +74,28 @@ void *nf_wasm_packet_region(void)
 bool nf_wasm_cpu_possible(unsigned int cpu)
 {
 	return cpu_possible(cpu);
+}
+
+int nf_wasm_cpus_watch(int (*prepare)(unsigned int cpu), int (*dead)(unsigned int cpu))
+{
+	return cpuhp_setup_state(CPUHP_BP_PREPARE_DYN, "net/nf_wasm:prepare", prepare, dead);
+}
+
+void nf_wasm_cpus_unwatch(int state)
+{
+	cpuhp_remove_state_nocalls(state);
+}
+
+bool nf_wasm_cpus_suspend(void)
+{
+	return cpuhp_tasks_frozen;
+}
+
+DEFINE_MUTEX(nf_wasm_loads);
+
+int nf_wasm_mutex_lock_killable(struct mutex *mutex)
+{
+	return mutex_lock_killable(mutex);
 }
 
 void **nf_wasm_net_slot(const struct net *net, unsigned int id)

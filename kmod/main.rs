@@ -4,8 +4,8 @@
 //! A packet's way: [`attachment`] is what netfilter calls; it enters the CPU ([`cpu`]), looks up
 //! the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to the engine,
 //! over the [`boundary`]. A filter's way: [`device`] takes the command, [`command`] makes sense of
-//! it, [`thread`] has the engine build an instance in a [`region`] for each CPU, and [`namespace`]
-//! keeps the result.
+//! it, [`thread`] has the engine build an instance in a [`region`] for each CPU that is online or
+//! comes ([`programs`]), and [`namespace`] keeps the result.
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
@@ -20,10 +20,12 @@ mod cpu;
 mod decode;
 mod device;
 mod filter;
+mod killable;
 mod logger;
 mod namespace;
 mod packet;
 mod program;
+mod programs;
 mod refusal;
 mod region;
 mod request;
@@ -42,7 +44,7 @@ module! {
     params: {
         fail_allocations: u8 {
             default: 0,
-            description: "For tests: the nth instance that is built fails at its nth allocation",
+            description: "For tests: 1: the nth instance that is built fails at its nth allocation; 2: those for CPUs that come online fail",
         },
         user_namespaces: u8 {
             default: 0,
@@ -51,20 +53,22 @@ module! {
     },
 }
 
-/// The module. The device goes first, so that nothing new comes in while namespaces are closed.
+/// The module. The device goes first, so that nothing new comes in while namespaces are closed; and
+/// CPUs are watched until no program is left.
 #[pin_data]
 struct NfWasm {
     #[pin]
     _device: MiscDeviceRegistration<device::Device>,
     _namespaces: namespace::Registration,
+    _programs: programs::Registration,
 }
 
 impl kernel::InPlaceModule for NfWasm {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        // SAFETY: This is called once, before there is a way to load anything.
-        unsafe { thread::LOADS.init() };
         try_pin_init!(Self {
-            // In this order, so that a command finds its namespace.
+            // In this order, so that a command finds its namespace, and programs their CPUs.
+            // SAFETY: This is called once, before there is a way to load anything.
+            _programs: unsafe { programs::Registration::new()? },
             _namespaces: namespace::Registration::new()?,
             _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"nf_wasm" }),
         })

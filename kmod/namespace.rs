@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Network namespaces: each has filters and attachments of its own, which go with it.
 //!
-//! Lock order: RTNL, then a namespace's lock, then what netfilter takes to register a hook.
-//! Nothing that takes long (building a program) is done under a namespace's lock, since the
-//! device notifier waits for it with RTNL held.
+//! Lock order: RTNL, then a namespace's turn, its tables, CPU hotplug (netfilter takes it to switch
+//! a static key when a hook is registered), the list of programs ([`crate::programs`]), the lock of
+//! builds ([`crate::thread`]). A turn is never waited for with RTNL held. Nothing that takes long
+//! (building a program) is done under a namespace's tables, since the device notifier waits for
+//! them with RTNL held.
 
 use core::ptr;
 
@@ -19,6 +21,7 @@ use crate::counters::Totals;
 use crate::decode::check::{self, Selector};
 use crate::decode::name::Name;
 use crate::filter::Filter;
+use crate::killable::LockKillable;
 use crate::program::Program;
 use crate::refusal::{refuse, Answer};
 
@@ -153,9 +156,10 @@ impl Namespace {
         self.net
     }
 
-    /// Waits until nobody else builds a program for this namespace.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock()
+    /// Waits until nobody else builds a program for this namespace. A caller who is killed
+    /// meanwhile gets `EINTR`.
+    pub(crate) fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+        self.turn.lock_killable()
     }
 
     /// Reads the tables.
@@ -202,7 +206,7 @@ impl Namespace {
     }
 
     /// Swaps the filter's program, unless the filter is gone in the meantime.
-    pub(crate) fn replace(&self, filter: &Arc<Filter>, program: KBox<Program>) -> Answer {
+    pub(crate) fn replace(&self, filter: &Arc<Filter>, program: Pin<KBox<Program>>) -> Answer {
         let mut tables = self.tables.lock();
         let position = tables.position(&Selector::Id(filter.id))?;
         tables.filters[position].replaced += 1;

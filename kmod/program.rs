@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Programs: a Wasm module, instantiated once for each CPU, and how it decides a packet.
+//! Programs: a Wasm module, instantiated once for each CPU that is online, and how it decides a
+//! packet.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
+use core::marker::PhantomPinned;
 use core::ptr;
 
 use kernel::prelude::*;
@@ -16,10 +18,12 @@ use crate::bindings;
 use crate::boundary::{self, BuildRequest, CallRequest};
 use crate::cpu::{Cpu, PerCpu};
 use crate::decode::check::Settings;
+use crate::decode::name::Name;
 use crate::logger::Logger;
 use crate::packet::Host;
+use crate::programs;
 use crate::refusal::{refuse, Answer, Refusal, Text};
-use crate::region::{self, Region};
+use crate::region::{self, Failing, Region};
 use crate::thread;
 
 /// One instance of a module.
@@ -36,7 +40,12 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Validates, translates and instantiates on a thread of its own.
-    pub(crate) fn build(wasm: &[u8], settings: &Settings, host: &mut Host<'_>) -> Answer<Self> {
+    pub(crate) fn build(
+        wasm: &[u8],
+        settings: &Settings,
+        host: &mut Host<'_>,
+        failing: Failing,
+    ) -> Answer<Self> {
         // A build cannot be interrupted, and a machine may have hundreds of CPUs.
         // SAFETY: Only reads the calling task's state.
         if unsafe { bindings::nf_wasm_killed() } {
@@ -46,7 +55,7 @@ impl Instance {
             );
         }
         let budget = limits::instance_bytes(wasm.len());
-        let mut region = Region::new(budget)?;
+        let mut region = Region::new(budget, failing)?;
         let mut text = Text::new()?;
         let (bytes, used) = text.as_parts();
         let mut request = BuildRequest {
@@ -119,13 +128,26 @@ impl Instance {
     }
 }
 
-/// One CPU's instance.
+/// One CPU's place for an instance.
 #[repr(align(64))]
 struct Slot {
-    instance: UnsafeCell<Instance>,
+    instance: UnsafeCell<Option<Instance>>,
     /// The instance is deciding a packet.
     busy: Cell<bool>,
     consecutive_traps: Cell<u32>,
+    /// [`Program::releases`] when that was counted.
+    releases: Cell<u32>,
+}
+
+impl Slot {
+    fn empty() -> Self {
+        Slot {
+            instance: UnsafeCell::new(None),
+            busy: Cell::new(false),
+            consecutive_traps: Cell::new(0),
+            releases: Cell::new(0),
+        }
+    }
 }
 
 /// A packet's fate.
@@ -138,42 +160,117 @@ pub(crate) struct Decision {
     pub(crate) fuel: u64,
 }
 
-/// A module with its settings, and an instance for each CPU.
+/// A module with its settings, and an instance for each CPU that is online.
+///
+/// # Invariants
+///
+/// It is enlisted from [`Self::new`] until it is dropped, and stays where it is.
+#[pin_data(PinnedDrop)]
 pub(crate) struct Program {
     slots: PerCpu<Slot>,
     settings: Settings,
     quarantined: Atomic<bool>,
+    /// Times that it was released from quarantine.
+    releases: Atomic<u32>,
     wasm: KVVec<u8>,
+    /// Its filter's.
+    name: Name,
+    /// How many slots are not empty.
+    instances: Atomic<u32>,
+    /// Set of the capabilities that the module imports from.
+    capabilities_used: Atomic<u64>,
+    /// Bytes of kernel memory for each instance.
+    memory_per_cpu: Atomic<usize>,
+    /// The list of programs has its address.
+    #[pin]
+    _pin: PhantomPinned,
 }
 
-// SAFETY: A slot is only used by its own CPU's packet path, which has one user at a time.
+// SAFETY: A slot is used by its own CPU's packet path, which has one user at a time, and, while
+// that does not exist, by whoever equips or strips it, under the contract of these.
 unsafe impl Send for Program {}
 // SAFETY: As above.
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// Builds an instance for each CPU.
-    pub(crate) fn new(wasm: KVVec<u8>, settings: Settings, logger: &Logger) -> Answer<KBox<Self>> {
-        let slots = PerCpu::new(|| {
-            Ok::<_, Refusal>(Slot {
-                instance: UnsafeCell::new(Instance::build(
-                    &wasm,
-                    &settings,
-                    &mut Host::init(logger),
-                )?),
-                busy: Cell::new(false),
-                consecutive_traps: Cell::new(0),
-            })
-        })?;
-        Ok(KBox::new(
-            Program {
+    /// Builds an instance for each CPU that is online, and sees to those that come.
+    pub(crate) fn new(
+        wasm: KVVec<u8>,
+        settings: Settings,
+        logger: &Logger,
+    ) -> Answer<Pin<KBox<Self>>> {
+        let slots = PerCpu::new(Slot::empty)?;
+        // INVARIANT: It is enlisted before anybody sees it.
+        let program = KBox::pin_init(
+            try_pin_init!(Program {
                 slots,
                 settings,
                 quarantined: Atomic::new(false),
+                releases: Atomic::new(0),
                 wasm,
-            },
+                name: *logger.name(),
+                instances: Atomic::new(0),
+                capabilities_used: Atomic::new(0),
+                memory_per_cpu: Atomic::new(0),
+                _pin: PhantomPinned,
+            }? Error),
             GFP_KERNEL,
-        )?)
+        )?;
+        // SAFETY: It was just made.
+        unsafe { programs::enlist(program.as_ref(), logger)? };
+        Ok(program)
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether the CPU with number `cpu` has an instance.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::equip`].
+    pub(crate) unsafe fn is_equipped(&self, cpu: usize) -> bool {
+        self.slots.of(cpu).is_some_and(|slot| {
+            // SAFETY: By the contract nobody writes to the slot meanwhile.
+            unsafe { (*slot.instance.get()).is_some() }
+        })
+    }
+
+    /// Builds an instance for the CPU with number `cpu`, which has none.
+    ///
+    /// # Safety
+    ///
+    /// No packet meets the program on that CPU, because it is not published or the CPU does not
+    /// run; and the caller is alone with the program, or holds the list of programs.
+    pub(crate) unsafe fn equip(&self, cpu: usize, logger: &Logger, failing: Failing) -> Answer {
+        let slot = self.slots.of(cpu).ok_or(EINVAL)?;
+        let host = &mut Host::init(logger);
+        let instance = Instance::build(&self.wasm, &self.settings, host, failing)?;
+        self.capabilities_used
+            .store(instance.capabilities_used, Relaxed);
+        self.memory_per_cpu
+            .store(size_of::<Slot>() + instance.region.bytes(), Relaxed);
+        slot.consecutive_traps.set(0);
+        // SAFETY: By the contract nobody else uses the slot.
+        unsafe { *slot.instance.get() = Some(instance) };
+        self.instances.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Frees the instance of the CPU with number `cpu`, if it has one.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::equip`].
+    pub(crate) unsafe fn strip(&self, cpu: usize) {
+        let Some(slot) = self.slots.of(cpu) else {
+            return;
+        };
+        // SAFETY: By the contract nobody else uses the slot.
+        if unsafe { (*slot.instance.get()).take() }.is_some() {
+            self.instances.fetch_sub(1, Relaxed);
+        }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -186,31 +283,26 @@ impl Program {
 
     /// Set of the capabilities that the module imports from.
     pub(crate) fn capabilities_used(&self) -> u64 {
-        // SAFETY: Written before the program was shared, and never again.
-        self.any(|instance| unsafe { (*instance).capabilities_used })
+        self.capabilities_used.load(Relaxed)
     }
 
-    /// Bytes of kernel memory for each CPU.
+    /// Bytes of kernel memory for each instance.
     pub(crate) fn memory_per_cpu(&self) -> usize {
-        // SAFETY: The packet path changes a region's size only in the face of a bug of ours; a
-        // torn read could show no more than a wrong number.
-        size_of::<Slot>() + self.any(|instance| unsafe { (*instance).region.bytes() })
+        self.memory_per_cpu.load(Relaxed)
     }
 
-    fn any<T: Default>(&self, of: impl FnOnce(*const Instance) -> T) -> T {
-        self.slots
-            .iter()
-            .next()
-            .map(|slot| of(slot.instance.get()))
-            .unwrap_or_default()
+    /// How many CPUs have an instance.
+    pub(crate) fn instances(&self) -> u32 {
+        self.instances.load(Relaxed)
     }
 
     pub(crate) fn quarantined(&self) -> bool {
         self.quarantined.load(Relaxed)
     }
 
-    /// Lets a quarantined program run again.
+    /// Lets a quarantined program run again. All CPUs count traps anew.
     pub(crate) fn release(&self) {
+        self.releases.fetch_add(1, Relaxed);
         self.quarantined.store(false, Relaxed);
     }
 
@@ -246,7 +338,13 @@ impl Program {
         request.fuel = self.settings.fuel;
         // SAFETY: The slot is this CPU's, we are alone with its packet path, and `busy` says that
         // no call of ours is on it further down the stack.
-        unsafe { (*slot.instance.get()).call(cpu, request) };
+        let Some(instance) = (unsafe { &mut *slot.instance.get() }) else {
+            // There was no memory for one when the CPU came online.
+            slot.busy.set(false);
+            return trapped(Trap::Internal as u32, 0);
+        };
+        // SAFETY: As above; the host was just set.
+        unsafe { instance.call(cpu, request) };
         slot.busy.set(false);
 
         if request.trap == NO_TRAP {
@@ -260,6 +358,10 @@ impl Program {
                 fuel: request.fuel_used,
             };
         }
+        let releases = self.releases.load(Relaxed);
+        if slot.releases.replace(releases) != releases {
+            slot.consecutive_traps.set(0);
+        }
         let consecutive = slot.consecutive_traps.get().saturating_add(1);
         slot.consecutive_traps.set(consecutive);
         if self.settings.quarantine != QUARANTINE_NEVER && consecutive >= self.settings.quarantine {
@@ -267,6 +369,13 @@ impl Program {
             self.quarantined.store(true, Relaxed);
         }
         trapped(request.trap, request.fuel_used)
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Program {
+    fn drop(self: Pin<&mut Self>) {
+        programs::delist(self.as_ref().get_ref());
     }
 }
 

@@ -35,9 +35,37 @@ const LARGE: usize = 2 * PAGE_SIZE;
 /// Times that a packet's path needed memory from the kernel. Stays 0, or there is a bug.
 pub(crate) static PACKET_PATH_ALLOCATIONS: Atomic<u64> = Atomic::new(0);
 
-/// Builds since `insmod`, where the parameter `fail_allocations` is set: the first fails at its
-/// first allocation, the second at its second, until one has fewer than its number.
+/// Value of the parameter `fail_allocations`: of the instances that are built for loads and runs,
+/// the first fails at its first allocation, the second at its second, until one has fewer than its
+/// number.
+const FAIL_LOADS: u8 = 1;
+/// Value of the same: each instance for a CPU that comes online fails at its first allocation.
+const FAIL_BRING_UPS: u8 = 2;
+
+/// Builds since `insmod`, with [`FAIL_LOADS`].
 static BUILDS: Atomic<u64> = Atomic::new(0);
+
+/// Which allocation of a build is to fail; a region counts from 1, so that 0 is none.
+#[derive(Clone, Copy)]
+pub(crate) struct Failing(u64);
+
+impl Failing {
+    /// For an instance that a command asked for.
+    pub(crate) fn command() -> Self {
+        match module_parameters::fail_allocations.value() {
+            FAIL_LOADS => Failing(BUILDS.fetch_add(1, Relaxed) + 1),
+            _ => Failing(0),
+        }
+    }
+
+    /// For an instance for a CPU that comes online.
+    pub(crate) fn bring_up() -> Self {
+        match module_parameters::fail_allocations.value() {
+            FAIL_BRING_UPS => Failing(1),
+            _ => Failing(0),
+        }
+    }
+}
 
 /// Header of a block, in front of the bytes that the engine sees.
 #[repr(C, align(16))]
@@ -90,12 +118,13 @@ pub(crate) struct Region {
     head: *mut Block,
     bytes: usize,
     budget: usize,
-    exhausted: bool,
+    /// The engine's last request, of whatever kind, was for memory, and was refused.
+    refused: bool,
     /// The packet path had blocks of its own; see [`nf_wasm_host_free`].
     overflowed: bool,
-    /// Allocations so far, and the one of them that is to fail; see [`BUILDS`].
+    /// Allocations so far, and the one of them that is to fail.
     allocations: u64,
-    failing: u64,
+    failing: Failing,
     reserve: Reserve,
 }
 
@@ -104,18 +133,14 @@ unsafe impl Send for Region {}
 
 impl Region {
     /// An empty region that may grow to `budget` bytes.
-    pub(crate) fn new(budget: usize) -> Result<KBox<Self>> {
-        let failing = match module_parameters::fail_allocations.value() {
-            0 => 0,
-            _ => BUILDS.fetch_add(1, Relaxed) + 1,
-        };
+    pub(crate) fn new(budget: usize, failing: Failing) -> Result<KBox<Self>> {
         // INVARIANT: The empty list.
         Ok(KBox::new(
             Region {
                 head: ptr::null_mut(),
                 bytes: 0,
                 budget,
-                exhausted: false,
+                refused: false,
                 overflowed: false,
                 allocations: 0,
                 failing,
@@ -139,7 +164,7 @@ impl Region {
             .checked_add(size_of::<Block>())?
             .checked_next_multiple_of(BLOCK_ALIGN)?;
         self.allocations += 1;
-        if bytes > self.budget - self.bytes || self.allocations == self.failing {
+        if bytes > self.budget - self.bytes || self.allocations == self.failing.0 {
             return None;
         }
         let layout = Layout::from_size_align(bytes, BLOCK_ALIGN).ok()?;
@@ -233,14 +258,16 @@ pub(crate) unsafe fn set_loading(region: *mut Region) {
     LOADING.store(region, Relaxed);
 }
 
-/// Whether the region of the load under way has refused an allocation.
+/// Whether the region of the load under way has just refused an allocation. Where an allocation
+/// has no way to fail, the engine panics with nothing asked of its allocator in between; after a
+/// refusal that it could cope with, it goes on to allocate or to free.
 ///
 /// # Safety
 ///
 /// Called on the thread of a load under way.
-pub(crate) unsafe fn loading_exhausted() -> bool {
+pub(crate) unsafe fn loading_refused() -> bool {
     // SAFETY: By the contract the region is set, and lives.
-    unsafe { (*LOADING.load(Relaxed)).exhausted }
+    unsafe { (*LOADING.load(Relaxed)).refused }
 }
 
 /// Runs `f` with the engine's allocations going to `region`'s reserve.
@@ -283,13 +310,9 @@ extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
     }
     // SAFETY: Either the packet path's own region, or that of the load whose thread this is.
     let region = unsafe { &mut *region };
-    match region.alloc(size, flags) {
-        Some(ptr) => ptr.as_ptr(),
-        None => {
-            region.exhausted = true;
-            ptr::null_mut()
-        }
-    }
+    let block = region.alloc(size, flags);
+    region.refused = block.is_none();
+    block.map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
 /// The engine's `GlobalAlloc::dealloc`; see `boundary.rs`.
@@ -318,5 +341,8 @@ unsafe extern "C" fn nf_wasm_host_free(ptr: *mut u8, _size: usize, _align: usize
         packet
     };
     // SAFETY: An instance frees only what it allocated, and it allocated from this region.
-    unsafe { (*region).free(ptr) };
+    unsafe {
+        (*region).refused = false;
+        (*region).free(ptr);
+    }
 }

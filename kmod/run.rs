@@ -16,6 +16,7 @@ use crate::namespace::Namespace;
 use crate::packet::Host;
 use crate::program::{empty_request, Instance};
 use crate::refusal::{Answer, Text};
+use crate::region::Failing;
 use crate::request::{read_bytes, Caller};
 
 /// A packet that belongs to us.
@@ -65,6 +66,7 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
         &wasm,
         &settings,
         &mut Host::init(&logger).capture(&mut output),
+        Failing::command(),
     )?;
     let mut call = empty_request();
     // SAFETY: The state is one that no hook was called with: all zero but for hook and family. The

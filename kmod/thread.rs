@@ -15,15 +15,18 @@ use kernel::bindings as kernel_bindings;
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::Mutex;
 use kernel::types::Opaque;
 
 use crate::bindings;
 use crate::boundary::{self, BuildRequest};
+use crate::killable::LockKillable;
 use crate::region::{self, Region};
 
-kernel::sync::global_lock! {
-    // SAFETY: Initialised in the module's init, before anything can load.
-    pub(crate) unsafe(uninit) static LOADS: Mutex<()> = ();
+/// Held during a build: there is one at a time. Under it no other lock of ours is taken.
+fn loads() -> &'static Mutex<()> {
+    // SAFETY: The C half's mutex is initialised where it is defined, and is never moved.
+    unsafe { Mutex::from_raw(ptr::addr_of_mut!(bindings::nf_wasm_loads)) }
 }
 
 /// The most bytes of stack that a load has used, for `NF_WASM_INFO`.
@@ -36,19 +39,19 @@ struct Job {
     outcome: i32,
 }
 
-/// The job of the load under way, for [`nf_wasm_host_panic`]. Written under [`LOADS`].
+/// The job of the load under way, for [`nf_wasm_host_panic`]. Written under [`loads`].
 static JOB: Atomic<*mut Job> = Atomic::new(ptr::null_mut());
 
 /// Has the engine carry out `request` with the memory of `region`.
 ///
 /// Returns what the engine returned, 0 or a negative errno, or the errno of a thread that could
-/// not be started or was given up.
+/// not be started or was given up. A caller who is killed while others build gets `EINTR`.
 ///
 /// # Safety
 ///
 /// The pointers in `request` are valid for what they say.
 pub(crate) unsafe fn build(request: &mut BuildRequest, region: &mut Region) -> Result<i32> {
-    let _guard = LOADS.lock();
+    let _guard = loads().lock_killable()?;
     let mut job = Job {
         done: Opaque::uninit(),
         request,
@@ -142,7 +145,7 @@ unsafe extern "C" fn nf_wasm_host_panic(text: *const u8, len: usize) -> ! {
     }
     // SAFETY: The engine runs on a packet's path or, as here, on the thread of the load under way.
     unsafe {
-        if region::loading_exhausted() {
+        if region::loading_refused() {
             finish(job, ENOMEM.to_errno());
         }
         pr_err!("the engine panicked: {}\n", text);

@@ -427,8 +427,11 @@ struct nf_wasm_counters {
  * @fuel: Fuel for one packet.
  * @module_bytes: Bytes of the Wasm binary.
  * @replaced: Times that the program was replaced.
- * @memory_per_cpu: Bytes of kernel memory for each CPU.
+ * @memory_per_cpu: Bytes of kernel memory for each instance, of which a CPU that is online has one.
  * @counters: Sum of its attachments, past ones included.
+ * @instances: How many CPUs have an instance. On one that is online and has none, because memory
+ *	ran out when it came online, the trap policy decides, and internal traps are counted.
+ * @reserved: Zero.
  */
 struct nf_wasm_filter_entry {
 	__u32 id;
@@ -445,6 +448,8 @@ struct nf_wasm_filter_entry {
 	__u32 replaced;
 	__aligned_u64 memory_per_cpu;
 	struct nf_wasm_counters counters;
+	__u32 instances;
+	__u32 reserved;
 };
 
 /**

@@ -406,10 +406,15 @@ pub struct FilterEntry {
     pub module_bytes: u32,
     /// Times that the program was replaced.
     pub replaced: u32,
-    /// Bytes of kernel memory for each CPU.
+    /// Bytes of kernel memory for each instance, of which a CPU that is online has one.
     pub memory_per_cpu: u64,
     /// Sum of its attachments, past ones included.
     pub counters: Counters,
+    /// How many CPUs have an instance. On one that is online and has none, because memory ran out
+    /// when it came online, the trap policy decides, and `internal` traps are counted.
+    pub instances: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// One attachment in a listing.

@@ -198,6 +198,8 @@ impl FilterEntry {
             replaced: 0,
             memory_per_cpu: 0,
             counters: NO_COUNTERS,
+            instances: 0,
+            reserved: 0,
         }
     }
 }

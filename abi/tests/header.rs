@@ -79,6 +79,7 @@ fn structs() -> Vec<Struct> {
         FilterEntry = nf_wasm_filter_entry {
             id, state, name, trap_policy, snaplen, quarantine, attachments, capabilities,
             capabilities_used, fuel, module_bytes, replaced, memory_per_cpu, counters,
+            instances, reserved,
         }
         AttachmentEntry = nf_wasm_attachment_entry {
             id, filter, hook, ifindex, reserved, counters,

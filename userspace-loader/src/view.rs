@@ -31,6 +31,7 @@ pub struct Filter {
     pub module_bytes: u32,
     pub replaced: u32,
     pub memory_per_cpu: u64,
+    pub instances: u32,
     pub attachments: Vec<Attachment>,
     pub counters: CountersView,
 }
@@ -172,6 +173,7 @@ impl Filter {
             module_bytes: of.module_bytes,
             replaced: of.replaced,
             memory_per_cpu: of.memory_per_cpu,
+            instances: of.instances,
             attachments: attachments
                 .iter()
                 .filter(|attachment| attachment.filter == of.id)

@@ -155,6 +155,7 @@ fn filters() {
       "module_bytes": 73,
       "replaced": 0,
       "memory_per_cpu": 100000,
+      "instances": 2,
       "attachments": [
         {
           "id": 1,

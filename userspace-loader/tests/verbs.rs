@@ -64,7 +64,7 @@ capabilities  none
 imports from  none
 module        73 bytes
 replacements  1
-memory        97.7 KiB a CPU
+memory        97.7 KiB on each of 2 CPUs
 packets       0 (0 accepted, 0 dropped)
 bytes         0
 traps         0
@@ -137,7 +137,7 @@ capabilities  none
 imports from  none
 module        73 bytes
 replacements  0
-memory        97.7 KiB a CPU
+memory        97.7 KiB on each of 2 CPUs
 packets       100 (60 accepted, 40 dropped)
 bytes         8400
 traps         12 (out-of-fuel 12)

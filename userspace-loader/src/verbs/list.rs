@@ -105,7 +105,11 @@ fn text(filter: &Filter, out: &mut Output<'_>) -> Result {
         ("replacements", filter.replaced.to_string()),
         (
             "memory",
-            format!("{} a CPU", view::bytes(filter.memory_per_cpu)),
+            format!(
+                "{} on each of {} CPUs",
+                view::bytes(filter.memory_per_cpu),
+                filter.instances
+            ),
         ),
         (
             "packets",

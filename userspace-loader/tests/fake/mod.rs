@@ -159,6 +159,7 @@ impl Device for Fake {
             snaplen: limits::DEFAULT_SNAPLEN,
             quarantine: limits::DEFAULT_QUARANTINE,
             memory_per_cpu: 100_000,
+            instances: 2,
             ..FilterEntry::new()
         };
         apply(&mut entry, wasm, settings)?;
