@@ -2,15 +2,18 @@
 //! What the tests in the virtual machine, and the demo, are made of.
 //!
 //! - [`net`]: network namespaces that are joined by veth and go with the test
+//! - [`cpu`]: CPUs that go and come
 //! - [`device`]: `/dev/nf_wasm`, spoken to directly
 //! - [`filter`]: a loaded filter, unloaded with the test; [`wasm`]: filters as text
 //! - [`traffic`]: TCP, UDP and frames of any kind
 //! - [`kernel`]: the kernel's log, its tracepoints, modules in and out
 //! - [`leaks`]: what kmemleak, if the kernel has it, finds
 //! - [`pins`]: keeps the emulator's trouble with changing code out of the tests
+//! - [`storm`]: many processes at once
 //! - [`loader`]: the command `nfwasm`
 //! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
 
+pub mod cpu;
 pub mod device;
 pub mod filter;
 pub mod kernel;
@@ -18,6 +21,7 @@ pub mod leaks;
 pub mod loader;
 pub mod net;
 pub mod pins;
+pub mod storm;
 pub mod sys;
 pub mod traffic;
 pub mod wasm;

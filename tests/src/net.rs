@@ -55,6 +55,13 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    /// The one that `ip netns` shows with this name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+        }
+    }
+
     /// The name that `ip netns` shows.
     pub fn name(&self) -> &str {
         &self.name

@@ -23,6 +23,7 @@ crate::tests![
     all_or_no_attachments,
     the_context_tells_the_place,
     no_attachment_survives_its_device,
+    an_attachment_stays_on_a_renamed_device,
 ];
 
 /// Appends `digit` to the packet's mark.
@@ -229,6 +230,40 @@ fn the_context_tells_the_place() {
         let socket = net.server.udp(address, 9);
         send(&net.client.udp_to(SocketAddr::new(address, 9)), 2, 100);
         receive(&socket, 2);
+    }
+}
+
+fn an_attachment_stays_on_a_renamed_device() {
+    let net = Net::pair();
+    let filter = net
+        .server
+        .load(Spec::new("f", wasm::always(1)).at(netdev(HOOK_INGRESS, "to-client")));
+    let [before] = filter.attachments()[..] else {
+        panic!("one attachment")
+    };
+    let flood = net
+        .client
+        .flood(SocketAddr::new(net.server_address(Ip::V4), 9));
+    flood.wait_for(50);
+    for name in ["renamed", "renamed-again"] {
+        let old = text(&filter.attachments()[0].hook.device);
+        net.server.ip(&format!("link set {old} down"));
+        net.server.ip(&format!("link set {old} name {name}"));
+        net.server.ip(&format!("link set {name} up"));
+        let [entry] = filter.attachments()[..] else {
+            panic!("one attachment")
+        };
+        assert_eq!(text(&entry.hook.device), name);
+        assert_eq!((entry.id, entry.ifindex), (before.id, before.ifindex));
+        let counted = filter.counters().packets;
+        eventually("packets are decided", || {
+            (filter.counters().packets > counted + 50).then_some(())
+        });
+        // It is the device that counts, not what it is called.
+        let refused = filter.attach(netdev(HOOK_INGRESS, &old));
+        assert_eq!(refused.expect_err("the old name").errno, Errno::ENODEV);
+        let refused = filter.attach(netdev(HOOK_INGRESS, name));
+        assert_eq!(refused.expect_err("there already").errno, Errno::EEXIST);
     }
 }
 

@@ -10,6 +10,8 @@ mod counters;
 mod faults;
 mod fragments;
 mod hostile;
+mod hotplug;
+mod killed;
 mod lifetime;
 mod loader;
 mod nonlinear;
@@ -19,6 +21,7 @@ mod permissions;
 mod replace;
 mod run;
 mod stack;
+mod storm;
 mod traps;
 mod verdicts;
 
@@ -41,7 +44,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-const SUBJECTS: [(&str, Tests); 19] = [
+const SUBJECTS: [(&str, Tests); 22] = [
     ("verdicts", verdicts::TESTS),
     ("attachments", attachments::TESTS),
     ("counters", counters::TESTS),
@@ -57,7 +60,10 @@ const SUBJECTS: [(&str, Tests); 19] = [
     ("loader", loader::TESTS),
     ("stack", stack::TESTS),
     ("faults", faults::TESTS),
+    ("killed", killed::TESTS),
     ("concurrency", concurrency::TESTS),
+    ("hotplug", hotplug::TESTS),
+    ("storm", storm::TESTS),
     ("replace", replace::TESTS),
     ("hostile", hostile::TESTS),
     ("lifetime", lifetime::TESTS),

@@ -22,6 +22,7 @@ crate::tests![
     memory_stays_as_a_trap_left_it,
     quarantine_after_consecutive_traps,
     a_verdict_ends_a_row_of_traps,
+    a_release_lets_every_cpu_count_anew,
     quarantine_can_be_off,
     a_replacement_ends_a_quarantine,
     a_storm_of_traps_allocates_nothing,
@@ -116,10 +117,15 @@ impl Path {
     /// they are counted.
     #[track_caller]
     fn send(&self, count: u64) {
+        self.send_on(0, count);
+    }
+
+    #[track_caller]
+    fn send_on(&self, cpu: usize, count: u64) {
         let goal = self.filter.counters().packets + count;
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                pin_to_cpu(0);
+                pin_to_cpu(cpu);
                 send(&self.sender, count, 1);
             });
         });
@@ -253,6 +259,20 @@ fn a_verdict_ends_a_row_of_traps() {
     path.send(30);
     assert_eq!(path.filter.entry().state, STATE_ACTIVE);
     assert_eq!(path.filter.traps(Trap::Unreachable), 20);
+}
+
+fn a_release_lets_every_cpu_count_anew() {
+    let spec = Spec::new("broken", wasm::filter("", "(unreachable)"));
+    let path = path(spec.quarantine(10));
+    // The other CPU comes near, this one gets there.
+    path.send_on(1, 6);
+    path.send_on(0, 10);
+    assert_eq!(path.filter.entry().state, STATE_QUARANTINED);
+    path.filter.release();
+    path.send_on(1, 9);
+    assert_eq!(path.filter.entry().state, STATE_ACTIVE);
+    path.send_on(1, 1);
+    assert_eq!(path.filter.entry().state, STATE_QUARANTINED);
 }
 
 fn quarantine_can_be_off() {

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Processes that end, or stop, in the middle of what they do to the module.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fastrand::Rng;
+use nf_wasm_abi::ioctl::{FAMILY_INET, HOOK_INPUT, NF_WASM_UNLOAD};
+use nf_wasm_tests::device::{hook, text, Device, Spec};
+use nf_wasm_tests::net::{Namespace, Net};
+use nf_wasm_tests::storm::COMMAND;
+use nf_wasm_tests::{eventually, kernel, wasm};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+
+crate::tests![
+    who_waits_for_a_slow_load_can_be_killed,
+    a_killed_process_leaves_whole_filters,
+    a_stopped_process_holds_nobody_up,
+];
+
+/// One whose `nfw_init` takes most of the fuel that there is for it.
+fn slow() -> Vec<u8> {
+    wasm::filter(
+        r#"(func (export "nfw_init") (result i32) (local $i i32)
+             (loop $again
+               (local.set $i (i32.add (local.get $i) (i32.const 1)))
+               (br_if $again (i32.lt_u (local.get $i) (i32.const 5000000))))
+             (i32.const 0))"#,
+        "(i32.const 1)",
+    )
+}
+
+/// The letter that `ps` shows for a process.
+fn state(process: &Child) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn who_waits_for_a_slow_load_can_be_killed() {
+    let net = Net::pair();
+    let file = "/tmp/slow.wasm";
+    fs::write(file, slow()).expect("write");
+    let (under_way, loaded) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            net.server.enter(|| {
+                let device = Device::open();
+                under_way.store(true, Ordering::Relaxed);
+                device.load(&Spec::new("first", slow())).expect("load");
+                loaded.store(true, Ordering::Relaxed);
+            });
+        });
+        eventually("a load", || under_way.load(Ordering::Relaxed).then_some(()));
+        eventually("its thread", || {
+            let tasks = fs::read_dir("/proc").expect("/proc").flatten();
+            let mut names = tasks.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok());
+            names.any(|name| name == "nf_wasm_load\n").then_some(())
+        });
+        let mut second = net.server.enter(|| {
+            Command::new("nfwasm")
+                .args(["load", file, "--name", "second"])
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("nfwasm")
+        });
+        eventually("the second waits", || {
+            (state(&second) == Some('D')).then_some(())
+        });
+        second.kill().expect("kill");
+        second.wait().expect("wait");
+        assert!(
+            !loaded.load(Ordering::Relaxed),
+            "the second waited for the first, killed or not"
+        );
+    });
+    fs::remove_file(file).expect("remove");
+    let names: Vec<_> = net
+        .server
+        .filters()
+        .iter()
+        .map(|it| text(&it.name))
+        .collect();
+    assert_eq!(names, ["first"]);
+}
+
+/// A process that loads, attaches, replaces and unloads without end.
+fn worker(namespace: &Namespace, seed: u64) -> Child {
+    Command::new(COMMAND)
+        .args(["worker", "0", &seed.to_string(), namespace.name()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("a worker")
+}
+
+/// What the listings say fits together. Takes everything away.
+#[track_caller]
+fn check_and_clear(namespace: &Namespace, round: u64) -> usize {
+    let filters = namespace.filters();
+    let attachments = namespace.attachments();
+    for attachment in &attachments {
+        let owner = filters.iter().find(|it| it.id == attachment.filter);
+        assert!(owner.is_some(), "round {round}: {attachment:?}");
+    }
+    for filter in &filters {
+        let own = attachments.iter().filter(|it| it.filter == filter.id);
+        assert_eq!(filter.attachments as usize, own.count(), "round {round}");
+        assert!(filter.instances > 0, "round {round}");
+    }
+    namespace.enter(|| {
+        let device = Device::open();
+        for filter in &filters {
+            let unloaded = device.select(NF_WASM_UNLOAD, filter.id);
+            unloaded.expect("unload");
+        }
+    });
+    assert_eq!(namespace.attachments(), [], "round {round}");
+    filters.len()
+}
+
+fn a_killed_process_leaves_whole_filters() {
+    let net = Net::pair();
+    let mut random = Rng::with_seed(3);
+    let mut left = 0;
+    for round in 0..40 {
+        let mut worker = worker(&net.server, round);
+        // Anywhere: while it starts, in a command, between two.
+        thread::sleep(Duration::from_micros(random.u64(0..400_000)));
+        worker.kill().expect("kill");
+        worker.wait().expect("wait");
+        left += check_and_clear(&net.server, round);
+    }
+    println!("filters left behind: {left}");
+    assert!(left > 0, "nobody was killed at work");
+    // Nothing is left that would keep the module.
+    kernel::remove();
+    kernel::insert();
+}
+
+fn a_stopped_process_holds_nobody_up() {
+    let net = Net::pair();
+    let mut random = Rng::with_seed(4);
+    for round in 0..20 {
+        let mut worker = worker(&net.server, round);
+        thread::sleep(Duration::from_micros(random.u64(0..400_000)));
+        let pid = Pid::from_raw(worker.id() as i32);
+        kill(pid, Signal::SIGSTOP).expect("SIGSTOP");
+        eventually("the worker stops", || {
+            (state(&worker) == Some('T')).then_some(())
+        });
+        // It has stopped outside of the module, with no lock of its.
+        let place = hook(FAMILY_INET, HOOK_INPUT, 5000);
+        let spec = Spec::new("other", wasm::always(1)).at(place);
+        let other = net.server.load(spec);
+        other.replace(&wasm::always(0));
+        other.unload();
+        kill(pid, Signal::SIGCONT).expect("SIGCONT");
+        worker.kill().expect("kill");
+        worker.wait().expect("wait");
+        check_and_clear(&net.server, round);
+    }
+}
