@@ -9,6 +9,8 @@ use wasmparser::WasmFeatures;
 ///
 /// `config` switches wasmi to the same set: what [`crate::inspect`] accepts, wasmi parses alike.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
     .union(WasmFeatures::MULTI_VALUE)
     .union(WasmFeatures::BULK_MEMORY)
@@ -24,14 +26,14 @@ pub(crate) fn config() -> Config {
         .wasm_multi_value(true)
         .wasm_bulk_memory(true)
         .wasm_reference_types(true)
-        .wasm_saturating_float_to_int(false)
+        .wasm_saturating_float_to_int(true)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
         .wasm_extended_const(false)
         .wasm_custom_page_sizes(false)
         .wasm_memory64(false)
         .wasm_wide_arithmetic(false)
-        .floats(false)
+        .floats(true)
         .consume_fuel(true)
         .ignore_custom_sections(true)
         // The default would translate a function when a packet first reaches it.

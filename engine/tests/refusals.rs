@@ -70,31 +70,6 @@ fn broken_modules_are_told_where() {
 }
 
 #[test]
-fn floats() {
-    let words = [
-        "floating-point",
-        "offset 0x",
-        "floats are not supported",
-        "integer code only",
-    ];
-    for items in [
-        "(func (param f32))",
-        "(func (result f64) unreachable)",
-        "(global f32 (f32.const 1))",
-        "(func (local f64))",
-        "(func (drop (f32.const 1)))",
-        "(func (drop (f64.reinterpret_i64 (i64.const 1))))",
-        r#"(import "nfw.log" "write" (func (param f32)))"#,
-    ] {
-        refused(&module(items), Unsupported, &words);
-    }
-    let inside = module("(func) (func (drop (i32.trunc_f64_s (f64.const 1))))");
-    refused(&inside, Unsupported, &["in function 1"]);
-    let inside = module("(func (drop (i32.trunc_sat_f64_s (f64.const 1))))");
-    refused(&inside, Unsupported, &["in function 0"]);
-}
-
-#[test]
 fn proposals() {
     for (items, word) in [
         ("(func (local v128))", "SIMD"),

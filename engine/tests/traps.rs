@@ -165,6 +165,32 @@ fn calls_pay_for_their_frames() {
 }
 
 #[test]
+fn floats_pay_for_being_soft() {
+    let fuel = |operation: &str| {
+        let text = format!(
+            r#"(module (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+                 (local f64 i64 i32) {} i32.const 1))"#,
+            operation.repeat(100)
+        );
+        call(&mut load(&text)).fuel_used
+    };
+    let integer = fuel("(local.set 4 (i64.mul (local.get 4) (local.get 4)))");
+    for float in [
+        "(local.set 3 (f64.div (local.get 3) (local.get 3)))",
+        "(local.set 3 (f64.sqrt (local.get 3)))",
+        "(local.set 3 (f64.convert_i64_u (local.get 4)))",
+        "(local.set 4 (i64.trunc_f64_s (local.get 3)))",
+        "(local.set 5 (f64.lt (local.get 3) (local.get 3)))",
+    ] {
+        let float = fuel(float);
+        assert!(
+            float > integer * 7,
+            "{float}, {integer}: is patches/wasmi-1.1.0.patch applied? `cargo xtask test` does it"
+        );
+    }
+}
+
+#[test]
 fn recursion_ends_with_the_stack() {
     let text = r#"(module
         (func $f (param i32 i32 i32) (result i32)

@@ -197,9 +197,9 @@ help: grant what it imports from: --allow nfw.log,nfw.mark
 "#]]
     );
     assert_data_eq!(
-        fake.refused("load tests/data/float.wat"),
+        fake.refused("load tests/data/simd.wat"),
         str![[r#"
-nfwasm: cannot load `float`: floating-point instruction disallowed at offset 0x2b in function 0; floats are not supported, compile with integer code only [EOPNOTSUPP]
+nfwasm: cannot load `simd`: unexpected SIMD opcode: 0xfd at offset 0x2b in function 0; compile without simd128 [EOPNOTSUPP]
 
 "#]]
     );

@@ -103,11 +103,6 @@ fn refusal(error: &BinaryReaderError, place: String) -> Refusal {
 fn classify(message: &str) -> (RefusalKind, &'static str) {
     const WORDS: &[(&str, RefusalKind, &str)] = &[
         (
-            "floating-point",
-            RefusalKind::Unsupported,
-            "; floats are not supported, compile with integer code only",
-        ),
-        (
             "SIMD",
             RefusalKind::Unsupported,
             "; compile without simd128",

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 crate::tests![
     gives_the_verdict,
     gives_mark_fuel_and_log,
+    computes_and_formats_floats,
     gives_the_trap,
     tells_family_and_hook,
     counts_nothing_and_leaves_the_filter_alone,
@@ -54,6 +55,19 @@ fn gives_the_verdict() {
             assert_eq!(log, "");
         }
     }
+}
+
+fn computes_and_formats_floats() {
+    let wasm = wasm::example("packet-statistics.wasm");
+    let packet = tcp_packet(80);
+    assert_eq!(packet.len(), 47);
+    let (answer, log) = run(request(), &wasm, &packet).expect("run");
+    assert_eq!((answer.verdict, answer.trap), (1, NO_TRAP), "{answer:?}");
+    assert!(
+        log.contains("1 packets: mean 47.00, variance 0.000e0"),
+        "{log}"
+    );
+    println!("fuel for a packet that is logged: {}", answer.fuel_used);
 }
 
 fn gives_mark_fuel_and_log() {
