@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod files;
 mod flavour;
+mod fpu;
 mod guest;
 mod host;
 mod kernel;

@@ -3,6 +3,7 @@
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};
+use crate::fpu;
 use crate::kernel::{jobs, Kernel};
 use crate::progress::Progress;
 use crate::root::Root;
@@ -38,6 +39,7 @@ pub fn build(
             make.arg(format!("KRUSTFLAGS={flags}"));
         }
         tool::run(make.arg("modules"), &log)?;
+        fpu::check(&format!("/cache/{name}/nf_wasm.ko"), root, &log)?;
         Ok(dir.join("nf_wasm.ko"))
     })
 }
