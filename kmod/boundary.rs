@@ -58,6 +58,50 @@ pub(crate) struct CallRequest {
     pub(crate) fuel_used: u64,
 }
 
+/// One operation of a test of the engine; see `GuestTest` in `abi/src/ioctl.rs`.
+#[repr(C)]
+pub(crate) struct GuestTestRequest {
+    /// The session, or null for a new one. Out: the session. It lives in the region that
+    /// allocations were served from and has nothing to drop.
+    pub(crate) session: *mut c_void,
+    /// One of the `GUEST_TEST_*` operations.
+    pub(crate) operation: u32,
+    /// In and out: an instance.
+    pub(crate) instance: u32,
+    /// A name.
+    pub(crate) name: *const u8,
+    /// Its bytes.
+    pub(crate) name_len: usize,
+    /// A Wasm binary.
+    pub(crate) wasm: *const u8,
+    /// Its bytes.
+    pub(crate) wasm_len: usize,
+    /// Fuel for this call.
+    pub(crate) fuel: u64,
+    /// Out: fuel used.
+    pub(crate) fuel_used: u64,
+    /// In and out: arguments, results, or a global's value.
+    pub(crate) values: *mut u64,
+    /// Values that there is room for.
+    pub(crate) values_len: usize,
+    /// In: number of arguments, at most `values_len`. Out: number of results.
+    pub(crate) value_count: u32,
+    /// Out: number of a trap, or `NO_TRAP`.
+    pub(crate) trap: u32,
+    /// Where in a memory to read.
+    pub(crate) offset: u64,
+    /// Where what is read goes.
+    pub(crate) data: *mut u8,
+    /// Bytes to read.
+    pub(crate) data_len: usize,
+    /// Where the text of a refusal goes.
+    pub(crate) text: *mut u8,
+    /// Bytes that fit there.
+    pub(crate) text_len: usize,
+    /// Out: bytes of text written.
+    pub(crate) text_used: usize,
+}
+
 #[allow(
     dead_code,
     reason = "each half defines some of these and calls the others"
@@ -80,6 +124,14 @@ extern "C" {
     /// `request.instance` came from [`nf_wasm_engine_build`], its region lives, and nobody else
     /// uses it during the call.
     pub(crate) fn nf_wasm_engine_call(request: *mut CallRequest);
+
+    /// Carries out a test's operation. Returns 0, or a negative errno and a text.
+    ///
+    /// # Safety
+    ///
+    /// As [`nf_wasm_engine_build`]; all operations of a session have the same region, and one is
+    /// carried out at a time.
+    pub(crate) fn nf_wasm_engine_guest_test(request: *mut GuestTestRequest) -> i32;
 
     // The kernel half, called by the engine.
 

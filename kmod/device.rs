@@ -4,27 +4,36 @@
 use kernel::fs::File;
 use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};
 use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
 
 use crate::abi::ioctl;
 use crate::bindings;
 use crate::command;
+use crate::guest_test;
 use crate::module_parameters;
 use crate::namespace::Namespace;
 use crate::refusal::{refuse, Answer};
 use crate::request::exchange;
 
-/// An open device. It has no state: commands act where their caller is.
-pub(crate) struct Device;
+/// An open device. Commands act where their caller is; only tests of the engine have a state.
+#[pin_data]
+pub(crate) struct Device {
+    #[pin]
+    test: Mutex<Option<guest_test::Session>>,
+}
 
 #[vtable]
 impl MiscDevice for Device {
-    type Ptr = KBox<Self>;
+    type Ptr = Pin<KBox<Self>>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
-        Ok(KBox::new(Device, GFP_KERNEL)?)
+        let device = pin_init!(Self {
+            test <- new_mutex!(None),
+        });
+        KBox::pin_init(device, GFP_KERNEL)
     }
 
-    fn ioctl(_device: &Self, _file: &File, number: u32, argument: usize) -> Result<isize> {
+    fn ioctl(device: Pin<&Self>, _file: &File, number: u32, argument: usize) -> Result<isize> {
         match number {
             ioctl::NF_WASM_INFO => exchange(argument, command::info),
             ioctl::NF_WASM_LOAD => exchange(argument, |it| command::load(authorised()?, it)),
@@ -40,6 +49,12 @@ impl MiscDevice for Device {
             }
             ioctl::NF_WASM_RUN => exchange(argument, |it| command::run(authorised()?, it)),
             ioctl::NF_WASM_RELEASE => exchange(argument, |it| command::release(authorised()?, it)),
+            ioctl::NF_WASM_GUEST_TEST if module_parameters::guest_test.value() != 0 => {
+                exchange(argument, |it| {
+                    authorised_by(false)?;
+                    guest_test::carry_out(&device.test, it)
+                })
+            }
             _ => Err(ENOTTY),
         }
     }
@@ -47,8 +62,12 @@ impl MiscDevice for Device {
 
 /// The caller's network namespace, if the caller may act in it.
 fn authorised() -> Answer<&'static Namespace> {
+    authorised_by(module_parameters::user_namespaces.value() != 0)
+}
+
+/// As [`authorised`]; `user_namespaces` says whether the capability over the namespace will do.
+fn authorised_by(user_namespaces: bool) -> Answer<&'static Namespace> {
     let namespace = Namespace::current()?;
-    let user_namespaces = module_parameters::user_namespaces.value() != 0;
     // SAFETY: The namespace lives as long as its state does.
     if !unsafe { bindings::nf_wasm_net_capable(namespace.net(), user_namespaces) } {
         let which = if user_namespaces {

@@ -20,6 +20,7 @@ mod cpu;
 mod decode;
 mod device;
 mod filter;
+mod guest_test;
 mod killable;
 mod logger;
 mod namespace;
@@ -45,6 +46,10 @@ module! {
         fail_allocations: u8 {
             default: 0,
             description: "For tests: 1: the nth instance that is built fails at its nth allocation; 2: those for CPUs that come online fail",
+        },
+        guest_test: u8 {
+            default: 0,
+            description: "For tests: answer NF_WASM_GUEST_TEST, which runs modules that are no filters",
         },
         user_namespaces: u8 {
             default: 0,

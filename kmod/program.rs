@@ -24,7 +24,7 @@ use crate::packet::Host;
 use crate::programs;
 use crate::refusal::{refuse, Answer, Refusal, Text};
 use crate::region::{self, Failing, Region};
-use crate::thread;
+use crate::thread::{self, Outcome, Work};
 
 /// One instance of a module.
 ///
@@ -73,10 +73,14 @@ impl Instance {
             capabilities_used: 0,
         };
         // SAFETY: All pointers are to what this function borrows or owns.
-        let errno = unsafe { thread::build(&mut request, &mut region)? };
+        let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region)? };
         *used = request.text_used.min(bytes.len());
-        if errno != 0 {
-            let error = Error::from_errno(errno);
+        let error = match outcome {
+            Outcome::Returned(0) => None,
+            Outcome::Returned(errno) => Some(Error::from_errno(errno)),
+            Outcome::GivenUp(error) => Some(error),
+        };
+        if let Some(error) = error {
             if *used == 0 && error == ENOMEM {
                 return Err(Refusal::new(
                     ENOMEM,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The threads on which the engine builds instances.
+//! The threads on which the engine builds instances, and tests of it run.
 //!
-//! A load runs on a fresh kernel thread, one for each instance, for two reasons. Its stack is
+//! Each work of the engine outside of packet paths runs on a fresh kernel thread, for two reasons. Its stack is
 //! empty, so what the engine may use of it does not depend on the system call that asked. And it
 //! can be given up: where the engine cannot go on, because an allocation that has no way to fail
 //! did, the thread ends there and then, and its region is freed by whoever waits for it. No frame
@@ -19,7 +19,7 @@ use kernel::sync::Mutex;
 use kernel::types::Opaque;
 
 use crate::bindings;
-use crate::boundary::{self, BuildRequest};
+use crate::boundary::{self, BuildRequest, GuestTestRequest};
 use crate::killable::LockKillable;
 use crate::region::{self, Region};
 
@@ -32,30 +32,47 @@ fn loads() -> &'static Mutex<()> {
 /// The most bytes of stack that a load has used, for `NF_WASM_INFO`.
 pub(crate) static STACK_PEAK: Atomic<u32> = Atomic::new(0);
 
-/// One build, shared between the thread and whoever waits for it.
-struct Job {
-    done: Opaque<kernel_bindings::completion>,
-    request: *mut BuildRequest,
-    outcome: i32,
+/// What a thread is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    /// An instance is built.
+    Build(*mut BuildRequest),
+    /// An operation of a test.
+    GuestTest(*mut GuestTestRequest),
 }
 
-/// The job of the load under way, for [`nf_wasm_host_panic`]. Written under [`loads`].
+/// How a thread ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome {
+    /// The engine returned 0 or a negative errno.
+    Returned(i32),
+    /// The engine could not go on: what it was about is half done.
+    GivenUp(Error),
+}
+
+/// One work, shared between the thread and whoever waits for it.
+struct Job {
+    done: Opaque<kernel_bindings::completion>,
+    work: Work,
+    outcome: Outcome,
+}
+
+/// The job under way, for [`nf_wasm_host_panic`]. Written under [`loads`].
 static JOB: Atomic<*mut Job> = Atomic::new(ptr::null_mut());
 
-/// Has the engine carry out `request` with the memory of `region`.
-///
-/// Returns what the engine returned, 0 or a negative errno, or the errno of a thread that could
-/// not be started or was given up. A caller who is killed while others build gets `EINTR`.
+/// Has the engine carry out `work` with the memory of `region`. Fails if there is no
+/// thread, and with `EINTR` if the caller is killed while others build.
 ///
 /// # Safety
 ///
-/// The pointers in `request` are valid for what they say.
-pub(crate) unsafe fn build(request: &mut BuildRequest, region: &mut Region) -> Result<i32> {
+/// The request of `work` and the pointers in it are valid for what they say, and what the engine
+/// has kept from an earlier work lives in `region`.
+pub(crate) unsafe fn run(work: Work, region: &mut Region) -> Result<Outcome> {
     let _guard = loads().lock_killable()?;
     let mut job = Job {
         done: Opaque::uninit(),
-        request,
-        outcome: 0,
+        work,
+        outcome: Outcome::Returned(0),
     };
     // The thread writes to the job: from here on, it is only reached by its address.
     let job = ptr::from_mut(&mut job);
@@ -92,12 +109,12 @@ pub(crate) unsafe fn build(request: &mut BuildRequest, region: &mut Region) -> R
     thread.map(|_| unsafe { (*job).outcome })
 }
 
-/// Ends the load's thread with `outcome`.
+/// Ends the thread with `outcome`.
 ///
 /// # Safety
 ///
-/// Called on the load's thread, which is not to return.
-unsafe fn finish(job: *mut Job, outcome: i32) -> ! {
+/// Called on the job's thread, which is not to return.
+unsafe fn finish(job: *mut Job, outcome: Outcome) -> ! {
     // SAFETY: Callable from any thread.
     let used = unsafe { bindings::nf_wasm_stack_used() };
     if used > STACK_PEAK.load(Relaxed) {
@@ -120,10 +137,15 @@ unsafe extern "C" fn main(job: *mut c_void) -> i32 {
     // SAFETY: Callable from any thread.
     unsafe { bindings::nf_wasm_stack_paint() };
     // SAFETY: This is a thread of its own, with a region of its own, and the request is valid by
-    // the contract of `build`.
-    let outcome = unsafe { boundary::nf_wasm_engine_build((*job).request) };
-    // SAFETY: This is the load's thread.
-    unsafe { finish(job, outcome) }
+    // the contract of `run`.
+    let outcome = unsafe {
+        match (*job).work {
+            Work::Build(request) => boundary::nf_wasm_engine_build(request),
+            Work::GuestTest(request) => boundary::nf_wasm_engine_guest_test(request),
+        }
+    };
+    // SAFETY: This is the job's thread.
+    unsafe { finish(job, Outcome::Returned(outcome)) }
 }
 
 /// The engine cannot go on; see `boundary.rs`.
@@ -143,13 +165,13 @@ unsafe extern "C" fn nf_wasm_host_panic(text: *const u8, len: usize) -> ! {
         // There is nothing to return to: an interrupt's frames cannot be given up.
         panic!("the engine panicked on a packet's path: {text}");
     }
-    // SAFETY: The engine runs on a packet's path or, as here, on the thread of the load under way.
+    // SAFETY: The engine runs on a packet's path or, as here, on the thread of the job under way.
     unsafe {
         if region::loading_refused() {
-            finish(job, ENOMEM.to_errno());
+            finish(job, Outcome::GivenUp(ENOMEM));
         }
         pr_err!("the engine panicked: {}\n", text);
         bindings::nf_wasm_warn_engine();
-        finish(job, EIO.to_errno());
+        finish(job, Outcome::GivenUp(EIO));
     }
 }

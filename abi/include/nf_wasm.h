@@ -52,6 +52,8 @@
 #define NF_WASM_RUN _IO(NF_WASM_TYPE, NF_WASM_BASE + 8)
 /* Let a quarantined filter run again: struct nf_wasm_select. */
 #define NF_WASM_RELEASE _IO(NF_WASM_TYPE, NF_WASM_BASE + 9)
+/* Tests of the engine: struct nf_wasm_guest_test. Only with guest_test=1. */
+#define NF_WASM_GUEST_TEST _IO(NF_WASM_TYPE, NF_WASM_BASE + 10)
 
 /* The version of this interface, nf_wasm_info.abi_version. */
 #define NF_WASM_ABI_VERSION 1
@@ -519,6 +521,73 @@ struct nf_wasm_run {
 	__u32 reserved;
 	__aligned_u64 fuel_used;
 	struct nf_wasm_log output;
+	struct nf_wasm_log log;
+};
+
+/* nf_wasm_guest_test.operation: make an instance, run its start function. */
+#define NF_WASM_GUEST_TEST_INSTANTIATE 0
+/* Let later instances import from @instance under the module name @name. */
+#define NF_WASM_GUEST_TEST_REGISTER 1
+/* Call the function that @instance exports as @name. */
+#define NF_WASM_GUEST_TEST_INVOKE 2
+/* Read, write the global that @instance exports as @name. */
+#define NF_WASM_GUEST_TEST_GET 3
+#define NF_WASM_GUEST_TEST_SET 4
+/* Copy bytes of the memory that @instance exports as @name. */
+#define NF_WASM_GUEST_TEST_READ 5
+/* Most arguments or results of a function that is invoked. */
+#define NF_WASM_GUEST_TEST_VALUES 32
+/* Bytes of the longest name. */
+#define NF_WASM_GUEST_TEST_NAME_LEN 256
+/* Most bytes of memory that are read at once. */
+#define NF_WASM_GUEST_TEST_READ_BYTES 65536
+
+/**
+ * struct nf_wasm_guest_test - Tests the engine with modules that are no filters.
+ * @size: In: bytes of this struct.
+ * @operation: In: one of the NF_WASM_GUEST_TEST_* operations.
+ * @instance: In: number of an instance. Out, of NF_WASM_GUEST_TEST_INSTANTIATE:
+ *            the new one's.
+ * @name_len: In: bytes of @name.
+ * @name: In: a name, any UTF-8.
+ * @module: In: address of a Wasm binary.
+ * @module_len: In: bytes of the Wasm binary.
+ * @flags: In: must be 0.
+ * @fuel: In: fuel for a function, or for the start function; 0 for as much as
+ *        nfw_init has, which is the most.
+ * @fuel_used: Out: fuel used.
+ * @values: In: arguments, or the global's new value. Out: results, or the
+ *          global's value. The low bits of each are the value's; of a
+ *          reference, 0 is null, any other externref is as it was given, and
+ *          any other funcref is 1 and cannot be given.
+ * @value_count: In: number of arguments. Out: number of results.
+ * @trap: Out: one of NF_WASM_TRAP_KIND_*, or NF_WASM_NO_TRAP.
+ * @offset: In: where in the memory to read.
+ * @data: In: address of a buffer for what is read.
+ * @data_len: In: bytes to read.
+ * @reserved: Must be 0.
+ * @log: Text of a refusal.
+ *
+ * See docs/ioctl-interface.md.
+ */
+struct nf_wasm_guest_test {
+	__u32 size;
+	__u32 operation;
+	__u32 instance;
+	__u32 name_len;
+	char name[NF_WASM_GUEST_TEST_NAME_LEN];
+	__aligned_u64 module;
+	__u32 module_len;
+	__u32 flags;
+	__aligned_u64 fuel;
+	__aligned_u64 fuel_used;
+	__aligned_u64 values[NF_WASM_GUEST_TEST_VALUES];
+	__u32 value_count;
+	__u32 trap;
+	__aligned_u64 offset;
+	__aligned_u64 data;
+	__u32 data_len;
+	__u32 reserved;
 	struct nf_wasm_log log;
 };
 

@@ -4,8 +4,8 @@
 use core::mem::size_of;
 
 use crate::ioctl::{
-    Attach, AttachmentEntry, Counters, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace,
-    Run, Select, DEVICE_LEN, NAME_LEN,
+    Attach, AttachmentEntry, Counters, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Log,
+    Replace, Run, Select, DEVICE_LEN, GUEST_TEST_NAME_LEN, GUEST_TEST_VALUES, NAME_LEN,
 };
 use crate::trap::Trap;
 
@@ -246,6 +246,32 @@ impl Run {
     }
 }
 
+impl GuestTest {
+    /// Asks for nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            size: size::<Self>(),
+            operation: 0,
+            instance: 0,
+            name_len: 0,
+            name: [0; GUEST_TEST_NAME_LEN],
+            module: 0,
+            module_len: 0,
+            flags: 0,
+            fuel: 0,
+            fuel_used: 0,
+            values: [0; GUEST_TEST_VALUES],
+            value_count: 0,
+            trap: 0,
+            offset: 0,
+            data: 0,
+            data_len: 0,
+            reserved: 0,
+            log: NO_LOG,
+        }
+    }
+}
+
 macro_rules! default_is_new {
     ($($of:ty),+ $(,)?) => {$(
         impl Default for $of {
@@ -264,5 +290,6 @@ default_is_new!(
     Attach,
     FilterEntry,
     AttachmentEntry,
-    Run
+    Run,
+    GuestTest
 );

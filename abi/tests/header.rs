@@ -88,6 +88,10 @@ fn structs() -> Vec<Struct> {
             size, id, name, module, module_len, snaplen, capabilities, fuel, packet, packet_len,
             flags, family, hook, mark, verdict, trap, reserved, fuel_used, output, log,
         }
+        GuestTest = nf_wasm_guest_test {
+            size, operation, instance, name_len, name, module, module_len, flags, fuel, fuel_used,
+            values, value_count, trap, offset, data, data_len, reserved, log,
+        }
     }
 }
 
@@ -109,6 +113,7 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
         NF_WASM_LIST_ATTACHMENTS,
         NF_WASM_RUN,
         NF_WASM_RELEASE,
+        NF_WASM_GUEST_TEST,
         ABI_VERSION,
         TRAP_ACCEPT,
         TRAP_DROP,
@@ -134,6 +139,15 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
         STATE_ACTIVE,
         STATE_QUARANTINED,
         NO_TRAP,
+        GUEST_TEST_INSTANTIATE,
+        GUEST_TEST_REGISTER,
+        GUEST_TEST_INVOKE,
+        GUEST_TEST_GET,
+        GUEST_TEST_SET,
+        GUEST_TEST_READ,
+        GUEST_TEST_VALUES,
+        GUEST_TEST_NAME_LEN,
+        GUEST_TEST_READ_BYTES,
     ]
 }
 

@@ -3,8 +3,9 @@
 
 use super::abi::capability;
 use super::abi::ioctl::{
-    Attach, Detach, Hook, List, Load, Replace, Run, Select, FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6,
-    FAMILY_NETDEV, HOOK_EGRESS, HOOK_POSTROUTING, NAME_LEN, REPLACE_CAPABILITIES, REPLACE_FUEL,
+    Attach, Detach, GuestTest, Hook, List, Load, Replace, Run, Select, FAMILY_INET, FAMILY_IPV4,
+    FAMILY_IPV6, FAMILY_NETDEV, GUEST_TEST_NAME_LEN, GUEST_TEST_READ, GUEST_TEST_READ_BYTES,
+    GUEST_TEST_VALUES, HOOK_EGRESS, HOOK_POSTROUTING, NAME_LEN, REPLACE_CAPABILITIES, REPLACE_FUEL,
     REPLACE_QUARANTINE, REPLACE_SNAPLEN, REPLACE_TRAP_POLICY, TRAP_ACCEPT, TRAP_DROP,
 };
 use super::abi::limits;
@@ -232,6 +233,32 @@ pub fn run(request: &Run) -> Result<Subject, Wrong> {
         quarantine: 0,
     };
     Ok(Subject::Module(settings.check()?))
+}
+
+/// Checks a test of the engine, but for its module; returns the fuel that it has.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn guest_test(request: &GuestTest) -> Result<u64, Wrong> {
+    unused(request.flags, request.reserved)?;
+    if request.operation > GUEST_TEST_READ {
+        return Err(Wrong::Operation(request.operation));
+    }
+    if request.name_len as usize > GUEST_TEST_NAME_LEN {
+        return Err(Wrong::TestNameLen(request.name_len));
+    }
+    if request.value_count as usize > GUEST_TEST_VALUES {
+        return Err(Wrong::ValueCount(request.value_count));
+    }
+    if request.data_len > GUEST_TEST_READ_BYTES {
+        return Err(Wrong::DataLen(request.data_len));
+    }
+    match request.fuel {
+        0 => Ok(limits::INIT_FUEL),
+        1..=limits::INIT_FUEL => Ok(request.fuel),
+        _ => Err(Wrong::TestFuel(request.fuel)),
+    }
 }
 
 /// Checks how many bytes a module has.

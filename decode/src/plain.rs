@@ -2,7 +2,8 @@
 //! The ABI's structs as bytes.
 
 use super::abi::ioctl::{
-    Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run, Select,
+    Attach, AttachmentEntry, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Log, Replace,
+    Run, Select,
 };
 
 /// A struct of the ABI: plain numbers, no padding, valid as all zero.
@@ -55,6 +56,7 @@ plain!(
     AttachmentEntry,
     Detach,
     FilterEntry,
+    GuestTest,
     Hook,
     Info,
     List,
@@ -74,7 +76,7 @@ macro_rules! request {
     };
 }
 
-request!(Attach, Detach, Load, Replace, Run, Select);
+request!(Attach, Detach, GuestTest, Load, Replace, Run, Select);
 
 impl Request for Info {
     fn log(&mut self) -> Option<&mut Log> {

@@ -4,7 +4,9 @@
 use core::fmt;
 
 use super::abi::capability;
-use super::abi::ioctl::{Hook, NAME_LEN};
+use super::abi::ioctl::{
+    Hook, GUEST_TEST_NAME_LEN, GUEST_TEST_READ_BYTES, GUEST_TEST_VALUES, NAME_LEN,
+};
 use super::abi::limits;
 
 const E2BIG: i32 = 7;
@@ -83,6 +85,16 @@ pub enum Wrong {
     PacketLen(u32),
     /// Both a filter and a module to run.
     FilterAndModule,
+    /// An operation of a test.
+    Operation(u32),
+    /// A test's name of so many bytes.
+    TestNameLen(u32),
+    /// So many arguments in a test.
+    ValueCount(u32),
+    /// So many bytes to read in a test.
+    DataLen(u32),
+    /// So much fuel for a test.
+    TestFuel(u64),
 }
 
 impl Wrong {
@@ -98,8 +110,13 @@ impl Wrong {
             | Wrong::HookFamily(_)
             | Wrong::HookNumber(..)
             | Wrong::PacketFamily(_)
-            | Wrong::PacketHook(_) => EOPNOTSUPP,
-            Wrong::Fuel(_) | Wrong::Snaplen(_) | Wrong::ModuleTooLong(_) => EFBIG,
+            | Wrong::PacketHook(_)
+            | Wrong::Operation(_) => EOPNOTSUPP,
+            Wrong::Fuel(_)
+            | Wrong::Snaplen(_)
+            | Wrong::ModuleTooLong(_)
+            | Wrong::DataLen(_)
+            | Wrong::TestFuel(_) => EFBIG,
             Wrong::ModuleEmpty => ENOEXEC,
             Wrong::HookCount(_) => ENOSPC,
             Wrong::PacketLen(_) => EMSGSIZE,
@@ -118,7 +135,9 @@ impl Wrong {
             | Wrong::DeviceMissing
             | Wrong::DeviceUnwanted
             | Wrong::EntrySize(..)
-            | Wrong::FilterAndModule => EINVAL,
+            | Wrong::FilterAndModule
+            | Wrong::TestNameLen(_)
+            | Wrong::ValueCount(_) => EINVAL,
         }
     }
 }
@@ -221,6 +240,22 @@ impl fmt::Display for Wrong {
                 limits::RUN_PACKET_BYTES
             ),
             Wrong::FilterAndModule => f.write_str("either a filter or a module is run, not both"),
+            Wrong::Operation(operation) => {
+                write!(f, "operation {operation}: not known to this module")
+            }
+            Wrong::TestNameLen(len) => {
+                write!(f, "name_len {len}: at most {GUEST_TEST_NAME_LEN}")
+            }
+            Wrong::ValueCount(count) => {
+                write!(f, "value_count {count}: at most {GUEST_TEST_VALUES}")
+            }
+            Wrong::DataLen(len) => write!(
+                f,
+                "data_len {len}: at most {GUEST_TEST_READ_BYTES} bytes are read at once"
+            ),
+            Wrong::TestFuel(fuel) => {
+                write!(f, "fuel {fuel}: at most {} for a test", limits::INIT_FUEL)
+            }
         }
     }
 }

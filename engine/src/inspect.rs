@@ -95,10 +95,24 @@ pub struct Inspection<'a> {
 ///
 /// A [`Refusal`] that names the first thing that stands in the way.
 pub fn inspect(wasm: &[u8]) -> Result<Inspection<'_>, Refusal> {
+    inspect_by(wasm, Rules::Filter)
+}
+
+/// What a module is held to, beside the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// The guest interface of filters.
+    Filter,
+    /// The dialect of filters, and nothing more.
+    Dialect,
+}
+
+/// Inspects a module by other rules than those for filters.
+pub(crate) fn inspect_by(wasm: &[u8], rules: Rules) -> Result<Inspection<'_>, Refusal> {
     malformed::check_header(wasm)?;
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
-    let mut inspector = Inspector::new();
+    let mut inspector = Inspector::new(rules);
     let mut rest = wasm;
     loop {
         let (consumed, payload) = next_payload(&mut parser, rest)?;
@@ -134,15 +148,17 @@ struct Inspector<'a> {
     inspection: Inspection<'a>,
     /// Elements that the table begins with.
     table_elements: u64,
+    rules: Rules,
 }
 
 impl<'a> Inspector<'a> {
-    fn new() -> Self {
+    fn new(rules: Rules) -> Self {
         Self {
             validator: Validator::new_with_features(FEATURES),
             allocations: FuncValidatorAllocations::default(),
             inspection: Inspection::default(),
             table_elements: 0,
+            rules,
         }
     }
 
@@ -152,7 +168,9 @@ impl<'a> Inspector<'a> {
         match self.validate(&payload)? {
             ValidPayload::Func(func, body) => self.check_body(func, &body)?,
             ValidPayload::End(types) => {
-                self.check_interface(&types)?;
+                if self.rules == Rules::Filter {
+                    self.check_interface(&types)?;
+                }
                 return Ok(Progress::End);
             }
             // Of a component, which `check_header` refuses.

@@ -203,12 +203,12 @@ fn check<'a>(wasm: &'a [u8], options: &Options) -> Result<Inspection<'a>, Refusa
 }
 
 #[inline(never)]
-fn new_engine() -> Engine {
+pub(crate) fn new_engine() -> Engine {
     Engine::new(&config())
 }
 
 #[inline(never)]
-fn translate(engine: &Engine, wasm: &[u8]) -> Result<Module, Refusal> {
+pub(crate) fn translate(engine: &Engine, wasm: &[u8]) -> Result<Module, Refusal> {
     // The module is valid: what wasmi still has are limits of its own on the registers and
     // branches of one function.
     Module::new(engine, wasm).map_err(|error| {
@@ -349,7 +349,7 @@ fn inconsistent(what: impl core::fmt::Display) -> Refusal {
 }
 
 #[cold]
-fn trap_of(error: &Error) -> Trap {
+pub(crate) fn trap_of(error: &Error) -> Trap {
     match error.as_trap_code() {
         Some(TrapCode::UnreachableCodeReached) => Trap::Unreachable,
         Some(TrapCode::MemoryOutOfBounds) => Trap::MemoryOutOfBounds,

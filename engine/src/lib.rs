@@ -16,6 +16,7 @@ extern crate alloc;
 
 mod capability;
 mod config;
+pub mod guest_test;
 mod host;
 mod inspect;
 mod instance;

@@ -141,7 +141,7 @@ pub fn text(field: &[u8]) -> String {
     String::from_utf8_lossy(&field[..len.unwrap_or(field.len())]).into_owned()
 }
 
-fn address<T>(slice: &[T]) -> u64 {
+pub(crate) fn address<T>(slice: &[T]) -> u64 {
     slice.as_ptr().addr() as u64
 }
 
@@ -173,7 +173,7 @@ impl Device {
     }
 
     /// A command whose refusal has a text; `log` finds where the text goes.
-    fn explained<T>(
+    pub(crate) fn explained<T>(
         &self,
         command: u32,
         request: &mut T,

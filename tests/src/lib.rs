@@ -10,17 +10,20 @@
 //! - [`leaks`]: what kmemleak, if the kernel has it, finds
 //! - [`pins`]: keeps the emulator's trouble with changing code out of the tests
 //! - [`storm`]: many processes at once
+//! - [`guest_test`]: tests of the engine in the kernel; [`spec`]: the WebAssembly specification's
 //! - [`loader`]: the command `nfwasm`
 //! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
 
 pub mod cpu;
 pub mod device;
 pub mod filter;
+pub mod guest_test;
 pub mod kernel;
 pub mod leaks;
 pub mod loader;
 pub mod net;
 pub mod pins;
+pub mod spec;
 pub mod storm;
 pub mod sys;
 pub mod traffic;

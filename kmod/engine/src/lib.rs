@@ -11,6 +11,7 @@ use nf_wasm_abi as abi;
 
 #[path = "../../boundary.rs"]
 mod boundary;
+mod guest_test;
 mod memory;
 mod panic;
 
@@ -74,7 +75,8 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_build(request: *mut BuildRequest)
     match build(request) {
         Ok(()) => 0,
         Err(refusal) => {
-            report(request, &refusal);
+            // SAFETY: the caller's promise.
+            request.text_used = unsafe { report(&refusal, request.text, request.text_len) };
             -refusal.kind.errno()
         }
     }
@@ -100,16 +102,20 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Hands over as much of a refusal's text as fits, whole characters only.
-fn report(request: &mut BuildRequest, refusal: &Refusal) {
+/// Hands over as much of a refusal's text as fits, whole characters only. Returns its bytes.
+///
+/// # Safety
+///
+/// `to` is valid for `room` bytes.
+unsafe fn report(refusal: &Refusal, to: *mut u8, room: usize) -> usize {
     let text = &refusal.message;
-    let mut len = text.len().min(request.text_len);
+    let mut len = text.len().min(room);
     while !text.is_char_boundary(len) {
         len -= 1;
     }
     // SAFETY: `text` has `len` bytes and the caller's buffer at least as many; they are distinct.
-    unsafe { ptr::copy_nonoverlapping(text.as_ptr(), request.text, len) };
-    request.text_used = len;
+    unsafe { ptr::copy_nonoverlapping(text.as_ptr(), to, len) };
+    len
 }
 
 /// See [`boundary::nf_wasm_engine_call`].

@@ -9,6 +9,7 @@ mod concurrency;
 mod counters;
 mod faults;
 mod fragments;
+mod guest_test;
 mod hostile;
 mod hotplug;
 mod killed;
@@ -44,7 +45,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-const SUBJECTS: [(&str, Tests); 22] = [
+const SUBJECTS: [(&str, Tests); 23] = [
     ("verdicts", verdicts::TESTS),
     ("attachments", attachments::TESTS),
     ("counters", counters::TESTS),
@@ -58,6 +59,7 @@ const SUBJECTS: [(&str, Tests); 22] = [
     ("bad_modules", bad_modules::TESTS),
     ("bad_requests", bad_requests::TESTS),
     ("loader", loader::TESTS),
+    ("guest_test", guest_test::TESTS),
     ("stack", stack::TESTS),
     ("faults", faults::TESTS),
     ("killed", killed::TESTS),

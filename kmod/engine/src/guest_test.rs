@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Tests of the engine: the boundary's side of [`nf_wasm_engine::guest_test`].
+
+use alloc::boxed::Box;
+use core::{slice, str};
+
+use nf_wasm_engine::guest_test::{Called, Session};
+use nf_wasm_engine::{Refusal, RefusalKind};
+
+use crate::abi::ioctl::{
+    GUEST_TEST_GET, GUEST_TEST_INSTANTIATE, GUEST_TEST_INVOKE, GUEST_TEST_READ,
+    GUEST_TEST_REGISTER, GUEST_TEST_SET, NO_TRAP,
+};
+use crate::boundary::GuestTestRequest;
+use crate::report;
+
+/// See [`crate::boundary::nf_wasm_engine_guest_test`].
+///
+/// # Safety
+///
+/// As declared there.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn nf_wasm_engine_guest_test(request: *mut GuestTestRequest) -> i32 {
+    // SAFETY: the caller's promise.
+    let request = unsafe { &mut *request };
+    if request.session.is_null() {
+        // Never dropped: the region that it lives in is freed as a whole.
+        request.session = Box::into_raw(Box::new(Session::new())).cast();
+    }
+    // SAFETY: the above, or an earlier call, made it, and nobody else uses it now.
+    let session = unsafe { &mut *request.session.cast::<Session>() };
+    request.trap = NO_TRAP;
+    match carry_out(session, request) {
+        Ok(()) => 0,
+        Err(refusal) => {
+            // SAFETY: the caller's promise.
+            request.text_used = unsafe { report(&refusal, request.text, request.text_len) };
+            -refusal.kind.errno()
+        }
+    }
+}
+
+fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<(), Refusal> {
+    // SAFETY: the caller's promise, for these and their lengths.
+    let (name, values) = unsafe {
+        (
+            slice::from_raw_parts(request.name, request.name_len),
+            slice::from_raw_parts_mut(request.values, request.values_len),
+        )
+    };
+    let name = str::from_utf8(name).map_err(|_| refusal("the name is not UTF-8"))?;
+    let instance = request.instance;
+    match request.operation {
+        GUEST_TEST_INSTANTIATE => {
+            // SAFETY: the caller's promise.
+            let wasm = unsafe { slice::from_raw_parts(request.wasm, request.wasm_len) };
+            let called = session.instantiate(wasm, request.fuel)?;
+            request.instance = take(request, called);
+        }
+        GUEST_TEST_REGISTER => session.register(instance, name)?,
+        GUEST_TEST_INVOKE => {
+            let arguments = request.value_count as usize;
+            let called = session.invoke(instance, name, values, arguments, request.fuel)?;
+            request.value_count = take(request, called);
+        }
+        GUEST_TEST_GET => {
+            values[0] = session.get(instance, name)?;
+            request.value_count = 1;
+        }
+        GUEST_TEST_SET => session.set(instance, name, values[0])?,
+        GUEST_TEST_READ => {
+            // SAFETY: the caller's promise.
+            let to = unsafe { slice::from_raw_parts_mut(request.data, request.data_len) };
+            session.read(instance, name, request.offset, to)?;
+        }
+        _ => return Err(refusal("unknown operation")),
+    }
+    Ok(())
+}
+
+/// Fills in what a call has in common; returns its result, or 0.
+fn take(request: &mut GuestTestRequest, called: Called<u32>) -> u32 {
+    request.fuel_used = called.fuel_used;
+    match called.result {
+        Ok(result) => result,
+        Err(trap) => {
+            request.trap = trap as u32;
+            0
+        }
+    }
+}
+
+fn refusal(message: &str) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Interface,
+        message: message.into(),
+    }
+}
