@@ -121,6 +121,11 @@ impl Attachment {
         }
     }
 
+    /// Where it is. A device may have been renamed since.
+    pub(crate) fn hook(&self) -> &Hook {
+        &self.hook
+    }
+
     pub(crate) fn is_on(&self, device: *const kernel_bindings::net_device) -> bool {
         ptr::eq(self.device, device)
     }

@@ -14,10 +14,13 @@ use crate::abi::ioctl::{
     STATE_QUARANTINED,
 };
 use crate::abi::limits;
+use crate::admission::{self, admit, read_signature, Admission, Digest};
+use crate::audit::Entry;
 use crate::bindings;
 use crate::cpu;
 use crate::decode::check;
 use crate::decode::exchange::{read_hooks, write_table};
+use crate::decode::name::Name;
 use crate::decode::plain::Plain;
 use crate::namespace::{Namespace, Record, Tables};
 use crate::program::Program;
@@ -64,6 +67,10 @@ pub(crate) fn info(info: &mut Info) -> Answer {
         load_stack_peak: thread::STACK_PEAK.load(Relaxed),
         load_stack_size,
         packet_path_allocations: region::PACKET_PATH_ALLOCATIONS.load(Relaxed),
+        admission: admission::enforced(),
+        allowed_digests: admission::listed_digests(),
+        max_signature_bytes: limits::SIGNATURE_BYTES,
+        reserved: 0,
     };
     Ok(())
 }
@@ -90,54 +97,105 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
         Ok::<_, Refusal>(hooks.push(hook, GFP_KERNEL)?)
     })?;
     let wasm = read_module(request.module, request.module_len)?;
-    let _turn = namespace.turn()?;
-    let filter = namespace.prepare(name)?;
-    filter.publish(Program::new(wasm, settings, &filter.logger)?);
-    let id = filter.id;
-    namespace.add(filter, &hooks)?;
-    request.id = id;
+    let signature = read_signature(request.signature, request.signature_len)?;
+    let admission = admit_as(c"nf_wasm_load", namespace, &name, 0, &wasm, &signature)?;
+    let (filter, attachments) = {
+        let _turn = namespace.turn()?;
+        let filter = namespace.prepare(name)?;
+        filter.publish(Program::new(wasm, admission, settings, &filter.logger)?);
+        let attachments = namespace.add(&filter, &hooks)?;
+        (filter, attachments)
+    };
+    request.id = filter.id;
+    Entry::of(c"nf_wasm_load", namespace, &filter)
+        .program(&admission)
+        .write();
+    for (attachment, hook) in attachments.iter().zip(&hooks) {
+        Entry::of(c"nf_wasm_attach", namespace, &filter)
+            .at(*attachment, hook)
+            .write();
+    }
     Ok(())
+}
+
+/// Decides whether `wasm` may run as the filter with this name, and id or 0. That it may not is
+/// written to the audit log, as an `op` that failed.
+pub(crate) fn admit_as(
+    op: &'static CStr,
+    namespace: &Namespace,
+    name: &Name,
+    id: u32,
+    wasm: &[u8],
+    signature: &[u8],
+) -> Answer<Admission> {
+    let digest = Digest::of(wasm);
+    admit(wasm, digest, signature).inspect_err(|refusal| {
+        Entry::new(op, namespace, name, id)
+            .refused(&digest, refusal.error)
+            .write();
+    })
 }
 
 /// `NF_WASM_REPLACE`.
 pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
     let selector = check::replace(request)?;
     let wasm = read_module(request.module, request.module_len)?;
-    let _turn = namespace.turn()?;
+    let signature = read_signature(request.signature, request.signature_len)?;
     let filter = namespace.find(&selector)?;
+    let op = c"nf_wasm_replace";
+    let admission = admit_as(op, namespace, filter.name(), filter.id, &wasm, &signature)?;
+    let turn = namespace.turn()?;
     let settings = {
         let rcu = rcu::read_lock();
         *filter.program(&rcu).ok_or(ENOENT)?.settings()
     };
     let settings = settings.replaced(request)?;
-    let program = Program::new(wasm, settings, &filter.logger)?;
-    namespace.replace(&filter, program)
+    let program = Program::new(wasm, admission, settings, &filter.logger)?;
+    namespace.replace(&filter, program)?;
+    drop(turn);
+    Entry::of(op, namespace, &filter)
+        .program(&admission)
+        .write();
+    Ok(())
 }
 
 /// `NF_WASM_UNLOAD`.
 pub(crate) fn unload(namespace: &Namespace, request: &mut Select) -> Answer {
-    namespace.remove(&check::select(request)?)
+    let filter = namespace.remove(&check::select(request)?)?;
+    Entry::of(c"nf_wasm_unload", namespace, &filter).write();
+    Ok(())
 }
 
 /// `NF_WASM_ATTACH`.
 pub(crate) fn attach(namespace: &Namespace, request: &mut Attach) -> Answer {
-    request.attachment = namespace.attach(&check::attach(request)?, &request.hook)?;
+    let (attachment, filter) = namespace.attach(&check::attach(request)?, &request.hook)?;
+    request.attachment = attachment;
+    Entry::of(c"nf_wasm_attach", namespace, &filter)
+        .at(attachment, &request.hook)
+        .write();
     Ok(())
 }
 
 /// `NF_WASM_DETACH`.
 pub(crate) fn detach(namespace: &Namespace, request: &mut Detach) -> Answer {
     check::detach(request)?;
-    namespace.detach(request.attachment)
+    let (filter, hook) = namespace.detach(request.attachment)?;
+    Entry::of(c"nf_wasm_detach", namespace, &filter)
+        .at(request.attachment, &hook)
+        .write();
+    Ok(())
 }
 
 /// `NF_WASM_RELEASE`.
 pub(crate) fn release(namespace: &Namespace, request: &mut Select) -> Answer {
     let filter = namespace.find(&check::select(request)?)?;
-    let rcu = rcu::read_lock();
-    if let Some(program) = filter.program(&rcu) {
-        program.release();
+    {
+        let rcu = rcu::read_lock();
+        if let Some(program) = filter.program(&rcu) {
+            program.release();
+        }
     }
+    Entry::of(c"nf_wasm_release", namespace, &filter).write();
     Ok(())
 }
 
@@ -185,6 +243,8 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
         entry.module_bytes = program.wasm().len() as u32;
         entry.memory_per_cpu = program.memory_per_cpu() as u64;
         entry.instances = program.instances();
+        entry.digest = *program.admission().digest.bytes();
+        entry.origin = program.admission().origin;
     }
     entry
 }

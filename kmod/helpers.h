@@ -79,6 +79,57 @@ void nf_wasm_stack_paint(void);
 u32 nf_wasm_stack_used(void);
 extern const u32 nf_wasm_stack_size;
 
+/* ---- admission.c ---- */
+
+/* Process context, all of them. */
+
+/* Writes 32 bytes to @digest. */
+void nf_wasm_sha256(const void *data, size_t len, u8 *digest);
+/*
+ * Checks a detached PKCS#7 signature. Returns 0, or -ENOKEY if the key is not trusted here, -ENOPKG
+ * if the kernel lacks the algorithm, -EKEYREJECTED if the signature is not one of @data or its key
+ * was revoked, -ENOMEM, or something else if it makes no sense.
+ */
+int nf_wasm_signature_verify(const void *data, size_t len, const void *signature,
+			     size_t signature_len);
+bool nf_wasm_signature_required(void);
+/* Whether a digest, of 32 bytes, is on the operator's list. */
+bool nf_wasm_digest_listed(const u8 *digest);
+/* How many are. */
+u32 nf_wasm_digests(void);
+/* Whether lockdown forbids code that is not signed. If so, the kernel logs that it was tried. */
+bool nf_wasm_unsigned_locked_down(void);
+/* Whether lockdown forbids parameters that only tests need. If so, the kernel logs it. */
+bool nf_wasm_parameters_locked_down(void);
+
+/* ---- audit.c ---- */
+
+struct nf_wasm_audit {
+	const char *op;
+	const struct net *net;
+	/* The filter's name, and its id or 0. */
+	const char *filter;
+	u32 id;
+	/* Of the attachment, or 0, and then neither it nor the rest is logged. */
+	u32 attachment;
+	u32 family;
+	u32 hook;
+	s32 priority;
+	/* NULL if there is none. */
+	const char *device;
+	/* SHA-256 of the Wasm module, or NULL. */
+	const u8 *digest;
+	/* Why the module was taken, or NULL. */
+	const char *origin;
+	/* 0, or a negative errno. */
+	int error;
+	/* Whether the caller may wait until the audit daemon has caught up. */
+	bool may_sleep;
+};
+
+/* Process context. */
+void nf_wasm_audit(const struct nf_wasm_audit *entry);
+
 /* ---- packet_context.c ---- */
 
 /* struct Context of abi/src/guest.rs. */

@@ -4,14 +4,17 @@
 //! A packet's way: [`attachment`] is what netfilter calls; it enters the CPU ([`cpu`]), looks up
 //! the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to the engine,
 //! over the [`boundary`]. A filter's way: [`device`] takes the command, [`command`] makes sense of
-//! it, [`thread`] has the engine build an instance in a [`region`] for each CPU that is online or
-//! comes ([`programs`]), and [`namespace`] keeps the result.
+//! it, [`admission`] decides whether the module may run, [`thread`] has the engine build an
+//! instance in a [`region`] for each CPU that is online or comes ([`programs`]), and [`namespace`]
+//! keeps the result; [`audit`] writes it down.
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
 
 mod abi;
+mod admission;
 mod attachment;
+mod audit;
 mod bindings;
 mod boundary;
 mod command;

@@ -16,6 +16,7 @@ use kernel::sync::{new_mutex, rcu, Arc, Mutex, MutexGuard};
 use crate::abi::ioctl::{Hook, FAMILY_NETDEV};
 use crate::abi::limits;
 use crate::attachment::Attachment;
+use crate::audit::Entry;
 use crate::bindings;
 use crate::counters::Totals;
 use crate::decode::check::{self, Selector};
@@ -176,8 +177,10 @@ impl Namespace {
         Ok(Arc::pin_init(Filter::new(id, name), GFP_KERNEL)?)
     }
 
-    /// Adds a filter and attaches it to all of `hooks`, or does neither.
-    pub(crate) fn add(&self, filter: Arc<Filter>, hooks: &[Hook]) -> Answer {
+    /// Adds a filter and attaches it to all of `hooks`, or does neither. Returns the attachments'
+    /// ids.
+    pub(crate) fn add(&self, filter: &Arc<Filter>, hooks: &[Hook]) -> Answer<KVec<u32>> {
+        let mut ids = KVec::with_capacity(hooks.len(), GFP_KERNEL)?;
         let mut tables = self.tables.lock();
         tables.check_room(filter.name())?;
         tables.filters.push(
@@ -189,13 +192,15 @@ impl Namespace {
             GFP_KERNEL,
         )?;
         for hook in hooks {
-            if let Err(refusal) = self.attach_locked(&mut tables, &filter, hook) {
-                self.detach_where(&mut tables, |it| Arc::ptr_eq(&it.filter, &filter));
+            let attached = self.attach_locked(&mut tables, filter, hook);
+            // There is room for all of them.
+            if let Err(refusal) = attached.and_then(|id| Ok(ids.push(id, GFP_KERNEL)?)) {
+                self.detach_where(&mut tables, |it| Arc::ptr_eq(&it.filter, filter));
                 tables.filters.pop();
                 return Err(refusal);
             }
         }
-        Ok(())
+        Ok(ids)
     }
 
     /// The filter that `selector` names.
@@ -214,8 +219,8 @@ impl Namespace {
         Ok(())
     }
 
-    /// Detaches and frees a filter.
-    pub(crate) fn remove(&self, selector: &Selector) -> Answer {
+    /// Detaches a filter and takes it out. It is freed when the caller lets go of it.
+    pub(crate) fn remove(&self, selector: &Selector) -> Answer<Arc<Filter>> {
         let mut tables = self.tables.lock();
         let position = tables.position(selector)?;
         let filter = tables.filters[position].filter.clone();
@@ -223,15 +228,15 @@ impl Namespace {
         if let Ok(record) = tables.filters.remove(position) {
             drop(record);
         }
-        Ok(())
+        Ok(filter)
     }
 
-    /// Attaches a filter to a hook. Returns the attachment's id.
-    pub(crate) fn attach(&self, selector: &Selector, hook: &Hook) -> Answer<u32> {
+    /// Attaches a filter to a hook. Returns the attachment's id, and the filter.
+    pub(crate) fn attach(&self, selector: &Selector, hook: &Hook) -> Answer<(u32, Arc<Filter>)> {
         let mut tables = self.tables.lock();
         let position = tables.position(selector)?;
         let filter = tables.filters[position].filter.clone();
-        self.attach_locked(&mut tables, &filter, hook)
+        Ok((self.attach_locked(&mut tables, &filter, hook)?, filter))
     }
 
     fn attach_locked(&self, tables: &mut Tables, filter: &Arc<Filter>, hook: &Hook) -> Answer<u32> {
@@ -306,31 +311,32 @@ impl Namespace {
         Ok(device)
     }
 
-    /// Undoes one attachment.
-    pub(crate) fn detach(&self, id: u32) -> Answer {
+    /// Undoes one attachment. Returns the filter, and where it was.
+    pub(crate) fn detach(&self, id: u32) -> Answer<(Arc<Filter>, Hook)> {
         let mut tables = self.tables.lock();
-        if self.detach_where(&mut tables, |it| it.id == id) == 0 {
+        let Some(attachment) = tables.attachments.iter().find(|it| it.id == id) else {
             refuse!(
                 ENOENT,
                 "there is no attachment with id {} in this network namespace; `nfwasm list` shows \
                  those that there are",
                 id
             );
-        }
-        Ok(())
+        };
+        let was = (attachment.filter.clone(), *attachment.hook());
+        self.detach_where(&mut tables, |it| it.id == id);
+        Ok(was)
     }
 
-    /// Undoes the attachments for which `which` holds, and says how many there were. What they
-    /// counted stays with their filters.
-    fn detach_where(&self, tables: &mut Tables, which: impl Fn(&Attachment) -> bool) -> usize {
-        let mut count = 0;
+    /// Undoes the attachments for which `which` holds. What they counted stays with their filters.
+    fn detach_where(&self, tables: &mut Tables, which: impl Fn(&Attachment) -> bool) {
+        let mut found = false;
         for attachment in tables.attachments.iter_mut().filter(|it| which(it)) {
             // SAFETY: It was registered with this namespace.
             unsafe { attachment.as_mut().unregister(self.net) };
-            count += 1;
+            found = true;
         }
-        if count == 0 {
-            return 0;
+        if !found {
+            return;
         }
         // Packets that came in before are out after this.
         rcu::synchronize_rcu();
@@ -345,12 +351,17 @@ impl Namespace {
             }
         }
         tables.attachments.retain(|it| !which(it));
-        count
     }
 
     /// Undoes the attachments on a device that is about to go. Called with RTNL held.
     fn forget_device(&self, device: *const kernel_bindings::net_device) {
-        self.detach_where(&mut self.tables.lock(), |it| it.is_on(device));
+        let mut tables = self.tables.lock();
+        for attachment in tables.attachments.iter().filter(|it| it.is_on(device)) {
+            Entry::of(c"nf_wasm_detach", self, &attachment.filter)
+                .at(attachment.id, attachment.hook())
+                .write_now();
+        }
+        self.detach_where(&mut tables, |it| it.is_on(device));
     }
 
     /// Lets no more packets in. The namespace, or the module, is about to go.
@@ -358,6 +369,13 @@ impl Namespace {
         for attachment in self.tables.lock().attachments.iter_mut() {
             // SAFETY: It was registered with this namespace.
             unsafe { attachment.as_mut().unregister(self.net) };
+        }
+    }
+
+    /// Writes down that all filters go.
+    fn audit_end(&self) {
+        for record in self.tables.lock().filters() {
+            Entry::of(c"nf_wasm_unload", self, &record.filter).write_now();
         }
     }
 }
@@ -433,7 +451,9 @@ unsafe extern "C" fn exit(net: *mut kernel_bindings::net) {
     unsafe {
         let namespace = core::mem::replace(&mut *slot(net), ptr::null_mut());
         if !namespace.is_null() {
-            drop(KBox::from_raw(namespace.cast::<Namespace>()));
+            let namespace = KBox::from_raw(namespace.cast::<Namespace>());
+            namespace.audit_end();
+            drop(namespace);
         }
     }
 }

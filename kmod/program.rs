@@ -14,6 +14,7 @@ use crate::abi::guest::{Context, ACCEPT};
 use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TRAP_ACCEPT};
 use crate::abi::limits;
 use crate::abi::trap::Trap;
+use crate::admission::Admission;
 use crate::bindings;
 use crate::boundary::{self, BuildRequest, CallRequest};
 use crate::cpu::{Cpu, PerCpu};
@@ -177,6 +178,7 @@ pub(crate) struct Program {
     /// Times that it was released from quarantine.
     releases: Atomic<u32>,
     wasm: KVVec<u8>,
+    admission: Admission,
     /// Its filter's.
     name: Name,
     /// How many slots are not empty.
@@ -197,9 +199,10 @@ unsafe impl Send for Program {}
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// Builds an instance for each CPU that is online, and sees to those that come.
+    /// Builds an instance of a module that was admitted for each CPU that is online, and sees to those that come.
     pub(crate) fn new(
         wasm: KVVec<u8>,
+        admission: Admission,
         settings: Settings,
         logger: &Logger,
     ) -> Answer<Pin<KBox<Self>>> {
@@ -212,6 +215,7 @@ impl Program {
                 quarantined: Atomic::new(false),
                 releases: Atomic::new(0),
                 wasm,
+                admission,
                 name: *logger.name(),
                 instances: Atomic::new(0),
                 capabilities_used: Atomic::new(0),
@@ -283,6 +287,10 @@ impl Program {
 
     pub(crate) fn wasm(&self) -> &[u8] {
         &self.wasm
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Set of the capabilities that the module imports from.

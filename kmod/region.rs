@@ -19,6 +19,7 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
+use crate::admission;
 use crate::bindings;
 use crate::module_parameters;
 
@@ -53,7 +54,9 @@ impl Failing {
     /// For an instance that a command asked for.
     pub(crate) fn command() -> Self {
         match module_parameters::fail_allocations.value() {
-            FAIL_LOADS => Failing(BUILDS.fetch_add(1, Relaxed) + 1),
+            FAIL_LOADS if admission::tests_allowed() => {
+                Failing(BUILDS.fetch_add(1, Relaxed) + 1)
+            }
             _ => Failing(0),
         }
     }
@@ -61,7 +64,7 @@ impl Failing {
     /// For an instance for a CPU that comes online.
     pub(crate) fn bring_up() -> Self {
         match module_parameters::fail_allocations.value() {
-            FAIL_BRING_UPS => Failing(1),
+            FAIL_BRING_UPS if admission::tests_allowed() => Failing(1),
             _ => Failing(0),
         }
     }

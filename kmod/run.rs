@@ -6,8 +6,9 @@ use kernel::prelude::*;
 use kernel::sync::rcu;
 
 use crate::abi::ioctl::Run;
+use crate::admission::read_signature;
 use crate::bindings;
-use crate::command::read_module;
+use crate::command::{admit_as, read_module};
 use crate::decode::check::{self, Selector, Settings, Subject};
 use crate::decode::exchange::write_log;
 use crate::decode::name::Name;
@@ -54,7 +55,10 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
         Subject::Filter(selector) => named_program(namespace, &selector)?,
         Subject::Module(settings) => {
             let wasm = read_module(request.module, request.module_len)?;
-            (Name::anonymous(), wasm, settings)
+            let signature = read_signature(request.signature, request.signature_len)?;
+            let name = Name::anonymous();
+            admit_as(c"nf_wasm_run", namespace, &name, 0, &wasm, &signature)?;
+            (name, wasm, settings)
         }
     };
     let bytes = read_bytes(request.packet, request.packet_len)?;

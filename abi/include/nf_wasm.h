@@ -86,6 +86,8 @@
 #define NF_WASM_NAME_LEN 64
 /* IFNAMSIZ. */
 #define NF_WASM_DEVICE_LEN 16
+/* Bytes of a digest (SHA-256). */
+#define NF_WASM_DIGEST_LEN 32
 
 /* Capabilities: what a filter may be granted. The names are its imports'. */
 #define NF_WASM_CAP_PACKET (1u << 0) /* nfw.packet */
@@ -147,6 +149,17 @@ struct nf_wasm_select {
 	struct nf_wasm_log log;
 };
 
+/*
+ * nf_wasm_info.admission: a module has to be signed with a key that the kernel
+ * trusts, or its digest listed.
+ */
+#define NF_WASM_ADMISSION_SIGNATURE (1u << 0)
+/*
+ * The kernel is locked down: a module has to be signed, and the list of digests
+ * does not count.
+ */
+#define NF_WASM_ADMISSION_LOCKED_DOWN (1u << 1)
+
 /**
  * struct nf_wasm_info - What NF_WASM_INFO answers.
  * @size: In: bytes of this struct. Out: bytes that the module knows.
@@ -179,6 +192,10 @@ struct nf_wasm_select {
  * @load_stack_size: Bytes of kernel stack that a load has.
  * @packet_path_allocations: Times that the packet path asked the kernel for
  *                           memory since insmod. Always 0, or a bug.
+ * @admission: What is enforced of modules: set of NF_WASM_ADMISSION_*.
+ * @allowed_digests: Digests on the list of modules that need no signature.
+ * @max_signature_bytes: Bytes of a signature.
+ * @reserved: 0.
  *
  * All fields but @size are written by the module.
  */
@@ -209,6 +226,10 @@ struct nf_wasm_info {
 	__u32 load_stack_peak;
 	__u32 load_stack_size;
 	__aligned_u64 packet_path_allocations;
+	__u32 admission;
+	__u32 allowed_digests;
+	__u32 max_signature_bytes;
+	__u32 reserved;
 };
 
 /**
@@ -249,10 +270,17 @@ struct nf_wasm_hook {
  * @id: Out: the new filter's id.
  * @reserved: Must be 0.
  * @log: Text of a refusal.
+ * @signature: In: address of a detached PKCS#7 signature of the Wasm binary, in
+ *             DER, or 0. It is checked whether or not one is required.
+ * @signature_len: In: bytes of the signature; 0 if there is none.
+ * @signature_reserved: Must be 0.
  *
  * Errors: EEXIST the name is taken; ENOEXEC not a valid Wasm module; EACCES an
  * import needs a capability that @capabilities does not have; EFBIG over a
- * limit; ENODEV no such device; ENOSPC a table is full.
+ * limit; ENODEV no such device; ENOSPC a table is full; EKEYREJECTED the module
+ * is not signed but has to be, or the signature is not the module's; ENOKEY,
+ * ENOPKG it is signed with a key that the kernel does not trust, or in a way
+ * that it cannot check, but has to be; EBADMSG the signature makes no sense.
  */
 struct nf_wasm_load {
 	__u32 size;
@@ -271,6 +299,9 @@ struct nf_wasm_load {
 	__u32 id;
 	__u32 reserved;
 	struct nf_wasm_log log;
+	__aligned_u64 signature;
+	__u32 signature_len;
+	__u32 signature_reserved;
 };
 
 /* nf_wasm_replace.set: the field of that name is to be used. */
@@ -296,6 +327,9 @@ struct nf_wasm_load {
  * @snaplen: As in struct nf_wasm_load.
  * @quarantine: As in struct nf_wasm_load.
  * @log: Text of a refusal.
+ * @signature: As in struct nf_wasm_load.
+ * @signature_len: As in struct nf_wasm_load.
+ * @signature_reserved: Must be 0.
  *
  * Attachments, id and counters stay; a quarantine ends. Every packet meets
  * either the old program or the new one.
@@ -316,6 +350,9 @@ struct nf_wasm_replace {
 	__u32 snaplen;
 	__u32 quarantine;
 	struct nf_wasm_log log;
+	__aligned_u64 signature;
+	__u32 signature_len;
+	__u32 signature_reserved;
 };
 
 /**
@@ -415,6 +452,13 @@ struct nf_wasm_counters {
 /* It trapped too often; its trap policy decides in its place. */
 #define NF_WASM_STATE_QUARANTINED 1
 
+/* nf_wasm_filter_entry.origin: nothing was required of the module, or known. */
+#define NF_WASM_ORIGIN_UNCHECKED 0
+/* It was signed with a key that the kernel trusts. */
+#define NF_WASM_ORIGIN_SIGNATURE 1
+/* Its digest was listed. */
+#define NF_WASM_ORIGIN_ALLOWLIST 2
+
 /**
  * struct nf_wasm_filter_entry - One filter in a listing.
  * @id: Its id, unique in the namespace as long as the module is loaded.
@@ -433,7 +477,8 @@ struct nf_wasm_counters {
  * @counters: Sum of its attachments, past ones included.
  * @instances: How many CPUs have an instance. On one that is online and has none, because memory
  *	ran out when it came online, the trap policy decides, and internal traps are counted.
- * @reserved: Zero.
+ * @origin: Why the module was taken: one of NF_WASM_ORIGIN_*.
+ * @digest: SHA-256 of the Wasm binary.
  */
 struct nf_wasm_filter_entry {
 	__u32 id;
@@ -451,7 +496,8 @@ struct nf_wasm_filter_entry {
 	__aligned_u64 memory_per_cpu;
 	struct nf_wasm_counters counters;
 	__u32 instances;
-	__u32 reserved;
+	__u32 origin;
+	__u8 digest[NF_WASM_DIGEST_LEN];
 };
 
 /**
@@ -495,6 +541,9 @@ struct nf_wasm_attachment_entry {
  * @fuel_used: Out: fuel used.
  * @output: What the filter logged, one line each.
  * @log: Text of a refusal.
+ * @signature: As in struct nf_wasm_load, of @module.
+ * @signature_len: As in struct nf_wasm_load.
+ * @signature_reserved: Must be 0.
  *
  * The filter runs in a fresh instance and nothing is counted.
  *
@@ -522,6 +571,9 @@ struct nf_wasm_run {
 	__aligned_u64 fuel_used;
 	struct nf_wasm_log output;
 	struct nf_wasm_log log;
+	__aligned_u64 signature;
+	__u32 signature_len;
+	__u32 signature_reserved;
 };
 
 /* nf_wasm_guest_test.operation: make an instance, run its start function. */

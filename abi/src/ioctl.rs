@@ -180,7 +180,22 @@ pub struct Info {
     pub load_stack_size: u32,
     /// Times that the packet path asked the kernel for memory since `insmod`. Always 0, or a bug.
     pub packet_path_allocations: u64,
+    /// What is enforced of modules: set of `ADMISSION_*`.
+    pub admission: u32,
+    /// Digests on the list of modules that need no signature.
+    pub allowed_digests: u32,
+    /// Bytes of a signature.
+    pub max_signature_bytes: u32,
+    /// 0.
+    pub reserved: u32,
 }
+
+/// [`Info::admission`]: a module has to be signed with a key that the kernel trusts, or its digest
+/// listed.
+pub const ADMISSION_SIGNATURE: u32 = 1 << 0;
+/// [`Info::admission`]: the kernel is locked down: a module has to be signed, and the list of
+/// digests does not count.
+pub const ADMISSION_LOCKED_DOWN: u32 = 1 << 1;
 
 /// A hook to attach to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,7 +217,10 @@ pub struct Hook {
 ///
 /// Errors beyond the common ones: `EEXIST` the name is taken; `ENOEXEC` not a valid Wasm module;
 /// `EACCES` an import needs a capability that `capabilities` does not have; `EFBIG` over a limit;
-/// `ENODEV` no such device; `ENOSPC` a table is full.
+/// `ENODEV` no such device; `ENOSPC` a table is full; `EKEYREJECTED` the module is not signed but
+/// has to be, or the signature is not the module's; `ENOKEY`, `ENOPKG` it is signed with a key that
+/// the kernel does not trust, or in a way that it cannot check, but has to be; `EBADMSG` the
+/// signature makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Load {
@@ -239,6 +257,13 @@ pub struct Load {
     pub reserved: u32,
     /// Text of a refusal.
     pub log: Log,
+    /// In: address of a detached PKCS#7 signature of the Wasm binary, in DER, or 0. It is checked
+    /// whether or not one is required.
+    pub signature: u64,
+    /// In: bytes of the signature; 0 if there is none.
+    pub signature_len: u32,
+    /// Must be 0.
+    pub signature_reserved: u32,
 }
 
 /// [`Replace::set`]: `capabilities` is to be used instead of the filter's.
@@ -285,6 +310,12 @@ pub struct Replace {
     pub quarantine: u32,
     /// Text of a refusal.
     pub log: Log,
+    /// As in [`Load`].
+    pub signature: u64,
+    /// As in [`Load`].
+    pub signature_len: u32,
+    /// Must be 0.
+    pub signature_reserved: u32,
 }
 
 /// Attach a filter to a hook.
@@ -375,6 +406,15 @@ pub struct Counters {
     pub fuel_max: u64,
 }
 
+/// [`FilterEntry::origin`]: nothing was required of the module, or known.
+pub const ORIGIN_UNCHECKED: u32 = 0;
+/// [`FilterEntry::origin`]: the module was signed with a key that the kernel trusts.
+pub const ORIGIN_SIGNATURE: u32 = 1;
+/// [`FilterEntry::origin`]: the module's digest was listed.
+pub const ORIGIN_ALLOWLIST: u32 = 2;
+/// Bytes of a digest (SHA-256).
+pub const DIGEST_LEN: usize = 32;
+
 /// [`FilterEntry::state`]: the filter runs.
 pub const STATE_ACTIVE: u32 = 0;
 /// [`FilterEntry::state`]: it trapped too often; its trap policy decides in its place.
@@ -415,8 +455,10 @@ pub struct FilterEntry {
     /// How many CPUs have an instance. On one that is online and has none, because memory ran out
     /// when it came online, the trap policy decides, and `internal` traps are counted.
     pub instances: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Why the module was taken: one of `ORIGIN_*`.
+    pub origin: u32,
+    /// SHA-256 of the Wasm binary.
+    pub digest: [u8; DIGEST_LEN],
 }
 
 /// One attachment in a listing.
@@ -487,6 +529,12 @@ pub struct Run {
     pub output: Log,
     /// Text of a refusal.
     pub log: Log,
+    /// As in [`Load`], of `module`.
+    pub signature: u64,
+    /// As in [`Load`].
+    pub signature_len: u32,
+    /// Must be 0.
+    pub signature_reserved: u32,
 }
 
 /// [`GuestTest::operation`]: make an instance of `module`, and run its start function.

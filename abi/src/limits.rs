@@ -45,6 +45,8 @@ pub const VALUE_STACK_SLOTS: u32 = 8_192;
 /// Nested guest calls.
 pub const CALL_DEPTH: u32 = 256;
 
+/// Bytes of a module's signature.
+pub const SIGNATURE_BYTES: u32 = 64 << 10;
 /// Bytes of a filter's name, without the terminating NUL.
 pub const FILTER_NAME_BYTES: u32 = 63;
 /// Filters in one network namespace.

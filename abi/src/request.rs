@@ -5,7 +5,8 @@ use core::mem::size_of;
 
 use crate::ioctl::{
     Attach, AttachmentEntry, Counters, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Log,
-    Replace, Run, Select, DEVICE_LEN, GUEST_TEST_NAME_LEN, GUEST_TEST_VALUES, NAME_LEN,
+    Replace, Run, Select, DEVICE_LEN, DIGEST_LEN, GUEST_TEST_NAME_LEN, GUEST_TEST_VALUES, NAME_LEN,
+    ORIGIN_UNCHECKED,
 };
 use crate::trap::Trap;
 
@@ -88,6 +89,10 @@ impl Info {
             load_stack_peak: 0,
             load_stack_size: 0,
             packet_path_allocations: 0,
+            admission: 0,
+            allowed_digests: 0,
+            max_signature_bytes: 0,
+            reserved: 0,
         }
     }
 }
@@ -112,6 +117,9 @@ impl Load {
             id: 0,
             reserved: 0,
             log: NO_LOG,
+            signature: 0,
+            signature_len: 0,
+            signature_reserved: 0,
         }
     }
 }
@@ -133,6 +141,9 @@ impl Replace {
             snaplen: 0,
             quarantine: 0,
             log: NO_LOG,
+            signature: 0,
+            signature_len: 0,
+            signature_reserved: 0,
         }
     }
 }
@@ -199,7 +210,8 @@ impl FilterEntry {
             memory_per_cpu: 0,
             counters: NO_COUNTERS,
             instances: 0,
-            reserved: 0,
+            origin: ORIGIN_UNCHECKED,
+            digest: [0; DIGEST_LEN],
         }
     }
 }
@@ -242,6 +254,9 @@ impl Run {
             fuel_used: 0,
             output: NO_LOG,
             log: NO_LOG,
+            signature: 0,
+            signature_len: 0,
+            signature_reserved: 0,
         }
     }
 }

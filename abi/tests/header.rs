@@ -59,16 +59,18 @@ fn structs() -> Vec<Struct> {
             max_module_bytes, max_functions, max_imports, max_exports, max_data_segments,
             max_table_elements, max_memory_pages, max_nesting, max_name_bytes, max_filters,
             max_attachments, max_snaplen, default_snaplen, default_quarantine, default_fuel,
-            max_fuel, load_stack_peak, load_stack_size, packet_path_allocations,
+            max_fuel, load_stack_peak, load_stack_size, packet_path_allocations, admission,
+            allowed_digests, max_signature_bytes, reserved,
         }
         Hook = nf_wasm_hook { family, hook, priority, reserved, device }
         Load = nf_wasm_load {
             size, flags, name, module, module_len, trap_policy, capabilities, fuel, snaplen,
-            quarantine, hooks, hook_count, hook_size, id, reserved, log,
+            quarantine, hooks, hook_count, hook_size, id, reserved, log, signature, signature_len,
+            signature_reserved,
         }
         Replace = nf_wasm_replace {
             size, id, name, flags, set, module, module_len, trap_policy, capabilities, fuel,
-            snaplen, quarantine, log,
+            snaplen, quarantine, log, signature, signature_len, signature_reserved,
         }
         Attach = nf_wasm_attach { size, id, name, flags, attachment, hook, log }
         Detach = nf_wasm_detach { size, flags, attachment, reserved, log }
@@ -79,7 +81,7 @@ fn structs() -> Vec<Struct> {
         FilterEntry = nf_wasm_filter_entry {
             id, state, name, trap_policy, snaplen, quarantine, attachments, capabilities,
             capabilities_used, fuel, module_bytes, replaced, memory_per_cpu, counters,
-            instances, reserved,
+            instances, origin, digest,
         }
         AttachmentEntry = nf_wasm_attachment_entry {
             id, filter, hook, ifindex, reserved, counters,
@@ -87,6 +89,7 @@ fn structs() -> Vec<Struct> {
         Run = nf_wasm_run {
             size, id, name, module, module_len, snaplen, capabilities, fuel, packet, packet_len,
             flags, family, hook, mark, verdict, trap, reserved, fuel_used, output, log,
+            signature, signature_len, signature_reserved,
         }
         GuestTest = nf_wasm_guest_test {
             size, operation, instance, name_len, name, module, module_len, flags, fuel, fuel_used,
@@ -148,6 +151,12 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
         GUEST_TEST_VALUES,
         GUEST_TEST_NAME_LEN,
         GUEST_TEST_READ_BYTES,
+        ADMISSION_SIGNATURE,
+        ADMISSION_LOCKED_DOWN,
+        ORIGIN_UNCHECKED,
+        ORIGIN_SIGNATURE,
+        ORIGIN_ALLOWLIST,
+        DIGEST_LEN,
     ]
 }
 

@@ -129,7 +129,7 @@ fn selector(id: u32, name: &[u8; NAME_LEN]) -> Result<Selector, Wrong> {
 ///
 /// What is wrong with it.
 pub fn load(request: &Load) -> Result<(Name, Settings), Wrong> {
-    unused(request.flags, request.reserved)?;
+    unused(request.flags, request.reserved | request.signature_reserved)?;
     let name = Name::parse(&request.name)?;
     let settings = Settings {
         capabilities: request.capabilities,
@@ -152,7 +152,7 @@ pub fn replace(request: &Replace) -> Result<Selector, Wrong> {
         | REPLACE_SNAPLEN
         | REPLACE_TRAP_POLICY
         | REPLACE_QUARANTINE;
-    unused(request.flags, 0)?;
+    unused(request.flags, request.signature_reserved)?;
     if request.set & !KNOWN != 0 {
         return Err(Wrong::Set(request.set & !KNOWN));
     }
@@ -209,7 +209,7 @@ pub fn list(request: &List, ours: usize) -> Result<usize, Wrong> {
 ///
 /// What is wrong with it.
 pub fn run(request: &Run) -> Result<Subject, Wrong> {
-    unused(request.flags, request.reserved)?;
+    unused(request.flags, request.reserved | request.signature_reserved)?;
     if !matches!(request.family, FAMILY_IPV4 | FAMILY_IPV6 | FAMILY_NETDEV) {
         return Err(Wrong::PacketFamily(request.family));
     }
@@ -220,7 +220,7 @@ pub fn run(request: &Run) -> Result<Subject, Wrong> {
         return Err(Wrong::PacketLen(request.packet_len));
     }
     if request.id != 0 || request.name != [0; NAME_LEN] {
-        if request.module != 0 {
+        if request.module != 0 || request.signature_len != 0 {
             return Err(Wrong::FilterAndModule);
         }
         return Ok(Subject::Filter(selector(request.id, &request.name)?));
@@ -272,6 +272,18 @@ pub fn module_len(len: u32) -> Result<(), Wrong> {
     }
     if len > limits::MODULE_BYTES {
         return Err(Wrong::ModuleTooLong(len));
+    }
+    Ok(())
+}
+
+/// Checks how many bytes a module's signature has; 0 is none.
+///
+/// # Errors
+///
+/// Too many.
+pub fn signature_len(len: u32) -> Result<(), Wrong> {
+    if len > limits::SIGNATURE_BYTES {
+        return Err(Wrong::SignatureTooLong(len));
     }
     Ok(())
 }

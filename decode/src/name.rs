@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Names of filters.
 
+use core::ffi::CStr;
 use core::fmt;
 
 use super::abi::ioctl::NAME_LEN;
@@ -53,6 +54,11 @@ impl Name {
         name[..3].copy_from_slice(b"run");
         // INVARIANT: Three letters.
         Name(name)
+    }
+
+    /// As C has it.
+    pub fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
 
     /// As a field of a struct.

@@ -76,9 +76,26 @@ macro_rules! request {
     };
 }
 
-request!(Attach, Detach, GuestTest, Load, Replace, Run, Select);
+request!(Attach, Detach, GuestTest, Select);
+
+/// The same for structs that have grown, with the first field that is not of the first version.
+macro_rules! grown_request {
+    ($($name:ident: $field:ident),* $(,)?) => {
+        $(impl Request for $name {
+            const FIRST_SIZE: usize = core::mem::offset_of!($name, $field);
+
+            fn log(&mut self) -> Option<&mut Log> {
+                Some(&mut self.log)
+            }
+        })*
+    };
+}
+
+grown_request!(Load: signature, Replace: signature, Run: signature);
 
 impl Request for Info {
+    const FIRST_SIZE: usize = core::mem::offset_of!(Info, admission);
+
     fn log(&mut self) -> Option<&mut Log> {
         None
     }

@@ -57,6 +57,8 @@ pub enum Wrong {
     ModuleEmpty,
     /// A module of so many bytes.
     ModuleTooLong(u32),
+    /// A signature of so many bytes.
+    SignatureTooLong(u32),
     /// So many hooks.
     HookCount(u32),
     /// Elements of so many bytes.
@@ -115,6 +117,7 @@ impl Wrong {
             Wrong::Fuel(_)
             | Wrong::Snaplen(_)
             | Wrong::ModuleTooLong(_)
+            | Wrong::SignatureTooLong(_)
             | Wrong::DataLen(_)
             | Wrong::TestFuel(_) => EFBIG,
             Wrong::ModuleEmpty => ENOEXEC,
@@ -193,6 +196,12 @@ impl fmt::Display for Wrong {
                 "the module has {len} bytes, and at most {} are allowed; strip names and debug \
                  information, or optimise for size",
                 limits::MODULE_BYTES
+            ),
+            Wrong::SignatureTooLong(len) => write!(
+                f,
+                "the signature has {len} bytes, and at most {} are allowed; make it without the \
+                 certificates (openssl cms -nocerts)",
+                limits::SIGNATURE_BYTES
             ),
             Wrong::HookCount(count) => write!(
                 f,
