@@ -78,6 +78,10 @@ pub struct Load {
     #[arg(long)]
     pub name: Option<Name>,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "it would be shown as help")]
+    pub signed: Signed,
+
     /// Attach to this hook; may be given several times
     ///
     /// FAMILY is ipv4, ipv6, inet (both) or netdev. HOOK is prerouting, input, forward, output or
@@ -102,6 +106,19 @@ pub struct Load {
     /// released or replaced.
     #[arg(long, value_name = "TRAPS", value_parser = parse_quarantine)]
     pub quarantine: Option<u32>,
+}
+
+/// Who vouches for a module.
+#[derive(Debug, Args)]
+pub struct Signed {
+    /// Detached PKCS#7 signature of the module, in DER [default: the module's file with .p7s behind
+    /// its name, if there is one]
+    ///
+    /// The kernel checks it against its trusted keyrings, and refuses a bad one whether or not it
+    /// requires signatures; `nfwasm info` says whether it does. Made with `openssl cms -sign -binary
+    /// -noattr -nocerts -outform DER`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub signature: Option<PathBuf>,
 }
 
 /// What a filter may have.
@@ -211,6 +228,10 @@ pub struct Replace {
     /// The new program, a WebAssembly module, binary or in the text format (.wat)
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "it would be shown as help")]
+    pub signed: Signed,
 
     /// Grant these capabilities instead of the filter's; `none` takes them all away
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
@@ -322,6 +343,10 @@ pub struct Run {
     /// The packet's mark, decimal or hexadecimal (0x)
     #[arg(long, default_value = "0", value_parser = parse_mark)]
     pub mark: u32,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "it would be shown as help")]
+    pub signed: Signed,
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "it would be shown as help")]

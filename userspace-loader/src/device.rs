@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use crate::error::{Error, Refusal};
+use crate::module::Module;
 use crate::name::{Name, Selector};
 
 /// Where the device is.
@@ -49,8 +50,8 @@ pub struct Settings {
 pub enum Runnable<'a> {
     /// A loaded filter's program.
     Filter(&'a Selector),
-    /// This Wasm binary.
-    Module(&'a [u8], &'a Settings),
+    /// This module.
+    Module(&'a Module, &'a Settings),
 }
 
 /// A packet that came by no hook.
@@ -86,9 +87,15 @@ pub trait Device {
     /// Describes the module.
     fn info(&self) -> Answer<Info>;
     /// Loads a filter and attaches it to `hooks`, or does neither. Gives its id.
-    fn load(&self, name: &Name, wasm: &[u8], settings: &Settings, hooks: &[Hook]) -> Answer<u32>;
+    fn load(
+        &self,
+        name: &Name,
+        module: &Module,
+        settings: &Settings,
+        hooks: &[Hook],
+    ) -> Answer<u32>;
     /// Swaps a filter's program.
-    fn replace(&self, filter: &Selector, wasm: &[u8], settings: &Settings) -> Answer;
+    fn replace(&self, filter: &Selector, module: &Module, settings: &Settings) -> Answer;
     /// Detaches and frees a filter.
     fn unload(&self, filter: &Selector) -> Answer;
     /// Lets a quarantined filter run again.
@@ -216,19 +223,25 @@ impl Device for KernelDevice {
     }
 
     #[allow(unsafe_code)]
-    fn load(&self, name: &Name, wasm: &[u8], settings: &Settings, hooks: &[Hook]) -> Answer<u32> {
-        let mut load = load_request(name, wasm, settings, hooks);
-        // SAFETY: `Load` is the struct of LOAD; its pointers are to `wasm` and `hooks`, which the
-        // kernel only reads.
+    fn load(
+        &self,
+        name: &Name,
+        module: &Module,
+        settings: &Settings,
+        hooks: &[Hook],
+    ) -> Answer<u32> {
+        let mut load = load_request(name, module, settings, hooks);
+        // SAFETY: `Load` is the struct of LOAD; its pointers are into `module` and `hooks`, which
+        // the kernel only reads.
         unsafe { self.call_logged(ioctl::NF_WASM_LOAD, &mut load, |load| &mut load.log) }?;
         Ok(load.id)
     }
 
     #[allow(unsafe_code)]
-    fn replace(&self, filter: &Selector, wasm: &[u8], settings: &Settings) -> Answer {
-        let mut replace = replace_request(filter, wasm, settings);
-        // SAFETY: `Replace` is the struct of REPLACE; its pointer is to `wasm`, which the kernel
-        // only reads.
+    fn replace(&self, filter: &Selector, module: &Module, settings: &Settings) -> Answer {
+        let mut replace = replace_request(filter, module, settings);
+        // SAFETY: `Replace` is the struct of REPLACE; its pointers are into `module`, which the
+        // kernel only reads.
         unsafe {
             self.call_logged(ioctl::NF_WASM_REPLACE, &mut replace, |replace| {
                 &mut replace.log
@@ -283,7 +296,7 @@ impl Device for KernelDevice {
             output: output.log(),
             ..run_request(program, packet)
         };
-        // SAFETY: `Run` is the struct of RUN; its pointers are to the Wasm binary and the packet,
+        // SAFETY: `Run` is the struct of RUN; its pointers are into the module and the packet,
         // which the kernel only reads, and to `output`, which has room for `output.len` bytes.
         unsafe { self.call_logged(ioctl::NF_WASM_RUN, &mut run, |run| &mut run.log) }?;
         Ok(Outcome {
@@ -323,6 +336,15 @@ fn address<T>(slice: &[T]) -> u64 {
     slice.as_ptr().expose_provenance() as u64
 }
 
+/// Where a module's signature is, or 0 if there is none: modules that do not know of signatures
+/// want zeros.
+fn signature_address(module: &Module) -> u64 {
+    if module.signature.is_empty() {
+        return 0;
+    }
+    address(&module.signature)
+}
+
 fn address_mut<T>(slice: &mut [T]) -> u64 {
     slice.as_mut_ptr().expose_provenance() as u64
 }
@@ -333,11 +355,13 @@ fn length<T>(slice: &[T]) -> u32 {
     u32::try_from(slice.len()).unwrap_or(u32::MAX)
 }
 
-fn load_request(name: &Name, wasm: &[u8], settings: &Settings, hooks: &[Hook]) -> Load {
+fn load_request(name: &Name, module: &Module, settings: &Settings, hooks: &[Hook]) -> Load {
     Load {
         name: name.field(),
-        module: address(wasm),
-        module_len: length(wasm),
+        module: address(&module.wasm),
+        module_len: length(&module.wasm),
+        signature: signature_address(module),
+        signature_len: length(&module.signature),
         trap_policy: settings.trap_policy.unwrap_or(ioctl::TRAP_DROP),
         capabilities: settings.capabilities.unwrap_or(0),
         fuel: settings.fuel.unwrap_or(0),
@@ -350,7 +374,7 @@ fn load_request(name: &Name, wasm: &[u8], settings: &Settings, hooks: &[Hook]) -
     }
 }
 
-fn replace_request(filter: &Selector, wasm: &[u8], settings: &Settings) -> Replace {
+fn replace_request(filter: &Selector, module: &Module, settings: &Settings) -> Replace {
     let (id, name) = filter.fields();
     let given = |is: bool, bit: u32| if is { bit } else { 0 };
     Replace {
@@ -361,8 +385,10 @@ fn replace_request(filter: &Selector, wasm: &[u8], settings: &Settings) -> Repla
             | given(settings.snaplen.is_some(), ioctl::REPLACE_SNAPLEN)
             | given(settings.trap_policy.is_some(), ioctl::REPLACE_TRAP_POLICY)
             | given(settings.quarantine.is_some(), ioctl::REPLACE_QUARANTINE),
-        module: address(wasm),
-        module_len: length(wasm),
+        module: address(&module.wasm),
+        module_len: length(&module.wasm),
+        signature: signature_address(module),
+        signature_len: length(&module.signature),
         trap_policy: settings.trap_policy.unwrap_or(0),
         capabilities: settings.capabilities.unwrap_or(0),
         fuel: settings.fuel.unwrap_or(0),
@@ -386,9 +412,11 @@ fn run_request(program: Runnable<'_>, packet: Packet<'_>) -> Run {
             let (id, name) = filter.fields();
             Run { id, name, ..run }
         }
-        Runnable::Module(wasm, settings) => Run {
-            module: address(wasm),
-            module_len: length(wasm),
+        Runnable::Module(module, settings) => Run {
+            module: address(&module.wasm),
+            module_len: length(&module.wasm),
+            signature: signature_address(module),
+            signature_len: length(&module.signature),
             snaplen: settings.snaplen.unwrap_or(0),
             capabilities: settings.capabilities.unwrap_or(0),
             fuel: settings.fuel.unwrap_or(0),
@@ -444,7 +472,11 @@ mod tests {
             quarantine: Some(ioctl::QUARANTINE_NEVER),
             ..Settings::default()
         };
-        let replace = replace_request(&filter, b"wasm", &settings);
+        let module = Module {
+            wasm: b"wasm".to_vec(),
+            signature: Vec::new(),
+        };
+        let replace = replace_request(&filter, &module, &settings);
         assert_eq!(replace.set, ioctl::REPLACE_FUEL | ioctl::REPLACE_QUARANTINE);
         assert_eq!((replace.id, replace.name[0]), (0, b'x'));
         assert_eq!((replace.fuel, replace.module_len), (7, 4));
@@ -452,10 +484,13 @@ mod tests {
 
     #[test]
     fn a_load_fails_closed() {
-        let load = load_request(&"x".parse().unwrap(), b"", &Settings::default(), &[]);
+        let (name, module) = ("x".parse().unwrap(), Module::default());
+        let load = load_request(&name, &module, &Settings::default(), &[]);
         assert_eq!(load.trap_policy, ioctl::TRAP_DROP);
         assert_eq!((load.capabilities, load.hook_count), (0, 0));
-        assert_eq!(load.size, 152);
+        // A module that knows no signatures takes such a request.
+        assert_eq!((load.signature, load.signature_len), (0, 0));
+        assert_eq!(load.size, 168);
     }
 
     #[test]

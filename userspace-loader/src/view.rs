@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is said of filters and attachments, in the shape that `--json` has.
 
+use std::fmt::Write;
+
 use nf_wasm_abi::ioctl::{
-    AttachmentEntry, Counters, FilterEntry, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED,
-    TRAP_ACCEPT, TRAP_DROP,
+    AttachmentEntry, Counters, FilterEntry, DIGEST_LEN, ORIGIN_ALLOWLIST, ORIGIN_SIGNATURE,
+    ORIGIN_UNCHECKED, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED, TRAP_ACCEPT, TRAP_DROP,
 };
 use nf_wasm_abi::trap::Trap;
 use serde::ser::SerializeMap;
@@ -29,6 +31,10 @@ pub struct Filter {
     pub capabilities: Vec<String>,
     pub capabilities_used: Vec<String>,
     pub module_bytes: u32,
+    /// SHA-256; `null` from a module that does not say.
+    pub digest: Option<String>,
+    /// Why the module was taken.
+    pub origin: String,
     pub replaced: u32,
     pub memory_per_cpu: u64,
     pub instances: u32,
@@ -171,6 +177,13 @@ impl Filter {
             capabilities: capabilities::names(of.capabilities),
             capabilities_used: capabilities::names(of.capabilities_used),
             module_bytes: of.module_bytes,
+            digest: (of.digest != [0; DIGEST_LEN]).then(|| hex(&of.digest)),
+            origin: match of.origin {
+                ORIGIN_UNCHECKED => "unchecked".to_owned(),
+                ORIGIN_SIGNATURE => "signature".to_owned(),
+                ORIGIN_ALLOWLIST => "allowlist".to_owned(),
+                other => format!("origin-{other}"),
+            },
             replaced: of.replaced,
             memory_per_cpu: of.memory_per_cpu,
             instances: of.instances,
@@ -203,6 +216,16 @@ pub fn filters(
         .iter()
         .map(|filter| Filter::new(filter, &attachments))
         .collect())
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        // Infallible: it is a String.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Bytes for people.

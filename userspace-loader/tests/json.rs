@@ -153,6 +153,8 @@ fn filters() {
       "capabilities": [],
       "capabilities_used": [],
       "module_bytes": 73,
+      "digest": "abababababababababababababababababababababababababababababababab",
+      "origin": "unchecked",
       "replaced": 0,
       "memory_per_cpu": 100000,
       "instances": 2,
@@ -456,7 +458,8 @@ fn info() {
     "filters": 256,
     "attachments": 512,
     "snaplen": 65535,
-    "fuel": 10000000
+    "fuel": 10000000,
+    "signature_bytes": 65536
   },
   "defaults": {
     "snaplen": 256,
@@ -467,7 +470,12 @@ fn info() {
     "peak": 9000,
     "size": 16384
   },
-  "packet_path_allocations": 0
+  "packet_path_allocations": 0,
+  "admission": {
+    "require_signature": false,
+    "locked_down": false,
+    "allowed_digests": 0
+  }
 }
 
 "#]]

@@ -63,6 +63,8 @@ fuel          100000 a packet
 capabilities  none
 imports from  none
 module        73 bytes
+SHA-256       abababababababababababababababababababababababababababababababab
+origin        unchecked
 replacements  1
 memory        97.7 KiB on each of 2 CPUs
 packets       0 (0 accepted, 0 dropped)
@@ -136,6 +138,8 @@ fuel          100000 a packet
 capabilities  none
 imports from  none
 module        73 bytes
+SHA-256       abababababababababababababababababababababababababababababababab
+origin        unchecked
 replacements  0
 memory        97.7 KiB on each of 2 CPUs
 packets       100 (60 accepted, 40 dropped)
@@ -401,4 +405,42 @@ bit-40      (newer than this nfwasm)
 
 "#]]
     );
+}
+
+#[test]
+fn a_signature_is_found_beside_its_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let wasm = dir.path().join("accept.wasm");
+    let binary = wat::parse_file(ACCEPT).unwrap();
+    std::fs::write(&wasm, binary).unwrap();
+    let wasm = wasm.to_str().unwrap();
+    let origin = |name: &str, line: &str| {
+        let fake = Fake::default();
+        fake.do_(line);
+        let shown = fake.do_(&format!("show {name}"));
+        let line = shown.lines().find(|line| line.starts_with("origin"));
+        line.unwrap().trim_start_matches("origin").trim().to_owned()
+    };
+    assert_eq!(origin("accept", &format!("load {wasm}")), "unchecked");
+
+    std::fs::write(format!("{wasm}.p7s"), "good").unwrap();
+    assert_eq!(origin("accept", &format!("load {wasm}")), "signature");
+
+    // One that is named goes before one that is found.
+    let bad = format!("{wasm}.bad");
+    std::fs::write(&bad, "bad").unwrap();
+    let said = Fake::default().refused(&format!("load {wasm} --signature {bad}"));
+    assert!(said.contains("the signature makes no sense"), "{said}");
+
+    // A module as text is not what its file's signature would be of.
+    let text = dir.path().join("text.wat");
+    std::fs::copy(ACCEPT, &text).unwrap();
+    std::fs::write(dir.path().join("text.wat.p7s"), "bad").unwrap();
+    let text = text.to_str().unwrap();
+    assert_eq!(origin("text", &format!("load {text}")), "unchecked");
+
+    // A named one has to be there.
+    let (code, _, said) = Fake::default().try_do(&format!("load {wasm} --signature {wasm}.no"));
+    assert_eq!(code, 1);
+    assert!(said.contains(".no"), "{said}");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `info`: what the kernel module says of itself.
 
-use nf_wasm_abi::ioctl::Info;
+use nf_wasm_abi::ioctl::{Info, ADMISSION_LOCKED_DOWN, ADMISSION_SIGNATURE};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -20,6 +20,32 @@ struct Report {
     defaults: Defaults,
     load_stack: LoadStack,
     packet_path_allocations: u64,
+    admission: Admission,
+}
+
+/// What is enforced of modules.
+#[derive(Serialize)]
+struct Admission {
+    /// By the kernel module's parameter.
+    require_signature: bool,
+    locked_down: bool,
+    allowed_digests: u32,
+}
+
+impl Admission {
+    /// The same for people.
+    fn text(&self) -> String {
+        let Self {
+            require_signature,
+            locked_down,
+            allowed_digests,
+        } = self;
+        match (locked_down, require_signature) {
+            (true, _) => "signed ones only (the kernel is locked down)".to_owned(),
+            (false, true) => format!("signed ones, and {allowed_digests} listed digests"),
+            (false, false) => "any".to_owned(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -43,6 +69,7 @@ struct Limits {
     attachments: u32,
     snaplen: u32,
     fuel: u64,
+    signature_bytes: u32,
 }
 
 #[derive(Serialize)]
@@ -88,6 +115,7 @@ impl From<&Info> for Report {
                 attachments: info.max_attachments,
                 snaplen: info.max_snaplen,
                 fuel: info.max_fuel,
+                signature_bytes: info.max_signature_bytes,
             },
             defaults: Defaults {
                 snaplen: info.default_snaplen,
@@ -99,6 +127,11 @@ impl From<&Info> for Report {
                 size: info.load_stack_size,
             },
             packet_path_allocations: info.packet_path_allocations,
+            admission: Admission {
+                require_signature: info.admission & ADMISSION_SIGNATURE != 0,
+                locked_down: info.admission & ADMISSION_LOCKED_DOWN != 0,
+                allowed_digests: info.allowed_digests,
+            },
         }
     }
 }
@@ -130,6 +163,7 @@ fn text(report: &Report, out: &mut Output<'_>) -> Result {
             "packet path",
             format!("{} allocations", report.packet_path_allocations),
         ),
+        ("modules taken", report.admission.text()),
     ])?;
     let limits = &report.limits;
     let defaults = &report.defaults;
@@ -158,6 +192,11 @@ fn text(report: &Report, out: &mut Output<'_>) -> Result {
             none(),
         ),
         ("module bytes", limits.module_bytes.to_string(), none()),
+        (
+            "signature bytes",
+            limits.signature_bytes.to_string(),
+            none(),
+        ),
         ("functions", limits.functions.to_string(), none()),
         ("imports", limits.imports.to_string(), none()),
         ("exports", limits.exports.to_string(), none()),

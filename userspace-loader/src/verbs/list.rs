@@ -102,6 +102,14 @@ fn text(filter: &Filter, out: &mut Output<'_>) -> Result {
         ("capabilities", or_none(&filter.capabilities)),
         ("imports from", or_none(&filter.capabilities_used)),
         ("module", format!("{} bytes", filter.module_bytes)),
+        (
+            "SHA-256",
+            filter
+                .digest
+                .clone()
+                .unwrap_or_else(|| "unknown".to_owned()),
+        ),
+        ("origin", filter.origin.clone()),
         ("replacements", filter.replaced.to_string()),
         (
             "memory",

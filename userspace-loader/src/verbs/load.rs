@@ -7,10 +7,11 @@ use serde::Serialize;
 use crate::cli::{Load, Release, Replace, Unload};
 use crate::device::Settings;
 use crate::error::{Error, Result};
+use crate::module::Module;
 use crate::name::{Name, Selector};
 use crate::output::Output;
 use crate::view::Attachment;
-use crate::{capabilities, module, Open};
+use crate::{capabilities, Open};
 
 #[derive(Serialize)]
 struct Loaded<'a> {
@@ -38,7 +39,7 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
         })?,
     };
     let what = format!("cannot load `{name}`");
-    let wasm = module::read(&ask.file)?;
+    let module = Module::read(&ask.file, ask.signed.signature.as_deref())?;
     let settings = Settings {
         trap_policy: Some(ask.on_trap.number()),
         quarantine: ask.quarantine,
@@ -46,7 +47,7 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
     };
     let device = open()?;
     let id = device
-        .load(&name, &wasm, &settings, &ask.attach)
+        .load(&name, &module, &settings, &ask.attach)
         .map_err(|refusal| {
             refusal.while_trying(what, |errno| {
                 let file = ask.file.display();
@@ -55,7 +56,7 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
                         "`nfwasm replace {name} {file}` swaps its program, `--name` loads this \
                          one beside it"
                     )),
-                    _ => remedy(errno, &wasm, settings.capabilities),
+                    _ => remedy(errno, &module.wasm, settings.capabilities),
                 }
             })
         })?;
@@ -94,7 +95,7 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
 
 /// Swaps a filter's program.
 pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
-    let wasm = module::read(&ask.file)?;
+    let module = Module::read(&ask.file, ask.signed.signature.as_deref())?;
     let settings = Settings {
         capabilities: ask.allow.as_deref().map(capabilities::union),
         fuel: ask.fuel,
@@ -104,7 +105,7 @@ pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
     };
     let device = open()?;
     device
-        .replace(&ask.filter, &wasm, &settings)
+        .replace(&ask.filter, &module, &settings)
         .map_err(|refusal| {
             refusal.while_trying(
                 format_args!("cannot replace the program of filter {}", ask.filter),
@@ -114,7 +115,7 @@ pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
                          one",
                         ask.file.display()
                     )),
-                    _ => remedy(errno, &wasm, settings.capabilities),
+                    _ => remedy(errno, &module.wasm, settings.capabilities),
                 },
             )
         })?;

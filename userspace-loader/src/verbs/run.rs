@@ -14,9 +14,10 @@ use crate::cli::Run;
 use crate::device::{Outcome, Packet, Runnable};
 use crate::error::{Error, Result};
 use crate::hook::Family;
+use crate::module::{self, Module};
 use crate::name::{self, Selector};
 use crate::output::Output;
-use crate::{module, packet, Open};
+use crate::{packet, Open};
 
 #[derive(Serialize)]
 struct Report {
@@ -112,16 +113,16 @@ fn place(ask: &Run, bytes: &[u8]) -> Result<(Family, u32)> {
 }
 
 fn run_file(ask: &Run, packet: Packet<'_>, open: Open<'_>) -> Result<Outcome> {
-    let wasm = module::read(Path::new(&ask.program))?;
+    let module = Module::read(Path::new(&ask.program), ask.signed.signature.as_deref())?;
     let settings = ask.grant.settings();
     open()?
-        .run(Runnable::Module(&wasm, &settings), packet)
+        .run(Runnable::Module(&module, &settings), packet)
         .map_err(|refusal| {
             refusal.while_trying(format_args!("cannot run {}", ask.program), |errno| {
                 if errno != Errno::EACCES {
                     return None;
                 }
-                let needed = nf_wasm_engine::inspect(&wasm).ok()?.capabilities;
+                let needed = nf_wasm_engine::inspect(&module.wasm).ok()?.capabilities;
                 let names = capabilities::names(needed).join(",");
                 Some(format!("grant what it imports from: --allow {names}"))
             })
@@ -134,10 +135,15 @@ fn run_filter(ask: &Run, packet: Packet<'_>, open: Open<'_>) -> Result<Outcome> 
         Error::usage(&what, why).help("a file has a slash in its path, or ends in .wasm or .wat")
     })?;
     let grant = &ask.grant;
-    if grant.allow.is_some() || grant.fuel.is_some() || grant.snaplen.is_some() {
+    if grant.allow.is_some()
+        || grant.fuel.is_some()
+        || grant.snaplen.is_some()
+        || ask.signed.signature.is_some()
+    {
         return Err(Error::usage(
             what,
-            "a loaded filter has its own settings: --allow, --fuel and --snaplen are for files",
+            "a loaded filter has its own settings: --allow, --fuel, --snaplen and --signature are \
+             for files",
         )
         .help("a file has a slash in its path, or ends in .wasm or .wat"));
     }

@@ -9,12 +9,14 @@ use clap::Parser;
 use nf_wasm_abi::capability;
 use nf_wasm_abi::guest;
 use nf_wasm_abi::ioctl::{
-    self, AttachmentEntry, Counters, FilterEntry, Hook, Info, NO_TRAP, STATE_QUARANTINED,
+    self, AttachmentEntry, Counters, FilterEntry, Hook, Info, DIGEST_LEN, NO_TRAP,
+    ORIGIN_SIGNATURE, ORIGIN_UNCHECKED, STATE_QUARANTINED,
 };
 use nf_wasm_abi::limits;
 use nf_wasm_abi::trap::Trap;
 use nfwasm::device::{Answer, Device, Outcome, Packet, Runnable, Settings};
 use nfwasm::error::Refusal;
+use nfwasm::module::Module;
 use nfwasm::name::{Name, Selector};
 use nfwasm::output::Output;
 use nfwasm::Cli;
@@ -97,8 +99,15 @@ fn validate(wasm: &[u8], granted: u64) -> Answer<u64> {
     Ok(inspection.capabilities)
 }
 
-fn apply(entry: &mut FilterEntry, wasm: &[u8], settings: &Settings) -> Answer {
+fn apply(entry: &mut FilterEntry, module: &Module, settings: &Settings) -> Answer {
+    let wasm = &module.wasm;
     let capabilities = settings.capabilities.unwrap_or(entry.capabilities);
+    entry.origin = match module.signature.as_slice() {
+        [] => ORIGIN_UNCHECKED,
+        b"good" => ORIGIN_SIGNATURE,
+        _ => return refuse(Errno::EBADMSG, "the signature makes no sense"),
+    };
+    entry.digest = [0xab; DIGEST_LEN];
     entry.capabilities_used = validate(wasm, capabilities)?;
     entry.capabilities = capabilities;
     entry.module_bytes = wasm.len() as u32;
@@ -135,6 +144,7 @@ impl Device for Fake {
             max_fuel: limits::MAX_FUEL,
             load_stack_peak: 9_000,
             load_stack_size: 16_384,
+            max_signature_bytes: limits::SIGNATURE_BYTES,
             ..Info::new()
         };
         info.version[..5].copy_from_slice(b"0.1.0");
@@ -142,7 +152,13 @@ impl Device for Fake {
         Ok(info)
     }
 
-    fn load(&self, name: &Name, wasm: &[u8], settings: &Settings, hooks: &[Hook]) -> Answer<u32> {
+    fn load(
+        &self,
+        name: &Name,
+        module: &Module,
+        settings: &Settings,
+        hooks: &[Hook],
+    ) -> Answer<u32> {
         let mut kernel = self.0.borrow_mut();
         kernel.may()?;
         if kernel
@@ -162,7 +178,7 @@ impl Device for Fake {
             instances: 2,
             ..FilterEntry::new()
         };
-        apply(&mut entry, wasm, settings)?;
+        apply(&mut entry, module, settings)?;
         let before = kernel.attachments.len();
         for hook in hooks {
             if let Err(refusal) = kernel.attach(entry.id, hook) {
@@ -176,10 +192,10 @@ impl Device for Fake {
         Ok(entry.id)
     }
 
-    fn replace(&self, filter: &Selector, wasm: &[u8], settings: &Settings) -> Answer {
+    fn replace(&self, filter: &Selector, module: &Module, settings: &Settings) -> Answer {
         let mut kernel = self.0.borrow_mut();
         let entry = kernel.find(filter)?;
-        apply(entry, wasm, settings)?;
+        apply(entry, module, settings)?;
         entry.replaced += 1;
         Ok(())
     }
@@ -231,8 +247,8 @@ impl Device for Fake {
             Runnable::Filter(filter) => {
                 kernel.find(filter)?;
             }
-            Runnable::Module(wasm, settings) => {
-                validate(wasm, settings.capabilities.unwrap_or(0))?;
+            Runnable::Module(module, settings) => {
+                validate(&module.wasm, settings.capabilities.unwrap_or(0))?;
             }
         }
         Ok(kernel.outcome.clone().unwrap_or(Outcome {
