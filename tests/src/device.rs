@@ -49,6 +49,8 @@ pub struct Spec {
     pub quarantine: u32,
     /// Where to attach it.
     pub hooks: Vec<Hook>,
+    /// A signature of the binary, or nothing.
+    pub signature: Vec<u8>,
 }
 
 impl Spec {
@@ -63,7 +65,15 @@ impl Spec {
             trap_policy: ioctl::TRAP_ACCEPT,
             quarantine: 0,
             hooks: Vec::new(),
+            signature: Vec::new(),
         }
+    }
+
+    /// Adds a signature.
+    #[must_use]
+    pub fn signed(mut self, signature: &[u8]) -> Self {
+        self.signature = signature.to_vec();
+        self
     }
 
     /// Adds an attachment.
@@ -222,6 +232,8 @@ impl Device {
             quarantine: spec.quarantine,
             hooks: address(&spec.hooks),
             hook_count: spec.hooks.len() as u32,
+            signature: address(&spec.signature),
+            signature_len: spec.signature.len() as u32,
             ..Load::new()
         };
         self.explained(ioctl::NF_WASM_LOAD, &mut request, |it| &mut it.log)?;
@@ -234,10 +246,21 @@ impl Device {
     ///
     /// What the module refuses.
     pub fn replace(&self, id: u32, wasm: &[u8]) -> Result<(), Refused> {
+        self.replace_signed(id, wasm, &[])
+    }
+
+    /// Swaps the program of the filter with id `id` by one with a signature.
+    ///
+    /// # Errors
+    ///
+    /// What the module refuses.
+    pub fn replace_signed(&self, id: u32, wasm: &[u8], signature: &[u8]) -> Result<(), Refused> {
         let mut request = Replace {
             id,
             module: address(wasm),
             module_len: wasm.len() as u32,
+            signature: address(signature),
+            signature_len: signature.len() as u32,
             ..Replace::new()
         };
         self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)
@@ -313,6 +336,23 @@ impl Device {
         assert!(request.count as usize <= entries.len());
         entries.truncate(request.count as usize);
         Ok(entries)
+    }
+
+    /// Executes a signed module.
+    ///
+    /// # Errors
+    ///
+    /// What the module refuses.
+    pub fn run_signed(
+        &self,
+        mut request: Run,
+        wasm: &[u8],
+        signature: &[u8],
+        packet: &[u8],
+    ) -> Result<Run, Refused> {
+        request.signature = address(signature);
+        request.signature_len = signature.len() as u32;
+        Ok(self.run(request, wasm, packet)?.0)
     }
 
     /// Executes a module, or the filter that `request` names, on `packet`; returns what the

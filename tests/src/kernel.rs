@@ -76,6 +76,35 @@ pub fn insert_with(parameters: &[&str]) {
     assert!(output.status.success(), "insmod: {output:?}");
 }
 
+/// nf_wasm with parameters, until this is dropped: then it is inserted without any.
+#[derive(Debug)]
+pub struct With(());
+
+impl With {
+    /// Inserts nf_wasm anew.
+    ///
+    /// # Panics
+    ///
+    /// If that fails.
+    #[track_caller]
+    pub fn parameters(parameters: &[&str]) -> Self {
+        remove();
+        let output = insmod(&module_file(), parameters);
+        if !output.status.success() {
+            insert();
+            panic!("insmod: {output:?}");
+        }
+        Self(())
+    }
+}
+
+impl Drop for With {
+    fn drop(&mut self) {
+        remove();
+        insert();
+    }
+}
+
 /// Removes nf_wasm.
 ///
 /// # Panics

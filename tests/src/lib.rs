@@ -2,6 +2,7 @@
 //! What the tests in the virtual machine, and the demo, are made of.
 //!
 //! - [`net`]: network namespaces that are joined by veth and go with the test
+//! - [`audit`]: the kernel's audit log
 //! - [`cpu`]: CPUs that go and come
 //! - [`device`]: `/dev/nf_wasm`, spoken to directly
 //! - [`filter`]: a loaded filter, unloaded with the test; [`wasm`]: filters as text
@@ -12,8 +13,10 @@
 //! - [`storm`]: many processes at once
 //! - [`guest_test`]: tests of the engine in the kernel; [`spec`]: the WebAssembly specification's
 //! - [`loader`]: the command `nfwasm`
+//! - [`signed`]: a filter with signatures
 //! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
 
+pub mod audit;
 pub mod cpu;
 pub mod device;
 pub mod filter;
@@ -23,6 +26,7 @@ pub mod leaks;
 pub mod loader;
 pub mod net;
 pub mod pins;
+pub mod signed;
 pub mod spec;
 pub mod storm;
 pub mod sys;

@@ -11,7 +11,7 @@ use crate::patched::Patched;
 use crate::progress::{seconds, Progress};
 use crate::root::Root;
 use crate::vm::{Machine, HARDENED};
-use crate::{module, tool, userland};
+use crate::{census, module, tool, userland};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
                 "lint" => {
                     let kernel = kernel(options, &root, &cache, checkout)?;
                     formatting(&root, checkout, true)?
+                        & census::check(checkout)?
                         & lints(&root, &cache, &patched)?
                         & kernel_lints(&kernel, &root, &cache, checkout)
                 }
@@ -158,8 +159,27 @@ fn host_tests(
 
 /// The tests that run in the machine, with the kernel looking hard for errors.
 fn machine_tests(kernel: Flavour, build: &Build, filter: Option<&String>) -> Result<bool> {
+    // Lockdown cannot be undone, and has a machine of its own.
+    const LAST: &str = "lockdown";
+    let last = filter.map_or(true, |filter| filter.starts_with(LAST));
+    if filter.is_none() || !last {
+        machine_test(kernel, build, filter.into_iter().map(String::as_str))?;
+    }
+    if last {
+        let filter = filter.map_or(LAST, String::as_str);
+        machine_test(kernel, build, ["--ignored", filter])?;
+    }
+    Ok(true)
+}
+
+/// The tests that `words` name, in one machine.
+fn machine_test<'a>(
+    kernel: Flavour,
+    build: &Build,
+    words: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
     let mut command = vec!["nf-wasm-vmtest".into()];
-    command.extend(filter.map(Into::into));
+    command.extend(words.into_iter().map(Into::into));
     let machine = Machine {
         command,
         append: match kernel.is_own() {
@@ -170,7 +190,7 @@ fn machine_tests(kernel: Flavour, build: &Build, filter: Option<&String>) -> Res
         ..Machine::default()
     };
     match build.boot(&machine, None)? {
-        0 => Ok(true),
+        0 => Ok(()),
         status => Err(Error::new(format!(
             "nf-wasm-vmtest ended with status {status}"
         ))),

@@ -22,6 +22,7 @@ cargo xtask test [lint|host|vm] [FILTER]
                                    formatting and lints, tests on the host, tests in the machine
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
+cargo xtask unsafe                 counts unsafe code, into docs/unsafe.md
 cargo xtask update                 looks for a newer kernel
 cargo xtask clean                  removes the cache
 
@@ -51,6 +52,7 @@ pub enum Verb {
     Test,
     Format,
     Lint,
+    Unsafe,
     Update,
     Clean,
     Help,
@@ -79,6 +81,7 @@ impl Options {
             Some("test") => Verb::Test,
             Some("fmt") => Verb::Format,
             Some("lint") => Verb::Lint,
+            Some("unsafe") => Verb::Unsafe,
             Some("update") => Verb::Update,
             Some("clean") => Verb::Clean,
             None | Some("help" | "--help" | "-h") => Verb::Help,

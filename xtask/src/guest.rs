@@ -102,6 +102,7 @@ fn make_own(
             files::copy(&filter.path(), &to)?;
         }
     }
+    sign(&tree, &name, root, checkout, log)?;
     // depmod looks at all modules together, hence in the tree that the base was made of.
     let script = r#"
         set -e
@@ -129,4 +130,34 @@ fn make_own(
     command.arg(Path::new("/cache").join(module));
     tool::run(&mut command, log)?;
     Ok(dir.join("own.cpio"))
+}
+
+/// Signs an example filter, as docs/signed-filters.md says, with the key that debug kernels trust
+/// and with one that nobody does.
+fn sign(tree: &Path, name: &str, root: &Root, checkout: &Path, log: &Path) -> Result<()> {
+    let to = tree.join("usr/share/nf_wasm/signed");
+    fs::create_dir_all(&to).context(to.display())?;
+    files::copy(
+        &tree.join("usr/share/nf_wasm/filters/block-telnet.wasm"),
+        &to.join("block-telnet.wasm"),
+    )?;
+    for file in ["key.pem", "certificate.pem"] {
+        let from = checkout.join("tests/signing").join(file);
+        files::copy(&from, &to.join(file))?;
+    }
+    let script = r#"
+        set -e
+        cd "$1"
+        sign() {
+            openssl cms -sign -binary -noattr -nocerts -outform DER -in block-telnet.wasm \
+                -inkey "$1key.pem" -signer "$1certificate.pem" -out "$2"
+        }
+        openssl req -new -x509 -newkey rsa:2048 -nodes -subj /CN=stranger -days 2 \
+            -keyout stranger-key.pem -out stranger-certificate.pem 2> /dev/null
+        sign '' block-telnet.wasm.p7s
+        sign stranger- stranger.p7s
+        rm ./*.pem"#;
+    let mut command = root.command(["sh", "-c", script, "sh"]);
+    command.arg(format!("/cache/{name}/tree/usr/share/nf_wasm/signed"));
+    tool::run(&mut command, log)
 }

@@ -7,6 +7,7 @@
 //! boots it.
 
 mod build;
+mod census;
 mod checks;
 mod cli;
 mod console;
@@ -84,6 +85,7 @@ fn run() -> Result<i32> {
                 None,
             );
         }
+        Verb::Unsafe => census::write(checkout)?,
         Verb::Format => return checks::format(&cache, checkout),
         Verb::Lint => return checks::test(&["lint".to_owned()], &options, cache, checkout),
         Verb::Test => return checks::test(&options.rest, &options, cache, checkout),

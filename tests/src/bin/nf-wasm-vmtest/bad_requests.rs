@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Requests that lie, ask for what there is not, or come from another version.
 
-use std::mem::size_of;
+use std::mem::{offset_of, size_of};
 use std::os::fd::AsFd;
 
 use nf_wasm_abi::ioctl::{
@@ -16,6 +16,7 @@ use nix::errno::Errno;
 crate::tests![
     unknown_commands,
     wrong_sizes,
+    structs_of_the_first_version,
     longer_structs_with_nothing_in_them,
     bad_pointers,
     unknown_flags_and_reserved_fields,
@@ -39,18 +40,54 @@ fn unknown_commands() {
     }
 }
 
-/// Each command with the size of its struct.
-const COMMANDS: [(u32, usize); 10] = [
-    (ioctl::NF_WASM_INFO, size_of::<Info>()),
-    (ioctl::NF_WASM_LOAD, size_of::<Load>()),
-    (ioctl::NF_WASM_REPLACE, size_of::<Replace>()),
-    (NF_WASM_UNLOAD, size_of::<Select>()),
-    (ioctl::NF_WASM_ATTACH, size_of::<Attach>()),
-    (ioctl::NF_WASM_DETACH, size_of::<Detach>()),
-    (ioctl::NF_WASM_LIST_FILTERS, size_of::<List>()),
-    (ioctl::NF_WASM_LIST_ATTACHMENTS, size_of::<List>()),
-    (ioctl::NF_WASM_RUN, size_of::<Run>()),
-    (ioctl::NF_WASM_RELEASE, size_of::<Select>()),
+/// Each command with the size that its struct had in its first version, and now.
+const COMMANDS: [(u32, usize, usize); 10] = [
+    (
+        ioctl::NF_WASM_INFO,
+        offset_of!(Info, admission),
+        size_of::<Info>(),
+    ),
+    (
+        ioctl::NF_WASM_LOAD,
+        offset_of!(Load, signature),
+        size_of::<Load>(),
+    ),
+    (
+        ioctl::NF_WASM_REPLACE,
+        offset_of!(Replace, signature),
+        size_of::<Replace>(),
+    ),
+    (NF_WASM_UNLOAD, size_of::<Select>(), size_of::<Select>()),
+    (
+        ioctl::NF_WASM_ATTACH,
+        size_of::<Attach>(),
+        size_of::<Attach>(),
+    ),
+    (
+        ioctl::NF_WASM_DETACH,
+        size_of::<Detach>(),
+        size_of::<Detach>(),
+    ),
+    (
+        ioctl::NF_WASM_LIST_FILTERS,
+        size_of::<List>(),
+        size_of::<List>(),
+    ),
+    (
+        ioctl::NF_WASM_LIST_ATTACHMENTS,
+        size_of::<List>(),
+        size_of::<List>(),
+    ),
+    (
+        ioctl::NF_WASM_RUN,
+        offset_of!(Run, signature),
+        size_of::<Run>(),
+    ),
+    (
+        ioctl::NF_WASM_RELEASE,
+        size_of::<Select>(),
+        size_of::<Select>(),
+    ),
 ];
 
 fn with_size(size: usize) -> Vec<u8> {
@@ -62,8 +99,8 @@ fn with_size(size: usize) -> Vec<u8> {
 fn wrong_sizes() {
     let device = Device::open();
     let ask = |command, bytes: &mut [u8]| sys::ioctl_bytes(device.file().as_fd(), command, bytes);
-    for (command, size) in COMMANDS {
-        for small in [0, 1, 3, 4, size / 2, size - 1] {
+    for (command, first, size) in COMMANDS {
+        for small in [0, 1, 3, 4, first / 2, first - 1] {
             let answer = ask(command, &mut with_size(small));
             assert_eq!(answer, Err(Errno::EINVAL), "{command:#x}: {small} bytes");
         }
@@ -79,6 +116,20 @@ fn wrong_sizes() {
             assert_eq!(answer, Err(Errno::E2BIG), "{command:#x}: byte {at}");
         }
     }
+}
+
+fn structs_of_the_first_version() {
+    let device = Device::open();
+    let first = offset_of!(Info, admission);
+    let mut bytes = with_size(first);
+    sys::ioctl_bytes(device.file().as_fd(), ioctl::NF_WASM_INFO, &mut bytes).expect("info");
+    let whole = device.info().expect("info");
+    assert_eq!(bytes[4..8], whole.abi_version.to_ne_bytes());
+    // What is not known is not written.
+    let mut bytes = with_size(first);
+    bytes.extend([0xaa; 32]);
+    sys::ioctl_bytes(device.file().as_fd(), ioctl::NF_WASM_INFO, &mut bytes).expect("info");
+    assert_eq!(bytes[first..], [0xaa; 32]);
 }
 
 fn longer_structs_with_nothing_in_them() {
@@ -104,7 +155,7 @@ fn bad_pointers() {
     net.server.enter(|| {
         let device = Device::open();
         let fd = device.file().as_fd();
-        for (command, _) in COMMANDS {
+        for (command, ..) in COMMANDS {
             for address in [0, 8, usize::MAX - 4096, 1 << 63] {
                 let answer = sys::ioctl_nowhere(fd, command, address);
                 assert_eq!(answer, Err(Errno::EFAULT), "{command:#x} at {address:#x}");

@@ -2,7 +2,9 @@
 //! The tests that run in the virtual machine, as root, with nf_wasm loaded. Takes the arguments of
 //! `cargo test`'s binaries; names are `subject::what_holds`.
 
+mod admission;
 mod attachments;
+mod audit;
 mod bad_modules;
 mod bad_requests;
 mod concurrency;
@@ -15,6 +17,7 @@ mod hotplug;
 mod killed;
 mod lifetime;
 mod loader;
+mod lockdown;
 mod nonlinear;
 mod observability;
 mod odd_packets;
@@ -45,7 +48,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-const SUBJECTS: [(&str, Tests); 23] = [
+const SUBJECTS: &[(&str, Tests)] = &[
     ("verdicts", verdicts::TESTS),
     ("attachments", attachments::TESTS),
     ("counters", counters::TESTS),
@@ -56,6 +59,8 @@ const SUBJECTS: [(&str, Tests); 23] = [
     ("run", run::TESTS),
     ("observability", observability::TESTS),
     ("permissions", permissions::TESTS),
+    ("admission", admission::TESTS),
+    ("audit", audit::TESTS),
     ("bad_modules", bad_modules::TESTS),
     ("bad_requests", bad_requests::TESTS),
     ("loader", loader::TESTS),
@@ -70,6 +75,10 @@ const SUBJECTS: [(&str, Tests); 23] = [
     ("hostile", hostile::TESTS),
     ("lifetime", lifetime::TESTS),
 ];
+
+/// Tests that leave a machine that no other can use: they want one of their own, and to be asked
+/// for with `--ignored`.
+const LAST: (&str, Tests) = ("lockdown", lockdown::TESTS);
 
 /// Lines of the kernel's log that a failed test shows.
 const LOG_LINES: usize = 30;
@@ -91,6 +100,11 @@ fn main() {
         });
         tests.chain(last)
     });
+    let (subject, tests) = LAST;
+    let last = tests.iter().map(|(name, test)| {
+        Trial::test(format!("{subject}::{name}"), move || check(test)).with_ignored_flag(true)
+    });
+    let trials = trials.chain(last);
     let pins = Pins::put();
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     drop(pins);
