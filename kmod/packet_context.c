@@ -5,6 +5,7 @@
 #include <linux/ipv6.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
+#include <linux/nospec.h>
 #include <linux/skbuff.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
@@ -121,14 +122,20 @@ int nf_wasm_skb_load(const struct sk_buff *skb, u32 offset, void *to, u32 len)
 {
 	int start = packet_start(skb);
 	u32 packet_len = skb->len - start;
+	unsigned long linear = skb_headlen(skb);
+	unsigned long end, inside;
 
 	if (offset > packet_len || len > packet_len - offset)
 		return -EFAULT;
 	start += offset;
-	if (likely(start + len <= skb_headlen(skb))) {
-		memcpy(to, skb->data + start, len);
+	end = start + len;
+	if (likely(end <= linear)) {
+		/* @offset and @len may be the guest's: nothing is copied on a mispredicted check. */
+		inside = array_index_mask_nospec(end, linear + 1);
+		memcpy(to, skb->data + (start & inside), len & inside);
 		return 0;
 	}
+	barrier_nospec();
 	if (skb_copy_bits(skb, start, to, len))
 		return -EFAULT;
 	return pieces_up_to(skb, start + len);

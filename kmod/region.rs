@@ -54,9 +54,7 @@ impl Failing {
     /// For an instance that a command asked for.
     pub(crate) fn command() -> Self {
         match module_parameters::fail_allocations.value() {
-            FAIL_LOADS if admission::tests_allowed() => {
-                Failing(BUILDS.fetch_add(1, Relaxed) + 1)
-            }
+            FAIL_LOADS if admission::tests_allowed() => Failing(BUILDS.fetch_add(1, Relaxed) + 1),
             _ => Failing(0),
         }
     }
