@@ -49,12 +49,10 @@ impl MiscDevice for Device {
             }
             ioctl::NF_WASM_RUN => exchange(argument, |it| command::run(authorised()?, it)),
             ioctl::NF_WASM_RELEASE => exchange(argument, |it| command::release(authorised()?, it)),
-            ioctl::NF_WASM_GUEST_TEST if module_parameters::guest_test.value() != 0 => {
-                exchange(argument, |it| {
-                    authorised_by(false)?;
-                    guest_test::carry_out(&device.test, it)
-                })
-            }
+            ioctl::NF_WASM_GUEST_TEST if guest_test::is_available() => exchange(argument, |it| {
+                authorised_by(false)?;
+                guest_test::carry_out(&device.test, it)
+            }),
             _ => Err(ENOTTY),
         }
     }

@@ -11,10 +11,12 @@ use kernel::prelude::*;
 use kernel::sync::Mutex;
 
 use crate::abi::ioctl::{GuestTest, GUEST_TEST_INSTANTIATE, GUEST_TEST_READ, NO_TRAP};
+use crate::admission;
 use crate::boundary::GuestTestRequest;
 use crate::command::read_module;
 use crate::decode::check;
 use crate::decode::exchange::Memory;
+use crate::module_parameters;
 use crate::refusal::{refuse, Answer, Refusal, Text};
 use crate::region::{Failing, Region};
 use crate::request::Caller;
@@ -35,6 +37,13 @@ pub(crate) struct Session {
 
 // SAFETY: The engine's session has no tie to the thread that made it.
 unsafe impl Send for Session {}
+
+/// Whether the command exists. It runs modules that nobody vouches for.
+pub(crate) fn is_available() -> bool {
+    module_parameters::guest_test.value() != 0
+        && admission::tests_allowed()
+        && admission::enforced() == 0
+}
 
 /// Carries out `request` in the session of `slot`, which it begins if there is none.
 pub(crate) fn carry_out(slot: &Mutex<Option<Session>>, request: &mut GuestTest) -> Answer {

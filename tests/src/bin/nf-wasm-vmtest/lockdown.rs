@@ -5,8 +5,9 @@
 use std::fs;
 use std::process::Command;
 
-use nf_wasm_abi::ioctl::{ADMISSION_LOCKED_DOWN, ORIGIN_SIGNATURE};
+use nf_wasm_abi::ioctl::{GuestTest, ADMISSION_LOCKED_DOWN, ORIGIN_SIGNATURE};
 use nf_wasm_tests::device::{Device, Spec};
+use nf_wasm_tests::guest_test::Session;
 use nf_wasm_tests::kernel;
 use nf_wasm_tests::net::Net;
 use nf_wasm_tests::signed;
@@ -29,14 +30,23 @@ fn only_signed_modules_are_taken_and_test_parameters_do_nothing() {
     let listed = wasm::always(1);
     let digests = format!("allow_digests={}", signed::sha256(&listed));
     kernel::remove();
-    kernel::insert_with(&["fail_allocations=1", &digests]);
+    kernel::insert_with(&["fail_allocations=1", "guest_test=1", &digests]);
     let net = Net::pair();
     let refusal = |spec: Spec| net.server.try_load(&spec).expect_err("load");
     let failed = refusal(Spec::new("fails", listed.clone()));
     assert_eq!(failed.errno, Errno::ENOMEM, "{failed}");
     assert_eq!(Device::open().info().expect("info").admission, 0);
+    let guest_test = || {
+        Session::open()
+            .operation(GuestTest::new())
+            .expect_err("nothing")
+            .errno
+    };
+    assert_eq!(guest_test(), Errno::EOPNOTSUPP, "no such operation");
 
     lock_down();
+
+    assert_eq!(guest_test(), Errno::ENOTTY);
 
     let info = Device::open().info().expect("info");
     assert_eq!(info.admission, ADMISSION_LOCKED_DOWN);
