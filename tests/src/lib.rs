@@ -7,6 +7,7 @@
 //! - [`device`]: `/dev/nf_wasm`, spoken to directly
 //! - [`filter`]: a loaded filter, unloaded with the test; [`wasm`]: filters as text
 //! - [`traffic`]: TCP, UDP and frames of any kind
+//! - [`fail_nth`]: allocations that fail
 //! - [`kernel`]: the kernel's log, its tracepoints, modules in and out
 //! - [`leaks`]: what kmemleak, if the kernel has it, finds
 //! - [`pins`]: keeps the emulator's trouble with changing code out of the tests
@@ -19,6 +20,7 @@
 pub mod audit;
 pub mod cpu;
 pub mod device;
+pub mod fail_nth;
 pub mod filter;
 pub mod guest_test;
 pub mod kernel;

@@ -9,6 +9,7 @@ mod bad_modules;
 mod bad_requests;
 mod concurrency;
 mod counters;
+mod fault_injection;
 mod faults;
 mod fragments;
 mod guest_test;
@@ -67,6 +68,7 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("guest_test", guest_test::TESTS),
     ("stack", stack::TESTS),
     ("faults", faults::TESTS),
+    ("fault_injection", fault_injection::TESTS),
     ("killed", killed::TESTS),
     ("concurrency", concurrency::TESTS),
     ("hotplug", hotplug::TESTS),
