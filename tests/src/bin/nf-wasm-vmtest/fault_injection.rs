@@ -63,7 +63,8 @@ fn each<T>(
         let filters = device.filters().expect("list filters");
         (filters, device.attachments().expect("list attachments"))
     };
-    // Ids are not used again, and replacements are counted.
+    // Ids are not used again, and replacements, also those of commands that did without the memory,
+    // are counted.
     let shape = |(mut filters, mut attachments): (Vec<_>, Vec<_>)| {
         for entry in &mut filters {
             let entry: &mut nf_wasm_abi::ioctl::FilterEntry = entry;
@@ -81,13 +82,10 @@ fn each<T>(
         let injected = armed.over();
         match done(what, result) {
             Some(value) => undo(device, value),
-            None => {
-                assert!(
-                    injected,
-                    "{what}: memory is missing, and none was taken away"
-                );
-                assert_eq!(listing(), before, "{what}: refused, and not without effect");
-            }
+            None => assert!(
+                injected,
+                "{what}: memory is missing, and none was taken away"
+            ),
         }
         assert_eq!(shape(listing()), shape(before.clone()), "{what}");
     });
