@@ -10,6 +10,8 @@
 pub(crate) mod capability;
 #[path = "../abi/src/guest.rs"]
 pub(crate) mod guest;
+#[path = "../abi/src/guest_test.rs"]
+pub(crate) mod guest_test;
 #[path = "../abi/src/ioctl.rs"]
 pub(crate) mod ioctl;
 #[path = "../abi/src/limits.rs"]

@@ -9,6 +9,7 @@
 
 pub mod capability;
 pub mod guest;
+pub mod guest_test;
 pub mod ioctl;
 pub mod limits;
 pub mod request;
