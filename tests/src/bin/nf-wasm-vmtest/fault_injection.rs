@@ -111,12 +111,12 @@ fn each_allocation_of_each_command_may_fail() {
         .at(hook(FAMILY_INET, HOOK_OUTPUT, 0));
     let id = filter.id();
     let small = wasm::always(1);
-    let ran = |request: Run, wasm: &[u8]| {
+    let ran = |device: &Device, request: Run, wasm: &[u8]| {
         let request = Run {
             family: FAMILY_IPV4,
             ..request
         };
-        Device::open().run(request, wasm, &[0x45; 64])
+        device.run(request, wasm, &[0x45; 64])
     };
     let unload = |device: &Device, id| device.select(NF_WASM_UNLOAD, id).expect("unload");
     net.server.enter(|| {
@@ -172,7 +172,7 @@ fn each_allocation_of_each_command_may_fail() {
                 &faults,
                 device,
                 "run of a module",
-                |_| ran(Run::new(), &small),
+                |it| ran(it, Run::new(), &small),
                 |_, _| (),
             ),
         );
@@ -183,7 +183,7 @@ fn each_allocation_of_each_command_may_fail() {
                 &faults,
                 device,
                 "run of a filter",
-                |_| ran(named, &[]),
+                |it| ran(it, named, &[]),
                 |_, _| (),
             ),
         );
