@@ -379,6 +379,7 @@ guest interface  1
 CPUs             2
 load stack       9000 bytes used at most, of 16384
 packet path      0 allocations
+modules taken    any
 
 LIMIT                        MOST  DEFAULT
 fuel a packet            10000000   100000
@@ -387,6 +388,7 @@ traps to quarantine             -     1000
 filters a namespace           256        -
 attachments a namespace       512        -
 module bytes              1048576        -
+signature bytes             65536        -
 functions                    4096        -
 imports                        64        -
 exports                       256        -
