@@ -219,7 +219,10 @@ fn rust_structs_have_no_holes() {
 #[test]
 fn no_name_is_missing() {
     let header = include_str!("../include/nf_wasm.h");
-    let source = include_str!("../src/ioctl.rs");
+    let source = concat!(
+        include_str!("../src/ioctl.rs"),
+        include_str!("../src/guest_test.rs")
+    );
 
     let listed: BTreeSet<_> = ioctl_constants()
         .into_iter()
