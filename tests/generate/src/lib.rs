@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What tests feed to nf_wasm without writing it by hand.
+//!
+//! - [`case`]: a filter, its settings and packets, all of it made from random bytes; the filter is
+//!   from [`smith`] (anything that is valid) or from [`program`] (what filters do, at its edges)
+//! - [`packet`]: packets alone; [`host`]: what a filter meets outside of the kernel
+//! - [`random`]: bytes from a seed and a number, the same on every machine
+
+pub mod case;
+pub mod host;
+pub mod packet;
+pub mod program;
+pub mod random;
+pub mod smith;
+
+pub use arbitrary::{Result, Unstructured};
