@@ -15,6 +15,7 @@
 //! - [`guest_test`]: tests of the engine in the kernel; [`spec`]: the WebAssembly specification's
 //! - [`loader`]: the command `nfwasm`
 //! - [`signed`]: a filter with signatures
+//! - [`fuzz`]: filters and requests made from a seed
 //! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
 
 pub mod audit;
@@ -22,6 +23,7 @@ pub mod cpu;
 pub mod device;
 pub mod fail_nth;
 pub mod filter;
+pub mod fuzz;
 pub mod guest_test;
 pub mod kernel;
 pub mod leaks;

@@ -114,6 +114,17 @@ impl Namespace {
         entered.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// Moves the calling thread into the namespace.
+    ///
+    /// # Panics
+    ///
+    /// If the namespace is gone.
+    #[track_caller]
+    pub fn join(&self) {
+        let file = File::open(self.path()).expect("namespace");
+        setns(file, CloneFlags::CLONE_NEWNET).expect("setns");
+    }
+
     /// `ip -n NAME WORDS…`.
     ///
     /// # Panics

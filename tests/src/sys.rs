@@ -40,6 +40,120 @@ pub fn ioctl_nowhere(device: BorrowedFd<'_>, command: u32, address: usize) -> Re
     Errno::result(result).map(drop)
 }
 
+/// An ioctl of `/dev/nf_wasm` on whatever is at an address, while other threads take it away.
+///
+/// The address, and those in the struct there, must lead to an [`Area`] or to no memory of this
+/// process.
+pub fn ioctl_at(device: BorrowedFd<'_>, command: u32, address: u64) -> Result<(), Errno> {
+    // SAFETY: Nobody borrows an area's memory, and whether it is there is the kernel's to find out.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), command.into(), address) };
+    Errno::result(result).map(drop)
+}
+
+/// Pages that only the kernel reads and writes, asked by whoever has their address. Behind them is
+/// nothing for a while: what begins in an area and goes on too long does not reach other memory.
+#[derive(Debug)]
+pub struct Area {
+    address: usize,
+    len: usize,
+}
+
+impl Area {
+    /// Bytes of a page.
+    pub const PAGE: usize = 4096;
+    /// Bytes behind it that are not there. Whoever writes from one end on stops at the first.
+    const GUARD: usize = 16 * Self::PAGE;
+
+    /// So many pages of zeros.
+    pub fn new(pages: usize) -> io::Result<Self> {
+        let len = pages * Self::PAGE;
+        // SAFETY: The kernel chooses an address where nothing is.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len + Self::GUARD,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let address = address.expose_provenance();
+        let area = Self { address, len };
+        for page in 0..pages {
+            area.protect(page, true, true)?;
+        }
+        Ok(area)
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> u64 {
+        self.address as u64
+    }
+
+    /// Bytes of it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// It never is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Lets the page be read, written, neither or both.
+    pub fn protect(&self, page: usize, read: bool, write: bool) -> io::Result<()> {
+        let mut protection = libc::PROT_NONE;
+        if read {
+            protection |= libc::PROT_READ;
+        }
+        if write {
+            protection |= libc::PROT_WRITE;
+        }
+        let page = self.address + (page * Self::PAGE) % self.len;
+        // SAFETY: The page is the area's, which nothing in this process borrows.
+        let result = unsafe {
+            libc::mprotect(
+                std::ptr::with_exposed_provenance_mut(page),
+                Self::PAGE,
+                protection,
+            )
+        };
+        Errno::result(result)?;
+        Ok(())
+    }
+
+    /// Takes the page's memory away; it comes back as zeros when it is next used.
+    pub fn forget(&self, page: usize) -> io::Result<()> {
+        let page = self.address + (page * Self::PAGE) % self.len;
+        // SAFETY: The page is the area's, which nothing in this process borrows.
+        let result = unsafe {
+            libc::madvise(
+                std::ptr::with_exposed_provenance_mut(page),
+                Self::PAGE,
+                libc::MADV_DONTNEED,
+            )
+        };
+        Errno::result(result)?;
+        Ok(())
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is ours, and nothing in this process borrows it.
+        unsafe {
+            libc::munmap(
+                std::ptr::with_exposed_provenance_mut(self.address),
+                self.len + Self::GUARD,
+            );
+        }
+    }
+}
+
 /// Makes this thread, and not its process, a user without any capability.
 pub fn become_nobody() -> io::Result<()> {
     const NOBODY: libc::uid_t = 65_534;

@@ -12,6 +12,7 @@ mod counters;
 mod fault_injection;
 mod faults;
 mod fragments;
+mod fuzz;
 mod guest_test;
 mod hostile;
 mod hotplug;
@@ -70,6 +71,7 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("faults", faults::TESTS),
     ("fault_injection", fault_injection::TESTS),
     ("killed", killed::TESTS),
+    ("fuzz", fuzz::TESTS),
     ("concurrency", concurrency::TESTS),
     ("hotplug", hotplug::TESTS),
     ("storm", storm::TESTS),

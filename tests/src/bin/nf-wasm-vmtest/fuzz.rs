@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A little fuzzing, the same each time; `nf-wasm-fuzz` does more of it.
+
+use std::time::Duration;
+
+use nf_wasm_tests::fuzz::{modules, requests, Campaign, Report};
+
+crate::tests![
+    filters_do_in_the_kernel_what_they_do_outside,
+    requests_that_lie_change_nothing,
+];
+
+const fn campaign(runs: u64) -> Campaign {
+    Campaign {
+        seed: 1,
+        from: 0,
+        runs: Some(runs),
+        time: Duration::ZERO,
+    }
+}
+
+fn nothing_found(mut report: Report) {
+    report.print();
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+}
+
+fn filters_do_in_the_kernel_what_they_do_outside() {
+    nothing_found(modules::run(campaign(300)));
+}
+
+fn requests_that_lie_change_nothing() {
+    nothing_found(requests::run(campaign(500)));
+}
