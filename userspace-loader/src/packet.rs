@@ -28,7 +28,7 @@ pub fn read(argument: &str) -> Result<Vec<u8>> {
 }
 
 /// The bytes that digits stand for; `None` if the text has other characters.
-fn hex(text: &str) -> Option<Result<Vec<u8>>> {
+pub fn hex(text: &str) -> Option<Result<Vec<u8>>> {
     let digits: String = text
         .trim()
         .trim_start_matches("0x")

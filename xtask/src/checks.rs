@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask test` and `fmt`: formatting, lints, tests on the host, tests in the machine.
+//! `cargo xtask test` and `fmt`: formatting, lints, tests on the host, fuzzing, tests in the machine.
 
 use crate::build::Build;
 use crate::cli::Options;
@@ -11,12 +11,12 @@ use crate::patched::Patched;
 use crate::progress::{seconds, Progress};
 use crate::root::Root;
 use crate::vm::{Machine, HARDENED};
-use crate::{census, module, tool, userland};
+use crate::{census, fuzz, module, tool, userland};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The workspaces, by the folders that they are in.
-const WORKSPACES: [&str; 3] = [".", "filters", "xtask"];
+const WORKSPACES: [&str; 4] = [".", "filters", "fuzz", "xtask"];
 /// Sources that are in no cargo package: Kbuild compiles them.
 const KBUILD_SOURCES: &str = "kmod/main.rs";
 
@@ -30,12 +30,12 @@ pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
 /// Runs the parts that are named, all if none is, with tests whose name contains FILTER.
 pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) -> Result<i32> {
     let (parts, filter): (Vec<&str>, Option<&String>) = match words.first().map(String::as_str) {
-        None => (vec!["lint", "host", "vm"], None),
-        Some(part @ ("lint" | "host" | "vm")) => (vec![part], words.get(1)),
+        None => (vec!["lint", "host", "fuzz", "vm"], None),
+        Some(part @ ("lint" | "host" | "fuzz" | "vm")) => (vec![part], words.get(1)),
         Some(_) => (vec!["host", "vm"], words.first()),
     };
     let mut table: Vec<(String, Duration, bool)> = Vec::new();
-    if parts.contains(&"lint") || parts.contains(&"host") {
+    if parts.iter().any(|part| *part != "vm") {
         let _lock = cache.lock_checkout()?;
         let (root, patched) = root(&cache, checkout)?;
         for part in parts.iter().filter(|part| **part != "vm") {
@@ -48,6 +48,7 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
                         & lints(&root, &cache, &patched)?
                         & kernel_lints(&kernel, &root, &cache, checkout)
                 }
+                "fuzz" => fuzz::short(&root, &cache, &patched)?,
                 _ => host_tests(&root, &cache, &patched, filter)?,
             };
             table.push(((*part).to_owned(), since.elapsed(), passed));
@@ -82,7 +83,8 @@ pub fn test(words: &[String], options: &Options, cache: Cache, checkout: &Path) 
     Ok(i32::from(table.iter().any(|(_, _, passed)| !passed)))
 }
 
-fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
+/// The place where things are built.
+pub fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
     let _lock = cache.lock()?;
     let progress = Progress::start();
     let root = Root::make(cache, checkout, &progress)?;
@@ -120,13 +122,15 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
     eprintln!("Lints");
     let mut workspace = userland::cargo(root, cache, patched, "clippy");
     workspace.arg("--all-targets");
+    let mut fuzz = fuzz::cargo(root, cache, patched, "clippy");
+    fuzz.arg("--all-targets");
     let mut own = userland::cargo_in("xtask", root, cache, "clippy");
     own.arg("--all-targets");
     // There is no test harness for a filter's target.
     let mut filters = userland::cargo_in("filters", root, cache, "clippy");
     filters.args(["--workspace", "--package", "nf-wasm-sdk"]);
     let mut passed = true;
-    for mut clippy in [workspace, own, filters] {
+    for mut clippy in [workspace, fuzz, own, filters] {
         passed &= tool::show(clippy.args(["--quiet", "--", "-D", "warnings"]))?;
     }
     Ok(passed)

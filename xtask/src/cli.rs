@@ -18,8 +18,11 @@ cargo xtask vm [OPTION]… -- COMMAND…
                                    COMMAND as root in a virtual machine with nf_wasm loaded; its
                                    output and exit status become this command's. Without COMMAND,
                                    a shell
-cargo xtask test [lint|host|vm] [FILTER]
-                                   formatting and lints, tests on the host, tests in the machine
+cargo xtask test [lint|host|fuzz|vm] [FILTER]
+                                   formatting and lints, tests on the host, a little fuzzing, tests
+                                   in the machine
+cargo xtask fuzz [TARGET]… [OPTION]…
+                                   fuzzing outside of the kernel; docs/testing.md has more
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
 cargo xtask unsafe                 counts unsafe code, into docs/unsafe.md
@@ -39,6 +42,11 @@ Options of vm:
   --accel kvm|tcg      instead of KVM if it works here, else TCG
   --timeout SECONDS    how long COMMAND may take (1800)
   --no-module          do not load nf_wasm
+Options of fuzz:
+  --seconds N          how long each target runs (60)
+  --runs N             how many inputs each target gets, instead
+  --seed N             where libFuzzer's choices begin; 0, the default, is somewhere
+  --reproduce FILE     runs the target on one input
 
 Everything built goes to $NF_WASM_CACHE, else $XDG_CACHE_HOME/nf_wasm, else ~/.cache/nf_wasm.
 ";
@@ -50,12 +58,22 @@ pub enum Verb {
     Demo,
     Vm,
     Test,
+    Fuzz,
     Format,
     Lint,
     Unsafe,
     Update,
     Clean,
     Help,
+}
+
+/// How `fuzz` is to be done.
+#[derive(Default)]
+pub struct Fuzzing {
+    pub seconds: Option<u32>,
+    pub runs: Option<u32>,
+    pub seed: u32,
+    pub reproduce: Option<PathBuf>,
 }
 
 /// A command line that makes sense.
@@ -66,7 +84,8 @@ pub struct Options {
     /// The machine of `vm`.
     pub machine: Machine,
     pub accelerator: Option<String>,
-    /// What follows `test`.
+    pub fuzzing: Fuzzing,
+    /// What follows `test` or `fuzz`.
     pub rest: Vec<String>,
 }
 
@@ -79,6 +98,7 @@ impl Options {
             Some("demo") => Verb::Demo,
             Some("vm") => Verb::Vm,
             Some("test") => Verb::Test,
+            Some("fuzz") => Verb::Fuzz,
             Some("fmt") => Verb::Format,
             Some("lint") => Verb::Lint,
             Some("unsafe") => Verb::Unsafe,
@@ -92,6 +112,7 @@ impl Options {
             kernels: vec![Flavour::Stock],
             machine: Machine::default(),
             accelerator: None,
+            fuzzing: Fuzzing::default(),
             rest: Vec::new(),
         };
         while let Some(word) = words.next() {
@@ -114,6 +135,8 @@ impl Options {
                 None => text(words.next().context(format!("{name} needs a value"))?),
             };
             let vm = verb == Verb::Vm;
+            let fuzz = verb == Verb::Fuzz;
+            let fuzzing = &mut options.fuzzing;
             match name {
                 "--kernel" => options.kernels = kernels(verb, &value()?)?,
                 "--share" if vm => options.machine.share = Some(folder(&value()?)?),
@@ -127,7 +150,11 @@ impl Options {
                     options.machine.timeout = Duration::from_secs(seconds.into());
                 }
                 "--no-module" if vm => options.machine.with_module = false,
-                _ if verb == Verb::Test && !name.starts_with('-') => options.rest.push(word),
+                "--seconds" if fuzz => fuzzing.seconds = Some(number(name, &value()?)?),
+                "--runs" if fuzz => fuzzing.runs = Some(number(name, &value()?)?),
+                "--seed" if fuzz => fuzzing.seed = number(name, &value()?)?,
+                "--reproduce" if fuzz => fuzzing.reproduce = Some(value()?.into()),
+                _ if (fuzz || verb == Verb::Test) && !name.starts_with('-') => options.rest.push(word),
                 _ => {
                     return Err(Error::new(format!(
                         "{name} is unknown here; a command for the machine follows --\n\n{HELP}"

@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod flavour;
 mod fpu;
+mod fuzz;
 mod guest;
 mod host;
 mod kernel;
@@ -86,6 +87,9 @@ fn run() -> Result<i32> {
             );
         }
         Verb::Unsafe => census::write(checkout)?,
+        Verb::Fuzz => {
+            return fuzz::fuzz(&options.rest, &options.fuzzing, &cache, checkout);
+        }
         Verb::Format => return checks::format(&cache, checkout),
         Verb::Lint => return checks::test(&["lint".to_owned()], &options, cache, checkout),
         Verb::Test => return checks::test(&options.rest, &options, cache, checkout),

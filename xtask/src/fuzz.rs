@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo xtask fuzz`: the targets in `fuzz/`, with libFuzzer and AddressSanitizer.
+
+use crate::cli::Fuzzing;
+use crate::error::{Context, Error, Result};
+use crate::files::Cache;
+use crate::patched::Patched;
+use crate::root::Root;
+use crate::tool;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Each target, with the runs of a short test.
+const TARGETS: [(&str, u32); 4] = [
+    ("load", 8_000),
+    ("guest", 4_000),
+    ("ioctl", 200_000),
+    ("loader", 40_000),
+];
+/// Seconds for a target where nothing else is said.
+const SECONDS: u32 = 60;
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// What cargo-fuzz asks of the compiler. Debian's has no sanitizer's runtime: gcc's is linked.
+const RUSTFLAGS: &str = "-Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Cllvm-args=-simplifycfg-branch-fold-threshold=0 --cfg fuzzing \
+    -Zsanitizer=address -Zexternal-clangrt -Clink-arg=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive \
+    -Clink-arg=-lm";
+
+/// Fuzzes the targets that are named, or each in turn, and says where findings are and how to go on.
+pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path) -> Result<i32> {
+    for name in names {
+        if !TARGETS.iter().any(|(target, _)| target == name) {
+            let targets: Vec<_> = TARGETS.iter().map(|(target, _)| *target).collect();
+            return Err(Error::new(format!(
+                "there is no target {name}; there are {}",
+                targets.join(", ")
+            )));
+        }
+    }
+    let (root, patched) = {
+        let _lock = cache.lock_checkout()?;
+        let (root, patched) = crate::checks::root(cache, checkout)?;
+        build(&root, cache, &patched)?;
+        (root, patched)
+    };
+    drop(patched);
+    let mut status = 0;
+    for (target, _) in TARGETS {
+        if !names.is_empty() && !names.iter().any(|name| name == target) {
+            continue;
+        }
+        let folder = format!("fuzz/{target}");
+        for part in ["corpus", "artifacts"] {
+            let path = cache.path(&format!("{folder}/{part}"));
+            fs::create_dir_all(&path).context(path.display())?;
+        }
+        let mut run = command(target, &root, cache);
+        run.arg(format!("-artifact_prefix=/cache/{folder}/artifacts/"));
+        run.arg(format!("-seed={}", fuzzing.seed));
+        if let Some(input) = &fuzzing.reproduce {
+            let copy = cache.path(&format!("{folder}/reproduce"));
+            fs::copy(input, copy).context(input.display())?;
+            run.arg(format!("/cache/{folder}/reproduce"));
+        } else {
+            match fuzzing.runs {
+                Some(runs) => run.arg(format!("-runs={runs}")),
+                None => run.arg(format!(
+                    "-max_total_time={}",
+                    fuzzing.seconds.unwrap_or(SECONDS)
+                )),
+            };
+            run.arg(format!("/cache/{folder}/corpus"));
+        }
+        let passed = tool::show(&mut run)?;
+        let folder = cache.path(&folder);
+        println!(
+            "{target}: {}. Findings are in {}; `cargo xtask fuzz {target} --reproduce FILE` runs one. \
+             The next run goes on from {}",
+            if passed { "nothing found" } else { "FOUND something" },
+            folder.join("artifacts").display(),
+            folder.join("corpus").display(),
+        );
+        status |= i32::from(!passed);
+    }
+    Ok(status)
+}
+
+/// So many runs of each target from nothing and one seed: the same each time.
+pub fn short(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
+    eprintln!("Fuzzing, a little");
+    build(root, cache, patched)?;
+    let mut passed = true;
+    for (target, runs) in TARGETS {
+        let log = cache.path(&format!("log/fuzz-{target}.log"));
+        tool::new_log(&log)?;
+        let mut run = command(target, root, cache);
+        run.args(["-seed=1", &format!("-runs={runs}")]);
+        run.arg(format!("-artifact_prefix=/cache/log/fuzz-{target}-"));
+        match tool::run(&mut run, &log) {
+            Ok(()) => println!("fuzz {target}: {runs} runs"),
+            Err(error) => {
+                eprintln!("{error}");
+                passed = false;
+            }
+        }
+    }
+    Ok(passed)
+}
+
+fn build(root: &Root, cache: &Cache, patched: &Patched) -> Result<()> {
+    let mut cargo = self::cargo(root, cache, patched, "build");
+    cargo.args(["--release", "--quiet", "--target", TRIPLE]);
+    // What the sanitizer needs is not stable; the compiler is the kernel's.
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    cargo.env("RUSTFLAGS", RUSTFLAGS);
+    if tool::show(&mut cargo)? {
+        return Ok(());
+    }
+    Err(Error::new("the fuzz targets do not build"))
+}
+
+/// `cargo VERB` for the targets.
+pub fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
+    let mut cargo = patched.cargo(root, verb);
+    cargo.args(["--manifest-path", "fuzz/Cargo.toml"]);
+    cargo.env("CARGO_TARGET_DIR", format!("/cache/{}", target_dir(cache)));
+    cargo
+}
+
+fn target_dir(cache: &Cache) -> String {
+    cache.of_checkout("fuzz-target")
+}
+
+/// The target's program, with the limits that hold for every run.
+fn command(target: &str, root: &Root, cache: &Cache) -> Command {
+    let dir = target_dir(cache);
+    let mut run = root.command([format!("/cache/{dir}/{TRIPLE}/release/{target}")]);
+    run.args(["-timeout=30", "-rss_limit_mb=2048", "-max_len=4096"]);
+    // Inputs of any length from the start: a case takes some hundred bytes.
+    run.args(["-len_control=0", "-print_final_stats=1"]);
+    // Blocks that are told to leak are a filter's code, until its engine goes.
+    run.env("ASAN_OPTIONS", "detect_leaks=0");
+    run
+}
