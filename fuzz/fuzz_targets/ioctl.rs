@@ -8,8 +8,8 @@ use std::cell::Cell;
 use libfuzzer_sys::fuzz_target;
 use nf_wasm_abi::capability::ALL_BITS;
 use nf_wasm_abi::ioctl::{
-    self, Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Replace, Run,
-    Select, FAMILY_NETDEV,
+    self, Attach, AttachmentEntry, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Replace,
+    Run, Select, FAMILY_NETDEV,
 };
 use nf_wasm_abi::limits;
 use nf_wasm_decode::check::{self, Selector, Settings, Subject};
@@ -227,7 +227,7 @@ fn check_selector(selector: &Selector) {
 }
 
 fn command(u: &mut Unstructured<'_>) -> Result<()> {
-    match u.int_in_range(0..=8_u8)? {
+    match u.int_in_range(0..=9_u8)? {
         0 => {
             let load = Load {
                 name: name(u)?,
@@ -339,6 +339,24 @@ fn command(u: &mut Unstructured<'_>) -> Result<()> {
                 }
                 assert!((1..=limits::RUN_PACKET_BYTES).contains(&run.packet_len));
                 assert!(u8::try_from(run.hook).is_ok() && u8::try_from(run.family).is_ok());
+                Ok(())
+            })
+        }
+        8 => {
+            let test = GuestTest {
+                operation: u.int_in_range(0..=6)?,
+                name_len: small(u)?,
+                value_count: small(u)?,
+                data_len: small(u)?,
+                fuel: u.int_in_range(0..=limits::INIT_FUEL + 1)?,
+                ..request(u)?
+            };
+            make(u, test, |_, test: &mut GuestTest| {
+                let fuel = check::guest_test(test)?;
+                assert!((1..=limits::INIT_FUEL).contains(&fuel));
+                assert!(test.name_len as usize <= test.name.len());
+                assert!(test.value_count as usize <= test.values.len());
+                assert!(test.data_len <= ioctl::GUEST_TEST_READ_BYTES);
                 Ok(())
             })
         }

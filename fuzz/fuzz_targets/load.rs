@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::limits::{CALL_DEPTH, VALUE_STACK_SLOTS};
+use nf_wasm_abi::limits::{instance_bytes, MEMORY_PAGES};
 use nf_wasm_engine::{inspect, Instance, Options};
 use nf_wasm_fuzz_targets::meter::{peak, Meter};
 use nf_wasm_generate::host::Packet;
@@ -17,11 +17,9 @@ static METER: Meter = Meter;
 /// Pages of a linear memory: few, so that a run is quick.
 const PAGES: u32 = 4;
 
-/// What the kernel half grants a load (`budget` in `kmod/program.rs`), with these pages.
+/// What the kernel half grants a load, with these pages.
 fn budget(wasm: &[u8]) -> usize {
-    let memory = PAGES as usize * 65_536;
-    let stacks = VALUE_STACK_SLOTS as usize * 8 + CALL_DEPTH as usize * 64;
-    2 * memory + 2 * stacks + (1 << 20) + 64 * wasm.len()
+    instance_bytes(wasm.len()) - 2 * (MEMORY_PAGES - PAGES) as usize * 65_536
 }
 
 fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
@@ -46,7 +44,7 @@ fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             }
             Ok(wasm)
         }
-        _ => Ok(u.take_rest().to_vec()),
+        _ => Ok(u.bytes(u.len())?.to_vec()),
     }
 }
 

@@ -9,6 +9,7 @@ use nf_wasm_decode::plain::Plain;
 use nf_wasm_decode::{check, name};
 use nf_wasm_generate::{Result, Unstructured};
 use nfwasm::device::{Answer, Device, Outcome, Packet, Runnable, Settings};
+use nfwasm::module::Module;
 use nfwasm::name::{Name, Selector};
 use nfwasm::output::Output;
 use nfwasm::{hook, packet, Cli};
@@ -25,10 +26,10 @@ impl Device for Anything {
     fn info(&self) -> Answer<Info> {
         Ok(self.info)
     }
-    fn load(&self, _: &Name, _: &[u8], _: &Settings, _: &[Hook]) -> Answer<u32> {
+    fn load(&self, _: &Name, _: &Module, _: &Settings, _: &[Hook]) -> Answer<u32> {
         Ok(1)
     }
-    fn replace(&self, _: &Selector, _: &[u8], _: &Settings) -> Answer {
+    fn replace(&self, _: &Selector, _: &Module, _: &Settings) -> Answer {
         Ok(())
     }
     fn unload(&self, _: &Selector) -> Answer {

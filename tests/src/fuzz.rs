@@ -3,8 +3,10 @@
 //!
 //! - [`modules`]: filters made from a seed, run by the kernel and by the engine out here: the same
 //!   verdict, trap, fuel, mark and output, or the same refusal
-//! - [`requests`]: requests that lie, from several threads and network namespaces
+//! - [`requests`]: requests that lie, from several threads and network namespaces; `grammar` says
+//!   how they are made
 
+mod grammar;
 pub mod modules;
 pub mod requests;
 

@@ -154,7 +154,9 @@ impl Options {
                 "--runs" if fuzz => fuzzing.runs = Some(number(name, &value()?)?),
                 "--seed" if fuzz => fuzzing.seed = number(name, &value()?)?,
                 "--reproduce" if fuzz => fuzzing.reproduce = Some(value()?.into()),
-                _ if (fuzz || verb == Verb::Test) && !name.starts_with('-') => options.rest.push(word),
+                _ if (fuzz || verb == Verb::Test) && !name.starts_with('-') => {
+                    options.rest.push(word)
+                }
                 _ => {
                     return Err(Error::new(format!(
                         "{name} is unknown here; a command for the machine follows --\n\n{HELP}"

@@ -29,8 +29,7 @@ const RUSTFLAGS: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0 --cfg fuzzing \
-    -Zsanitizer=address -Zexternal-clangrt -Clink-arg=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive \
-    -Clink-arg=-lm";
+    -Zsanitizer=address -Zexternal-clangrt -Clink-arg=-Wl,--no-as-needed,-lasan";
 
 /// Fuzzes the targets that are named, or each in turn, and says where findings are and how to go on.
 pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path) -> Result<i32> {
@@ -140,7 +139,9 @@ fn target_dir(cache: &Cache) -> String {
 /// The target's program, with the limits that hold for every run.
 fn command(target: &str, root: &Root, cache: &Cache) -> Command {
     let dir = target_dir(cache);
-    let mut run = root.command([format!("/cache/{dir}/{TRIPLE}/release/{target}")]);
+    // rustc links the runtime behind other libraries, and it has to be the first.
+    let mut run = root.command(["env", "LD_PRELOAD=libasan.so.8"]);
+    run.arg(format!("/cache/{dir}/{TRIPLE}/release/{target}"));
     run.args(["-timeout=30", "-rss_limit_mb=2048", "-max_len=4096"]);
     // Inputs of any length from the start: a case takes some hundred bytes.
     run.args(["-len_control=0", "-print_final_stats=1"]);

@@ -39,8 +39,8 @@ impl Packet {
         self.charged = 0;
     }
 
-    fn charge(&mut self, bytes: usize) {
-        self.charged += 10 + bytes as u64 / 64;
+    fn charge(&mut self, fuel: u64) {
+        self.charged += fuel;
     }
 }
 
@@ -51,7 +51,7 @@ impl Host for Packet {
         };
         let from = &bytes[offset as usize..][..to.len()];
         to.copy_from_slice(from);
-        self.charge(to.len());
+        self.charge(10 + to.len() as u64 / 64);
         // The bytes are in one piece.
         Ok(0)
     }
@@ -66,21 +66,21 @@ impl Host for Packet {
                 self.output.push(byte);
             }
         }
-        self.charge(text.len());
+        self.charge(20 + text.len() as u64 / 4);
     }
 
     fn now(&mut self, _: Clock) -> u64 {
-        self.charge(0);
+        self.charge(10);
         1_700_000_000_000_000_000
     }
 
     fn mark(&mut self) -> u32 {
-        self.charge(0);
+        self.charge(10);
         self.mark
     }
 
     fn set_mark(&mut self, mark: u32) {
-        self.charge(0);
+        self.charge(10);
         if self.bytes.is_some() {
             self.mark = mark;
         }

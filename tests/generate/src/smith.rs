@@ -78,12 +78,13 @@ pub fn outside(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 
 /// `engine/src/config.rs` in wasm-smith's words.
 fn dialect() -> Config {
-    use InstructionKind::{Control, MemoryInt, NumericInt, Parametric, Reference, Table, Variable};
+    use InstructionKind::{Control, Memory, Numeric, Parametric, Reference, Table, Variable};
     Config {
         allow_start_export: false,
-        allow_floats: false,
+        // A result's sign and payload are a processor's own where it is not a number.
+        canonicalize_nans: true,
         allowed_instructions: InstructionKinds::new(&[
-            Control, MemoryInt, NumericInt, Parametric, Reference, Table, Variable,
+            Control, Memory, Numeric, Parametric, Reference, Table, Variable,
         ]),
         bulk_memory_enabled: true,
         exceptions_enabled: false,
@@ -93,12 +94,13 @@ fn dialect() -> Config {
         multi_value_enabled: true,
         reference_types_enabled: true,
         relaxed_simd_enabled: false,
-        saturating_float_to_int_enabled: false,
+        saturating_float_to_int_enabled: true,
         sign_extension_ops_enabled: true,
         simd_enabled: false,
         tail_call_enabled: false,
         threads_enabled: false,
-        max_memories: 1,
+        // But for the one that is exported, which comes on top.
+        max_memories: 0,
         max_tables: 1,
         ..Config::default()
     }

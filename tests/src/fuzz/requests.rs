@@ -12,16 +12,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use nf_wasm_abi::ioctl::{
-    self, Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run,
-    Select, DEVICE_LEN, FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, NAME_LEN,
-};
-use nf_wasm_abi::limits;
-use nf_wasm_decode::plain::{Plain, Request};
+use nf_wasm_abi::ioctl;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::{program, Unstructured};
 use nix::errno::Errno;
 
+use super::grammar::{Writer, PAGES};
 use super::{Campaign, Report};
 use crate::device::Device;
 use crate::net::{Namespace, Net};
@@ -32,10 +28,8 @@ use crate::{kernel, wasm};
 const THREADS: usize = 4;
 /// Filters in a namespace before they are unloaded: room for all comes to an end.
 const MOST_FILTERS: usize = 12;
-/// Pages of an area.
-const PAGES: usize = 32;
 /// What a refusal may be, by the interface's documentation.
-const ERRNOS: [Errno; 16] = [
+const ERRNOS: [Errno; 18] = [
     Errno::ENOTTY,
     Errno::E2BIG,
     Errno::EINVAL,
@@ -51,21 +45,11 @@ const ERRNOS: [Errno; 16] = [
     Errno::ENODEV,
     Errno::ENOSPC,
     Errno::EMSGSIZE,
+    // A signature that makes no sense, or is none.
+    Errno::EBADMSG,
+    Errno::EKEYREJECTED,
     // A thread that is being ended.
     Errno::EINTR,
-];
-
-/// Addresses where nothing of this process is: low, just below and above what a process may have,
-/// the kernel's, the highest.
-const NOWHERE: [u64; 8] = [
-    0,
-    8,
-    0x7fff_ffff_f000,
-    0x8000_0000_0000,
-    0xffff_8000_0000_0000,
-    0xffff_ffff_8100_0000,
-    u64::MAX - 4000,
-    u64::MAX,
 ];
 
 /// Runs the campaign; `from` and `runs` count what each thread does.
@@ -82,6 +66,7 @@ pub fn run(campaign: Campaign) -> Report {
         &nets[1].server,
     ];
     let shared = [&nets[2].client, &nets[2].server];
+    let with = kernel::With::parameters(&["guest_test=1"]);
     let device = Device::open();
     let racing = Area::new(PAGES).expect("memory");
     let memory = File::options()
@@ -127,8 +112,7 @@ pub fn run(campaign: Campaign) -> Report {
     }
     drop(device);
     drop(nets);
-    kernel::remove();
-    kernel::insert();
+    drop(with);
     report
 }
 
@@ -191,13 +175,6 @@ struct Asker<'a> {
     modules: &'a [Vec<u8>],
 }
 
-/// A request to be made.
-struct Plan {
-    command: u32,
-    bytes: Vec<u8>,
-    name: &'static str,
-}
-
 impl Asker<'_> {
     fn run(self) -> Report {
         let mut report = Report::default();
@@ -242,9 +219,17 @@ impl Asker<'_> {
             return Ok(());
         }
         let attachments = self.device.attachments().map_err(|it| it.to_string())?;
-        let plan = self.plan(random, area, &filters, &attachments);
-        let place = self.place(random, area, &plan.bytes);
-        let answer = sys::ioctl_at(self.device.file().as_fd(), plan.command, place);
+        let plan = Writer {
+            honest: random.below(3) == 0,
+            random: random.clone(),
+            area,
+            memory: self.memory,
+            modules: self.modules,
+            filters: &filters,
+            attachments: &attachments,
+        }
+        .plan();
+        let answer = sys::ioctl_at(self.device.file().as_fd(), plan.command, plan.address);
         let outcome = match answer {
             Ok(()) => "done".to_owned(),
             Err(errno) => format!("{errno:?}"),
@@ -284,258 +269,4 @@ impl Asker<'_> {
             _ => {}
         }
     }
-
-    /// Puts the request somewhere; returns where.
-    fn place(&self, random: &mut Random, area: &Area, bytes: &[u8]) -> u64 {
-        let address = match random.below(16) {
-            0 => return random.choose(&NOWHERE),
-            // Its end in the next page, or behind the area.
-            1 => area.address() + Area::PAGE as u64 - random.below(64),
-            2 => area.address() + area.len() as u64 - random.below(300),
-            _ => area.address() + 8 * random.below(64),
-        };
-        let _ = self.memory.write_all_at(bytes, address);
-        address
-    }
-
-    /// An address where `bytes` are, mostly.
-    fn pointer(&self, random: &mut Random, area: &Area, bytes: &[u8]) -> u64 {
-        let page = (2 + random.below(PAGES as u64 - 12)) * Area::PAGE as u64;
-        let address = match random.below(12) {
-            0 => return random.choose(&NOWHERE),
-            1 => area.address() + area.len() as u64 - random.below(bytes.len() as u64 + 2),
-            _ => area.address() + page + random.below(100),
-        };
-        let _ = self.memory.write_all_at(bytes, address);
-        address
-    }
-
-    fn log(&self, random: &mut Random, area: &Area) -> Log {
-        Log {
-            buf: self.pointer(random, area, &[]),
-            len: random.choose(&[0, 1, 100, 1024, 5000, u32::MAX]),
-            used: random.next() as u32,
-        }
-    }
-
-    /// One command, its struct mostly right.
-    fn plan(
-        &self,
-        random: &mut Random,
-        area: &Area,
-        filters: &[FilterEntry],
-        attachments: &[AttachmentEntry],
-    ) -> Plan {
-        let id = match random.below(4) {
-            0 => random.choose(&[0, 1, 2, 1000, u32::MAX]),
-            _ => match filters.len() as u64 {
-                0 => 0,
-                count => filters[random.below(count) as usize].id,
-            },
-        };
-        let name = name(random);
-        let log = self.log(random, area);
-        let module = &self.modules[random.below(self.modules.len() as u64) as usize];
-        let module_at = self.pointer(random, area, module);
-        let module_len = match random.below(8) {
-            0 => random.choose(&[
-                0,
-                1,
-                8,
-                limits::MODULE_BYTES,
-                limits::MODULE_BYTES + 1,
-                u32::MAX,
-            ]),
-            _ => module.len() as u32,
-        };
-        let (capabilities, fuel) = match random.below(4) {
-            0 => (
-                random.next() & 31,
-                random.choose(&[1, limits::MAX_FUEL, limits::MAX_FUEL + 1, u64::MAX]),
-            ),
-            _ => (15, 0),
-        };
-        let snaplen = random.choose(&[0, 0, 0, 1, 65_535, 65_536, u32::MAX]);
-        match random.below(20) {
-            0..=5 => {
-                let hooks: Vec<u8> = (0..random.below(4))
-                    .flat_map(|_| hook(random).as_bytes().to_vec())
-                    .collect();
-                let count = hooks.len() / size_of::<Hook>();
-                let load = Load {
-                    name,
-                    module: module_at,
-                    module_len,
-                    trap_policy: random.choose(&[0, 1, 1, 2]),
-                    capabilities,
-                    fuel,
-                    snaplen,
-                    quarantine: random.choose(&[0, 1, u32::MAX]),
-                    hooks: self.pointer(random, area, &hooks),
-                    hook_count: random.choose(&[count as u32, count as u32, 0, 512, 513, u32::MAX]),
-                    hook_size: random.choose(&[32, 32, 32, 40, 31, 4096, u32::MAX]),
-                    log,
-                    ..Load::new()
-                };
-                plan(random, "LOAD", ioctl::NF_WASM_LOAD, load)
-            }
-            6 | 7 => {
-                let replace = Replace {
-                    id,
-                    name,
-                    set: random.choose(&[0, 0, 1, 31, 32, u32::MAX]),
-                    module: module_at,
-                    module_len,
-                    capabilities,
-                    fuel,
-                    snaplen,
-                    log,
-                    ..Replace::new()
-                };
-                plan(random, "REPLACE", ioctl::NF_WASM_REPLACE, replace)
-            }
-            8 => {
-                let select = Select {
-                    id,
-                    name,
-                    log,
-                    ..Select::new()
-                };
-                plan(random, "UNLOAD", ioctl::NF_WASM_UNLOAD, select)
-            }
-            9 => {
-                let select = Select {
-                    id,
-                    name,
-                    log,
-                    ..Select::new()
-                };
-                plan(random, "RELEASE", ioctl::NF_WASM_RELEASE, select)
-            }
-            10..=12 => {
-                let hook = hook(random);
-                let attach = Attach {
-                    id,
-                    name,
-                    hook,
-                    log,
-                    ..Attach::new()
-                };
-                plan(random, "ATTACH", ioctl::NF_WASM_ATTACH, attach)
-            }
-            13 => {
-                let attachment = match attachments.len() as u64 {
-                    0 => random.next() as u32,
-                    count => attachments[random.below(count) as usize].id,
-                };
-                let detach = Detach {
-                    attachment,
-                    log,
-                    ..Detach::new()
-                };
-                plan(random, "DETACH", ioctl::NF_WASM_DETACH, detach)
-            }
-            14 => plan(random, "INFO", ioctl::NF_WASM_INFO, Info::new()),
-            15 | 16 => {
-                let command =
-                    random.choose(&[ioctl::NF_WASM_LIST_FILTERS, ioctl::NF_WASM_LIST_ATTACHMENTS]);
-                let list = List {
-                    entries: self.pointer(random, area, &[]),
-                    entry_size: random.choose(&[0, 1, 4, 200, 336, 400, 4096, 4097, u32::MAX]),
-                    capacity: random.choose(&[0, 1, 5, 100, u32::MAX]),
-                    ..List::new::<FilterEntry>()
-                };
-                plan(random, "LIST", command, list)
-            }
-            _ => {
-                let packet = random.bytes(200);
-                let by_name = random.below(2) == 0;
-                let run = Run {
-                    id: if by_name { id } else { 0 },
-                    name: if by_name { name } else { [0; NAME_LEN] },
-                    module: if by_name && random.below(8) != 0 {
-                        0
-                    } else {
-                        module_at
-                    },
-                    module_len,
-                    capabilities,
-                    fuel,
-                    snaplen,
-                    packet: self.pointer(random, area, &packet),
-                    packet_len: random.choose(&[0, 1, 20, 200, 65_535, 65_536, u32::MAX]),
-                    family: random.choose(&[2, 5, 10, 10, 1, u32::MAX]),
-                    hook: random.choose(&[0, 1, 4, 255, 256]),
-                    output: self.log(random, area),
-                    log,
-                    ..Run::new()
-                };
-                plan(random, "RUN", ioctl::NF_WASM_RUN, run)
-            }
-        }
-    }
-}
-
-/// The request's bytes, with a size that may lie, and perhaps a byte of it wrong.
-fn plan<T: Request>(random: &mut Random, name: &'static str, command: u32, mut request: T) -> Plan {
-    let ours = size_of::<T>() as u32;
-    let size = match random.below(16) {
-        0 => random.choose(&[0, 1, 4, ours - 1, ours - 4, 4096, 4097, u32::MAX]),
-        1 => ours + random.below(200) as u32,
-        _ => ours,
-    };
-    request.as_bytes_mut()[..4].copy_from_slice(&size.to_ne_bytes());
-    let mut bytes = request.as_bytes().to_vec();
-    bytes.resize(4096, 0);
-    if random.below(12) == 0 {
-        let at = 4 + random.below(u64::from(ours)) as usize;
-        bytes[at] ^= 1 << random.below(8);
-    }
-    // A command that there is not.
-    let command = match random.below(64) {
-        0 => command ^ (1 << random.below(32)),
-        _ => command,
-    };
-    Plan {
-        command,
-        bytes,
-        name,
-    }
-}
-
-fn name(random: &mut Random) -> [u8; NAME_LEN] {
-    let mut name = [0; NAME_LEN];
-    let len = 1 + random.below(2) as usize;
-    for byte in &mut name[..len] {
-        *byte = random.choose(b"abcdefgh");
-    }
-    match random.below(16) {
-        0 => name[0] = random.choose(b"\0 .-9\xff"),
-        1 => name[63] = b'x',
-        2 => name[..63].fill(b'y'),
-        _ => {}
-    }
-    name
-}
-
-fn hook(random: &mut Random) -> Hook {
-    let mut hook = Hook {
-        family: random.choose(&[
-            FAMILY_INET,
-            FAMILY_IPV4,
-            FAMILY_IPV6,
-            FAMILY_NETDEV,
-            FAMILY_NETDEV,
-        ]),
-        hook: random.below(5) as u32,
-        priority: random.choose(&[0, 0, 1, -1, i32::MIN, i32::MAX]),
-        reserved: u32::from(random.below(16) == 0),
-        device: [0; DEVICE_LEN],
-    };
-    if hook.family == FAMILY_NETDEV || random.below(16) == 0 {
-        let name: &[u8] = random.choose(&[&b"lo"[..], b"to-client", b"to-server", b"nowhere", b""]);
-        hook.device[..name.len()].copy_from_slice(name);
-        hook.hook = random.below(3) as u32;
-    }
-    hook
 }
