@@ -158,10 +158,8 @@ fn make<T: Request>(
     let answer = exchange::<T, Refusal>(&caller, REQUEST, |request| {
         called.set(true);
         let known = request.as_bytes();
-        assert_eq!(
-            u32::from_ne_bytes([known[0], known[1], known[2], known[3]]) as usize >= T::FIRST_SIZE,
-            true
-        );
+        let size = u32::from_ne_bytes([known[0], known[1], known[2], known[3]]);
+        assert!(size as usize >= T::FIRST_SIZE);
         f(&caller, request)
     });
     if let Err(refusal) = &answer {
@@ -183,9 +181,7 @@ fn make<T: Request>(
             Some(Wrong::Fault)
         } else if (said as usize) < T::FIRST_SIZE {
             Some(Wrong::Size(said as usize))
-        } else if said > 4096 {
-            Some(Wrong::UnknownPart)
-        } else if there && !zero {
+        } else if said > 4096 || (there && !zero) {
             Some(Wrong::UnknownPart)
         } else if there && !writable {
             Some(Wrong::Fault)

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::leaks::KMEMLEAK;
+
 /// The kernel's log.
 ///
 /// # Panics
@@ -20,6 +22,11 @@ pub fn log_tail(lines: usize) -> String {
     let log = log();
     let all: Vec<&str> = log.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Whether this kernel checks itself so much that all takes many times longer than on others.
+pub fn is_slow() -> bool {
+    Path::new(KMEMLEAK).exists()
 }
 
 /// Where this kernel's nf_wasm.ko is.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
+pub(crate) const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
 
 /// kmemleak takes no younger object for a leak.
 const AGE: Duration = Duration::from_secs(6);

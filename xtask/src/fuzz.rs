@@ -13,10 +13,10 @@ use std::process::Command;
 
 /// Each target, with the runs of a short test.
 const TARGETS: [(&str, u32); 4] = [
-    ("load", 8_000),
-    ("guest", 4_000),
-    ("ioctl", 200_000),
-    ("loader", 40_000),
+    ("load", 2_000),
+    ("guest", 1_000),
+    ("ioctl", 60_000),
+    ("loader", 4_000),
 ];
 /// Seconds for a target where nothing else is said.
 const SECONDS: u32 = 60;

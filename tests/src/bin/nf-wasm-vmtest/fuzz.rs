@@ -25,9 +25,9 @@ fn nothing_found(mut report: Report) {
 }
 
 fn filters_do_in_the_kernel_what_they_do_outside() {
-    nothing_found(modules::run(campaign(300)));
+    nothing_found(modules::run(campaign(100)));
 }
 
 fn requests_that_lie_change_nothing() {
-    nothing_found(requests::run(campaign(500)));
+    nothing_found(requests::run(campaign(150)));
 }

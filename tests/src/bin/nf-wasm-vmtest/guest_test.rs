@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Tests of the engine by the ioctl that is there for them, and the specification's suite.
 
-use std::path::Path;
 use std::process::Command;
 
 use nf_wasm_abi::ioctl::{
@@ -10,9 +9,10 @@ use nf_wasm_abi::ioctl::{
 use nf_wasm_abi::limits::INIT_FUEL;
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_tests::guest_test::{named, Failure, Session};
+use nf_wasm_tests::kernel::{self, With};
 use nf_wasm_tests::net::Net;
+use nf_wasm_tests::sys;
 use nf_wasm_tests::wasm::wat;
-use nf_wasm_tests::{kernel, sys};
 use nix::errno::Errno;
 
 crate::tests![
@@ -23,24 +23,6 @@ crate::tests![
     each_allocation_may_fail,
     the_specification_holds,
 ];
-
-/// The module with a parameter; the one without when this is dropped.
-struct Inserted;
-
-impl Inserted {
-    fn with(parameters: &[&str]) -> Self {
-        kernel::remove();
-        kernel::insert_with(parameters);
-        Self
-    }
-}
-
-impl Drop for Inserted {
-    fn drop(&mut self) {
-        kernel::remove();
-        kernel::insert();
-    }
-}
 
 /// A module with something of everything, which is no filter.
 fn module() -> Vec<u8> {
@@ -67,7 +49,7 @@ fn it_is_not_there_without_the_parameter() {
 }
 
 fn an_unprivileged_user_may_not() {
-    let _inserted = Inserted::with(&["guest_test=1", "user_namespaces=1"]);
+    let _inserted = With::parameters(&["guest_test=1", "user_namespaces=1"]);
     let net = Net::pair();
     net.server.enter(|| {
         let session = Session::open();
@@ -78,7 +60,7 @@ fn an_unprivileged_user_may_not() {
 }
 
 fn a_module_is_read_back_and_called() {
-    let _inserted = Inserted::with(&["guest_test=1"]);
+    let _inserted = With::parameters(&["guest_test=1"]);
     let session = Session::open();
     let first = session.instantiate(&module()).expect("instantiate");
     assert_eq!(session.get(first, "g"), Ok(5), "the start function ran");
@@ -118,7 +100,7 @@ fn a_module_is_read_back_and_called() {
 }
 
 fn bad_requests_are_refused() {
-    let _inserted = Inserted::with(&["guest_test=1"]);
+    let _inserted = With::parameters(&["guest_test=1"]);
     let session = Session::open();
     let instance = session.instantiate(&module()).expect("instantiate");
     let invoke = || named(GUEST_TEST_INVOKE, instance, "add");
@@ -228,7 +210,7 @@ fn bad_requests_are_refused() {
 }
 
 fn each_allocation_may_fail() {
-    let _inserted = Inserted::with(&["guest_test=1", "fail_allocations=1"]);
+    let _inserted = With::parameters(&["guest_test=1", "fail_allocations=1"]);
     let wasm = module();
     let mut failed = 0;
     loop {
@@ -256,11 +238,14 @@ fn each_allocation_may_fail() {
 }
 
 fn the_specification_holds() {
-    let _inserted = Inserted::with(&["guest_test=1"]);
+    let _inserted = With::parameters(&["guest_test=1"]);
     // Version 1 is nearly a part of version 2; on the host both are run. A kernel that watches
     // itself is slow, and as many threads as there are calls take it long.
-    let watches = Path::new("/sys/kernel/debug/kmemleak").exists();
-    let files = if watches { "wasm-v2/f64" } else { "wasm-v2" };
+    let files = if kernel::is_slow() {
+        "wasm-v2/f64"
+    } else {
+        "wasm-v2"
+    };
     let output = Command::new("nf-wasm-spectest").arg(files).output();
     let output = output.expect("nf-wasm-spectest");
     let text = String::from_utf8_lossy(&output.stdout);
