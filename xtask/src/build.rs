@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::patched::Patched;
 use crate::progress::Progress;
 use crate::root::Root;
-use crate::vm::{self, Machine};
+use crate::vm::{self, Machine, Run};
 use crate::{engine, module, userland};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -89,14 +89,25 @@ impl Build {
         Ok(out)
     }
 
+    /// Puts together what goes into a machine.
+    pub fn prepare(&self, machine: &Machine) -> Result<Run> {
+        machine.prepare(&self.guest, &self.root, &self.cache)
+    }
+
     /// Boots a machine; returns its command's exit status.
     pub fn boot(&self, machine: &Machine, accelerator: Option<&str>) -> Result<i32> {
+        self.run(machine, &self.prepare(machine)?, accelerator)
+    }
+
+    /// The same, with what was prepared.
+    pub fn run(&self, machine: &Machine, run: &Run, accelerator: Option<&str>) -> Result<i32> {
         let accelerator = match accelerator {
             Some(name) => name,
             None => vm::accelerator(&self.kernel, &self.guest, &self.root, &self.cache)?,
         };
         machine
-            .boot(
+            .run(
+                run,
                 accelerator,
                 &self.kernel,
                 &self.guest,

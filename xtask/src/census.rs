@@ -22,6 +22,7 @@ const PLACES: [(&str, &[&str]); 2] = [
         &[
             "engine/tests",
             "filters",
+            "fuzz",
             "sdk",
             "tests",
             "userspace-loader",

@@ -25,6 +25,8 @@ mod offer;
 mod patched;
 mod progress;
 mod root;
+mod suites;
+mod table;
 mod tool;
 mod userland;
 mod vm;
@@ -91,8 +93,8 @@ fn run() -> Result<i32> {
             return fuzz::fuzz(&options.rest, &options.fuzzing, &cache, checkout);
         }
         Verb::Format => return checks::format(&cache, checkout),
-        Verb::Lint => return checks::test(&["lint".to_owned()], &options, cache, checkout),
-        Verb::Test => return checks::test(&options.rest, &options, cache, checkout),
+        Verb::Lint => return checks::test(&["lint".to_owned()], &options, &cache, checkout),
+        Verb::Test => return checks::test(&options.rest, &options, &cache, checkout),
     }
     Ok(0)
 }

@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct Machine {
     pub timeout: Duration,
     /// Whether the module is loaded first.
     pub with_module: bool,
+    /// What each line of its output begins with, if not empty.
+    pub label: String,
 }
 
 impl Default for Machine {
@@ -48,6 +51,7 @@ impl Default for Machine {
             command: Vec::new(),
             timeout: Duration::from_secs(1800),
             with_module: true,
+            label: String::new(),
         }
     }
 }
@@ -97,7 +101,11 @@ pub fn accelerator(
         with_module: false,
         ..Machine::default()
     };
-    let works = matches!(probe.boot("kvm", kernel, guest, root, cache), Ok(0));
+    let works = (|| {
+        let run = probe.prepare(guest, root, cache)?;
+        probe.run(&run, "kvm", kernel, guest, root, cache)
+    })();
+    let works = matches!(works, Ok(0));
     let answer = if works { "kvm" } else { "tcg" };
     eprintln!(
         "It does{}.",
@@ -111,13 +119,13 @@ pub fn accelerator(
     Ok(answer)
 }
 
-/// The folder of one run; removed after it.
-struct RunDir {
+/// The folder of one run, with what goes into the machine; removed after it.
+pub struct Run {
     path: PathBuf,
     inside: String,
 }
 
-impl RunDir {
+impl Run {
     fn make(cache: &Cache) -> Result<Self> {
         // What runs that were killed left behind.
         for old in fs::read_dir(cache.path("run"))
@@ -125,11 +133,15 @@ impl RunDir {
             .flatten()
             .flatten()
         {
-            if !Path::new("/proc").join(old.file_name()).exists() {
+            let name = old.file_name().to_string_lossy().into_owned();
+            let process = name.split('.').next().unwrap_or("");
+            if !Path::new("/proc").join(process).exists() {
                 files::remove_tree(&old.path())?;
             }
         }
-        let name = format!("run/{}", std::process::id());
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("run/{}.{number}", std::process::id());
         let path = cache.path(&name);
         files::remove_tree(&path)?;
         fs::create_dir_all(path.join("tree/etc/nf_wasm")).context(path.display())?;
@@ -140,25 +152,31 @@ impl RunDir {
     }
 }
 
-impl Drop for RunDir {
+impl Drop for Run {
     fn drop(&mut self) {
         let _ = files::remove_tree(&self.path);
     }
 }
 
 impl Machine {
+    /// Puts together what goes into the machine.
+    pub fn prepare(&self, guest: &Guest, root: &Root, cache: &Cache) -> Result<Run> {
+        let run = Run::make(cache)?;
+        self.write_initrd(&run, guest, root, cache)?;
+        Ok(run)
+    }
+
     /// Boots, runs the command, and returns its exit status. A kernel that complained is an error.
-    pub fn boot(
+    pub fn run(
         &self,
+        run: &Run,
         accelerator: &str,
         kernel: &Kernel,
         guest: &Guest,
         root: &Root,
         cache: &Cache,
     ) -> Result<i32> {
-        let run = RunDir::make(cache)?;
         let shared_by_9p = self.share.is_some() && guest.has_9p;
-        self.write_initrd(&run, guest, root, cache)?;
         let mut qemu = root.command_with_share(self.share.as_deref(), ["qemu-system-x86_64"]);
         self.add_arguments(&mut qemu, accelerator, kernel, &run.inside, shared_by_9p);
         if self.command.is_empty() {
@@ -175,8 +193,11 @@ impl Machine {
             .stdout(Stdio::null())
             .stderr(errors);
         let mut child = qemu.spawn().context("qemu-system-x86_64")?;
-        let in_time = self.pass_output(&mut child, &run)?;
-        let kept = cache.path("log/console.log");
+        let in_time = self.pass_output(&mut child, run)?;
+        let kept = match self.label.as_str() {
+            "" => cache.path("log/console.log"),
+            label => cache.path(&format!("log/console-{label}.log")),
+        };
         fs::copy(run.path.join("console"), &kept).context("the console's log")?;
         if in_time {
             console::judge(&run.path)
@@ -191,7 +212,7 @@ impl Machine {
     }
 
     /// Puts the guest's archives and this run's own together.
-    fn write_initrd(&self, run: &RunDir, guest: &Guest, root: &Root, cache: &Cache) -> Result<()> {
+    fn write_initrd(&self, run: &Run, guest: &Guest, root: &Root, cache: &Cache) -> Result<()> {
         // Another run may be replacing the archives.
         let _locks = (cache.lock_checkout()?, cache.lock()?);
         let tree = run.path.join("tree");
@@ -303,10 +324,10 @@ impl Machine {
     }
 
     /// Passes on what the command prints until the machine stops; false if that took too long.
-    fn pass_output(&self, qemu: &mut Child, run: &RunDir) -> Result<bool> {
+    fn pass_output(&self, qemu: &mut Child, run: &Run) -> Result<bool> {
         let started = Instant::now();
-        let mut stdout = Tail::of(run.path.join("stdout"));
-        let mut stderr = Tail::of(run.path.join("stderr"));
+        let mut stdout = Tail::of(run.path.join("stdout"), &self.label);
+        let mut stderr = Tail::of(run.path.join("stderr"), &self.label);
         loop {
             let ended = qemu.try_wait().context("qemu-system-x86_64")?.is_some();
             let late = started.elapsed() > self.timeout;
@@ -328,11 +349,35 @@ impl Machine {
 struct Tail {
     path: PathBuf,
     file: Option<File>,
+    label: String,
+    /// The beginning of a line whose end is still to come, if lines are labelled.
+    begun: Vec<u8>,
 }
 
 impl Tail {
-    fn of(path: PathBuf) -> Self {
-        Self { path, file: None }
+    fn of(path: PathBuf, label: &str) -> Self {
+        Self {
+            path,
+            file: None,
+            label: label.to_owned(),
+            begun: Vec::new(),
+        }
+    }
+
+    /// What of `bytes` can be shown, which of several machines' output are whole lines.
+    fn shown(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.label.is_empty() {
+            return bytes;
+        }
+        let mut shown = Vec::new();
+        for byte in bytes {
+            self.begun.push(byte);
+            if byte == b'\n' {
+                shown.extend(format!("{:<6}| ", self.label).bytes());
+                shown.append(&mut self.begun);
+            }
+        }
+        shown
     }
 
     /// Copies what is new.
@@ -343,6 +388,7 @@ impl Tail {
         if let Some(file) = &mut self.file {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).context(self.path.display())?;
+            let bytes = self.shown(bytes);
             if !bytes.is_empty() {
                 to.write_all(&bytes)
                     .and_then(|()| to.flush())

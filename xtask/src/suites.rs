@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The tests that run in machines: those of one kernel go on while the next kernel is built.
+
+use crate::build::Build;
+use crate::error::{Error, Result};
+use crate::files::Cache;
+use crate::flavour::Flavour;
+use crate::table::Table;
+use crate::vm::{Machine, Run, HARDENED};
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+/// Machines at a time. Each keeps one processor busy for most of its time.
+const AT_A_TIME: usize = 2;
+/// How long the tests may take: on a kernel that checks itself, beside others, without KVM.
+const TIMEOUT: Duration = Duration::from_secs(90 * 60);
+/// Lockdown cannot be undone, and has a machine of its own.
+const LAST: &str = "lockdown";
+
+/// The tests of one `cargo xtask test`.
+pub struct Suites<'a> {
+    cache: &'a Cache,
+    checkout: &'a Path,
+    table: &'a Table,
+    /// Only tests whose name contains it.
+    filter: Option<&'a String>,
+    /// Each line that a machine prints begins with its kernel's name.
+    labelled: bool,
+    /// Machines that may still be started.
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl<'a> Suites<'a> {
+    pub fn new(
+        cache: &'a Cache,
+        checkout: &'a Path,
+        table: &'a Table,
+        filter: Option<&'a String>,
+        labelled: bool,
+    ) -> Self {
+        Self {
+            cache,
+            checkout,
+            table,
+            filter,
+            labelled,
+            free: Mutex::new(AT_A_TIME),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Builds for a kernel, and starts its tests in a thread of `scope`.
+    pub fn start<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        kernel: Flavour,
+    ) -> Result<()> {
+        let name = kernel.name();
+        let since = Instant::now();
+        let build = Build::make(kernel, self.cache.clone(), self.checkout)?;
+        self.table
+            .add(&format!("build {name}"), since.elapsed(), true);
+        for (what, time) in &build.durations {
+            if *time > Duration::from_secs(1) {
+                self.table.add(&format!("  {what}"), *time, true);
+            }
+        }
+        let label = if self.labelled { name } else { "" };
+        let mut machines = Vec::new();
+        for words in commands(self.filter) {
+            let machine = machine(kernel, label, &words);
+            // Now, while nobody builds.
+            let run = build.prepare(&machine)?;
+            machines.push((machine, run));
+        }
+        scope.spawn(move || {
+            self.when_there_is_room(|| {
+                let since = Instant::now();
+                let passed = machines.iter().all(|(machine, run)| {
+                    let passed = test(&build, machine, run);
+                    if let Err(error) = &passed {
+                        eprintln!("{error}");
+                    }
+                    passed.is_ok()
+                });
+                self.table
+                    .add(&format!("vm {name}"), since.elapsed(), passed);
+            });
+        });
+        Ok(())
+    }
+
+    fn when_there_is_room(&self, work: impl FnOnce()) {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .freed
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        drop(free);
+        work();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.freed.notify_one();
+    }
+}
+
+/// What nf-wasm-vmtest is told, in one machine after the other.
+fn commands(filter: Option<&String>) -> Vec<Vec<&str>> {
+    match filter.map(String::as_str) {
+        None => vec![vec![], vec!["--ignored", LAST]],
+        Some(filter) if filter.starts_with(LAST) => vec![vec!["--ignored", filter]],
+        Some(filter) => vec![vec![filter]],
+    }
+}
+
+/// A machine whose kernel looks hard for errors.
+fn machine(kernel: Flavour, label: &str, words: &[&str]) -> Machine {
+    let mut command = vec!["nf-wasm-vmtest".into()];
+    command.extend(words.iter().map(Into::into));
+    Machine {
+        command,
+        label: label.to_owned(),
+        append: match kernel.is_own() {
+            true => Vec::new(),
+            false => HARDENED.iter().map(|word| (*word).to_owned()).collect(),
+        },
+        timeout: TIMEOUT,
+        ..Machine::default()
+    }
+}
+
+fn test(build: &Build, machine: &Machine, run: &Run) -> Result<()> {
+    match build.run(machine, run, None)? {
+        0 => Ok(()),
+        status => Err(Error::new(format!(
+            "nf-wasm-vmtest ended with status {status}"
+        ))),
+    }
+}
