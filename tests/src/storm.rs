@@ -185,7 +185,10 @@ impl Lane {
 /// A worker's process.
 fn start(index: u32, plan: &Plan, lanes: &[Lane]) -> Child {
     let namespaces = lanes.iter().map(|lane| lane.net.server.name());
-    Command::new(COMMAND)
+    // The senders' work is mostly done in softirqs, on whatever thread is there: among equals, the
+    // workers would hardly run.
+    Command::new("nice")
+        .args(["-n", "-10", COMMAND])
         .args(["worker", &index.to_string(), &plan.seed.to_string()])
         .args(namespaces)
         .stdin(Stdio::piped())

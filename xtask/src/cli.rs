@@ -23,6 +23,10 @@ cargo xtask test [lint|host|fuzz|vm] [FILTER]
                                    in the machine
 cargo xtask fuzz [TARGET]… [OPTION]…
                                    fuzzing outside of the kernel; docs/testing.md has more
+cargo xtask bench [--profile FILTER]
+                                   instructions that filters add to a packet, as QEMU counts them;
+                                   or the functions that FILTER's go to: a file's name, as in
+                                   accept-all.wat
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
 cargo xtask unsafe                 counts unsafe code, into docs/unsafe.md
@@ -32,7 +36,7 @@ cargo xtask clean                  removes the cache
 Options of build, demo, vm and test:
   --kernel FLAVOUR     Debian's: stock (default), cloud, or rt (PREEMPT_RT); compiled here, from the
                        same source: debug (KASAN, lockdep, kmemleak, fault injection), or kcsan
-                       (data races). test takes several, with commas, or all: stock and rt
+                       (data races). test takes several, with commas, or all: stock, debug and rt
 Options of vm:
   --share DIR          DIR, read-only, at /share in the machine
   --cpus N             processors (2)
@@ -59,6 +63,7 @@ pub enum Verb {
     Vm,
     Test,
     Fuzz,
+    Bench,
     Format,
     Lint,
     Unsafe,
@@ -85,6 +90,8 @@ pub struct Options {
     pub machine: Machine,
     pub accelerator: Option<String>,
     pub fuzzing: Fuzzing,
+    /// The filter that `bench` is to profile.
+    pub profile: Option<String>,
     /// What follows `test` or `fuzz`.
     pub rest: Vec<String>,
 }
@@ -99,6 +106,7 @@ impl Options {
             Some("vm") => Verb::Vm,
             Some("test") => Verb::Test,
             Some("fuzz") => Verb::Fuzz,
+            Some("bench") => Verb::Bench,
             Some("fmt") => Verb::Format,
             Some("lint") => Verb::Lint,
             Some("unsafe") => Verb::Unsafe,
@@ -113,6 +121,7 @@ impl Options {
             machine: Machine::default(),
             accelerator: None,
             fuzzing: Fuzzing::default(),
+            profile: None,
             rest: Vec::new(),
         };
         while let Some(word) = words.next() {
@@ -150,6 +159,7 @@ impl Options {
                     options.machine.timeout = Duration::from_secs(seconds.into());
                 }
                 "--no-module" if vm => options.machine.with_module = false,
+                "--profile" if verb == Verb::Bench => options.profile = Some(value()?),
                 "--seconds" if fuzz => fuzzing.seconds = Some(number(name, &value()?)?),
                 "--runs" if fuzz => fuzzing.runs = Some(number(name, &value()?)?),
                 "--seed" if fuzz => fuzzing.seed = number(name, &value()?)?,

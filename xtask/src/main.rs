@@ -6,6 +6,7 @@
 //! nf_wasm.ko, `userland` what runs beside it, `guest` puts all that into an archive, and `vm`
 //! boots it.
 
+mod bench;
 mod build;
 mod census;
 mod checks;
@@ -23,6 +24,7 @@ mod kernel;
 mod module;
 mod offer;
 mod patched;
+mod profile;
 mod progress;
 mod root;
 mod suites;
@@ -91,6 +93,13 @@ fn run() -> Result<i32> {
         Verb::Unsafe => census::write(checkout)?,
         Verb::Fuzz => {
             return fuzz::fuzz(&options.rest, &options.fuzzing, &cache, checkout);
+        }
+        Verb::Bench => {
+            let build = Build::make(options.kernels[0], cache, checkout)?;
+            return match &options.profile {
+                Some(filter) => profile::profile(&build, filter),
+                None => bench::bench(&build),
+            };
         }
         Verb::Format => return checks::format(&cache, checkout),
         Verb::Lint => return checks::test(&["lint".to_owned()], &options, &cache, checkout),

@@ -38,6 +38,8 @@ pub struct Machine {
     pub with_module: bool,
     /// What each line of its output begins with, if not empty.
     pub label: String,
+    /// Its output is left in the run's folder, for whoever started it.
+    pub quiet: bool,
 }
 
 impl Default for Machine {
@@ -52,6 +54,7 @@ impl Default for Machine {
             timeout: Duration::from_secs(1800),
             with_module: true,
             label: String::new(),
+            quiet: false,
         }
     }
 }
@@ -149,6 +152,18 @@ impl Run {
             path,
             inside: format!("/cache/{name}"),
         })
+    }
+}
+
+impl Run {
+    /// A file of the run's, as the host sees it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The same, as QEMU sees it.
+    pub fn inside(&self, name: &str) -> String {
+        format!("{}/{name}", self.inside)
     }
 }
 
@@ -335,8 +350,10 @@ impl Machine {
                 let _ = qemu.kill();
                 let _ = qemu.wait();
             }
-            stdout.pass_on(&mut io::stdout())?;
-            stderr.pass_on(&mut io::stderr())?;
+            if !self.quiet {
+                stdout.pass_on(&mut io::stdout())?;
+                stderr.pass_on(&mut io::stderr())?;
+            }
             if ended || late {
                 return Ok(ended);
             }

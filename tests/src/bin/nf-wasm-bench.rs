@@ -5,8 +5,7 @@
 //! taken off again. The numbers, for one send, are virtual nanoseconds, which are instructions if, and only if, QEMU counts them:
 //!
 //! ```text
-//! cargo xtask vm --accel tcg --cpus 1 --append mitigations=off \
-//!     --qemu-arg -icount --qemu-arg shift=0,sleep=off -- nf-wasm-bench
+//! cargo xtask bench
 //! ```
 
 use std::net::{Ipv4Addr, UdpSocket};
@@ -40,17 +39,46 @@ fn main() {
     let to = receiver.local_addr().expect("an address");
     sender.connect(to).expect("connect");
 
-    send(&sender, SINCE_BOOT);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => measure(&sender),
+        ["profile", file] => be_profiled(&sender, file),
+        _ => {
+            eprintln!("nf-wasm-bench [profile FILTER]");
+            exit(2);
+        }
+    }
+}
+
+/// Sends past a filter for ever, once all has settled, and says so after the kernel's symbols.
+fn be_profiled(sender: &UdpSocket, file: &str) -> ! {
+    send(sender, SINCE_BOOT);
+    load(file);
+    settled(sender);
+    let symbols = std::fs::read_to_string("/proc/kallsyms").expect("symbols");
+    println!("{symbols}READY");
+    loop {
+        send(sender, ROUND);
+    }
+}
+
+/// Attaches a filter that comes with nf_wasm.
+fn load(file: &str) {
+    let file = format!("/usr/share/nf_wasm/filters/{file}");
+    nfwasm(&["load", &file, "--name", "bench", "--attach", "ipv4:output"]);
+}
+
+fn measure(sender: &UdpSocket) {
+    send(sender, SINCE_BOOT);
     println!(
         "{:<22} {:>8} {:>8} {:>8}",
         "attached", "with", "without", "added"
     );
     for (name, file) in FILTERS {
-        let file = format!("/usr/share/nf_wasm/filters/{file}");
-        nfwasm(&["load", &file, "--name", "bench", "--attach", "ipv4:output"]);
-        let with = settled(&sender);
+        load(file);
+        let with = settled(sender);
         nfwasm(&["unload", "bench"]);
-        let without = settled(&sender);
+        let without = settled(sender);
         println!("{name:<22} {with:>8} {without:>8} {:>8}", with - without);
     }
 }

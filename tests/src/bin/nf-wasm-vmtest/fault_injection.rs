@@ -207,6 +207,16 @@ fn each_allocation_of_each_command_may_fail() {
         });
         println!("unload: {failed} allocations failed");
         unload(device, other.get());
+        let place = hook(FAMILY_INET, HOOK_OUTPUT, 7);
+        let attached = std::cell::Cell::new(device.attach(id, place).expect("attach"));
+        let failed = faults.each(|armed| {
+            let detached = device.detach(attached.get());
+            armed.over();
+            detached.expect("a detach needs no memory");
+            attached.set(device.attach(id, place).expect("attach"));
+        });
+        println!("detach: {failed} allocations failed");
+        device.detach(attached.get()).expect("detach");
         let failed = faults.each(|armed| {
             let opened = File::open("/dev/nf_wasm");
             if armed.over() {

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `cargo xtask bench --profile FILTER`: which functions a packet's instructions go to.
+//!
+//! QEMU logs each instruction that it executes while a sender in the machine sends. What lies
+//! between a packet's first instruction in nf_wasm and its last is what the filter costs; a
+//! function is whatever /proc/kallsyms has at the address.
+
+use crate::bench;
+use crate::build::Build;
+use crate::error::{Context, Error, Result};
+use crate::vm::{Machine, Run};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What the sender prints when it will do nothing but send, after the symbols.
+const READY: &str = "READY";
+/// Where the kernel is when the next packet is sent.
+const NEXT_PACKET: &str = "udp_sendmsg";
+/// How much of a log there has to be: some fifty packets.
+const LOG_BYTES: u64 = 100 << 20;
+/// How long the machine may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A function: where it begins, and how it is called.
+struct Symbols(Vec<(u64, String)>);
+
+impl Symbols {
+    /// Reads what `/proc/kallsyms` says.
+    fn read(text: &str) -> Self {
+        let mut symbols: Vec<(u64, String)> = text
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                let address = u64::from_str_radix(words.next()?, 16).ok()?;
+                words.next()?;
+                let name = words.next()?.to_owned();
+                let module = words.next().map_or(String::new(), |it| format!(" {it}"));
+                Some((address, name + &module))
+            })
+            .collect();
+        symbols.sort();
+        Self(symbols)
+    }
+
+    fn at(&self, address: u64) -> &str {
+        let after = self.0.partition_point(|(start, _)| *start <= address);
+        match after.checked_sub(1) {
+            Some(at) => &self.0[at].1,
+            None => "?",
+        }
+    }
+}
+
+/// What one packet cost, by function.
+type Costs<'a> = BTreeMap<&'a str, u64>;
+
+/// Profiles a filter, which the guest has in its folder of filters.
+pub fn profile(build: &Build, filter: &str) -> Result<i32> {
+    let mut machine = Machine {
+        command: vec!["nf-wasm-bench".into(), "profile".into(), filter.into()],
+        quiet: true,
+        timeout: PATIENCE,
+        ..bench::counting()
+    };
+    let run = build.prepare(&machine)?;
+    let monitor = run.inside("monitor");
+    let socket = format!("socket,id=monitor,server=on,wait=off,path={monitor}");
+    let trace = run.inside("trace");
+    let more = ["-D", &trace, "-chardev", &socket, "-mon", "chardev=monitor"];
+    machine.qemu_args.extend(more.map(str::to_owned));
+    eprintln!("Booting, and sending until figures settle");
+    let symbols = thread::scope(|scope| {
+        let machine = scope.spawn(|| build.run(&machine, &run, Some("tcg")));
+        let symbols = watch(&run, || machine.is_finished());
+        // The monitor's `quit` ends the machine in the middle of what it does.
+        let _ = machine.join();
+        symbols
+    })?;
+    let log = File::open(run.path("trace")).context("QEMU's log")?;
+    show(&packets(log, &symbols)?)?;
+    Ok(0)
+}
+
+/// Waits for the sender, has QEMU log packets, and ends the machine. Returns the guest's symbols.
+fn watch(run: &Run, ended: impl Fn() -> bool) -> Result<Symbols> {
+    let since = Instant::now();
+    let over = || ended() || since.elapsed() > PATIENCE;
+    let text = loop {
+        let text = fs::read_to_string(run.path("stdout")).unwrap_or_default();
+        if text.contains(READY) {
+            break text;
+        }
+        if over() {
+            let errors = fs::read_to_string(run.path("stderr")).unwrap_or_default();
+            return Err(Error::new(format!(
+                "the machine did not get ready: {errors}"
+            )));
+        }
+        thread::sleep(Duration::from_millis(200));
+    };
+    let symbols = Symbols::read(&text);
+    let mut monitor = UnixStream::connect(run.path("monitor")).context("QEMU's monitor")?;
+    let mut tell = |command: &str| writeln!(monitor, "{command}").context("QEMU's monitor");
+    tell("one-insn-per-tb on")?;
+    let trace = run.path("trace");
+    let bytes = || fs::metadata(&trace).map_or(0, |it| it.len());
+    loop {
+        let before = bytes();
+        tell("log exec,nochain")?;
+        while bytes() < before + LOG_BYTES && !over() {
+            thread::sleep(Duration::from_millis(50));
+        }
+        tell("log none")?;
+        // It may still have been busy with its symbols.
+        let log = File::open(&trace).context("QEMU's log")?;
+        if !packets(log, &symbols)?.is_empty() || over() {
+            break;
+        }
+        thread::sleep(Duration::from_secs(2));
+    }
+    tell("quit")?;
+    Ok(symbols)
+}
+
+/// Each whole packet of the log.
+fn packets<'a>(log: impl Read, symbols: &'a Symbols) -> Result<Vec<Costs<'a>>> {
+    let mut packets = Vec::new();
+    let mut costs = Costs::new();
+    // What came since the last instruction in nf_wasm belongs to the packet only if another comes.
+    let mut since = Costs::new();
+    let mut inside = false;
+    for line in BufReader::new(log).lines() {
+        let line = line.context("QEMU's log")?;
+        // Trace 0: 0x7f… [cs_base/pc/flags/cflags]
+        let Some(address) = line
+            .split_once('[')
+            .and_then(|(_, rest)| rest.split('/').nth(1))
+            .and_then(|word| u64::from_str_radix(word, 16).ok())
+        else {
+            continue;
+        };
+        let name = symbols.at(address);
+        if name.ends_with("[nf_wasm]") {
+            for (name, count) in std::mem::take(&mut since) {
+                *costs.entry(name).or_default() += count;
+            }
+            *costs.entry(name).or_default() += 1;
+            inside = true;
+        } else if inside {
+            *since.entry(name).or_default() += 1;
+            if name == NEXT_PACKET {
+                packets.push(std::mem::take(&mut costs));
+                since.clear();
+                inside = false;
+            }
+        }
+    }
+    // The log begins in the middle of something.
+    packets.drain(..packets.len().min(1));
+    Ok(packets)
+}
+
+/// The median packet's functions, the dearest first.
+fn show(packets: &[Costs<'_>]) -> Result<()> {
+    let mut order: Vec<&Costs<'_>> = packets.iter().collect();
+    order.sort_by_key(|costs| costs.values().sum::<u64>());
+    let Some(median) = order.get(order.len() / 2) else {
+        return Err(Error::new("no packet met the filter"));
+    };
+    let mut rows: Vec<_> = median.iter().collect();
+    rows.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    println!("{:>6}  function", "count");
+    for (name, count) in &rows {
+        println!("{count:>6}  {name}");
+    }
+    let sum: u64 = median.values().sum();
+    println!(
+        "{sum:>6}  together, in the median of {} packets",
+        packets.len()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_are_counted_by_function() {
+        let symbols = Symbols::read(
+            "0000000000001000 T udp_sendmsg\n0000000000002000 t hook\t[nf_wasm]\n\
+             0000000000003000 T memcpy\n0000000000004000 T nf_hook_slow\n",
+        );
+        let mut log = String::new();
+        let mut at = |address: u64| {
+            log += &format!("Trace 0: 0x7f0000000000 [00000000/{address:016x}/0/0] x\n");
+        };
+        for _ in 0..3 {
+            at(0x2000);
+            at(0x2004);
+            at(0x3000);
+            at(0x2008);
+            at(0x4000);
+            at(0x1000);
+            at(0x1004);
+        }
+        let packets = packets(log.as_bytes(), &symbols).unwrap();
+        assert_eq!(packets.len(), 2);
+        let expected: Costs<'_> = [("hook [nf_wasm]", 3), ("memcpy", 1)].into_iter().collect();
+        assert_eq!(packets[0], expected);
+    }
+}
