@@ -9,7 +9,7 @@ here=$(dirname "$0")
 tree=$out/tree
 modules=lib/modules/$release
 
-programs="/usr/bin/bash /usr/bin/ping /usr/bin/tcpdump /usr/sbin/bpftool /usr/sbin/bridge
+programs="/usr/bin/bash /usr/bin/nice /usr/bin/ping /usr/bin/tcpdump /usr/sbin/bpftool /usr/sbin/bridge
 	/usr/sbin/conntrack /usr/sbin/ethtool /usr/sbin/ip /usr/sbin/nft /usr/bin/ss /usr/sbin/tc"
 
 mkdir -p "$tree/usr/bin" "$tree/usr/sbin" "$tree/usr/lib64" "$tree/usr/lib"
