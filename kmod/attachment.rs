@@ -7,7 +7,7 @@ use core::ptr;
 use kernel::bindings as kernel_bindings;
 use kernel::error::to_result;
 use kernel::prelude::*;
-use kernel::sync::{rcu, Arc};
+use kernel::sync::Arc;
 use kernel::types::Opaque;
 
 use crate::abi::ioctl::{self, Hook, DEVICE_LEN, NO_TRAP};
@@ -16,8 +16,8 @@ use crate::bindings;
 use crate::counters::{CpuCounters, Totals};
 use crate::cpu::{Cpu, PerCpu};
 use crate::filter::Filter;
-use crate::packet::Host;
-use crate::program::{empty_request, Decision};
+use crate::packet::{self, Host};
+use crate::program::Decision;
 use crate::refusal::Answer;
 
 const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
@@ -182,8 +182,8 @@ impl Attachment {
         // Bottom halves must be off before the program is looked up: its instance for this CPU is
         // used by whoever is alone here.
         let cpu = Cpu::enter();
-        let rcu = rcu::read_lock();
-        let Some(program) = self.filter.program(&rcu) else {
+        // SAFETY: By the contract the caller is in a critical section.
+        let Some(program) = (unsafe { self.filter.program_in_section() }) else {
             // Not reached: a filter is attached after its program was published.
             return Decision {
                 accept: false,
@@ -192,25 +192,22 @@ impl Attachment {
                 fuel: 0,
             };
         };
-        let mut request = empty_request();
-        // SAFETY: By the contract; the context is the C struct's twin.
-        unsafe {
-            bindings::nf_wasm_context_fill(ptr::from_mut(&mut request.context).cast(), skb, state)
-        };
+        // SAFETY: By the contract.
+        let mut context = unsafe { packet::describe(skb, state) };
         // SAFETY: By the contract the packet is ours while it is decided.
         let mut host = unsafe { Host::packet(skb, &self.filter.logger) };
-        let decision = program.decide(&cpu, &mut host, &mut request);
+        let decision = program.decide(&cpu, &mut host, &mut context);
         if let Some(counters) = self.counters.get(&cpu) {
-            counters.count(request.context.packet_len, &decision);
+            counters.count(context.packet_len, &decision);
         }
         // SAFETY: Only reads a static key.
         if unsafe { bindings::nf_wasm_trace_enabled() } {
             let trace = bindings::nf_wasm_trace {
                 filter: self.filter.id,
                 attachment: self.id,
-                hook: request.context.hook,
-                family: request.context.family,
-                packet_len: request.context.packet_len,
+                hook: context.hook,
+                family: context.family,
+                packet_len: context.packet_len,
                 verdict: u32::from(decision.accept),
                 trap: decision.trap,
                 fuel: decision.fuel,

@@ -39,22 +39,14 @@ pub(crate) struct BuildRequest {
     pub(crate) capabilities_used: u64,
 }
 
-/// One packet for an instance.
+/// What became of one packet. Comes back in registers.
 #[repr(C)]
-pub(crate) struct CallRequest {
-    /// The instance.
-    pub(crate) instance: *mut c_void,
-    /// Handed to the callbacks during the call.
-    pub(crate) host: *mut c_void,
-    /// What the guest is told. The engine fills in `version`, `size` and `window_len`.
-    pub(crate) context: Context,
-    /// Fuel for this call.
-    pub(crate) fuel: u64,
-    /// Out: what `nfw_filter` returned, if `trap` is `NO_TRAP`.
+pub(crate) struct CallOutcome {
+    /// What `nfw_filter` returned, if `trap` is `NO_TRAP`.
     pub(crate) verdict: i32,
-    /// Out: number of a trap, or `NO_TRAP`.
+    /// Number of a trap, or `NO_TRAP`.
     pub(crate) trap: u32,
-    /// Out: fuel used.
+    /// Fuel used.
     pub(crate) fuel_used: u64,
 }
 
@@ -117,13 +109,19 @@ extern "C" {
     /// `request` are valid for what they say.
     pub(crate) fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32;
 
-    /// Runs `nfw_filter` once. Does not allocate beyond the packet reserve, lock or sleep.
+    /// Runs `nfw_filter` once, with `fuel`. Does not allocate beyond the packet reserve, lock or
+    /// sleep. Fills in `version`, `size` and `window_len` of the context.
     ///
     /// # Safety
     ///
-    /// `request.instance` came from [`nf_wasm_engine_build`], its region lives, and nobody else
-    /// uses it during the call.
-    pub(crate) fn nf_wasm_engine_call(request: *mut CallRequest);
+    /// `instance` came from [`nf_wasm_engine_build`], its region lives, and nobody else uses it
+    /// during the call. `context` is valid. The callbacks that are handed `host` take it.
+    pub(crate) fn nf_wasm_engine_call(
+        instance: *mut c_void,
+        host: *mut c_void,
+        context: *mut Context,
+        fuel: u64,
+    ) -> CallOutcome;
 
     /// Carries out a test's operation. Returns 0, or a negative errno and a text.
     ///

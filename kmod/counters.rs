@@ -1,41 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What is counted. Each CPU counts for itself with bottom halves off; readers add up.
 
-use kernel::sync::atomic::{Atomic, Relaxed};
-
 use crate::abi::ioctl::{Counters, NO_TRAP};
 use crate::abi::trap::Trap;
 use crate::program::Decision;
+use crate::racy::Racy;
 
 /// One CPU's counters, on cache lines of their own.
 #[repr(align(64))]
 pub(crate) struct CpuCounters {
-    packets: Atomic<u64>,
-    bytes: Atomic<u64>,
-    accepted: Atomic<u64>,
-    quarantined: Atomic<u64>,
-    fuel_total: Atomic<u64>,
-    fuel_min: Atomic<u64>,
-    fuel_max: Atomic<u64>,
-    traps: [Atomic<u64>; Trap::COUNT],
+    packets: Racy<u64>,
+    bytes: Racy<u64>,
+    accepted: Racy<u64>,
+    quarantined: Racy<u64>,
+    fuel_total: Racy<u64>,
+    fuel_min: Racy<u64>,
+    fuel_max: Racy<u64>,
+    traps: [Racy<u64>; Trap::COUNT],
 }
 
 /// Adds to a counter that nobody else writes: two plain moves, no locked instruction.
-fn add(counter: &Atomic<u64>, amount: u64) {
-    counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+fn add(counter: &Racy<u64>, amount: u64) {
+    counter.set(counter.get().wrapping_add(amount));
 }
 
 impl CpuCounters {
     pub(crate) fn new() -> Self {
         CpuCounters {
-            packets: Atomic::new(0),
-            bytes: Atomic::new(0),
-            accepted: Atomic::new(0),
-            quarantined: Atomic::new(0),
-            fuel_total: Atomic::new(0),
-            fuel_min: Atomic::new(u64::MAX),
-            fuel_max: Atomic::new(0),
-            traps: [const { Atomic::new(0) }; Trap::COUNT],
+            packets: Racy::new(0),
+            bytes: Racy::new(0),
+            accepted: Racy::new(0),
+            quarantined: Racy::new(0),
+            fuel_total: Racy::new(0),
+            fuel_min: Racy::new(u64::MAX),
+            fuel_max: Racy::new(0),
+            traps: [const { Racy::new(0) }; Trap::COUNT],
         }
     }
 
@@ -56,11 +55,11 @@ impl CpuCounters {
             }
         }
         add(&self.fuel_total, decision.fuel);
-        if decision.fuel < self.fuel_min.load(Relaxed) {
-            self.fuel_min.store(decision.fuel, Relaxed);
+        if decision.fuel < self.fuel_min.get() {
+            self.fuel_min.set(decision.fuel);
         }
-        if decision.fuel > self.fuel_max.load(Relaxed) {
-            self.fuel_max.store(decision.fuel, Relaxed);
+        if decision.fuel > self.fuel_max.get() {
+            self.fuel_max.set(decision.fuel);
         }
     }
 }
@@ -84,19 +83,19 @@ impl Totals {
     /// Adds one CPU's. `dropped` is derived, so that packets are accounted for in every snapshot:
     /// `accepted` is read first and can only be too small.
     pub(crate) fn add_cpu(&mut self, cpu: &CpuCounters) {
-        let accepted = cpu.accepted.load(Relaxed);
-        let packets = cpu.packets.load(Relaxed);
+        let accepted = cpu.accepted.get();
+        let packets = cpu.packets.get();
         let sum = &mut self.counters;
         sum.packets += packets;
         sum.accepted += accepted;
         sum.dropped += packets.saturating_sub(accepted);
-        sum.bytes += cpu.bytes.load(Relaxed);
-        sum.quarantined += cpu.quarantined.load(Relaxed);
-        sum.fuel_total += cpu.fuel_total.load(Relaxed);
-        sum.fuel_max = sum.fuel_max.max(cpu.fuel_max.load(Relaxed));
-        self.fuel_min = self.fuel_min.min(cpu.fuel_min.load(Relaxed));
+        sum.bytes += cpu.bytes.get();
+        sum.quarantined += cpu.quarantined.get();
+        sum.fuel_total += cpu.fuel_total.get();
+        sum.fuel_max = sum.fuel_max.max(cpu.fuel_max.get());
+        self.fuel_min = self.fuel_min.min(cpu.fuel_min.get());
         for (sum, trap) in sum.traps.iter_mut().zip(&cpu.traps) {
-            *sum += trap.load(Relaxed);
+            *sum += trap.get();
         }
     }
 

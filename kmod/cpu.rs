@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! One CPU's packet path, and data of which every CPU has its own.
 
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
 use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
 
@@ -10,10 +13,10 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// While it exists bottom halves are off and, on PREEMPT_RT, the CPU's lock is held; `index` is
-/// the CPU that the caller is on and stays on.
+/// While it exists bottom halves are off and, on PREEMPT_RT, the CPU's lock is held; `path` is that
+/// of the CPU that the caller is on and stays on.
 pub(crate) struct Cpu {
-    index: usize,
+    path: NonNull<bindings::nf_wasm_path>,
     _here: NotThreadSafe,
 }
 
@@ -22,12 +25,26 @@ impl Cpu {
     /// interrupts.
     pub(crate) fn enter() -> Self {
         // SAFETY: Netfilter hooks and ioctls run outside of hard interrupts.
-        let index = unsafe { bindings::nf_wasm_cpu_enter() } as usize;
+        let path = unsafe { bindings::nf_wasm_cpu_enter() };
         // INVARIANT: The CPU was just entered.
         Cpu {
-            index,
+            // SAFETY: A per-CPU variable is at no null address.
+            path: unsafe { NonNull::new_unchecked(path) },
             _here: NotThreadSafe,
         }
+    }
+
+    #[inline(always)]
+    fn index(&self) -> usize {
+        // SAFETY: By the invariant nobody writes to it.
+        unsafe { (*self.path.as_ptr()).cpu as usize }
+    }
+
+    /// Says which region allocations are served from; returns the one before.
+    #[inline(always)]
+    pub(crate) fn set_region(&self, region: *mut c_void) -> *mut c_void {
+        // SAFETY: By the invariant only the caller, and what it calls, uses the field.
+        unsafe { ptr::replace(&raw mut (*self.path.as_ptr()).region, region) }
     }
 }
 
@@ -53,7 +70,7 @@ impl<T> PerCpu<T> {
 
     /// This CPU's. None only if the kernel runs on a CPU that it calls impossible.
     pub(crate) fn get(&self, cpu: &Cpu) -> Option<&T> {
-        self.0.get(cpu.index)
+        self.0.get(cpu.index())
     }
 
     /// That of the CPU with number `cpu`.

@@ -21,19 +21,23 @@ struct sk_buff;
 /* Release of the kernel that the module was built for. */
 extern const char nf_wasm_built_for[];
 
-/*
- * Disables bottom halves and, on PREEMPT_RT, takes the CPU's lock. Returns the CPU, on which the
- * caller stays, alone with its packet path, until nf_wasm_cpu_leave().
- */
-unsigned int nf_wasm_cpu_enter(void);
-void nf_wasm_cpu_leave(void);
+/* A CPU's packet path. */
+struct nf_wasm_path {
+	unsigned int cpu;
+	/* The task that is on it, or NULL. */
+	const void *owner;
+	/* Where allocations of that task are served from, or NULL. */
+	void *region;
+};
 
 /*
- * The region that allocations on this CPU's packet path are served from. Set between
- * nf_wasm_cpu_enter() and nf_wasm_cpu_leave(); returns the one before, which the caller puts back.
+ * Disables bottom halves and, on PREEMPT_RT, takes the CPU's lock. Returns the path of the CPU, on
+ * which the caller stays, alone with it, until nf_wasm_cpu_leave(). It has no region then.
  */
-void *nf_wasm_packet_region_set(void *region);
-/* That region, or NULL where the caller is not on a packet's path. Any context. */
+struct nf_wasm_path *nf_wasm_cpu_enter(void);
+void nf_wasm_cpu_leave(void);
+
+/* This CPU's path's region, or NULL where the caller is not on a packet's path. Any context. */
 void *nf_wasm_packet_region(void);
 
 bool nf_wasm_cpu_possible(unsigned int cpu);
@@ -148,7 +152,7 @@ struct nf_wasm_context {
 	u32 conntrack_state;
 };
 
-/* Describes the packet. The engine fills in version, size and window_len. */
+/* Writes all of @context. The engine fills in version, size and window_len, which are 0 here. */
 void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
 			  const struct nf_hook_state *state);
 /*

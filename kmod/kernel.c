@@ -24,40 +24,35 @@ const char nf_wasm_built_for[] = UTS_RELEASE;
 const u32 nf_wasm_stack_size = THREAD_SIZE;
 
 /*
- * @owner tells the packet path from whatever it interrupted, and on PREEMPT_RT from other threads
- * that run on the CPU while it is preempted.
+ * The path's owner tells the packet path from whatever it interrupted, and on PREEMPT_RT from
+ * other threads that run on the CPU while it is preempted.
  */
 struct nf_wasm_cpu {
 	local_lock_t lock;
-	const struct task_struct *owner;
-	void *region;
+	struct nf_wasm_path path;
 };
 
 static DEFINE_PER_CPU(struct nf_wasm_cpu, nf_wasm_cpu) = {
 	.lock = INIT_LOCAL_LOCK(lock),
 };
 
-unsigned int nf_wasm_cpu_enter(void)
+struct nf_wasm_path *nf_wasm_cpu_enter(void)
 {
+	struct nf_wasm_path *path;
+
 	local_bh_disable();
 	local_lock_nested_bh(&nf_wasm_cpu.lock);
-	return smp_processor_id();
+	path = this_cpu_ptr(&nf_wasm_cpu.path);
+	path->cpu = smp_processor_id();
+	path->owner = current;
+	return path;
 }
 
 void nf_wasm_cpu_leave(void)
 {
+	__this_cpu_write(nf_wasm_cpu.path.owner, NULL);
 	local_unlock_nested_bh(&nf_wasm_cpu.lock);
 	local_bh_enable();
-}
-
-void *nf_wasm_packet_region_set(void *region)
-{
-	void *before = __this_cpu_read(nf_wasm_cpu.region);
-	const struct task_struct *owner = region ? current : NULL;
-
-	__this_cpu_write(nf_wasm_cpu.region, region);
-	__this_cpu_write(nf_wasm_cpu.owner, owner);
-	return before;
 }
 
 /*
@@ -66,9 +61,9 @@ void *nf_wasm_packet_region_set(void *region)
  */
 void *nf_wasm_packet_region(void)
 {
-	if (this_cpu_read(nf_wasm_cpu.owner) != current)
+	if (this_cpu_read(nf_wasm_cpu.path.owner) != current)
 		return NULL;
-	return this_cpu_read(nf_wasm_cpu.region);
+	return this_cpu_read(nf_wasm_cpu.path.region);
 }
 
 bool nf_wasm_cpu_possible(unsigned int cpu)

@@ -30,6 +30,7 @@ mod namespace;
 mod packet;
 mod program;
 mod programs;
+mod racy;
 mod refusal;
 mod region;
 mod request;

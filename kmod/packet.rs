@@ -3,6 +3,7 @@
 
 use core::ffi::c_void;
 use core::fmt::Write;
+use core::mem::MaybeUninit;
 use core::ptr;
 use core::slice;
 
@@ -10,6 +11,7 @@ use kernel::bindings as kernel_bindings;
 use kernel::fmt;
 use kernel::prelude::*;
 
+use crate::abi::guest::Context;
 use crate::abi::limits::LOG_LINE_BYTES;
 use crate::bindings;
 use crate::logger::Logger;
@@ -65,6 +67,24 @@ impl<'a> Host<'a> {
     unsafe fn from_raw<'b>(host: *mut c_void) -> &'b mut Self {
         // SAFETY: By the contract. During a call the host is only reached from here.
         unsafe { &mut *host.cast() }
+    }
+}
+
+/// Describes a packet. The engine fills in version, size and window_len.
+///
+/// # Safety
+///
+/// `skb` is a packet that the caller owns, with its network header set; `state` is valid.
+#[inline(always)]
+pub(crate) unsafe fn describe(
+    skb: *const kernel_bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> Context {
+    let mut context = MaybeUninit::<Context>::uninit();
+    // SAFETY: By the contract. The context is the C struct's twin, and all of it is written.
+    unsafe {
+        bindings::nf_wasm_context_fill(context.as_mut_ptr().cast(), skb, state);
+        context.assume_init()
     }
 }
 

@@ -25,13 +25,9 @@ static int packet_start(const struct sk_buff *skb)
 	return likely(start >= 0 && start <= skb->len) ? start : 0;
 }
 
-static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk_buff *skb, int start)
+static void transport_of_ipv4(struct nf_wasm_context *context, const struct iphdr *ip)
 {
-	const struct iphdr *ip;
-	struct iphdr copy;
-
-	ip = skb_header_pointer(skb, start, sizeof(copy), &copy);
-	if (!ip || ip->version != 4 || ip->ihl < 5)
+	if (ip->version != 4 || ip->ihl < 5)
 		return;
 	/* A later fragment has no transport header. */
 	if (ip->frag_off & htons(IP_OFFSET))
@@ -42,7 +38,25 @@ static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk
 	context->transport_protocol = ip->protocol;
 }
 
-static void find_transport_ipv6(struct nf_wasm_context *context, const struct sk_buff *skb, int start)
+/* For a header in pieces: apart, because its copy makes the caller's frame large and guarded. */
+static noinline void transport_of_ipv4_pieces(struct nf_wasm_context *context,
+					      const struct sk_buff *skb, int start)
+{
+	struct iphdr copy;
+
+	if (!skb_copy_bits(skb, start, &copy, sizeof(copy)))
+		transport_of_ipv4(context, &copy);
+}
+
+static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk_buff *skb, int start)
+{
+	if (likely(start + sizeof(struct iphdr) <= skb_headlen(skb)))
+		transport_of_ipv4(context, (const void *)(skb->data + start));
+	else
+		transport_of_ipv4_pieces(context, skb, start);
+}
+
+static noinline void find_transport_ipv6(struct nf_wasm_context *context, const struct sk_buff *skb, int start)
 {
 	const struct ipv6hdr *ip;
 	struct ipv6hdr copy;
@@ -84,9 +98,12 @@ void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff 
 {
 	int start = packet_start(skb);
 
+	context->version = 0;
+	context->size = 0;
 	context->hook = state->hook;
 	context->family = state->pf;
 	context->packet_len = skb->len - start;
+	context->window_len = 0;
 	context->transport_offset = NO_TRANSPORT;
 	context->transport_protocol = NO_TRANSPORT;
 	context->in_ifindex = state->in ? state->in->ifindex : 0;

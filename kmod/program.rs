@@ -16,13 +16,14 @@ use crate::abi::limits;
 use crate::abi::trap::Trap;
 use crate::admission::Admission;
 use crate::bindings;
-use crate::boundary::{self, BuildRequest, CallRequest};
+use crate::boundary::{self, BuildRequest, CallOutcome};
 use crate::cpu::{Cpu, PerCpu};
 use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::logger::Logger;
 use crate::packet::Host;
 use crate::programs;
+use crate::racy::Racy;
 use crate::refusal::{refuse, Answer, Refusal, Text};
 use crate::region::{self, Failing, Region};
 use crate::thread::{self, Outcome, Work};
@@ -107,28 +108,37 @@ impl Instance {
     }
 
     /// Runs the guest once, on whatever CPU this is, for an instance that belongs to no program.
-    pub(crate) fn run_once(&mut self, fuel: u64, host: &mut Host<'_>, request: &mut CallRequest) {
-        request.host = host.as_raw();
-        request.fuel = fuel;
+    pub(crate) fn run_once(
+        &mut self,
+        host: &mut Host<'_>,
+        context: &mut Context,
+        fuel: u64,
+    ) -> CallOutcome {
         let cpu = Cpu::enter();
         // SAFETY: The CPU was entered, and `&mut self` says that nobody else has the instance.
-        unsafe { self.call(&cpu, request) };
+        unsafe { self.call(&cpu, host, context, fuel) }
     }
 
-    /// Hands `request` to the guest.
+    /// Hands a packet to the guest.
     ///
     /// # Safety
     ///
-    /// `cpu` stands for a packet path that nobody else uses this instance on, and `request.host`
-    /// is a [`Host`].
+    /// `cpu` stands for a packet path that nobody else uses this instance on.
     #[inline(always)]
-    unsafe fn call(&mut self, _cpu: &Cpu, request: &mut CallRequest) {
-        request.instance = self.engine;
+    unsafe fn call(
+        &mut self,
+        cpu: &Cpu,
+        host: &mut Host<'_>,
+        context: &mut Context,
+        fuel: u64,
+    ) -> CallOutcome {
         let region: *mut Region = &mut *self.region;
         // SAFETY: By the contract the CPU and the instance are ours; by the invariants the region
         // is the instance's.
         unsafe {
-            region::on_packet_path(region, || boundary::nf_wasm_engine_call(request));
+            region::on_packet_path(cpu, region, || {
+                boundary::nf_wasm_engine_call(self.engine, host.as_raw(), context, fuel)
+            })
         }
     }
 }
@@ -174,7 +184,7 @@ pub(crate) struct Decision {
 pub(crate) struct Program {
     slots: PerCpu<Slot>,
     settings: Settings,
-    quarantined: Atomic<bool>,
+    quarantined: Racy<bool>,
     /// Times that it was released from quarantine.
     releases: Atomic<u32>,
     wasm: KVVec<u8>,
@@ -212,7 +222,7 @@ impl Program {
             try_pin_init!(Program {
                 slots,
                 settings,
-                quarantined: Atomic::new(false),
+                quarantined: Racy::new(false),
                 releases: Atomic::new(0),
                 wasm,
                 admission,
@@ -309,22 +319,17 @@ impl Program {
     }
 
     pub(crate) fn quarantined(&self) -> bool {
-        self.quarantined.load(Relaxed)
+        self.quarantined.get()
     }
 
     /// Lets a quarantined program run again. All CPUs count traps anew.
     pub(crate) fn release(&self) {
         self.releases.fetch_add(1, Relaxed);
-        self.quarantined.store(false, Relaxed);
+        self.quarantined.set(false);
     }
 
-    /// Decides the packet that `request` describes and `host` gives access to.
-    pub(crate) fn decide(
-        &self,
-        cpu: &Cpu,
-        host: &mut Host<'_>,
-        request: &mut CallRequest,
-    ) -> Decision {
+    /// Decides the packet that `context` describes and `host` gives access to.
+    pub(crate) fn decide(&self, cpu: &Cpu, host: &mut Host<'_>, context: &mut Context) -> Decision {
         let policy = self.settings.trap_policy == TRAP_ACCEPT;
         if self.quarantined() {
             return Decision {
@@ -346,8 +351,6 @@ impl Program {
         if slot.busy.replace(true) {
             return trapped(Trap::Reentered as u32, 0);
         }
-        request.host = host.as_raw();
-        request.fuel = self.settings.fuel;
         // SAFETY: The slot is this CPU's, we are alone with its packet path, and `busy` says that
         // no call of ours is on it further down the stack.
         let Some(instance) = (unsafe { &mut *slot.instance.get() }) else {
@@ -355,19 +358,19 @@ impl Program {
             slot.busy.set(false);
             return trapped(Trap::Internal as u32, 0);
         };
-        // SAFETY: As above; the host was just set.
-        unsafe { instance.call(cpu, request) };
+        // SAFETY: As above.
+        let outcome = unsafe { instance.call(cpu, host, context, self.settings.fuel) };
         slot.busy.set(false);
 
-        if request.trap == NO_TRAP {
+        if outcome.trap == NO_TRAP {
             if slot.consecutive_traps.get() != 0 {
                 slot.consecutive_traps.set(0);
             }
             return Decision {
-                accept: request.verdict == ACCEPT,
+                accept: outcome.verdict == ACCEPT,
                 quarantined: false,
                 trap: NO_TRAP,
-                fuel: request.fuel_used,
+                fuel: outcome.fuel_used,
             };
         }
         let releases = self.releases.load(Relaxed);
@@ -378,9 +381,9 @@ impl Program {
         slot.consecutive_traps.set(consecutive);
         if self.settings.quarantine != QUARANTINE_NEVER && consecutive >= self.settings.quarantine {
             slot.consecutive_traps.set(0);
-            self.quarantined.store(true, Relaxed);
+            self.quarantined.set(true);
         }
-        trapped(request.trap, request.fuel_used)
+        trapped(outcome.trap, outcome.fuel_used)
     }
 }
 
@@ -388,18 +391,5 @@ impl Program {
 impl PinnedDrop for Program {
     fn drop(self: Pin<&mut Self>) {
         programs::delist(self.as_ref().get_ref());
-    }
-}
-
-/// A call that describes no packet yet.
-pub(crate) fn empty_request() -> CallRequest {
-    CallRequest {
-        instance: ptr::null_mut(),
-        host: ptr::null_mut(),
-        context: Context::default(),
-        fuel: 0,
-        verdict: 0,
-        trap: NO_TRAP,
-        fuel_used: 0,
     }
 }

@@ -21,6 +21,7 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 
 use crate::admission;
 use crate::bindings;
+use crate::cpu::Cpu;
 use crate::module_parameters;
 
 /// Bytes that a packet's path may have allocated at a time.
@@ -275,14 +276,12 @@ pub(crate) unsafe fn loading_refused() -> bool {
 ///
 /// # Safety
 ///
-/// The caller owns the CPU's packet path (`nf_wasm_cpu_enter`), and `region` is used by nobody
-/// else.
-pub(crate) unsafe fn on_packet_path<R>(region: *mut Region, f: impl FnOnce() -> R) -> R {
-    // SAFETY: By the contract the CPU is ours.
-    let before = unsafe { bindings::nf_wasm_packet_region_set(region.cast()) };
+/// `region` is used by nobody else.
+#[inline(always)]
+pub(crate) unsafe fn on_packet_path<R>(cpu: &Cpu, region: *mut Region, f: impl FnOnce() -> R) -> R {
+    let before = cpu.set_region(region.cast());
     let result = f();
-    // SAFETY: As above.
-    unsafe { bindings::nf_wasm_packet_region_set(before) };
+    cpu.set_region(before);
     result
 }
 

@@ -14,8 +14,8 @@ use crate::decode::exchange::write_log;
 use crate::decode::name::Name;
 use crate::logger::Logger;
 use crate::namespace::Namespace;
-use crate::packet::Host;
-use crate::program::{empty_request, Instance};
+use crate::packet::{self, Host};
+use crate::program::Instance;
 use crate::refusal::{Answer, Text};
 use crate::region::Failing;
 use crate::request::{read_bytes, Caller};
@@ -72,26 +72,22 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
         &mut Host::init(&logger).capture(&mut output),
         Failing::command(),
     )?;
-    let mut call = empty_request();
     // SAFETY: The state is one that no hook was called with: all zero but for hook and family. The
-    // packet is ours, and the context is the C struct's twin.
-    unsafe {
+    // packet is ours.
+    let mut context = unsafe {
         let mut state: bindings::nf_hook_state = core::mem::zeroed();
         state.hook = request.hook as u8;
         state.pf = request.family as u8;
-        bindings::nf_wasm_context_fill(
-            core::ptr::from_mut(&mut call.context).cast(),
-            packet.0,
-            &state,
-        );
-    }
+        packet::describe(packet.0, &state)
+    };
     // SAFETY: The packet is ours.
     let host = unsafe { Host::packet(packet.0, &logger) };
-    instance.run_once(settings.fuel, &mut host.capture(&mut output), &mut call);
+    let host = &mut host.capture(&mut output);
+    let outcome = instance.run_once(host, &mut context, settings.fuel);
 
-    request.verdict = call.verdict;
-    request.trap = call.trap;
-    request.fuel_used = call.fuel_used;
+    request.verdict = outcome.verdict;
+    request.trap = outcome.trap;
+    request.fuel_used = outcome.fuel_used;
     // SAFETY: The packet is ours.
     request.mark = unsafe { bindings::nf_wasm_skb_mark(packet.0) };
     request.output.used = 0;

@@ -19,10 +19,11 @@ use alloc::boxed::Box;
 use core::ffi::c_void;
 use core::{ptr, slice};
 
+use abi::guest::Context;
 use abi::ioctl::NO_TRAP;
 use boundary::{
     nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark, nf_wasm_host_now,
-    nf_wasm_host_set_mark, BuildRequest, CallRequest,
+    nf_wasm_host_set_mark, BuildRequest, CallOutcome,
 };
 use nf_wasm_engine::{Clock, Host, Instance, Options, Refusal};
 
@@ -124,22 +125,24 @@ unsafe fn report(refusal: &Refusal, to: *mut u8, room: usize) -> usize {
 ///
 /// As declared there.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn nf_wasm_engine_call(request: *mut CallRequest) {
-    // SAFETY: the caller's promise.
-    let request = unsafe { &mut *request };
+pub(crate) unsafe extern "C" fn nf_wasm_engine_call(
+    instance: *mut c_void,
+    host: *mut c_void,
+    context: *mut Context,
+    fuel: u64,
+) -> CallOutcome {
     // SAFETY: `build` made it, and nobody else uses it now.
-    let instance = unsafe { &mut *request.instance.cast::<Instance<KernelHost>>() };
-    instance.host_mut().0 = request.host;
-    let outcome = instance.call(&mut request.context, request.fuel);
-    request.fuel_used = outcome.fuel_used;
-    match outcome.verdict {
-        Ok(verdict) => {
-            request.verdict = verdict;
-            request.trap = NO_TRAP;
-        }
-        Err(trap) => {
-            request.verdict = 0;
-            request.trap = trap as u32;
-        }
+    let instance = unsafe { &mut *instance.cast::<Instance<KernelHost>>() };
+    instance.host_mut().0 = host;
+    // SAFETY: the caller's promise.
+    let outcome = instance.call(unsafe { &mut *context }, fuel);
+    let (verdict, trap) = match outcome.verdict {
+        Ok(verdict) => (verdict, NO_TRAP),
+        Err(trap) => (0, trap as u32),
+    };
+    CallOutcome {
+        verdict,
+        trap,
+        fuel_used: outcome.fuel_used,
     }
 }

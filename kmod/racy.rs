@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Numbers that one CPU writes while others read: C's READ_ONCE() and WRITE_ONCE().
+//!
+//! The kernel crate's `Atomic` can do the same, but there each access is the call of a C function,
+//! of which a packet would make a dozen.
+
+use core::cell::UnsafeCell;
+
+/// A `T` that is read and written whole, in no order with anything else.
+#[repr(transparent)]
+pub(crate) struct Racy<T>(UnsafeCell<T>);
+
+/// What one instruction reads or writes.
+///
+/// # Safety
+///
+/// The type is an integer, a boolean or a pointer of at most a machine word.
+pub(crate) unsafe trait Word: Copy {}
+
+// SAFETY: As it says.
+unsafe impl Word for bool {}
+// SAFETY: As it says.
+unsafe impl Word for u32 {}
+// SAFETY: As it says; nf_wasm is for 64-bit machines only.
+unsafe impl Word for u64 {}
+
+// SAFETY: By `Word`'s contract and by volatile accesses, no reader sees half of a write.
+unsafe impl<T: Word + Send> Sync for Racy<T> {}
+
+impl<T: Word> Racy<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Racy(UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> T {
+        // SAFETY: The cell is valid and aligned; a race is what READ_ONCE() is for.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, value: T) {
+        // SAFETY: As above.
+        unsafe { self.0.get().write_volatile(value) }
+    }
+}
