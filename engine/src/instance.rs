@@ -9,7 +9,7 @@ use nf_wasm_abi::guest::{
 };
 use nf_wasm_abi::trap::Trap;
 use wasmi::errors::{ErrorKind, InstantiationError};
-use wasmi::{Engine, Error, Linker, Memory, Module, Store, TrapCode, TypedFunc};
+use wasmi::{Engine, Error, Linker, Memory, Module, PreparedFunc, Store, TrapCode};
 
 use crate::config::config;
 use crate::host::Host;
@@ -41,7 +41,7 @@ pub struct Outcome {
     pub fuel_used: u64,
 }
 
-type Filter = TypedFunc<(u32, u32, u32), i32>;
+type Filter = PreparedFunc<(u32, u32, u32), i32>;
 
 /// A filter that is ready for packets.
 ///
@@ -83,9 +83,6 @@ impl<H: Host> Instance<H> {
         let mut store = Store::new(engine, State::new(host, options.memory_pages));
         store.limiter(|state| &mut state.growth);
         let instance = instantiate(&mut store, module, inspection.capabilities)?;
-        let filter = instance
-            .get_typed_func(&store, EXPORT_FILTER)
-            .map_err(inconsistent)?;
         let buffer = match inspection.memory {
             None => None,
             Some(_) => {
@@ -101,6 +98,12 @@ impl<H: Host> Instance<H> {
             init(&mut store, instance, options)?;
         }
         warm(engine)?;
+        // After warming up: it takes the stack that the engine has.
+        let filter = instance
+            .get_typed_func(&store, EXPORT_FILTER)
+            .and_then(|filter| filter.prepare(&mut store))
+            .map_err(inconsistent)?
+            .ok_or_else(|| inconsistent("the filter is the host's"))?;
         store.data_mut().forbid_growth();
         Ok(Box::new(Self {
             store,
@@ -133,13 +136,8 @@ impl<H: Host> Instance<H> {
                 }
             }
         };
-        if self.store.set_fuel(fuel).is_err() {
-            return Outcome {
-                verdict: Err(Trap::Internal),
-                fuel_used: 0,
-            };
-        }
-        let verdict = match self.filter.call(&mut self.store, (ctx, pkt, len)) {
+        let (result, left) = self.filter.call(&mut self.store, (ctx, pkt, len), fuel);
+        let verdict = match result {
             Ok(verdict @ (DROP | ACCEPT)) => Ok(verdict),
             Ok(_) => Err(Trap::UnknownVerdict),
             Err(error) => Err(trap_of(&error)),
@@ -148,7 +146,7 @@ impl<H: Host> Instance<H> {
             // wasmi charges a block of operations when it enters it, and leaves the fuel that
             // does not suffice for a block: for the guest it is as good as used.
             Err(Trap::OutOfFuel) => fuel,
-            _ => fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)),
+            _ => fuel.saturating_sub(left),
         };
         Outcome { verdict, fuel_used }
     }

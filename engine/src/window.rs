@@ -7,6 +7,7 @@ use nf_wasm_abi::guest::Context;
 pub(crate) const CONTEXT_BYTES: u32 = size_of::<Context>() as u32;
 
 /// Writes `context` to `to`, little-endian as all of Wasm's memory is.
+#[inline]
 pub(crate) fn write_context(context: &Context, to: &mut [u8; CONTEXT_BYTES as usize]) {
     let fields = [
         context.version,
@@ -46,20 +47,24 @@ impl Buffer {
         (address % 8 == 0 && end <= memory_bytes).then_some(Self { address, snaplen })
     }
 
+    #[inline]
     pub(crate) fn context_address(self) -> u32 {
         self.address
     }
 
+    #[inline]
     pub(crate) fn window_address(self) -> u32 {
         self.address + CONTEXT_BYTES
     }
 
     /// Bytes of the window for a packet of `packet_len` bytes.
+    #[inline]
     pub(crate) fn window_len(self, packet_len: u32) -> u32 {
         packet_len.min(self.snaplen)
     }
 
     /// The context's and the window's bytes in `memory`.
+    #[inline]
     pub(crate) fn split(
         self,
         memory: &mut [u8],
