@@ -10,7 +10,8 @@ tree=$out/tree
 modules=lib/modules/$release
 
 programs="/usr/bin/bash /usr/bin/nice /usr/bin/ping /usr/bin/tcpdump /usr/sbin/bpftool /usr/sbin/bridge
-	/usr/sbin/conntrack /usr/sbin/ethtool /usr/sbin/ip /usr/sbin/nft /usr/bin/ss /usr/sbin/tc"
+	/usr/sbin/conntrack /usr/sbin/ethtool /usr/sbin/ip /usr/sbin/ipset /usr/sbin/iptables
+	/usr/sbin/iptables-restore /usr/sbin/nft /usr/bin/ss /usr/sbin/tc"
 
 mkdir -p "$tree/usr/bin" "$tree/usr/sbin" "$tree/usr/lib64" "$tree/usr/lib"
 for dir in bin sbin lib lib64; do
@@ -36,10 +37,14 @@ for program in $programs; do
 done
 # The C library is needed whatever the tools are linked with: our own programs are.
 for library in $(ldd $programs | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^\t\(\/[^ ]*\) (.*/\1/p' | sort -u) \
-	/lib/x86_64-linux-gnu/libm.so.6 /lib/x86_64-linux-gnu/libgcc_s.so.1; do
+	/lib/x86_64-linux-gnu/libm.so.6 /lib/x86_64-linux-gnu/libgcc_s.so.1 \
+	/lib/x86_64-linux-gnu/libbpf.so.1; do
 	mkdir -p "$tree$(dirname "$library")"
 	cp -L "$library" "$tree$library"
 done
+# What iptables loads as rules need it.
+mkdir -p "$tree/usr/lib/x86_64-linux-gnu"
+cp -r /usr/lib/x86_64-linux-gnu/xtables "$tree/usr/lib/x86_64-linux-gnu/"
 cp /usr/bin/busybox "$tree/usr/bin/busybox"
 # busybox's own shell takes its applets before the programs of the same name: dash does not.
 cp /usr/bin/dash "$tree/usr/bin/sh"

@@ -3,23 +3,102 @@
 
 use crate::build::Build;
 use crate::error::Result;
-use crate::vm::Machine;
+use crate::files::Cache;
+use crate::flavour::Flavour;
+use crate::tool;
+use crate::vm::{Machine, Run};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Where the table of all workloads goes, below the checkout.
+const RESULTS: &str = "bench/results/latest.json";
+/// Percent by which a figure may grow before tests fail.
+const GROWTH: &str = "3";
+/// How long a machine may take for all of it.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// A machine in which a virtual nanosecond is an instruction; what it is to do is still to be said.
-pub fn counting() -> Machine {
+pub fn counting(material: PathBuf) -> Machine {
     Machine {
         cpus: 1,
         append: vec!["mitigations=off".into(), "nokaslr".into()],
-        qemu_args: vec!["-icount".into(), "shift=0,sleep=off".into()],
+        // A processor with fast short moves (FSRM) copies with `rep movsb`, in which QEMU counts
+        // each byte: without, the kernel copies words.
+        qemu_args: ["-icount", "shift=0,sleep=off", "-cpu", "max,-fsrm"]
+            .map(str::to_owned)
+            .to_vec(),
+        share: Some(material),
+        timeout: PATIENCE,
+        captured: true,
         ..Machine::default()
     }
 }
 
-/// Measures all there is to measure.
-pub fn bench(build: &Build) -> Result<i32> {
-    let machine = Machine {
-        command: vec!["nf-wasm-bench".into()],
-        ..counting()
+/// Measures `workloads`, or all there are, with `material` of [`Build::bench_material`].
+pub fn bench(
+    build: &Build,
+    workloads: &[String],
+    material: PathBuf,
+    checkout: &Path,
+) -> Result<i32> {
+    let run = match measure(build, workloads, material)? {
+        Ok(run) => run,
+        Err(status) => return Ok(status),
     };
-    build.boot(&machine, Some("tcg"))
+    let mut report = build.program("nf-wasm-bench");
+    report.args(["report", &run.inside("stdout"), "--commit"]);
+    report.arg(commit(checkout));
+    if workloads.is_empty() {
+        report.args(["--publish", "/checkout"]);
+    }
+    Ok(report.status().map_or(1, |it| it.code().unwrap_or(1)))
+}
+
+/// Measures nf_wasm alone, and compares that with the table that is committed.
+pub fn short(cache: &Cache, checkout: &Path) -> Result<bool> {
+    let build = Build::make(Flavour::Stock, cache.clone(), checkout)?;
+    let material = build.bench_material(checkout)?;
+    let only = ["--contender", "nf_wasm"].map(str::to_owned);
+    let Ok(run) = measure(&build, &only, material)? else {
+        return Ok(false);
+    };
+    let mut compare = build.program("nf-wasm-bench");
+    compare.args(["compare", &format!("/checkout/{RESULTS}")]);
+    compare.args([&run.inside("stdout"), "--percent", GROWTH]);
+    tool::show(&mut compare)
+}
+
+/// Measures what `words` ask for; the report is what the run has as `stdout`.
+fn measure(
+    build: &Build,
+    words: &[String],
+    material: PathBuf,
+) -> Result<std::result::Result<Run, i32>> {
+    let mut command: Vec<OsString> = vec!["nf-wasm-bench".into(), "measure".into()];
+    command.extend(words.iter().map(OsString::from));
+    let machine = Machine {
+        command,
+        ..counting(material)
+    };
+    let run = build.prepare(&machine)?;
+    match build.run(&machine, &run, Some("tcg"))? {
+        0 => Ok(Ok(run)),
+        status => Ok(Err(status)),
+    }
+}
+
+/// What is measured, as git calls it.
+fn commit(checkout: &Path) -> String {
+    let output = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12"])
+        .current_dir(checkout)
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
 }

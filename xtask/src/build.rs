@@ -13,6 +13,7 @@ use crate::root::Root;
 use crate::vm::{self, Machine, Run};
 use crate::{engine, module, userland};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -87,6 +88,18 @@ impl Build {
         files::copy(loader, &out.join("nfwasm"))?;
         files::mirror(&self.parts.filters, &out.join("filters"), &["."])?;
         Ok(out)
+    }
+
+    /// Builds what the benchmarks load into a kernel; returns the folder that it is in.
+    pub fn bench_material(&self, checkout: &Path) -> Result<PathBuf> {
+        let _lock = self.cache.lock_checkout()?;
+        userland::bench_material(&self.root, &self.cache, checkout, &Progress::start())
+    }
+
+    /// A program of this checkout's, to run in the build root.
+    pub fn program(&self, name: &str) -> Command {
+        let target = self.cache.of_checkout("target/debug");
+        self.root.command([format!("/cache/{target}/{name}")])
     }
 
     /// Puts together what goes into a machine.

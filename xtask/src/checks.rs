@@ -10,13 +10,13 @@ use crate::progress::Progress;
 use crate::root::Root;
 use crate::suites::Suites;
 use crate::table::Table;
-use crate::{census, fuzz, module, tool, userland};
+use crate::{bench, census, fuzz, module, tool, userland};
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
 /// The workspaces, by the folders that they are in.
-const WORKSPACES: [&str; 4] = [".", "filters", "fuzz", "xtask"];
+const WORKSPACES: [&str; 5] = [".", "bench/filters", "filters", "fuzz", "xtask"];
 /// Sources that are in no cargo package: Kbuild compiles them.
 const KBUILD_SOURCES: &str = "kmod/main.rs";
 
@@ -30,8 +30,8 @@ pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
 /// Runs the parts that are named, all if none is, with tests whose name contains FILTER.
 pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path) -> Result<i32> {
     let (parts, filter): (Vec<&str>, Option<&String>) = match words.first().map(String::as_str) {
-        None => (vec!["lint", "host", "fuzz", "vm"], None),
-        Some(part @ ("lint" | "host" | "fuzz" | "vm")) => (vec![part], words.get(1)),
+        None => (vec!["lint", "host", "fuzz", "vm", "bench"], None),
+        Some(part @ ("lint" | "host" | "fuzz" | "vm" | "bench")) => (vec![part], words.get(1)),
         Some(_) => (vec!["host", "vm"], words.first()),
     };
     let table = Table::default();
@@ -68,7 +68,13 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
         timed("host", &|root, patched| {
             host_tests(root, cache, patched, filter)
         })?;
-        timed("fuzz", &|root, patched| fuzz::short(root, cache, patched))
+        timed("fuzz", &|root, patched| fuzz::short(root, cache, patched))?;
+        if parts.contains(&"bench") {
+            let since = Instant::now();
+            let passed = bench::short(cache, checkout)?;
+            table.add("bench", since.elapsed(), passed);
+        }
+        Ok(())
     })?;
     Ok(i32::from(!table.print()))
 }
@@ -120,7 +126,8 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
     let mut filters = userland::cargo_in("filters", root, cache, "clippy");
     filters.args(["--workspace", "--package", "nf-wasm-sdk"]);
     let mut passed = true;
-    for mut clippy in [workspace, fuzz, own, filters] {
+    let bench = userland::cargo_in("bench/filters", root, cache, "clippy");
+    for mut clippy in [workspace, fuzz, own, filters, bench] {
         passed &= tool::show(clippy.args(["--quiet", "--", "-D", "warnings"]))?;
     }
     Ok(passed)

@@ -18,15 +18,16 @@ cargo xtask vm [OPTION]… -- COMMAND…
                                    COMMAND as root in a virtual machine with nf_wasm loaded; its
                                    output and exit status become this command's. Without COMMAND,
                                    a shell
-cargo xtask test [lint|host|fuzz|vm] [FILTER]
+cargo xtask test [lint|host|fuzz|vm|bench] [FILTER]
                                    formatting and lints, tests on the host, a little fuzzing, tests
-                                   in the machine
+                                   in the machine, what packets cost beside what they did
 cargo xtask fuzz [TARGET]… [OPTION]…
                                    fuzzing outside of the kernel; docs/testing.md has more
-cargo xtask bench [--profile FILTER]
-                                   instructions that filters add to a packet, as QEMU counts them;
-                                   or the functions that FILTER's go to: a file's name, as in
-                                   accept-all.wat
+cargo xtask bench [WORKLOAD]…      instructions that filters add to a packet, as QEMU counts them,
+                                   beside those of eBPF, nftables and iptables; the table of all
+                                   workloads goes to bench/results/latest.json
+cargo xtask bench --profile WORKLOAD
+                                   the functions that the instructions of nf_wasm go to
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
 cargo xtask unsafe                 counts unsafe code, into docs/unsafe.md
@@ -90,9 +91,9 @@ pub struct Options {
     pub machine: Machine,
     pub accelerator: Option<String>,
     pub fuzzing: Fuzzing,
-    /// The filter that `bench` is to profile.
+    /// The workload that `bench` is to profile.
     pub profile: Option<String>,
-    /// What follows `test` or `fuzz`.
+    /// What follows `test`, `fuzz` or `bench`.
     pub rest: Vec<String>,
 }
 
@@ -145,6 +146,7 @@ impl Options {
             };
             let vm = verb == Verb::Vm;
             let fuzz = verb == Verb::Fuzz;
+            let takes_names = matches!(verb, Verb::Fuzz | Verb::Test | Verb::Bench);
             let fuzzing = &mut options.fuzzing;
             match name {
                 "--kernel" => options.kernels = kernels(verb, &value()?)?,
@@ -164,9 +166,7 @@ impl Options {
                 "--runs" if fuzz => fuzzing.runs = Some(number(name, &value()?)?),
                 "--seed" if fuzz => fuzzing.seed = number(name, &value()?)?,
                 "--reproduce" if fuzz => fuzzing.reproduce = Some(value()?.into()),
-                _ if (fuzz || verb == Verb::Test) && !name.starts_with('-') => {
-                    options.rest.push(word)
-                }
+                _ if takes_names && !name.starts_with('-') => options.rest.push(word),
                 _ => {
                     return Err(Error::new(format!(
                         "{name} is unknown here; a command for the machine follows --\n\n{HELP}"

@@ -95,10 +95,11 @@ fn run() -> Result<i32> {
             return fuzz::fuzz(&options.rest, &options.fuzzing, &cache, checkout);
         }
         Verb::Bench => {
-            let build = Build::make(options.kernels[0], cache, checkout)?;
+            let build = Build::make(options.kernels[0], cache.clone(), checkout)?;
+            let material = build.bench_material(checkout)?;
             return match &options.profile {
-                Some(filter) => profile::profile(&build, filter),
-                None => bench::bench(&build),
+                Some(workload) => profile::profile(&build, workload, material, &cache),
+                None => bench::bench(&build, &options.rest, material, checkout),
             };
         }
         Verb::Format => return checks::format(&cache, checkout),

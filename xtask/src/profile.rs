@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask bench --profile FILTER`: which functions a packet's instructions go to.
+//! `cargo xtask bench --profile WORKLOAD`: which functions a packet's instructions go to.
 //!
 //! QEMU logs each instruction that it executes while a sender in the machine sends. What lies
 //! between a packet's first instruction in nf_wasm and its last is what the filter costs; a
@@ -8,18 +8,20 @@
 use crate::bench;
 use crate::build::Build;
 use crate::error::{Context, Error, Result};
+use crate::files::{self, Cache};
 use crate::vm::{Machine, Run};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What the sender prints when it will do nothing but send, after the symbols.
-const READY: &str = "READY";
+const READY: &str = "\nREADY\n";
 /// Where the kernel is when the next packet is sent.
-const NEXT_PACKET: &str = "udp_sendmsg";
+const NEXT_PACKET: &str = "raw_sendmsg";
 /// How much of a log there has to be: some fifty packets.
 const LOG_BYTES: u64 = 100 << 20;
 /// How long the machine may take.
@@ -38,6 +40,10 @@ impl Symbols {
                 let address = u64::from_str_radix(words.next()?, 16).ok()?;
                 words.next()?;
                 let name = words.next()?.to_owned();
+                // Labels inside of functions, for unwinding and traces.
+                if name.starts_with(".L") {
+                    return None;
+                }
                 let module = words.next().map_or(String::new(), |it| format!(" {it}"));
                 Some((address, name + &module))
             })
@@ -47,24 +53,28 @@ impl Symbols {
     }
 
     fn at(&self, address: u64) -> &str {
+        self.with_start(address).1
+    }
+
+    /// Where the function begins, too.
+    fn with_start(&self, address: u64) -> (u64, &str) {
         let after = self.0.partition_point(|(start, _)| *start <= address);
         match after.checked_sub(1) {
-            Some(at) => &self.0[at].1,
-            None => "?",
+            Some(at) => (self.0[at].0, &self.0[at].1),
+            None => (0, "?"),
         }
     }
 }
 
-/// What one packet cost, by function.
-type Costs<'a> = BTreeMap<&'a str, u64>;
+/// Where the instructions of one packet are, in order.
+type Packet = Vec<u64>;
 
-/// Profiles a filter, which the guest has in its folder of filters.
-pub fn profile(build: &Build, filter: &str) -> Result<i32> {
+/// Profiles what nf_wasm does for a workload, with `material` of [`Build::bench_material`].
+pub fn profile(build: &Build, workload: &str, material: PathBuf, cache: &Cache) -> Result<i32> {
     let mut machine = Machine {
-        command: vec!["nf-wasm-bench".into(), "profile".into(), filter.into()],
-        quiet: true,
+        command: vec!["nf-wasm-bench".into(), "profile".into(), workload.into()],
         timeout: PATIENCE,
-        ..bench::counting()
+        ..bench::counting(material)
     };
     let run = build.prepare(&machine)?;
     let monitor = run.inside("monitor");
@@ -81,7 +91,19 @@ pub fn profile(build: &Build, filter: &str) -> Result<i32> {
         symbols
     })?;
     let log = File::open(run.path("trace")).context("QEMU's log")?;
-    show(&packets(log, &symbols)?)?;
+    let mut packets = packets(log, &symbols)?;
+    packets.sort_by_key(Vec::len);
+    let median = packets
+        .get(packets.len() / 2)
+        .context("no packet met the filter")?;
+    show(median, &symbols);
+    println!("        in the median of {} packets", packets.len());
+    let way = cache.path("log/profile.txt");
+    files::write(&way, listing(median, &symbols).as_bytes())?;
+    println!(
+        "Its way, instruction by instruction, is in {}",
+        way.display()
+    );
     Ok(0)
 }
 
@@ -95,10 +117,7 @@ fn watch(run: &Run, ended: impl Fn() -> bool) -> Result<Symbols> {
             break text;
         }
         if over() {
-            let errors = fs::read_to_string(run.path("stderr")).unwrap_or_default();
-            return Err(Error::new(format!(
-                "the machine did not get ready: {errors}"
-            )));
+            return Err(Error::new("the machine did not get ready"));
         }
         thread::sleep(Duration::from_millis(200));
     };
@@ -127,12 +146,12 @@ fn watch(run: &Run, ended: impl Fn() -> bool) -> Result<Symbols> {
 }
 
 /// Each whole packet of the log.
-fn packets<'a>(log: impl Read, symbols: &'a Symbols) -> Result<Vec<Costs<'a>>> {
+fn packets(log: impl Read, symbols: &Symbols) -> Result<Vec<Packet>> {
     let mut packets = Vec::new();
-    let mut costs = Costs::new();
-    // What came since the last instruction in nf_wasm belongs to the packet only if another comes.
-    let mut since = Costs::new();
-    let mut inside = false;
+    let mut packet = Packet::new();
+    // Up to the last instruction in nf_wasm; what follows it belongs to the packet only if another
+    // comes.
+    let mut len = 0;
     for line in BufReader::new(log).lines() {
         let line = line.context("QEMU's log")?;
         // Trace 0: 0x7f… [cs_base/pc/flags/cflags]
@@ -145,18 +164,14 @@ fn packets<'a>(log: impl Read, symbols: &'a Symbols) -> Result<Vec<Costs<'a>>> {
         };
         let name = symbols.at(address);
         if name.ends_with("[nf_wasm]") {
-            for (name, count) in std::mem::take(&mut since) {
-                *costs.entry(name).or_default() += count;
-            }
-            *costs.entry(name).or_default() += 1;
-            inside = true;
-        } else if inside {
-            *since.entry(name).or_default() += 1;
-            if name == NEXT_PACKET {
-                packets.push(std::mem::take(&mut costs));
-                since.clear();
-                inside = false;
-            }
+            packet.push(address);
+            len = packet.len();
+        } else if name == NEXT_PACKET && len > 0 {
+            packet.truncate(len);
+            packets.push(std::mem::take(&mut packet));
+            len = 0;
+        } else if len > 0 {
+            packet.push(address);
         }
     }
     // The log begins in the middle of something.
@@ -164,25 +179,34 @@ fn packets<'a>(log: impl Read, symbols: &'a Symbols) -> Result<Vec<Costs<'a>>> {
     Ok(packets)
 }
 
-/// The median packet's functions, the dearest first.
-fn show(packets: &[Costs<'_>]) -> Result<()> {
-    let mut order: Vec<&Costs<'_>> = packets.iter().collect();
-    order.sort_by_key(|costs| costs.values().sum::<u64>());
-    let Some(median) = order.get(order.len() / 2) else {
-        return Err(Error::new("no packet met the filter"));
-    };
-    let mut rows: Vec<_> = median.iter().collect();
-    rows.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+/// A packet's functions, the dearest first.
+fn show(packet: &Packet, symbols: &Symbols) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for address in packet {
+        *counts.entry(symbols.at(*address)).or_default() += 1;
+    }
+    let mut rows: Vec<_> = counts.into_iter().collect();
+    rows.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     println!("{:>6}  function", "count");
     for (name, count) in &rows {
         println!("{count:>6}  {name}");
     }
-    let sum: u64 = median.values().sum();
-    println!(
-        "{sum:>6}  together, in the median of {} packets",
-        packets.len()
-    );
-    Ok(())
+    println!("{:>6}  together,", packet.len());
+}
+
+/// A packet's instructions in order, runs of them in one function together.
+fn listing(packet: &Packet, symbols: &Symbols) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for address in packet {
+        let (start, name) = symbols.with_start(*address);
+        if name != last {
+            text += &format!("\n{name}:");
+            last = name;
+        }
+        text += &format!(" {:x}", address - start);
+    }
+    text + "\n"
 }
 
 #[cfg(test)]
@@ -190,9 +214,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instructions_are_counted_by_function() {
+    fn packets_are_found() {
         let symbols = Symbols::read(
-            "0000000000001000 T udp_sendmsg\n0000000000002000 t hook\t[nf_wasm]\n\
+            "0000000000001000 T raw_sendmsg\n0000000000002000 t hook\t[nf_wasm]\n\
              0000000000003000 T memcpy\n0000000000004000 T nf_hook_slow\n",
         );
         let mut log = String::new();
@@ -210,7 +234,10 @@ mod tests {
         }
         let packets = packets(log.as_bytes(), &symbols).unwrap();
         assert_eq!(packets.len(), 2);
-        let expected: Costs<'_> = [("hook [nf_wasm]", 3), ("memcpy", 1)].into_iter().collect();
-        assert_eq!(packets[0], expected);
+        assert_eq!(packets[0], [0x2000, 0x2004, 0x3000, 0x2008]);
+        assert_eq!(
+            listing(&packets[0], &symbols),
+            "\nhook [nf_wasm]: 0 4\nmemcpy: 0\nhook [nf_wasm]: 8\n"
+        );
     }
 }

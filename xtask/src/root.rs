@@ -16,7 +16,7 @@ const SUITE: &str = "trixie";
 pub const KERNEL_SUITE: &str = "trixie-backports";
 
 /// What is installed beside the base system. The kernel's packages are only unpacked, elsewhere.
-const PACKAGES: [&str; 37] = [
+const PACKAGES: [&str; 41] = [
     // The kernel's tree, and modules in it.
     "bc",
     "bindgen",
@@ -37,12 +37,14 @@ const PACKAGES: [&str; 37] = [
     "cargo",
     "clang",
     "libc6-dev",
+    "libbpf-dev",
     "libclang-dev",
     "libstd-rust-dev-wasm32",
     "g++",
     "lld",
     "llvm",
     "openssl",
+    "pkg-config",
     "rust-clippy",
     "rustfmt",
     // The machine, and what runs in it.
@@ -53,6 +55,8 @@ const PACKAGES: [&str; 37] = [
     "cpio",
     "ethtool",
     "iproute2",
+    "ipset",
+    "iptables",
     "iputils-ping",
     "nftables",
     "qemu-system-x86",

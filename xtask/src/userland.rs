@@ -81,3 +81,39 @@ pub fn filters(
     })?;
     Ok(out)
 }
+
+/// What filters and BPF programs of the benchmarks are made of.
+const BENCH_MATERIAL: [&str; 6] = [
+    "bench/Makefile",
+    "bench/bpf",
+    "bench/filters",
+    "bench/tables",
+    "sdk",
+    "abi",
+];
+
+/// Builds what the benchmarks load into a kernel; returns the folder that it is in.
+pub fn bench_material(
+    root: &Root,
+    cache: &Cache,
+    checkout: &Path,
+    progress: &Progress,
+) -> Result<PathBuf> {
+    let name = cache.of_checkout("bench");
+    let out = cache.path(&name);
+    fs::create_dir_all(&out).context(out.display())?;
+    let log = cache.path("log/bench.log");
+    tool::new_log(&log)?;
+    let key = files::hash(&files::contents(checkout, &BENCH_MATERIAL)?);
+    files::once(&out, &key, || {
+        progress.timed("Benchmarks: filters, BPF programs", &log, || {
+            let mut make = root.command(["make", "-C", "/checkout/bench"]);
+            make.args([
+                format!("OUT=/cache/{name}"),
+                format!("TARGET_DIR=/cache/{}", cache.of_checkout("bench-target")),
+            ]);
+            tool::run(&mut make, &log)
+        })
+    })?;
+    Ok(out)
+}

@@ -38,8 +38,8 @@ pub struct Machine {
     pub with_module: bool,
     /// What each line of its output begins with, if not empty.
     pub label: String,
-    /// Its output is left in the run's folder, for whoever started it.
-    pub quiet: bool,
+    /// What it prints is left in the run's folder, for whoever started it, but for errors.
+    pub captured: bool,
 }
 
 impl Default for Machine {
@@ -54,7 +54,7 @@ impl Default for Machine {
             timeout: Duration::from_secs(1800),
             with_module: true,
             label: String::new(),
-            quiet: false,
+            captured: false,
         }
     }
 }
@@ -350,10 +350,10 @@ impl Machine {
                 let _ = qemu.kill();
                 let _ = qemu.wait();
             }
-            if !self.quiet {
+            if !self.captured {
                 stdout.pass_on(&mut io::stdout())?;
-                stderr.pass_on(&mut io::stderr())?;
             }
+            stderr.pass_on(&mut io::stderr())?;
             if ended || late {
                 return Ok(ended);
             }

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The blocklist of names.
+
+use crate::{State, Table};
+use nf_wasm_bench_tables::{name, NAMES};
+
+/// The names, by the hash of their bytes from the last to the first.
+static LIST: State<Table<u64, (), 2048>> = State::new(Table::new());
+
+/// A hash that grows from a name's end to its beginning.
+#[derive(Clone, Copy)]
+pub struct Suffix(u64);
+
+impl Suffix {
+    /// Of no bytes.
+    pub const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    /// With another byte, upper or lower case, in front.
+    #[inline]
+    pub fn push(&mut self, byte: u8) {
+        // FNV-1a.
+        let lower = byte | if byte.is_ascii_uppercase() { 0x20 } else { 0 };
+        self.0 = (self.0 ^ u64::from(lower)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+
+    /// Whether the list has a name with this hash. Of 64 bits: no two of its names share one, and
+    /// whoever looks for a name that shares one may be told that it is listed.
+    #[inline]
+    pub fn is_listed(self) -> bool {
+        LIST.with(|list| list.get(fold(self.0), self.0).is_some())
+    }
+}
+
+fn fold(hash: u64) -> u32 {
+    (hash ^ (hash >> 32)) as u32
+}
+
+/// Fills the list.
+pub fn fill() -> bool {
+    LIST.with(|list| {
+        (0..NAMES).all(|index| {
+            let mut suffix = Suffix::EMPTY;
+            for byte in name(index).as_bytes().iter().rev() {
+                suffix.push(*byte);
+            }
+            list.insert(fold(suffix.0), suffix.0, ())
+        })
+    })
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Lists of networks.
+//!
+//! None is larger than a /16. Those of one /16 stand together, and there are few of them; a table
+//! with a row for each /16 says where.
+
+use crate::State;
+use nf_wasm_bench_tables::prefix;
+
+/// Most networks of a list.
+const MOST: usize = 10_000;
+
+/// A list of networks.
+struct List {
+    /// Where the networks of each /16 begin; the next one's begin where they end.
+    starts: [u16; 65_537],
+    /// Address and mask of each.
+    networks: [(u32, u32); MOST],
+}
+
+static LIST: State<List> = State::new(List {
+    starts: [0; 65_537],
+    networks: [(0, 0); MOST],
+});
+
+/// Fills the list with the first `count` networks.
+pub fn fill(count: u32) {
+    LIST.with(|list| {
+        for (address, _) in (0..count).map(prefix) {
+            list.starts[(address >> 16) as usize + 1] += 1;
+        }
+        for row in 1..list.starts.len() {
+            list.starts[row] += list.starts[row - 1];
+        }
+        // From here on each row says where its next network goes; in the end, where the next row
+        // begins.
+        for (address, bits) in (0..count).map(prefix) {
+            let next = &mut list.starts[(address >> 16) as usize];
+            list.networks[usize::from(*next)] = (address, u32::MAX << (32 - u32::from(bits)));
+            *next += 1;
+        }
+        list.starts.copy_within(0..65_536, 1);
+        list.starts[0] = 0;
+    });
+}
+
+/// Whether one of the networks has `address`.
+#[inline]
+pub fn contain(address: u32) -> bool {
+    LIST.with(|list| {
+        let row = (address >> 16) as usize;
+        let (from, to) = (list.starts[row], list.starts[row + 1]);
+        list.networks[usize::from(from)..usize::from(to)]
+            .iter()
+            .any(|(network, mask)| address & mask == *network)
+    })
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What filters cost a packet, beside eBPF, nftables and iptables.
+//!
+//! Packets are sent to a device that drops them, past one contender at a time. Times are virtual
+//! nanoseconds, which are instructions if, and only if, QEMU counts them:
+//!
+//! ```text
+//! cargo xtask bench
+//! ```
+
+mod contender;
+mod ebpf;
+mod iptables;
+mod nf_wasm;
+mod nftables;
+mod packets;
+mod plot;
+mod report;
+mod sender;
+mod shell;
+mod workload;
+
+use anyhow::{bail, Result};
+use clap::Parser;
+use contender::{Contender, Refusal};
+use report::{Cell, Missing, Report};
+use sender::Sender;
+use std::path::PathBuf;
+use workload::Workload;
+
+/// What filters cost a packet, beside eBPF, nftables and iptables.
+#[derive(Parser)]
+enum Command {
+    /// Measures, and prints a report as JSON.
+    Measure {
+        /// Beside no filter at all; all of them if none is named.
+        #[arg(long)]
+        contender: Vec<Contender>,
+        /// All of them if none is named.
+        workloads: Vec<String>,
+    },
+    /// Checks that each contender drops what it is to drop, and nothing else.
+    Check {
+        /// All of them if none is named.
+        workloads: Vec<String>,
+    },
+    /// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
+    Profile { workload: String },
+    /// Prints a report as a table.
+    Report {
+        file: PathBuf,
+        /// What was measured, as git calls it.
+        #[arg(long)]
+        commit: String,
+        /// The checkout whose results, table and plots it becomes.
+        #[arg(long)]
+        publish: Option<PathBuf>,
+    },
+    /// Fails if a figure is larger in the second report than in the first.
+    Compare {
+        before: PathBuf,
+        after: PathBuf,
+        /// By how much it may be.
+        #[arg(long)]
+        percent: i64,
+    },
+}
+
+fn main() -> Result<()> {
+    match Command::parse() {
+        Command::Measure {
+            contender,
+            workloads,
+        } => println!(
+            "{}",
+            serde_json::to_string(&measure(&contender, &workloads)?)?
+        ),
+        Command::Check { workloads } => try_all(&workloads)?,
+        Command::Profile { workload } => be_profiled(&workload)?,
+        Command::Report {
+            file,
+            commit,
+            publish,
+        } => {
+            let report = Report::finish(&file, commit)?;
+            print!("{report}");
+            if let Some(checkout) = publish {
+                report.write(&checkout.join("bench/results/latest.json"))?;
+                report.write_table(&checkout.join("docs/benchmarks.md"))?;
+                report.write_table(&checkout.join("README.md"))?;
+                plot::plots(&report, &checkout.join("docs/benchmarks"))?;
+            }
+        }
+        Command::Compare {
+            before,
+            after,
+            percent,
+        } => Report::read(&before)?.compare(&Report::read(&after)?, percent)?,
+    }
+    Ok(())
+}
+
+/// The workloads that are named, or all.
+fn workloads(names: &[String]) -> Result<Vec<Workload>> {
+    let mut all = Workload::all();
+    if let Some(unknown) = names
+        .iter()
+        .find(|it| all.iter().all(|one| one.name != **it))
+    {
+        let known: Vec<_> = all.iter().map(|it| it.name).collect();
+        bail!("there is no workload {unknown}, but {}", known.join(", "));
+    }
+    all.retain(|it| names.is_empty() || names.iter().any(|name| name == it.name));
+    Ok(all)
+}
+
+/// Measures workloads with the contenders that are named, or all.
+fn measure(contenders: &[Contender], names: &[String]) -> Result<Report> {
+    let workloads = workloads(names)?;
+    let mut sender = Sender::new()?;
+    let mut report = Report::new()?;
+    for workload in workloads {
+        row(&workload, contenders, &mut sender, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Measures one workload.
+fn row(
+    workload: &Workload,
+    contenders: &[Contender],
+    sender: &mut Sender,
+    report: &mut Report,
+) -> Result<()> {
+    sender.load(&workload.packets);
+    let nothing = sender.settled()?;
+    for contender in Contender::ALL {
+        let is_asked_for = contender == Contender::None || contenders.contains(&contender);
+        if !contenders.is_empty() && !is_asked_for {
+            continue;
+        }
+        eprintln!("{}: {}", workload.name, contender.name());
+        let figure = match contender.attach(workload) {
+            Ok(attached) => {
+                check(workload, contender, sender)?;
+                let figure = sender.settled()?;
+                drop(attached);
+                figure
+            }
+            Err(Refusal::Cannot(reason)) => {
+                report.missing.push(Missing {
+                    workload: workload.name.to_owned(),
+                    contender: contender.name().to_owned(),
+                    reason: reason.to_owned(),
+                });
+                continue;
+            }
+            Err(Refusal::Failed(error)) => return Err(error),
+        };
+        report.results.push(Cell {
+            workload: workload.name.to_owned(),
+            contender: contender.name().to_owned(),
+            tier: contender.tier().map(str::to_owned),
+            instructions: figure.instructions,
+            added_instructions: figure.instructions - nothing.instructions,
+            spread: figure.spread.max(nothing.spread),
+        });
+    }
+    Ok(())
+}
+
+/// Checks workloads with every contender, and measures nothing.
+fn try_all(names: &[String]) -> Result<()> {
+    let workloads = workloads(names)?;
+    let mut sender = Sender::new()?;
+    let mut failed = false;
+    for workload in workloads {
+        for contender in Contender::ALL {
+            let name = contender.name();
+            let outcome = match contender.attach(&workload) {
+                Ok(_attached) => match check(&workload, contender, &mut sender) {
+                    Ok(()) => "ok".to_owned(),
+                    Err(error) => format!("FAILED: {error:#}"),
+                },
+                Err(Refusal::Cannot(reason)) => format!("cannot: {reason}"),
+                Err(Refusal::Failed(error)) => format!("FAILED: {error:#}"),
+            };
+            failed |= outcome.starts_with("FAILED");
+            println!("{:<16} {name:<9} {outcome}", workload.name);
+        }
+    }
+    if failed {
+        bail!("not every contender does what it is measured for");
+    }
+    Ok(())
+}
+
+/// Whether a contender does what it is measured for: drops what it is to drop, and nothing else.
+fn check(workload: &Workload, contender: Contender, sender: &mut Sender) -> Result<()> {
+    let name = contender.name();
+    if let Some(bad) = &workload.bad {
+        let dropped = sender.dropped(&bad.packet, bad.times)?;
+        if (dropped > 0) != (contender != Contender::None) {
+            bail!("{}: {name} dropped {dropped} packets", workload.name);
+        }
+    }
+    for packet in &workload.packets {
+        if sender.dropped(packet, 1)? > 0 {
+            bail!("{}: {name} dropped what is to pass", workload.name);
+        }
+    }
+    Ok(())
+}
+
+/// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
+fn be_profiled(name: &str) -> Result<()> {
+    let workload = workloads(&[name.to_owned()])?.remove(0);
+    let mut sender = Sender::new()?;
+    sender.load(&workload.packets);
+    let _attached = match Contender::NfWasm.attach(&workload) {
+        Ok(attached) => attached,
+        Err(Refusal::Cannot(reason)) => bail!(reason),
+        Err(Refusal::Failed(error)) => return Err(error),
+    };
+    sender.settled()?;
+    let symbols = std::fs::read_to_string("/proc/kallsyms")?;
+    println!("{symbols}READY");
+    loop {
+        sender.send(1_000)?;
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Filters in Wasm.
+
+use crate::shell;
+use crate::workload::{Task, Workload, MATERIAL, MULTITUDE};
+use anyhow::Result;
+
+/// Filters that are loaded.
+pub struct Loaded(Vec<String>);
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            if let Err(error) = shell::run(&["nfwasm", "unload", name]) {
+                eprintln!("{error}");
+            }
+        }
+    }
+}
+
+/// Loads the workload's filter.
+pub fn attach(workload: &Workload) -> Result<Loaded> {
+    let ours = |file: &str| format!("{MATERIAL}/{file}.wasm");
+    let example = |file: &str| format!("/usr/share/nf_wasm/filters/{file}");
+    let mut loaded = Loaded(Vec::new());
+    let mut load = |file: String, priority: u32, options: &[&str]| -> Result<()> {
+        let (name, hook) = (
+            format!("bench-{priority}"),
+            format!("ipv4:output:{priority}"),
+        );
+        let mut words = vec!["nfwasm", "load", &file, "--name", &name, "--attach", &hook];
+        words.extend(options);
+        shell::run(&words)?;
+        loaded.0.push(name);
+        Ok(())
+    };
+    match workload.task {
+        Task::AcceptAll => load(example("accept-all.wat"), 0, &[]),
+        Task::BlockTelnet => load(example("block-telnet.wasm"), 0, &[]),
+        Task::Blocklist => load(ours("blocklist"), 0, &[]),
+        Task::Prefixes(count) => load(ours(&format!("prefixes-{count}")), 0, &[]),
+        Task::TokenBucket => load(ours("token-bucket"), 0, &["--allow", "nfw.clock"]),
+        Task::DnsSuffix => load(ours("dns-suffix"), 0, &[]),
+        Task::Sni => load(ours("sni"), 0, &["--snaplen", "1024"]),
+        Task::Histogram => load(ours("histogram"), 0, &["--snaplen", "1500"]),
+        Task::Multitude => {
+            (0..MULTITUDE).try_for_each(|at| load(example("accept-all.wat"), at, &[]))
+        }
+    }?;
+    Ok(loaded)
+}

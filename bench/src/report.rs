@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What was measured, as JSON and as a table.
+
+use crate::contender::Contender;
+use anyhow::{bail, Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// What stands around the table in a page.
+const MARKS: (&str, &str) = ("<!-- benchmarks -->", "<!-- end of benchmarks -->");
+/// Version of the format.
+const SCHEMA: u32 = 1;
+
+/// All that one run measured.
+#[derive(Serialize, Deserialize)]
+pub struct Report {
+    schema: u32,
+    /// Release of the kernel.
+    kernel: String,
+    /// Of module and filters.
+    #[serde(default)]
+    compiler: String,
+    /// Of this repository.
+    #[serde(default)]
+    pub commit: String,
+    pub results: Vec<Cell>,
+    pub missing: Vec<Missing>,
+}
+
+/// One cell of the table.
+#[derive(Serialize, Deserialize)]
+pub struct Cell {
+    pub workload: String,
+    pub contender: String,
+    /// How nf_wasm runs filters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tier: Option<String>,
+    /// Instructions that a packet takes, and what of it is the contender's.
+    pub instructions: i64,
+    pub added_instructions: i64,
+    /// By how much rounds that were measured differed.
+    pub spread: i64,
+}
+
+/// A cell that has no figure.
+#[derive(Serialize, Deserialize)]
+pub struct Missing {
+    pub workload: String,
+    pub contender: String,
+    pub reason: String,
+}
+
+impl Report {
+    /// Of nothing, on the kernel that runs.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            schema: SCHEMA,
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .into(),
+            compiler: String::new(),
+            commit: String::new(),
+            results: Vec::new(),
+            missing: Vec::new(),
+        })
+    }
+
+    /// One that was written, or a machine printed.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| file.display().to_string())
+    }
+
+    /// One that a machine printed, with what only its host knows.
+    pub fn finish(file: &Path, commit: String) -> Result<Self> {
+        let mut report = Self::read(file)?;
+        let output = Command::new("rustc").arg("--version").output()?;
+        report.compiler = String::from_utf8_lossy(&output.stdout).trim().into();
+        report.commit = commit;
+        Ok(report)
+    }
+
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(file, text).with_context(|| file.display().to_string())
+    }
+
+    /// Fails if a figure of `after` is more than `percent` larger than here.
+    pub fn compare(&self, after: &Self, percent: i64) -> Result<()> {
+        let mut grown = Vec::new();
+        for new in &after.results {
+            let is_it = |old: &&Cell| {
+                (&old.workload, &old.contender, &old.tier)
+                    == (&new.workload, &new.contender, &new.tier)
+            };
+            let Some(old) = self.results.iter().find(is_it) else {
+                continue;
+            };
+            // What is measured without a filter is not ours.
+            if new.contender == Contender::None.name() {
+                continue;
+            }
+            let (before, now) = (old.added_instructions, new.added_instructions);
+            println!(
+                "{:<16} {:<9} {before:>8} {now:>8} {:>+7.1} %",
+                new.workload,
+                new.contender,
+                (now - before) as f64 * 100.0 / before as f64
+            );
+            if (now - before) * 100 > before * percent {
+                grown.push(format!("{} of {}", new.workload, new.contender));
+            }
+        }
+        if !grown.is_empty() {
+            bail!("more than {percent} % above before: {}", grown.join(", "));
+        }
+        Ok(())
+    }
+
+    /// The workloads that were measured, in that order.
+    pub fn workloads(&self) -> Vec<&str> {
+        let mut workloads: Vec<&str> = Vec::new();
+        for cell in &self.results {
+            if !workloads.contains(&cell.workload.as_str()) {
+                workloads.push(&cell.workload);
+            }
+        }
+        workloads
+    }
+
+    /// The contenders of a workload, and what they add.
+    pub fn added<'a>(&'a self, workload: &'a str) -> impl Iterator<Item = (&'a str, i64)> {
+        self.results
+            .iter()
+            .filter(move |cell| cell.workload == workload)
+            .filter(|cell| cell.contender != Contender::None.name())
+            .map(|cell| (cell.contender.as_str(), cell.added_instructions))
+    }
+
+    /// Puts the table between the marks that `page` has for it.
+    pub fn write_table(&self, page: &Path) -> Result<()> {
+        let name = || page.display().to_string();
+        let text = fs::read_to_string(page).with_context(name)?;
+        let (before, rest) = text.split_once(MARKS.0).with_context(name)?;
+        let (_, after) = rest.split_once(MARKS.1).with_context(name)?;
+        let text = format!("{before}{}\n{}{}{after}", MARKS.0, self.table(), MARKS.1);
+        fs::write(page, text).with_context(name)
+    }
+
+    /// Instructions a packet, in Markdown: without any filter, and what each contender adds.
+    fn table(&self) -> String {
+        let row = |first: &str, cells: Vec<String>| {
+            let first = format!("| {first:<16} |");
+            cells
+                .iter()
+                .fold(first, |row, cell| row + &format!(" {cell:>9} |"))
+                + "\n"
+        };
+        let heads = Contender::ALL.map(|it| it.name().to_owned());
+        let rules = Contender::ALL.map(|_| "--------:".to_owned());
+        let mut table = row("workload", heads.into());
+        table += &row("----------------", rules.into());
+        for workload in self.workloads() {
+            let cells = Contender::ALL.map(|it| self.cell(workload, it.name()));
+            table += &row(workload, cells.into());
+        }
+        table
+    }
+
+    fn cell(&self, workload: &str, contender: &str) -> String {
+        let is_it = |it: &&Cell| it.workload == workload && it.contender == contender;
+        match self.results.iter().find(is_it) {
+            Some(cell) if contender == Contender::None.name() => cell.instructions.to_string(),
+            Some(cell) => format!("+{}", cell.added_instructions),
+            None => "-".to_owned(),
+        }
+    }
+}
+
+/// The table, and why some of its cells are empty.
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.table())?;
+        for Missing {
+            workload,
+            contender,
+            reason,
+        } in &self.missing
+        {
+            writeln!(f, "{workload}, {contender}: {reason}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Sends packets, and tells how many instructions each takes.
+
+use crate::shell;
+use anyhow::{bail, Context, Result};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    connect, send, socket, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn,
+};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
+
+/// Sends before all else. In the first seconds after boot a send takes three times as long.
+const SINCE_BOOT: u32 = 100_000;
+/// Sends before each measurement.
+const WARM_UP: u32 = 4_000;
+/// Sends that are timed at a time: every packet as often as any other, and few enough that most
+/// rounds see no timer tick.
+const ROUND: u32 = 128;
+/// Rounds of which the middle half is averaged: the timer's are left out, and what every second or
+/// third round pays for, such as a refill of a cache, is not.
+const ROUNDS: usize = 100;
+/// Averages in a row that have to agree.
+const AGREEING: usize = 3;
+/// Averages after which it is given up.
+const MOST_AVERAGES: u32 = 60;
+/// What averages that agree may differ by: instructions, and parts in a thousand.
+const TOLERANCE: (i64, i64) = (4, 1);
+
+/// What averages agreed on.
+pub struct Figure {
+    /// For one packet.
+    pub instructions: i64,
+    /// By how much the averages differed.
+    pub spread: i64,
+}
+
+/// A raw socket, and what goes out of it.
+pub struct Sender {
+    socket: OwnedFd,
+    packets: Vec<Vec<u8>>,
+}
+
+impl Sender {
+    /// Makes the device that drops packets.
+    pub fn new() -> Result<Self> {
+        shell::run(&["ip", "link", "add", "bench", "type", "dummy"])?;
+        std::fs::write("/proc/sys/net/ipv6/conf/bench/disable_ipv6", "1")?;
+        shell::run(&["ip", "addr", "add", "198.51.100.1/24", "dev", "bench"])?;
+        shell::run(&["ip", "link", "set", "bench", "up"])?;
+        let socket = socket(
+            AddressFamily::Inet,
+            SockType::Raw,
+            SockFlag::empty(),
+            SockProtocol::Raw,
+        )
+        .context("a raw socket")?;
+        connect(socket.as_raw_fd(), &SockaddrIn::new(198, 51, 100, 2, 0))?;
+        let mut sender = Self {
+            socket,
+            packets: vec![crate::packets::udp([192, 0, 2, 1], 9, &[0; 64])],
+        };
+        eprintln!("warming up");
+        sender.send(SINCE_BOOT)?;
+        Ok(sender)
+    }
+
+    /// From here on sends `packets` in turn.
+    pub fn load(&mut self, packets: &[Vec<u8>]) {
+        self.packets = packets.to_vec();
+    }
+
+    /// Sends `times` packets.
+    pub fn send(&mut self, times: u32) -> Result<()> {
+        for packet in self.packets.iter().cycle().take(times as usize) {
+            send(self.socket.as_raw_fd(), packet, MsgFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    /// How many of `times` sends of `packet` are dropped.
+    pub fn dropped(&mut self, packet: &[u8], times: u32) -> Result<u32> {
+        let mut dropped = 0;
+        for _ in 0..times {
+            match send(self.socket.as_raw_fd(), packet, MsgFlags::empty()) {
+                Ok(_) => {}
+                Err(Errno::EPERM) => dropped += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Instructions a packet, once that has settled: the median of averages that agree.
+    pub fn settled(&mut self) -> Result<Figure> {
+        self.send(WARM_UP)?;
+        let mut averages = Vec::new();
+        for _ in 0..MOST_AVERAGES {
+            averages.push(self.average()?);
+            if let Some(last) = averages.last_chunk::<AGREEING>() {
+                let mut last = *last;
+                last.sort_unstable();
+                let spread = last[AGREEING - 1] - last[0];
+                if spread <= TOLERANCE.0.max(last[0] * TOLERANCE.1 / 1_000) {
+                    return Ok(Figure {
+                        instructions: last[AGREEING / 2],
+                        spread,
+                    });
+                }
+            }
+        }
+        bail!("the figures do not settle: {averages:?}");
+    }
+
+    fn average(&mut self) -> Result<i64> {
+        let mut rounds = [0; ROUNDS];
+        for round in &mut rounds {
+            let since = Instant::now();
+            self.send(ROUND)?;
+            *round = since.elapsed().as_nanos() as i64;
+        }
+        rounds.sort_unstable();
+        let middle = &rounds[ROUNDS / 4..ROUNDS * 3 / 4];
+        Ok(middle.iter().sum::<i64>() / (middle.len() as i64 * i64::from(ROUND)))
+    }
+}

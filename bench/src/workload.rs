@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What filters are to do.
+
+use crate::packets;
+use nf_wasm_bench_tables::{flow, name, prefix, Flow};
+
+/// Where filters and programs of `bench/` are.
+pub const MATERIAL: &str = "/share";
+/// How many filters stand one behind the other in [`Task::Multitude`].
+pub const MULTITUDE: u32 = 100;
+/// How many packets differ.
+const VARIETY: u8 = 64;
+
+/// What is asked of a contender.
+pub enum Task {
+    /// Nothing.
+    AcceptAll,
+    /// Drop TCP to port 23.
+    BlockTelnet,
+    /// Drop the flows of [`flow`].
+    Blocklist,
+    /// Drop what comes from the first so many networks of [`prefix`].
+    Prefixes(u32),
+    /// Let each source send 10,000 packets a second, and bursts of 1,000.
+    TokenBucket,
+    /// Drop DNS queries for the names of [`name`], and for what ends in them.
+    DnsSuffix,
+    /// Drop TLS handshakes with the names of [`name`].
+    Sni,
+    /// Drop datagrams of which nine bytes in ten are the same.
+    Histogram,
+    /// Nothing, [`MULTITUDE`] times.
+    Multitude,
+}
+
+/// What is to be dropped.
+pub struct Bad {
+    pub packet: Vec<u8>,
+    /// Of so many, at least one is.
+    pub times: u32,
+}
+
+/// A task, and packets.
+pub struct Workload {
+    pub name: &'static str,
+    pub task: Task,
+    /// What is measured: it all passes, so that no contender spares the packets the rest of their
+    /// way.
+    pub packets: Vec<Vec<u8>>,
+    /// What shows that the task is done.
+    pub bad: Option<Bad>,
+}
+
+impl Workload {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let telnet = packets::tcp(source(1), 23, &[]);
+        let row = |name, task, packets: Vec<_>, bad: Option<Vec<u8>>| Self {
+            name,
+            task,
+            packets,
+            bad: bad.map(|packet| Bad { packet, times: 1 }),
+        };
+        let mut all = vec![
+            row("accept-all", Task::AcceptAll, some(web), None),
+            row("block-telnet", Task::BlockTelnet, some(web), Some(telnet)),
+            row(
+                "blocklist-10000",
+                Task::Blocklist,
+                some(other_flow),
+                Some(packets::of_flow(flow(1_234))),
+            ),
+        ];
+        for (name, count) in [("prefixes-1000", 1_000), ("prefixes-10000", 10_000)] {
+            let listed: Vec<_> = (0..count).map(prefix).collect();
+            let bad = packets::udp(listed[0].0.to_be_bytes(), 9, &[0; 64]);
+            all.push(row(name, Task::Prefixes(count), beside(&listed), Some(bad)));
+        }
+        let flood = Bad {
+            packet: packets::udp([203, 0, 113, 1], 9, &[0; 64]),
+            times: 3_000,
+        };
+        all.push(Self {
+            bad: Some(flood),
+            ..row("token-bucket", Task::TokenBucket, sources(), None)
+        });
+        let listed = name(123);
+        let listed = String::from_utf8_lossy(listed.as_bytes());
+        all.extend([
+            row(
+                "dns-suffix-1000",
+                Task::DnsSuffix,
+                some(|at| packets::dns(source(at), &format!("www.cdn{at}.wikipedia.org"))),
+                Some(packets::dns(source(1), &format!("www.{listed}"))),
+            ),
+            row(
+                "sni-1000",
+                Task::Sni,
+                some(|at| packets::client_hello(source(at), &format!("cdn{at}.wikipedia.org"))),
+                Some(packets::client_hello(source(1), &listed)),
+            ),
+            row(
+                "histogram-1400",
+                Task::Histogram,
+                some(|at| {
+                    let bytes = (0..1_400_u32).map(|it| (it * 31 + u32::from(at)) as u8);
+                    packets::udp(source(at), 9, &bytes.collect::<Vec<_>>())
+                }),
+                Some(packets::udp(source(1), 9, &[0x90; 1_400])),
+            ),
+            row("filters-100", Task::Multitude, some(web), None),
+        ]);
+        all
+    }
+}
+
+/// As many packets as differ.
+fn some(make: impl Fn(u8) -> Vec<u8>) -> Vec<Vec<u8>> {
+    (0..VARIETY).map(make).collect()
+}
+
+/// An address that is on no list.
+fn source(at: u8) -> [u8; 4] {
+    [192, 0, 2, at]
+}
+
+/// A segment to a web server.
+fn web(at: u8) -> Vec<u8> {
+    packets::tcp(source(at), 80, &[0; 64])
+}
+
+/// A packet of a flow that is nearly one of the list's.
+fn other_flow(at: u8) -> Vec<u8> {
+    let listed = flow(u32::from(at));
+    packets::of_flow(Flow {
+        source: listed.source ^ (1 << 23),
+        ..listed
+    })
+}
+
+/// Packets from beside networks of the list: a bit or so before or behind.
+fn beside(networks: &[(u32, u8)]) -> Vec<Vec<u8>> {
+    let is_listed = |address: u32| {
+        networks
+            .iter()
+            .any(|(network, bits)| (address ^ network) >> (32 - bits) == 0)
+    };
+    networks
+        .iter()
+        .map(|(network, bits)| network ^ (1 << (32 - bits)))
+        .filter(|address| !is_listed(*address))
+        .take(VARIETY.into())
+        .map(|address| packets::udp(address.to_be_bytes(), 9, &[0; 64]))
+        .collect()
+}
+
+/// Packets from so many sources that none of them sends too much.
+fn sources() -> Vec<Vec<u8>> {
+    (0..128_u32)
+        .map(|at| packets::udp((0xc612_0000 + at).to_be_bytes(), 9, &[0; 64]))
+        .collect()
+}
