@@ -55,12 +55,16 @@ impl Drop for Cpu {
     }
 }
 
-/// A `T` for each number that a CPU can have.
+/// Bytes of a cache line, which CPUs do not share without a price; `kernel.c` checks it.
+pub(crate) const CACHE_LINE: usize = 64;
+
+/// A `T` for each number that a CPU can have, none on a line with another.
 pub(crate) struct PerCpu<T>(KVec<T>);
 
 impl<T> PerCpu<T> {
     /// Makes each with `make`.
     pub(crate) fn new(mut make: impl FnMut() -> T) -> Result<Self> {
+        const { assert!(align_of::<T>() >= CACHE_LINE) };
         let mut all = KVec::with_capacity(cpu_ids(), GFP_KERNEL)?;
         for _ in 0..cpu_ids() {
             all.push(make(), GFP_KERNEL)?;

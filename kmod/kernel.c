@@ -2,6 +2,7 @@
 /* Inline functions and per-CPU variables for the Rust half. */
 #include <generated/utsrelease.h>
 #include <linux/bottom_half.h>
+#include <linux/cache.h>
 #include <linux/capability.h>
 #include <linux/completion.h>
 #include <linux/cpuhotplug.h>
@@ -31,6 +32,9 @@ struct nf_wasm_cpu {
 	local_lock_t lock;
 	struct nf_wasm_path path;
 };
+
+/* What CACHE_LINE of cpu.rs says, and what types of one CPU each are aligned to. */
+static_assert(SMP_CACHE_BYTES <= 64);
 
 static DEFINE_PER_CPU(struct nf_wasm_cpu, nf_wasm_cpu) = {
 	.lock = INIT_LOCAL_LOCK(lock),

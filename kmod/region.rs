@@ -21,14 +21,18 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 
 use crate::admission;
 use crate::bindings;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, CACHE_LINE};
 use crate::module_parameters;
 
 /// Bytes that a packet's path may have allocated at a time.
 const RESERVE_BYTES: usize = 1024;
 
-/// What every block is a multiple of, and aligned to.
-const BLOCK_ALIGN: usize = 16;
+/// What every block is a multiple of, and begins at one of. An instance writes to its memory on its
+/// own CPU, and that of another CPU's must not share a line with it.
+const BLOCK_ALIGN: usize = CACHE_LINE;
+
+/// The most that an allocation is aligned to.
+const ALIGN: usize = align_of::<Block>();
 
 /// Blocks over this come from the kernel's allocator of pages, which rounds up to the next page;
 /// the other one would, for these, to the next power of two, and a linear memory is just over one.
@@ -87,7 +91,7 @@ struct Reserve {
 
 impl Reserve {
     fn alloc(&mut self, size: usize) -> Option<*mut u8> {
-        let size = size.checked_next_multiple_of(BLOCK_ALIGN)?;
+        let size = size.checked_next_multiple_of(ALIGN)?;
         if size > RESERVE_BYTES - self.used {
             return None;
         }
@@ -116,6 +120,7 @@ impl Reserve {
 /// `head` begins a doubly linked list of blocks that came from the kernel's allocator, whose sizes
 /// add up to `bytes`, and which nobody uses once the region is dropped. A region is used by one
 /// thread at a time: by the load that fills it, and later by the packet path that owns its CPU.
+#[repr(align(64))]
 pub(crate) struct Region {
     head: *mut Block,
     bytes: usize,
@@ -129,6 +134,8 @@ pub(crate) struct Region {
     failing: Failing,
     reserve: Reserve,
 }
+
+const _: () = assert!(align_of::<Region>() >= CACHE_LINE);
 
 // SAFETY: A region has no tie to the thread that made it; see the invariants for who may use it.
 unsafe impl Send for Region {}
@@ -288,7 +295,7 @@ pub(crate) unsafe fn on_packet_path<R>(cpu: &Cpu, region: *mut Region, f: impl F
 /// The engine's `GlobalAlloc::alloc`; see `boundary.rs`.
 #[no_mangle]
 extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
-    if align > BLOCK_ALIGN {
+    if align > ALIGN {
         return ptr::null_mut();
     }
     // SAFETY: Callable from any context.

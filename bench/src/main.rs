@@ -16,6 +16,7 @@ mod nftables;
 mod packets;
 mod plot;
 mod report;
+mod scaling;
 mod sender;
 mod shell;
 mod workload;
@@ -46,12 +47,17 @@ enum Command {
     },
     /// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
     Profile { workload: String },
+    /// Measures with all CPUs sending, and prints that as JSON.
+    Scaling,
     /// Prints a report as a table.
     Report {
         file: PathBuf,
         /// What was measured, as git calls it.
         #[arg(long)]
         commit: String,
+        /// What machines with more CPUs printed.
+        #[arg(long)]
+        scaling: Vec<PathBuf>,
         /// The checkout whose results, table and plots it becomes.
         #[arg(long)]
         publish: Option<PathBuf>,
@@ -76,13 +82,15 @@ fn main() -> Result<()> {
             serde_json::to_string(&measure(&contender, &workloads)?)?
         ),
         Command::Check { workloads } => try_all(&workloads)?,
+        Command::Scaling => println!("{}", serde_json::to_string(&scaling::measure()?)?),
         Command::Profile { workload } => be_profiled(&workload)?,
         Command::Report {
             file,
             commit,
+            scaling,
             publish,
         } => {
-            let report = Report::finish(&file, commit)?;
+            let report = Report::finish(&file, commit, &scaling)?;
             print!("{report}");
             if let Some(checkout) = publish {
                 report.write(&checkout.join("bench/results/latest.json"))?;
@@ -102,16 +110,10 @@ fn main() -> Result<()> {
 
 /// The workloads that are named, or all.
 fn workloads(names: &[String]) -> Result<Vec<Workload>> {
-    let mut all = Workload::all();
-    if let Some(unknown) = names
-        .iter()
-        .find(|it| all.iter().all(|one| one.name != **it))
-    {
-        let known: Vec<_> = all.iter().map(|it| it.name).collect();
-        bail!("there is no workload {unknown}, but {}", known.join(", "));
+    if names.is_empty() {
+        return Ok(Workload::all());
     }
-    all.retain(|it| names.is_empty() || names.iter().any(|name| name == it.name));
-    Ok(all)
+    names.iter().map(|name| Workload::named(name)).collect()
 }
 
 /// Measures workloads with the contenders that are named, or all.
@@ -214,7 +216,7 @@ fn check(workload: &Workload, contender: Contender, sender: &mut Sender) -> Resu
 
 /// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
 fn be_profiled(name: &str) -> Result<()> {
-    let workload = workloads(&[name.to_owned()])?.remove(0);
+    let workload = Workload::named(name)?;
     let mut sender = Sender::new()?;
     sender.load(&workload.packets);
     let _attached = match Contender::NfWasm.attach(&workload) {

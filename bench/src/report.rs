@@ -3,10 +3,11 @@
 
 use crate::contender::Contender;
 use anyhow::{bail, Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands around the table in a page.
@@ -28,6 +29,8 @@ pub struct Report {
     pub commit: String,
     pub results: Vec<Cell>,
     pub missing: Vec<Missing>,
+    #[serde(default)]
+    pub scaling: Vec<Scaling>,
 }
 
 /// One cell of the table.
@@ -43,6 +46,15 @@ pub struct Cell {
     pub added_instructions: i64,
     /// By how much rounds that were measured differed.
     pub spread: i64,
+}
+
+/// What block-telnet of nf_wasm costs while each of so many CPUs sends.
+#[derive(Serialize, Deserialize)]
+pub struct Scaling {
+    pub cpus: usize,
+    /// Instructions that a packet takes, and what of it is nf_wasm's.
+    pub instructions: i64,
+    pub added_instructions: i64,
 }
 
 /// A cell that has no figure.
@@ -65,18 +77,21 @@ impl Report {
             commit: String::new(),
             results: Vec::new(),
             missing: Vec::new(),
+            scaling: Vec::new(),
         })
     }
 
     /// One that was written, or a machine printed.
     pub fn read(file: &Path) -> Result<Self> {
-        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        serde_json::from_str(&text).with_context(|| file.display().to_string())
+        read(file)
     }
 
     /// One that a machine printed, with what only its host knows.
-    pub fn finish(file: &Path, commit: String) -> Result<Self> {
-        let mut report = Self::read(file)?;
+    pub fn finish(file: &Path, commit: String, scaling: &[PathBuf]) -> Result<Self> {
+        let mut report: Self = read(file)?;
+        for file in scaling {
+            report.scaling.push(read(file)?);
+        }
         let output = Command::new("rustc").arg("--version").output()?;
         report.compiler = String::from_utf8_lossy(&output.stdout).trim().into();
         report.commit = commit;
@@ -180,6 +195,11 @@ impl Report {
     }
 }
 
+fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| file.display().to_string())
+}
+
 /// The table, and why some of its cells are empty.
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -191,6 +211,17 @@ impl Display for Report {
         } in &self.missing
         {
             writeln!(f, "{workload}, {contender}: {reason}")?;
+        }
+        for Scaling {
+            cpus,
+            instructions,
+            added_instructions,
+        } in &self.scaling
+        {
+            writeln!(
+                f,
+                "block-telnet, nf_wasm, {cpus} CPUs sending: {instructions}, +{added_instructions}"
+            )?;
         }
         Ok(())
     }

@@ -42,12 +42,20 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Makes the device that drops packets.
+    /// Makes the device that drops packets, and sends until the machine has come to rest.
     pub fn new() -> Result<Self> {
         shell::run(&["ip", "link", "add", "bench", "type", "dummy"])?;
         std::fs::write("/proc/sys/net/ipv6/conf/bench/disable_ipv6", "1")?;
         shell::run(&["ip", "addr", "add", "198.51.100.1/24", "dev", "bench"])?;
         shell::run(&["ip", "link", "set", "bench", "up"])?;
+        let mut sender = Self::another()?;
+        eprintln!("warming up");
+        sender.send(SINCE_BOOT)?;
+        Ok(sender)
+    }
+
+    /// Another one, for the device that is there.
+    pub fn another() -> Result<Self> {
         let socket = socket(
             AddressFamily::Inet,
             SockType::Raw,
@@ -56,13 +64,10 @@ impl Sender {
         )
         .context("a raw socket")?;
         connect(socket.as_raw_fd(), &SockaddrIn::new(198, 51, 100, 2, 0))?;
-        let mut sender = Self {
+        Ok(Self {
             socket,
             packets: vec![crate::packets::udp([192, 0, 2, 1], 9, &[0; 64])],
-        };
-        eprintln!("warming up");
-        sender.send(SINCE_BOOT)?;
-        Ok(sender)
+        })
     }
 
     /// From here on sends `packets` in turn.

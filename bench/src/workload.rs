@@ -2,6 +2,7 @@
 //! What filters are to do.
 
 use crate::packets;
+use anyhow::{bail, Result};
 use nf_wasm_bench_tables::{flow, name, prefix, Flow};
 
 /// Where filters and programs of `bench/` are.
@@ -52,6 +53,16 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// The one with this name.
+    pub fn named(name: &str) -> Result<Self> {
+        let all = Self::all();
+        let known: Vec<_> = all.iter().map(|it| it.name).collect();
+        let Some(at) = known.iter().position(|known| *known == name) else {
+            bail!("there is no workload {name}, but {}", known.join(", "));
+        };
+        Ok(all.into_iter().nth(at).expect("one of them"))
+    }
+
     /// All of them.
     pub fn all() -> Vec<Self> {
         let telnet = packets::tcp(source(1), 23, &[]);

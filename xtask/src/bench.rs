@@ -43,13 +43,31 @@ pub fn bench(
     material: PathBuf,
     checkout: &Path,
 ) -> Result<i32> {
-    let run = match measure(build, workloads, material)? {
+    let run = match measure(build, workloads, material.clone())? {
         Ok(run) => run,
         Err(status) => return Ok(status),
     };
     let mut report = build.program("nf-wasm-bench");
     report.args(["report", &run.inside("stdout"), "--commit"]);
     report.arg(commit(checkout));
+    let mut others = Vec::new();
+    if workloads.is_empty() {
+        for cpus in [1, 2, 4] {
+            let machine = Machine {
+                cpus,
+                command: vec!["nf-wasm-bench".into(), "scaling".into()],
+                ..counting(material.clone())
+            };
+            let run = build.prepare(&machine)?;
+            match build.run(&machine, &run, Some("tcg"))? {
+                0 => others.push(run),
+                status => return Ok(status),
+            }
+        }
+    }
+    for other in &others {
+        report.args(["--scaling", &other.inside("stdout")]);
+    }
     if workloads.is_empty() {
         report.args(["--publish", "/checkout"]);
     }
