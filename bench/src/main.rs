@@ -11,6 +11,7 @@
 mod contender;
 mod ebpf;
 mod iptables;
+mod loads;
 mod nf_wasm;
 mod nftables;
 mod packets;
@@ -47,6 +48,8 @@ enum Command {
     },
     /// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
     Profile { workload: String },
+    /// Measures loads and replacements, and prints that as JSON.
+    Loads,
     /// Measures with all CPUs sending, and prints that as JSON.
     Scaling,
     /// Prints a report as a table.
@@ -55,6 +58,9 @@ enum Command {
         /// What was measured, as git calls it.
         #[arg(long)]
         commit: String,
+        /// What was printed of loads.
+        #[arg(long)]
+        loads: Option<PathBuf>,
         /// What machines with more CPUs printed.
         #[arg(long)]
         scaling: Vec<PathBuf>,
@@ -82,15 +88,17 @@ fn main() -> Result<()> {
             serde_json::to_string(&measure(&contender, &workloads)?)?
         ),
         Command::Check { workloads } => try_all(&workloads)?,
+        Command::Loads => println!("{}", serde_json::to_string(&loads::measure()?)?),
         Command::Scaling => println!("{}", serde_json::to_string(&scaling::measure()?)?),
         Command::Profile { workload } => be_profiled(&workload)?,
         Command::Report {
             file,
             commit,
+            loads,
             scaling,
             publish,
         } => {
-            let report = Report::finish(&file, commit, &scaling)?;
+            let report = Report::finish(&file, commit, loads.as_deref(), &scaling)?;
             print!("{report}");
             if let Some(checkout) = publish {
                 report.write(&checkout.join("bench/results/latest.json"))?;

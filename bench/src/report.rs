@@ -30,6 +30,8 @@ pub struct Report {
     pub results: Vec<Cell>,
     pub missing: Vec<Missing>,
     #[serde(default)]
+    pub loads: Vec<LoadCost>,
+    #[serde(default)]
     pub scaling: Vec<Scaling>,
 }
 
@@ -46,6 +48,29 @@ pub struct Cell {
     pub added_instructions: i64,
     /// By how much rounds that were measured differed.
     pub spread: i64,
+}
+
+/// What it takes to load a module, and to replace it by itself under traffic.
+#[derive(Serialize, Deserialize)]
+pub struct LoadCost {
+    pub module_bytes: usize,
+    /// Of the whole ioctl, on a machine with one CPU.
+    pub load_instructions: i64,
+    /// What of it are the engine's stages.
+    pub stages: Vec<StageCost>,
+    /// Of the whole ioctl, without what the packets took.
+    pub replace_instructions: i64,
+    /// Packets that were sent during the replacement.
+    pub packets_meanwhile: u32,
+    /// Bytes of kernel memory that the filter has for each CPU.
+    pub memory_per_cpu: u64,
+}
+
+/// A stage of a load.
+#[derive(Serialize, Deserialize)]
+pub struct StageCost {
+    pub stage: String,
+    pub instructions: i64,
 }
 
 /// What block-telnet of nf_wasm costs while each of so many CPUs sends.
@@ -77,6 +102,7 @@ impl Report {
             commit: String::new(),
             results: Vec::new(),
             missing: Vec::new(),
+            loads: Vec::new(),
             scaling: Vec::new(),
         })
     }
@@ -87,8 +113,16 @@ impl Report {
     }
 
     /// One that a machine printed, with what only its host knows.
-    pub fn finish(file: &Path, commit: String, scaling: &[PathBuf]) -> Result<Self> {
+    pub fn finish(
+        file: &Path,
+        commit: String,
+        loads: Option<&Path>,
+        scaling: &[PathBuf],
+    ) -> Result<Self> {
         let mut report: Self = read(file)?;
+        if let Some(loads) = loads {
+            report.loads = read(loads)?;
+        }
         for file in scaling {
             report.scaling.push(read(file)?);
         }
@@ -211,6 +245,24 @@ impl Display for Report {
         } in &self.missing
         {
             writeln!(f, "{workload}, {contender}: {reason}")?;
+        }
+        for load in &self.loads {
+            let thousands = |instructions: i64| format!("{} k", instructions / 1_000);
+            let stages: Vec<_> = load
+                .stages
+                .iter()
+                .map(|it| format!("{} {}", it.stage, thousands(it.instructions)))
+                .collect();
+            writeln!(
+                f,
+                "a module of {} bytes: load {} ({}), replace {} beside {} packets, {} bytes a CPU",
+                load.module_bytes,
+                thousands(load.load_instructions),
+                stages.join(", "),
+                thousands(load.replace_instructions),
+                load.packets_meanwhile,
+                load.memory_per_cpu
+            )?;
         }
         for Scaling {
             cpus,

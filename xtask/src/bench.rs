@@ -14,6 +14,14 @@ use std::time::Duration;
 
 /// Where the table of all workloads goes, below the checkout.
 const RESULTS: &str = "bench/results/latest.json";
+/// What else is measured, in machines of their own: where the report takes it, what measures it, and
+/// with how many CPUs.
+const OTHERS: [(&str, &str, u32); 4] = [
+    ("--loads", "loads", 1),
+    ("--scaling", "scaling", 1),
+    ("--scaling", "scaling", 2),
+    ("--scaling", "scaling", 4),
+];
 /// Percent by which a figure may grow before tests fail.
 const GROWTH: &str = "3";
 /// How long a machine may take for all of it.
@@ -52,21 +60,21 @@ pub fn bench(
     report.arg(commit(checkout));
     let mut others = Vec::new();
     if workloads.is_empty() {
-        for cpus in [1, 2, 4] {
+        for (option, verb, cpus) in OTHERS {
             let machine = Machine {
                 cpus,
-                command: vec!["nf-wasm-bench".into(), "scaling".into()],
+                command: vec!["nf-wasm-bench".into(), verb.into()],
                 ..counting(material.clone())
             };
             let run = build.prepare(&machine)?;
             match build.run(&machine, &run, Some("tcg"))? {
-                0 => others.push(run),
+                0 => others.push((option, run)),
                 status => return Ok(status),
             }
         }
     }
-    for other in &others {
-        report.args(["--scaling", &other.inside("stdout")]);
+    for (option, run) in &others {
+        report.args([option, run.inside("stdout").as_str()]);
     }
     if workloads.is_empty() {
         report.args(["--publish", "/checkout"]);
