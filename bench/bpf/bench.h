@@ -12,6 +12,10 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#ifndef NULL
+#define NULL ((void *)0)
+#endif
+
 #define NF_DROP 0
 #define NF_ACCEPT 1
 
@@ -28,10 +32,20 @@ extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dy
 extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u32 offset, void *buffer,
 			      __u32 buffer__szk) __ksym;
 
-/* Makes @packet stand for the packet, from its IP header on. */
-static __always_inline bool open_packet(struct bpf_nf_ctx *ctx, struct bpf_dynptr *packet)
+/* Makes @packet stand for the packet, from its IP header on, and returns that or NULL. */
+static __always_inline const struct iphdr *open_packet(struct bpf_nf_ctx *ctx,
+						       struct bpf_dynptr *packet,
+						       struct iphdr *copy)
 {
-	return !bpf_dynptr_from_skb((struct __sk_buff *)ctx->skb, 0, packet);
+	if (bpf_dynptr_from_skb((struct __sk_buff *)ctx->skb, 0, packet))
+		return NULL;
+	return bpf_dynptr_slice(packet, 0, copy, sizeof(*copy));
+}
+
+/* Whether what follows the header is of this protocol, and not the middle of it. */
+static __always_inline bool begins(const struct iphdr *ip, __u8 protocol)
+{
+	return ip->protocol == protocol && !(ip->frag_off & bpf_htons(0x1fff));
 }
 
 /* Copies what the packet has from @from on, up to @most bytes, which is constant. */

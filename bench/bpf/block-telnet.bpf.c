@@ -11,10 +11,8 @@ int filter(struct bpf_nf_ctx *ctx)
 	struct iphdr ip_copy;
 	struct tcphdr tcp_copy;
 
-	if (!open_packet(ctx, &packet))
-		return NF_ACCEPT;
-	ip = bpf_dynptr_slice(&packet, 0, &ip_copy, sizeof(ip_copy));
-	if (!ip || ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(0x1fff))
+	ip = open_packet(ctx, &packet, &ip_copy);
+	if (!ip || !begins(ip, IPPROTO_TCP))
 		return NF_ACCEPT;
 	tcp = bpf_dynptr_slice(&packet, ip->ihl * 4, &tcp_copy, sizeof(tcp_copy));
 	return tcp && tcp->dest != bpf_htons(23) ? NF_ACCEPT : NF_DROP;

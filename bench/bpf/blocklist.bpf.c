@@ -28,10 +28,8 @@ int filter(struct bpf_nf_ctx *ctx)
 	__u16 ports_copy[2];
 	struct flow flow;
 
-	if (!open_packet(ctx, &packet))
-		return NF_ACCEPT;
-	ip = bpf_dynptr_slice(&packet, 0, &ip_copy, sizeof(ip_copy));
-	if (!ip || ip->frag_off & bpf_htons(0x1fff))
+	ip = open_packet(ctx, &packet, &ip_copy);
+	if (!ip || !begins(ip, ip->protocol))
 		return NF_ACCEPT;
 	ports = bpf_dynptr_slice(&packet, ip->ihl * 4, ports_copy, sizeof(ports_copy));
 	if (!ports)

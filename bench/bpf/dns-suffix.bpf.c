@@ -6,17 +6,6 @@
 #define NAME 256
 #define LABELS 16
 
-struct scratch {
-	__u8 name[NAME];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
-
 static __always_inline bool is_listed(struct scratch *scratch, __u32 len)
 {
 	__u64 hash = NO_BYTES;
@@ -29,7 +18,7 @@ static __always_inline bool is_listed(struct scratch *scratch, __u32 len)
 
 		if (at >= len)
 			return false;
-		bytes = scratch->name[at & (NAME - 1)];
+		bytes = scratch->bytes[at & (NAME - 1)];
 		if (!bytes)
 			break;
 		if (bytes > 63)
@@ -51,7 +40,7 @@ static __always_inline bool is_listed(struct scratch *scratch, __u32 len)
 			byte = end - i;
 			if (byte <= start)
 				break;
-			hash = push(hash, scratch->name[byte & (NAME - 1)]);
+			hash = push(hash, scratch->bytes[byte & (NAME - 1)]);
 		}
 		/* No name on the list has one label. */
 		if (end != at && bpf_map_lookup_elem(&entries, &hash))
@@ -70,21 +59,19 @@ int filter(struct bpf_nf_ctx *ctx)
 	const struct udphdr *udp;
 	struct iphdr ip_copy;
 	struct udphdr udp_copy;
-	__u32 key = 0, from, len;
+	__u32 from, len;
 
-	if (!open_packet(ctx, &packet))
-		return NF_ACCEPT;
-	ip = bpf_dynptr_slice(&packet, 0, &ip_copy, sizeof(ip_copy));
-	if (!ip || ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(0x1fff))
+	ip = open_packet(ctx, &packet, &ip_copy);
+	if (!ip || !begins(ip, IPPROTO_UDP))
 		return NF_ACCEPT;
 	from = ip->ihl * 4;
 	udp = bpf_dynptr_slice(&packet, from, &udp_copy, sizeof(udp_copy));
 	if (!udp || udp->dest != bpf_htons(53))
 		return NF_ACCEPT;
-	scratch = bpf_map_lookup_elem(&scratches, &key);
+	scratch = get_scratch();
 	if (!scratch)
 		return NF_ACCEPT;
 	/* Behind the headers of UDP and DNS. */
-	len = copy_rest(ctx, &packet, from + 8 + 12, scratch->name, sizeof(scratch->name));
+	len = copy_rest(ctx, &packet, from + 8 + 12, scratch->bytes, NAME);
 	return is_listed(scratch, len) ? NF_DROP : NF_ACCEPT;
 }

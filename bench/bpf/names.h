@@ -3,7 +3,7 @@
 #ifndef NF_WASM_BENCH_NAMES_H
 #define NF_WASM_BENCH_NAMES_H
 
-#include "bench.h"
+#include "scratch.h"
 
 #define NO_BYTES 0xcbf29ce484222325ULL
 

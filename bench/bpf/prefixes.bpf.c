@@ -23,9 +23,7 @@ int filter(struct bpf_nf_ctx *ctx)
 	struct iphdr copy;
 	struct network source = { .bits = 32 };
 
-	if (!open_packet(ctx, &packet))
-		return NF_ACCEPT;
-	ip = bpf_dynptr_slice(&packet, 0, &copy, sizeof(copy));
+	ip = open_packet(ctx, &packet, &copy);
 	if (!ip)
 		return NF_ACCEPT;
 	source.address = ip->saddr;

@@ -11,20 +11,9 @@
 /* Bytes of a name. */
 #define NAME 256
 
-struct scratch {
-	__u8 hello[HELLO];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
-
 static __always_inline __u8 u8_at(const struct scratch *scratch, __u32 at)
 {
-	return scratch->hello[at & (HELLO - 1)];
+	return scratch->bytes[at & (HELLO - 1)];
 }
 
 static __always_inline __u16 u16_at(const struct scratch *scratch, __u32 at)
@@ -77,20 +66,18 @@ int filter(struct bpf_nf_ctx *ctx)
 	const struct tcphdr *tcp;
 	struct iphdr ip_copy;
 	struct tcphdr tcp_copy;
-	__u32 key = 0, from, len;
+	__u32 from, len;
 
-	if (!open_packet(ctx, &packet))
-		return NF_ACCEPT;
-	ip = bpf_dynptr_slice(&packet, 0, &ip_copy, sizeof(ip_copy));
-	if (!ip || ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(0x1fff))
+	ip = open_packet(ctx, &packet, &ip_copy);
+	if (!ip || !begins(ip, IPPROTO_TCP))
 		return NF_ACCEPT;
 	from = ip->ihl * 4;
 	tcp = bpf_dynptr_slice(&packet, from, &tcp_copy, sizeof(tcp_copy));
 	if (!tcp || tcp->dest != bpf_htons(443))
 		return NF_ACCEPT;
-	scratch = bpf_map_lookup_elem(&scratches, &key);
+	scratch = get_scratch();
 	if (!scratch)
 		return NF_ACCEPT;
-	len = copy_rest(ctx, &packet, from + tcp->doff * 4, scratch->hello, sizeof(scratch->hello));
+	len = copy_rest(ctx, &packet, from + tcp->doff * 4, scratch->bytes, HELLO);
 	return is_listed(scratch, len) ? NF_DROP : NF_ACCEPT;
 }

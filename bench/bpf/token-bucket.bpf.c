@@ -23,9 +23,7 @@ int filter(struct bpf_nf_ctx *ctx)
 	__u64 now, next, *until;
 	__u32 source;
 
-	if (!open_packet(ctx, &packet))
-		return NF_ACCEPT;
-	ip = bpf_dynptr_slice(&packet, 0, &copy, sizeof(copy));
+	ip = open_packet(ctx, &packet, &copy);
 	if (!ip)
 		return NF_ACCEPT;
 	source = ip->saddr;
