@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Programs of type `BPF_PROG_TYPE_NETFILTER`, of `bench/bpf`.
 
-use crate::workload::{Task, Workload, MATERIAL, MULTITUDE};
+use crate::workload::{Task, Workload, MATERIAL};
 use anyhow::{Context, Result};
 use libbpf_rs::{
     Link, MapCore, MapFlags, MapMut, NetfilterOpts, Object, ObjectBuilder, NFPROTO_IPV4,
@@ -18,8 +18,8 @@ pub struct Linked {
 /// Loads the workload's program.
 pub fn attach(workload: &Workload) -> Result<Linked> {
     let file = match workload.task {
-        Task::AcceptAll | Task::Multitude => "accept-all",
-        Task::BlockTelnet => "block-telnet",
+        Task::AcceptAll | Task::Multitude(_) => "accept-all",
+        Task::BlockTelnet { .. } => "block-telnet",
         Task::Blocklist => "blocklist",
         Task::Prefixes(_) => "prefixes",
         Task::TokenBucket => "token-bucket",
@@ -35,7 +35,7 @@ pub fn attach(workload: &Workload) -> Result<Linked> {
         fill(&entries, &workload.task)?;
     }
     let links = match workload.task {
-        Task::Multitude => MULTITUDE,
+        Task::Multitude(count) => count,
         _ => 1,
     };
     let program = object.progs_mut().next().context("no program")?;

@@ -3,7 +3,7 @@
 
 use crate::contender::Refusal;
 use crate::shell;
-use crate::workload::{Task, Workload, MULTITUDE};
+use crate::workload::{Task, Workload};
 use anyhow::Result;
 use nf_wasm_bench_tables::prefix;
 use std::fmt::Write;
@@ -33,7 +33,7 @@ pub fn attach(workload: &Workload) -> Result<Rules, Refusal> {
     let rules =
         match workload.task {
             Task::AcceptAll => "-A OUTPUT -j ACCEPT\n".into(),
-            Task::BlockTelnet => "-A OUTPUT -p tcp --dport 23 -j DROP\n".into(),
+            Task::BlockTelnet { .. } => "-A OUTPUT -p tcp --dport 23 -j DROP\n".into(),
             Task::Blocklist => {
                 return Err(Refusal::Cannot("no type of ipset has both ports of a flow"))
             }
@@ -62,7 +62,7 @@ pub fn attach(workload: &Workload) -> Result<Rules, Refusal> {
                     "xt_bpf runs classic BPF, which has no loops",
                 ))
             }
-            Task::Multitude => multitude(),
+            Task::Multitude(count) => multitude(count),
         };
     let undo = Rules;
     shell::run_with_input(&["iptables-restore"], &format!("*filter\n{rules}COMMIT\n"))?;
@@ -70,9 +70,9 @@ pub fn attach(workload: &Workload) -> Result<Rules, Refusal> {
 }
 
 /// What comes nearest to filters one behind the other: chains that each return.
-fn multitude() -> String {
+fn multitude(count: u32) -> String {
     let mut rules = String::new();
-    for at in 0..MULTITUDE {
+    for at in 0..count {
         let _ = write!(
             rules,
             ":f{at} - [0:0]\n-A f{at} -j RETURN\n-A OUTPUT -j f{at}\n"

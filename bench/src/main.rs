@@ -12,6 +12,7 @@ mod contender;
 mod ebpf;
 mod iptables;
 mod loads;
+mod measure;
 mod nf_wasm;
 mod nftables;
 mod packets;
@@ -25,7 +26,7 @@ mod workload;
 use anyhow::{bail, Result};
 use clap::Parser;
 use contender::{Contender, Refusal};
-use report::{Cell, Missing, Report};
+use report::Report;
 use sender::Sender;
 use std::path::PathBuf;
 use workload::Workload;
@@ -48,6 +49,8 @@ enum Command {
     },
     /// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
     Profile { workload: String },
+    /// Measures how costs grow, and prints that as JSON.
+    Curves,
     /// Measures loads and replacements, and prints that as JSON.
     Loads,
     /// Measures with all CPUs sending, and prints that as JSON.
@@ -58,6 +61,9 @@ enum Command {
         /// What was measured, as git calls it.
         #[arg(long)]
         commit: String,
+        /// What was printed of curves.
+        #[arg(long)]
+        curves: Option<PathBuf>,
         /// What was printed of loads.
         #[arg(long)]
         loads: Option<PathBuf>,
@@ -85,20 +91,34 @@ fn main() -> Result<()> {
             workloads,
         } => println!(
             "{}",
-            serde_json::to_string(&measure(&contender, &workloads)?)?
+            serde_json::to_string(&measure::workloads(
+                &contender,
+                &workloads_named(&workloads)?
+            )?)?
         ),
         Command::Check { workloads } => try_all(&workloads)?,
+        Command::Curves => println!("{}", serde_json::to_string(&measure::curves()?)?),
         Command::Loads => println!("{}", serde_json::to_string(&loads::measure()?)?),
         Command::Scaling => println!("{}", serde_json::to_string(&scaling::measure()?)?),
         Command::Profile { workload } => be_profiled(&workload)?,
         Command::Report {
             file,
             commit,
+            curves,
             loads,
             scaling,
             publish,
         } => {
-            let report = Report::finish(&file, commit, loads.as_deref(), &scaling)?;
+            let mut report = Report::finish(&file, commit)?;
+            if let Some(curves) = curves {
+                report.curves = report::read(&curves)?;
+            }
+            if let Some(loads) = loads {
+                report.loads = report::read(&loads)?;
+            }
+            for file in scaling {
+                report.scaling.push(report::read(&file)?);
+            }
             print!("{report}");
             if let Some(checkout) = publish {
                 report.write(&checkout.join("bench/results/latest.json"))?;
@@ -111,84 +131,29 @@ fn main() -> Result<()> {
             before,
             after,
             percent,
-        } => Report::read(&before)?.compare(&Report::read(&after)?, percent)?,
+        } => report::read::<Report>(&before)?.compare(&report::read(&after)?, percent)?,
     }
     Ok(())
 }
 
 /// The workloads that are named, or all.
-fn workloads(names: &[String]) -> Result<Vec<Workload>> {
+fn workloads_named(names: &[String]) -> Result<Vec<Workload>> {
     if names.is_empty() {
         return Ok(Workload::all());
     }
     names.iter().map(|name| Workload::named(name)).collect()
 }
 
-/// Measures workloads with the contenders that are named, or all.
-fn measure(contenders: &[Contender], names: &[String]) -> Result<Report> {
-    let workloads = workloads(names)?;
-    let mut sender = Sender::new()?;
-    let mut report = Report::new()?;
-    for workload in workloads {
-        row(&workload, contenders, &mut sender, &mut report)?;
-    }
-    Ok(report)
-}
-
-/// Measures one workload.
-fn row(
-    workload: &Workload,
-    contenders: &[Contender],
-    sender: &mut Sender,
-    report: &mut Report,
-) -> Result<()> {
-    sender.load(&workload.packets);
-    let nothing = sender.settled()?;
-    for contender in Contender::ALL {
-        let is_asked_for = contender == Contender::None || contenders.contains(&contender);
-        if !contenders.is_empty() && !is_asked_for {
-            continue;
-        }
-        eprintln!("{}: {}", workload.name, contender.name());
-        let figure = match contender.attach(workload) {
-            Ok(attached) => {
-                check(workload, contender, sender)?;
-                let figure = sender.settled()?;
-                drop(attached);
-                figure
-            }
-            Err(Refusal::Cannot(reason)) => {
-                report.missing.push(Missing {
-                    workload: workload.name.to_owned(),
-                    contender: contender.name().to_owned(),
-                    reason: reason.to_owned(),
-                });
-                continue;
-            }
-            Err(Refusal::Failed(error)) => return Err(error),
-        };
-        report.results.push(Cell {
-            workload: workload.name.to_owned(),
-            contender: contender.name().to_owned(),
-            tier: contender.tier().map(str::to_owned),
-            instructions: figure.instructions,
-            added_instructions: figure.instructions - nothing.instructions,
-            spread: figure.spread.max(nothing.spread),
-        });
-    }
-    Ok(())
-}
-
 /// Checks workloads with every contender, and measures nothing.
 fn try_all(names: &[String]) -> Result<()> {
-    let workloads = workloads(names)?;
+    let workloads = workloads_named(names)?;
     let mut sender = Sender::new()?;
     let mut failed = false;
     for workload in workloads {
         for contender in Contender::ALL {
             let name = contender.name();
             let outcome = match contender.attach(&workload) {
-                Ok(_attached) => match check(&workload, contender, &mut sender) {
+                Ok(_attached) => match measure::check(&workload, contender, &mut sender) {
                     Ok(()) => "ok".to_owned(),
                     Err(error) => format!("FAILED: {error:#}"),
                 },
@@ -201,23 +166,6 @@ fn try_all(names: &[String]) -> Result<()> {
     }
     if failed {
         bail!("not every contender does what it is measured for");
-    }
-    Ok(())
-}
-
-/// Whether a contender does what it is measured for: drops what it is to drop, and nothing else.
-fn check(workload: &Workload, contender: Contender, sender: &mut Sender) -> Result<()> {
-    let name = contender.name();
-    if let Some(bad) = &workload.bad {
-        let dropped = sender.dropped(&bad.packet, bad.times)?;
-        if (dropped > 0) != (contender != Contender::None) {
-            bail!("{}: {name} dropped {dropped} packets", workload.name);
-        }
-    }
-    for packet in &workload.packets {
-        if sender.dropped(packet, 1)? > 0 {
-            bail!("{}: {name} dropped what is to pass", workload.name);
-        }
     }
     Ok(())
 }

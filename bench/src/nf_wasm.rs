@@ -2,7 +2,7 @@
 //! Filters in Wasm.
 
 use crate::shell;
-use crate::workload::{Task, Workload, MATERIAL, MULTITUDE};
+use crate::workload::{Task, Workload, MATERIAL};
 use anyhow::Result;
 
 /// Filters that are loaded.
@@ -36,15 +36,18 @@ pub fn attach(workload: &Workload) -> Result<Loaded> {
     };
     match workload.task {
         Task::AcceptAll => load(example("accept-all.wat"), 0, &[]),
-        Task::BlockTelnet => load(example("block-telnet.wasm"), 0, &[]),
+        Task::BlockTelnet { snaplen } => {
+            let snaplen = snaplen.to_string();
+            load(example("block-telnet.wasm"), 0, &["--snaplen", &snaplen])
+        }
         Task::Blocklist => load(ours("blocklist"), 0, &[]),
         Task::Prefixes(count) => load(ours(&format!("prefixes-{count}")), 0, &[]),
         Task::TokenBucket => load(ours("token-bucket"), 0, &["--allow", "nfw.clock"]),
         Task::DnsSuffix => load(ours("dns-suffix"), 0, &[]),
         Task::Sni => load(ours("sni"), 0, &["--snaplen", "1024"]),
         Task::Histogram => load(ours("histogram"), 0, &["--snaplen", "1500"]),
-        Task::Multitude => {
-            (0..MULTITUDE).try_for_each(|at| load(example("accept-all.wat"), at, &[]))
+        Task::Multitude(count) => {
+            (0..count).try_for_each(|at| load(example("accept-all.wat"), at, &[]))
         }
     }?;
     Ok(loaded)

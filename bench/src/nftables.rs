@@ -3,7 +3,7 @@
 
 use crate::contender::Refusal;
 use crate::shell::{self, Undo};
-use crate::workload::{Task, Workload, MULTITUDE};
+use crate::workload::{Task, Workload};
 use nf_wasm_bench_tables::{flow, prefix, FLOWS};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ const NO_PARSING: &str = "rules look at bytes in fixed places, and cannot walk a
 pub fn attach(workload: &Workload) -> Result<Undo, Refusal> {
     let (sets, rule) = match workload.task {
         Task::AcceptAll => (String::new(), ""),
-        Task::BlockTelnet => (String::new(), "tcp dport 23 drop"),
+        Task::BlockTelnet { .. } => (String::new(), "tcp dport 23 drop"),
         Task::Blocklist => (
             set(
                 "ipv4_addr . ipv4_addr . inet_proto . inet_service . inet_service",
@@ -50,16 +50,16 @@ pub fn attach(workload: &Workload) -> Result<Undo, Refusal> {
         ),
         Task::DnsSuffix | Task::Sni => return Err(Refusal::Cannot(NO_PARSING)),
         Task::Histogram => return Err(Refusal::Cannot("rules have no arithmetic on payload")),
-        Task::Multitude => return multitude(),
+        Task::Multitude(count) => return multitude(count),
     };
     load(&format!(
         "table ip bench {{\n{sets}\n chain output {{ type filter hook output priority 0; {rule}\n }}\n}}\n"
     ))
 }
 
-fn multitude() -> Result<Undo, Refusal> {
+fn multitude(count: u32) -> Result<Undo, Refusal> {
     let mut rules = String::from("table ip bench {\n");
-    for at in 0..MULTITUDE {
+    for at in 0..count {
         let _ = writeln!(
             rules,
             "chain output-{at} {{ type filter hook output priority {at}; }}"

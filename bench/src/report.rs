@@ -5,9 +5,10 @@ use crate::contender::Contender;
 use anyhow::{bail, Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// What stands around the table in a page.
@@ -30,6 +31,8 @@ pub struct Report {
     pub results: Vec<Cell>,
     pub missing: Vec<Missing>,
     #[serde(default)]
+    pub curves: Vec<Point>,
+    #[serde(default)]
     pub loads: Vec<LoadCost>,
     #[serde(default)]
     pub scaling: Vec<Scaling>,
@@ -48,6 +51,27 @@ pub struct Cell {
     pub added_instructions: i64,
     /// By how much rounds that were measured differed.
     pub spread: i64,
+}
+
+/// What a contender adds where something grows.
+#[derive(Serialize, Deserialize)]
+pub struct Point {
+    /// What grows.
+    pub curve: String,
+    /// How much of it there is.
+    pub x: u32,
+    pub contender: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tier: Option<String>,
+    pub added_instructions: i64,
+    pub spread: i64,
+}
+
+/// What a contender adds at each place of a curve.
+pub struct Line<'a> {
+    pub contender: &'a str,
+    pub places: Vec<u32>,
+    pub added: Vec<i64>,
 }
 
 /// What it takes to load a module, and to replace it by itself under traffic.
@@ -102,30 +126,15 @@ impl Report {
             commit: String::new(),
             results: Vec::new(),
             missing: Vec::new(),
+            curves: Vec::new(),
             loads: Vec::new(),
             scaling: Vec::new(),
         })
     }
 
-    /// One that was written, or a machine printed.
-    pub fn read(file: &Path) -> Result<Self> {
-        read(file)
-    }
-
     /// One that a machine printed, with what only its host knows.
-    pub fn finish(
-        file: &Path,
-        commit: String,
-        loads: Option<&Path>,
-        scaling: &[PathBuf],
-    ) -> Result<Self> {
+    pub fn finish(file: &Path, commit: String) -> Result<Self> {
         let mut report: Self = read(file)?;
-        if let Some(loads) = loads {
-            report.loads = read(loads)?;
-        }
-        for file in scaling {
-            report.scaling.push(read(file)?);
-        }
         let output = Command::new("rustc").arg("--version").output()?;
         report.compiler = String::from_utf8_lossy(&output.stdout).trim().into();
         report.commit = commit;
@@ -180,6 +189,41 @@ impl Report {
         workloads
     }
 
+    /// The curves that were measured.
+    pub fn curves(&self) -> BTreeSet<&str> {
+        self.curves.iter().map(|it| it.curve.as_str()).collect()
+    }
+
+    /// A line for each contender of a curve.
+    pub fn lines(&self, curve: &str) -> Vec<Line<'_>> {
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        for point in self.curves.iter().filter(|it| it.curve == curve) {
+            let at = lines.iter().position(|it| it.contender == point.contender);
+            let at = at.unwrap_or_else(|| {
+                lines.push(Line {
+                    contender: &point.contender,
+                    places: Vec::new(),
+                    added: Vec::new(),
+                });
+                lines.len() - 1
+            });
+            lines[at].places.push(point.x);
+            lines[at].added.push(point.added_instructions);
+        }
+        lines
+    }
+
+    /// Where the curves have points.
+    fn places(&self) -> Vec<(&str, u32)> {
+        let mut places: Vec<(&str, u32)> = Vec::new();
+        for point in &self.curves {
+            if places.last() != Some(&(&point.curve, point.x)) {
+                places.push((&point.curve, point.x));
+            }
+        }
+        places
+    }
+
     /// The contenders of a workload, and what they add.
     pub fn added<'a>(&'a self, workload: &'a str) -> impl Iterator<Item = (&'a str, i64)> {
         self.results
@@ -229,7 +273,8 @@ impl Report {
     }
 }
 
-fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
+/// What was written, or a machine printed.
+pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     serde_json::from_str(&text).with_context(|| file.display().to_string())
 }
@@ -245,6 +290,15 @@ impl Display for Report {
         } in &self.missing
         {
             writeln!(f, "{workload}, {contender}: {reason}")?;
+        }
+        for (curve, x) in self.places() {
+            let added: Vec<_> = self
+                .curves
+                .iter()
+                .filter(|it| (it.curve.as_str(), it.x) == (curve, x))
+                .map(|it| format!("{} +{}", it.contender, it.added_instructions))
+                .collect();
+            writeln!(f, "{x} {curve}: {}", added.join(", "))?;
         }
         for load in &self.loads {
             let thousands = |instructions: i64| format!("{} k", instructions / 1_000);

@@ -2,13 +2,14 @@
 //! What filters are to do.
 
 use crate::packets;
-use anyhow::{bail, Result};
+use anyhow::{Context, Result};
+use nf_wasm_abi::limits::DEFAULT_SNAPLEN;
 use nf_wasm_bench_tables::{flow, name, prefix, Flow};
 
 /// Where filters and programs of `bench/` are.
 pub const MATERIAL: &str = "/share";
-/// How many filters stand one behind the other in [`Task::Multitude`].
-pub const MULTITUDE: u32 = 100;
+/// Bytes of payload, where nothing is in them.
+const PAYLOAD: usize = 64;
 /// How many packets differ.
 const VARIETY: u8 = 64;
 
@@ -16,8 +17,8 @@ const VARIETY: u8 = 64;
 pub enum Task {
     /// Nothing.
     AcceptAll,
-    /// Drop TCP to port 23.
-    BlockTelnet,
+    /// Drop TCP to port 23. nf_wasm shows its filter as many bytes as this, at most.
+    BlockTelnet { snaplen: u32 },
     /// Drop the flows of [`flow`].
     Blocklist,
     /// Drop what comes from the first so many networks of [`prefix`].
@@ -30,8 +31,8 @@ pub enum Task {
     Sni,
     /// Drop datagrams of which nine bytes in ten are the same.
     Histogram,
-    /// Nothing, [`MULTITUDE`] times.
-    Multitude,
+    /// Nothing, so many times.
+    Multitude(u32),
 }
 
 /// What is to be dropped.
@@ -43,7 +44,7 @@ pub struct Bad {
 
 /// A task, and packets.
 pub struct Workload {
-    pub name: &'static str,
+    pub name: String,
     pub task: Task,
     /// What is measured: it all passes, so that no contender spares the packets the rest of their
     /// way.
@@ -56,25 +57,17 @@ impl Workload {
     /// The one with this name.
     pub fn named(name: &str) -> Result<Self> {
         let all = Self::all();
-        let known: Vec<_> = all.iter().map(|it| it.name).collect();
-        let Some(at) = known.iter().position(|known| *known == name) else {
-            bail!("there is no workload {name}, but {}", known.join(", "));
-        };
-        Ok(all.into_iter().nth(at).expect("one of them"))
+        let known: Vec<_> = all.iter().map(|it| it.name.clone()).collect();
+        all.into_iter()
+            .find(|it| it.name == name)
+            .with_context(|| format!("there is no workload {name}, but {}", known.join(", ")))
     }
 
     /// All of them.
     pub fn all() -> Vec<Self> {
-        let telnet = packets::tcp(source(1), 23, &[]);
-        let row = |name, task, packets: Vec<_>, bad: Option<Vec<u8>>| Self {
-            name,
-            task,
-            packets,
-            bad: bad.map(|packet| Bad { packet, times: 1 }),
-        };
         let mut all = vec![
             row("accept-all", Task::AcceptAll, some(web), None),
-            row("block-telnet", Task::BlockTelnet, some(web), Some(telnet)),
+            Self::block_telnet(DEFAULT_SNAPLEN, PAYLOAD),
             row(
                 "blocklist-10000",
                 Task::Blocklist,
@@ -82,11 +75,7 @@ impl Workload {
                 Some(packets::of_flow(flow(1_234))),
             ),
         ];
-        for (name, count) in [("prefixes-1000", 1_000), ("prefixes-10000", 10_000)] {
-            let listed: Vec<_> = (0..count).map(prefix).collect();
-            let bad = packets::udp(listed[0].0.to_be_bytes(), 9, &[0; 64]);
-            all.push(row(name, Task::Prefixes(count), beside(&listed), Some(bad)));
-        }
+        all.extend([1_000, 10_000].map(Self::prefixes));
         let flood = Bad {
             packet: packets::udp([203, 0, 113, 1], 9, &[0; 64]),
             times: 3_000,
@@ -119,9 +108,40 @@ impl Workload {
                 }),
                 Some(packets::udp(source(1), 9, &[0x90; 1_400])),
             ),
-            row("filters-100", Task::Multitude, some(web), None),
+            Self::multitude(100),
         ]);
         all
+    }
+
+    /// Telnet is blocked; packets have so many bytes of payload.
+    pub fn block_telnet(snaplen: u32, payload: usize) -> Self {
+        let to_web = |at| packets::tcp(source(at), 80, &vec![0; payload]);
+        let telnet = packets::tcp(source(1), 23, &[]);
+        let task = Task::BlockTelnet { snaplen };
+        row("block-telnet", task, some(to_web), Some(telnet))
+    }
+
+    /// So many networks are blocked.
+    pub fn prefixes(count: u32) -> Self {
+        let listed: Vec<_> = (0..count).map(prefix).collect();
+        let bad = packets::udp(listed[0].0.to_be_bytes(), 9, &[0; 64]);
+        let name = format!("prefixes-{count}");
+        row(&name, Task::Prefixes(count), beside(&listed), Some(bad))
+    }
+
+    /// So many filters stand one behind the other.
+    pub fn multitude(count: u32) -> Self {
+        let name = format!("filters-{count}");
+        row(&name, Task::Multitude(count), some(web), None)
+    }
+}
+
+fn row(name: &str, task: Task, packets: Vec<Vec<u8>>, bad: Option<Vec<u8>>) -> Workload {
+    Workload {
+        name: name.to_owned(),
+        task,
+        packets,
+        bad: bad.map(|packet| Bad { packet, times: 1 }),
     }
 }
 
@@ -137,7 +157,7 @@ fn source(at: u8) -> [u8; 4] {
 
 /// A segment to a web server.
 fn web(at: u8) -> Vec<u8> {
-    packets::tcp(source(at), 80, &[0; 64])
+    packets::tcp(source(at), 80, &[0; PAYLOAD])
 }
 
 /// A packet of a flow that is nearly one of the list's.
@@ -156,13 +176,15 @@ fn beside(networks: &[(u32, u8)]) -> Vec<Vec<u8>> {
             .iter()
             .any(|(network, bits)| (address ^ network) >> (32 - bits) == 0)
     };
-    networks
+    let beside: Vec<u32> = networks
         .iter()
         .map(|(network, bits)| network ^ (1 << (32 - bits)))
         .filter(|address| !is_listed(*address))
-        .take(VARIETY.into())
-        .map(|address| packets::udp(address.to_be_bytes(), 9, &[0; 64]))
-        .collect()
+        .collect();
+    some(|at| {
+        let address = beside[usize::from(at) % beside.len()];
+        packets::udp(address.to_be_bytes(), 9, &[0; PAYLOAD])
+    })
 }
 
 /// Packets from so many sources that none of them sends too much.
