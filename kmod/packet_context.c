@@ -48,7 +48,8 @@ static noinline void transport_of_ipv4_pieces(struct nf_wasm_context *context,
 		transport_of_ipv4(context, &copy);
 }
 
-static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk_buff *skb, int start)
+static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk_buff *skb,
+				int start)
 {
 	if (likely(start + sizeof(struct iphdr) <= skb_headlen(skb)))
 		transport_of_ipv4(context, (const void *)(skb->data + start));
@@ -56,7 +57,8 @@ static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk
 		transport_of_ipv4_pieces(context, skb, start);
 }
 
-static noinline void find_transport_ipv6(struct nf_wasm_context *context, const struct sk_buff *skb, int start)
+static noinline void find_transport_ipv6(struct nf_wasm_context *context,
+					 const struct sk_buff *skb, int start)
 {
 	const struct ipv6hdr *ip;
 	struct ipv6hdr copy;

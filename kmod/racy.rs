@@ -19,8 +19,6 @@ pub(crate) unsafe trait Word: Copy {}
 
 // SAFETY: As it says.
 unsafe impl Word for bool {}
-// SAFETY: As it says.
-unsafe impl Word for u32 {}
 // SAFETY: As it says; nf_wasm is for 64-bit machines only.
 unsafe impl Word for u64 {}
 
