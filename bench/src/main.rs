@@ -122,8 +122,8 @@ fn main() -> Result<()> {
             print!("{report}");
             if let Some(checkout) = publish {
                 report.write(&checkout.join("bench/results/latest.json"))?;
-                report.write_table(&checkout.join("docs/benchmarks.md"))?;
-                report.write_table(&checkout.join("README.md"))?;
+                report.write_tables(&checkout.join("docs/benchmarks.md"))?;
+                report.write_tables(&checkout.join("README.md"))?;
                 plot::plots(&report, &checkout.join("docs/benchmarks"))?;
             }
         }

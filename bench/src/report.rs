@@ -11,8 +11,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What stands around the table in a page.
-const MARKS: (&str, &str) = ("<!-- benchmarks -->", "<!-- end of benchmarks -->");
 /// Version of the format.
 const SCHEMA: u32 = 1;
 
@@ -233,14 +231,66 @@ impl Report {
             .map(|cell| (cell.contender.as_str(), cell.added_instructions))
     }
 
-    /// Puts the table between the marks that `page` has for it.
-    pub fn write_table(&self, page: &Path) -> Result<()> {
+    /// Puts tables between the marks that `page` has for them.
+    pub fn write_tables(&self, page: &Path) -> Result<()> {
         let name = || page.display().to_string();
-        let text = fs::read_to_string(page).with_context(name)?;
-        let (before, rest) = text.split_once(MARKS.0).with_context(name)?;
-        let (_, after) = rest.split_once(MARKS.1).with_context(name)?;
-        let text = format!("{before}{}\n{}{}{after}", MARKS.0, self.table(), MARKS.1);
+        let mut text = fs::read_to_string(page).with_context(name)?;
+        let tables = [
+            ("workloads", self.table()),
+            ("loads", self.table_of_loads()),
+            ("scaling", self.table_of_scaling()),
+        ];
+        for (mark, table) in tables {
+            let marks = [
+                format!("<!-- {mark} -->\n"),
+                format!("<!-- end of {mark} -->"),
+            ];
+            let Some((before, rest)) = text.split_once(&marks[0]) else {
+                continue;
+            };
+            let (_, after) = rest.split_once(&marks[1]).with_context(name)?;
+            text = format!("{before}{}{table}{}{after}", marks[0], marks[1]);
+        }
         fs::write(page, text).with_context(name)
+    }
+
+    /// What loads and replacements took, in Markdown: thousands of instructions.
+    fn table_of_loads(&self) -> String {
+        let mut table = String::new();
+        for (row, load) in self.loads.iter().enumerate() {
+            let thousands = |instructions: i64| (instructions / 1_000).to_string();
+            let stages = load.stages.iter();
+            let cells: Vec<(&str, String)> = [
+                ("bytes", load.module_bytes.to_string()),
+                ("load", thousands(load.load_instructions)),
+            ]
+            .into_iter()
+            .chain(stages.map(|it| (it.stage.as_str(), thousands(it.instructions))))
+            .chain([
+                ("replace", thousands(load.replace_instructions)),
+                ("packets meanwhile", load.packets_meanwhile.to_string()),
+                ("bytes a CPU", load.memory_per_cpu.to_string()),
+            ])
+            .collect();
+            if row == 0 {
+                table += &markdown(cells.iter().map(|(head, _)| *head));
+                table += &markdown(cells.iter().map(|_| "--:"));
+            }
+            table += &markdown(cells.iter().map(|(_, cell)| cell.as_str()));
+        }
+        table
+    }
+
+    /// What packets took with more CPUs, in Markdown.
+    fn table_of_scaling(&self) -> String {
+        let mut table = markdown(["CPUs", "a packet", "of it nf_wasm's"].into_iter());
+        table += &markdown(["--:"; 3].into_iter());
+        for it in &self.scaling {
+            let cells = [it.cpus as i64, it.instructions, it.added_instructions];
+            let cells = cells.map(|cell| cell.to_string());
+            table += &markdown(cells.iter().map(String::as_str));
+        }
+        table
     }
 
     /// Instructions a packet, in Markdown: without any filter, and what each contender adds.
@@ -273,6 +323,11 @@ impl Report {
     }
 }
 
+/// A row of a table.
+fn markdown<'a>(cells: impl Iterator<Item = &'a str>) -> String {
+    cells.fold("|".to_owned(), |row, cell| row + " " + cell + " |") + "\n"
+}
+
 /// What was written, or a machine printed.
 pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -300,34 +355,11 @@ impl Display for Report {
                 .collect();
             writeln!(f, "{x} {curve}: {}", added.join(", "))?;
         }
-        for load in &self.loads {
-            let thousands = |instructions: i64| format!("{} k", instructions / 1_000);
-            let stages: Vec<_> = load
-                .stages
-                .iter()
-                .map(|it| format!("{} {}", it.stage, thousands(it.instructions)))
-                .collect();
-            writeln!(
-                f,
-                "a module of {} bytes: load {} ({}), replace {} beside {} packets, {} bytes a CPU",
-                load.module_bytes,
-                thousands(load.load_instructions),
-                stages.join(", "),
-                thousands(load.replace_instructions),
-                load.packets_meanwhile,
-                load.memory_per_cpu
-            )?;
+        if !self.loads.is_empty() {
+            writeln!(f, "\nthousands of instructions:\n{}", self.table_of_loads())?;
         }
-        for Scaling {
-            cpus,
-            instructions,
-            added_instructions,
-        } in &self.scaling
-        {
-            writeln!(
-                f,
-                "block-telnet, nf_wasm, {cpus} CPUs sending: {instructions}, +{added_instructions}"
-            )?;
+        if !self.scaling.is_empty() {
+            writeln!(f, "block-telnet:\n{}", self.table_of_scaling())?;
         }
         Ok(())
     }
