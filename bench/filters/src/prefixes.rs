@@ -6,6 +6,7 @@
 
 use crate::State;
 use nf_wasm_bench_tables::prefix;
+use nf_wasm_sdk::{Packet, Verdict};
 
 /// Most networks of a list.
 const MOST: usize = 10_000;
@@ -23,8 +24,8 @@ static LIST: State<List> = State::new(List {
     networks: [(0, 0); MOST],
 });
 
-/// Fills the list with the first `count` networks.
-pub fn fill(count: u32) {
+/// Fills the list with the first `count` networks. Returns 0.
+pub fn init(count: u32) -> i32 {
     LIST.with(|list| {
         for (address, _) in (0..count).map(prefix) {
             list.starts[(address >> 16) as usize + 1] += 1;
@@ -42,11 +43,20 @@ pub fn fill(count: u32) {
         list.starts.copy_within(0..65_536, 1);
         list.starts[0] = 0;
     });
+    0
+}
+
+/// The filter: drops packets from the list's networks.
+pub fn decide(packet: &Packet) -> Verdict {
+    match packet.u32(12) {
+        Some(source) if contain(source) => Verdict::Drop,
+        _ => Verdict::Accept,
+    }
 }
 
 /// Whether one of the networks has `address`.
 #[inline]
-pub fn contain(address: u32) -> bool {
+fn contain(address: u32) -> bool {
     LIST.with(|list| {
         let row = (address >> 16) as usize;
         let (from, to) = (list.starts[row], list.starts[row + 1]);

@@ -3,27 +3,6 @@
 #![no_std]
 #![no_main]
 
-use nf_wasm_bench_filters::State;
-use nf_wasm_sdk::{filter, Packet, Verdict};
+use nf_wasm_bench_filters::histogram;
 
-static COUNTS: State<[u16; 256]> = State::new([0; 256]);
-
-filter!(decide);
-
-fn decide(packet: &Packet) -> Verdict {
-    let payload = || packet.window.get(packet.transport()?.offset + 8..);
-    let Some(payload) = payload() else {
-        return Verdict::Accept;
-    };
-    let most = COUNTS.with(|counts| {
-        *counts = [0; 256];
-        for byte in payload {
-            counts[usize::from(*byte)] += 1;
-        }
-        counts.iter().copied().max().unwrap_or(0)
-    });
-    if usize::from(most) * 10 > payload.len() * 9 {
-        return Verdict::Drop;
-    }
-    Verdict::Accept
-}
+nf_wasm_sdk::filter!(histogram::decide);

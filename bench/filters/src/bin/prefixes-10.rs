@@ -4,19 +4,10 @@
 #![no_main]
 
 use nf_wasm_bench_filters::prefixes;
-use nf_wasm_sdk::{filter, Packet, Verdict};
 
-filter!(decide);
+nf_wasm_sdk::filter!(prefixes::decide);
 
 #[unsafe(no_mangle)]
 extern "C" fn nfw_init() -> i32 {
-    prefixes::fill(10);
-    0
-}
-
-fn decide(packet: &Packet) -> Verdict {
-    match packet.u32(12) {
-        Some(source) if prefixes::contain(source) => Verdict::Drop,
-        _ => Verdict::Accept,
-    }
+    prefixes::init(10)
 }

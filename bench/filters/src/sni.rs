@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Drops TLS handshakes with 1,000 names: what a ClientHello, whole in one segment, says in its
+//! extension server_name.
+
+use crate::names::{self, Suffix};
+use nf_wasm_sdk::{protocol, Packet, Transport, Verdict};
+
+const HTTPS: u16 = 443;
+/// Content type of a record, type of a message.
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+/// Extensions that are looked at.
+const EXTENSIONS: u32 = 32;
+const SERVER_NAME: u16 = 0;
+
+/// Fills the list. Returns 0, or 1 if it has no room.
+pub fn init() -> i32 {
+    i32::from(!names::fill())
+}
+
+/// The filter.
+pub fn decide(packet: &Packet) -> Verdict {
+    match server_name(packet) {
+        Some(name) if is_listed(name) => Verdict::Drop,
+        _ => Verdict::Accept,
+    }
+}
+
+fn server_name<'a>(packet: &Packet<'a>) -> Option<&'a [u8]> {
+    let Transport { protocol, offset } = packet.transport()?;
+    if protocol != protocol::TCP || packet.u16(offset + 2)? != HTTPS {
+        return None;
+    }
+    let record = offset + usize::from(packet.u8(offset + 12)? >> 4) * 4;
+    // Headers of record and message, version, random number.
+    if packet.u8(record)? != HANDSHAKE || packet.u8(record + 5)? != CLIENT_HELLO {
+        return None;
+    }
+    let mut at = record + 5 + 4 + 2 + 32;
+    at += 1 + usize::from(packet.u8(at)?); // session
+    at += 2 + usize::from(packet.u16(at)?); // cipher suites
+    at += 1 + usize::from(packet.u8(at)?); // compression methods
+    at += 2;
+    for _ in 0..EXTENSIONS {
+        let (kind, len) = (packet.u16(at)?, usize::from(packet.u16(at + 2)?));
+        if kind == SERVER_NAME {
+            // List length, type of the name, its length.
+            let len = usize::from(packet.u16(at + 7)?);
+            return packet.window.get(at + 9..at + 9 + len);
+        }
+        at += 4 + len;
+    }
+    None
+}
+
+fn is_listed(name: &[u8]) -> bool {
+    let mut suffix = Suffix::EMPTY;
+    for byte in name.iter().rev() {
+        suffix.push(*byte);
+    }
+    suffix.is_listed()
+}
