@@ -72,7 +72,8 @@ struct net_device *nf_wasm_notifier_dev(void *info);
 extern const unsigned long nf_wasm_netdev_unregister;
 
 void nf_wasm_init_completion(struct completion *done);
-void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int interval, int burst);
+/* In C, because the HZ that bindgen finds is user space's. */
+void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int seconds, int burst);
 /* Whether the calling task is about to die of a signal. */
 bool nf_wasm_killed(void);
 void nf_wasm_warn_engine(void);

@@ -151,9 +151,9 @@ void nf_wasm_init_completion(struct completion *done)
 	init_completion(done);
 }
 
-void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int interval, int burst)
+void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int seconds, int burst)
 {
-	ratelimit_state_init(limit, interval, burst);
+	ratelimit_state_init(limit, seconds * HZ, burst);
 }
 
 bool nf_wasm_killed(void)

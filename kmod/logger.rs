@@ -32,11 +32,7 @@ impl Logger {
             limit <- Opaque::ffi_init(|slot| {
                 // SAFETY: The slot is ours, and pinned.
                 unsafe {
-                    bindings::nf_wasm_ratelimit_init(
-                        slot,
-                        LOG_INTERVAL_SECONDS * kernel_bindings::HZ as i32,
-                        LOG_BURST,
-                    )
+                    bindings::nf_wasm_ratelimit_init(slot, LOG_INTERVAL_SECONDS, LOG_BURST)
                 }
             }),
         })
