@@ -36,7 +36,9 @@ pub fn build(
         files::copy(engine, &dir.join("kmod/engine.o"))?;
         let mut make = kbuild(kernel, root, &name)?;
         if let Some(flags) = kernel.extra_rust_flags()? {
-            make.arg(format!("KRUSTFLAGS={flags}"));
+            // make hands them to a shell, for which parentheses mean something.
+            let quoted = flags.split(' ').map(|flag| format!("'{flag}' "));
+            make.arg(format!("KRUSTFLAGS={}", quoted.collect::<String>()));
         }
         tool::run(make.arg("modules"), &log)?;
         fpu::check(&format!("/cache/{name}/nf_wasm.ko"), root, &log)?;
