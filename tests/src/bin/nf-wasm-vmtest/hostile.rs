@@ -257,8 +257,8 @@ fn a_flood_of_lines_is_ten_lines() {
                                    (i32.const 10))))
          (i32.const 0)",
     );
-    let since = Instant::now();
     let (filter, _net, sender) = input(Spec::new("loud", wasm).allow(LOG.bit));
+    let since = Instant::now();
     let mut sent = 0;
     while since.elapsed() < FLOOD {
         send(&sender, PACKETS, 64);
