@@ -209,7 +209,8 @@ unsafe impl Send for Program {}
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// Builds an instance of a module that was admitted for each CPU that is online, and sees to those that come.
+    /// Builds an instance of a module that was admitted for each CPU that is online, and sees to
+    /// those that come.
     pub(crate) fn new(
         wasm: KVVec<u8>,
         admission: Admission,
