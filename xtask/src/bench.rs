@@ -2,11 +2,12 @@
 //! `cargo xtask bench`: what filters cost, in a machine whose instructions QEMU counts.
 
 use crate::build::Build;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::files::Cache;
 use crate::flavour::Flavour;
-use crate::tool;
+use crate::progress::Progress;
 use crate::vm::{Machine, Run};
+use crate::{checks, tool, userland};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,6 +95,27 @@ pub fn short(cache: &Cache, checkout: &Path) -> Result<bool> {
     compare.args(["compare", &format!("/checkout/{RESULTS}")]);
     compare.args([&run.inside("stdout"), "--percent", GROWTH]);
     tool::show(&mut compare)
+}
+
+/// Compares engines on the host.
+pub fn on_host(cache: &Cache, checkout: &Path) -> Result<i32> {
+    let _lock = cache.lock_checkout()?;
+    let (root, patched) = checks::root(cache, checkout)?;
+    let progress = Progress::start();
+    let filters = userland::filters(&root, cache, checkout, &progress)?;
+    let material = userland::bench_material(&root, cache, checkout, &progress)?;
+    let mut cargo = patched.cargo(&root, "bench");
+    cargo.args(["--manifest-path", "bench/host/Cargo.toml"]);
+    let target = cache.of_checkout("bench-host-target");
+    cargo.env("CARGO_TARGET_DIR", format!("/cache/{target}"));
+    for (name, folder) in [
+        ("NF_WASM_FILTERS", filters),
+        ("NF_WASM_BENCH_MATERIAL", material),
+    ] {
+        let folder = folder.strip_prefix(&cache.dir).context(name)?;
+        cargo.env(name, Path::new("/cache").join(folder));
+    }
+    Ok(i32::from(!tool::show(&mut cargo)?))
 }
 
 /// Measures what `words` ask for; the report is what the run has as `stdout`.

@@ -16,7 +16,14 @@ use std::thread;
 use std::time::Instant;
 
 /// The workspaces, by the folders that they are in.
-const WORKSPACES: [&str; 5] = [".", "bench/filters", "filters", "fuzz", "xtask"];
+const WORKSPACES: [&str; 6] = [
+    ".",
+    "bench/filters",
+    "bench/host",
+    "filters",
+    "fuzz",
+    "xtask",
+];
 /// Sources that are in no cargo package: Kbuild compiles them.
 const KBUILD_SOURCES: &str = "kmod/main.rs";
 

@@ -28,6 +28,7 @@ cargo xtask bench [WORKLOAD]…      instructions that filters add to a packet, 
                                    workloads goes to bench/results/latest.json
 cargo xtask bench --profile WORKLOAD
                                    the functions that the instructions of nf_wasm go to
+cargo xtask bench --host           the engine beside other engines, on the host
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
 cargo xtask unsafe                 counts unsafe code, into docs/unsafe.md
@@ -91,6 +92,8 @@ pub struct Options {
     pub machine: Machine,
     pub accelerator: Option<String>,
     pub fuzzing: Fuzzing,
+    /// Whether `bench` is to compare engines on the host.
+    pub on_host: bool,
     /// The workload that `bench` is to profile.
     pub profile: Option<String>,
     /// What follows `test`, `fuzz` or `bench`.
@@ -122,6 +125,7 @@ impl Options {
             machine: Machine::default(),
             accelerator: None,
             fuzzing: Fuzzing::default(),
+            on_host: false,
             profile: None,
             rest: Vec::new(),
         };
@@ -161,6 +165,7 @@ impl Options {
                     options.machine.timeout = Duration::from_secs(seconds.into());
                 }
                 "--no-module" if vm => options.machine.with_module = false,
+                "--host" if verb == Verb::Bench => options.on_host = true,
                 "--profile" if verb == Verb::Bench => options.profile = Some(value()?),
                 "--seconds" if fuzz => fuzzing.seconds = Some(number(name, &value()?)?),
                 "--runs" if fuzz => fuzzing.runs = Some(number(name, &value()?)?),

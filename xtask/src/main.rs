@@ -94,6 +94,7 @@ fn run() -> Result<i32> {
         Verb::Fuzz => {
             return fuzz::fuzz(&options.rest, &options.fuzzing, &cache, checkout);
         }
+        Verb::Bench if options.on_host => return bench::on_host(&cache, checkout),
         Verb::Bench => {
             let build = Build::make(options.kernels[0], cache.clone(), checkout)?;
             let material = build.bench_material(checkout)?;

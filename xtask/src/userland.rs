@@ -83,10 +83,11 @@ pub fn filters(
 }
 
 /// What filters and BPF programs of the benchmarks are made of.
-const BENCH_MATERIAL: [&str; 6] = [
+const BENCH_MATERIAL: [&str; 7] = [
     "bench/Makefile",
     "bench/bpf",
     "bench/filters",
+    "bench/host/bpf",
     "bench/tables",
     "sdk",
     "abi",

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Who runs a filter.
+
+mod native;
+mod nf_wasm;
+mod rbpf;
+mod tinywasm;
+mod wasm3;
+mod wasmtime;
+
+use anyhow::Result;
+use nf_wasm_abi::guest::Context;
+use nf_wasm_sdk::{Packet, Verdict};
+
+/// A filter, and a packet that it lets pass.
+pub struct Case {
+    pub name: &'static str,
+    pub wasm: Vec<u8>,
+    /// An object file with the filter as a BPF program over a packet's bytes.
+    pub bpf: Option<Vec<u8>>,
+    /// The filter as native code, after what is called once.
+    pub native: Option<(fn() -> i32, fn(&Packet) -> Verdict)>,
+    pub context: Context,
+    pub packet: Vec<u8>,
+}
+
+/// A filter that is ready for its packet.
+pub trait Engine {
+    /// Shows the filter the packet; returns its verdict.
+    fn call(&mut self) -> Result<i32>;
+}
+
+/// Makes an engine for a case, if it can do that.
+pub type Make = fn(&Case) -> Result<Option<Box<dyn Engine>>>;
+
+/// All of them, ours first.
+pub const ALL: [(&str, Make); 6] = [
+    ("nf_wasm", nf_wasm::make),
+    ("wasm3", wasm3::make),
+    ("tinywasm", tinywasm::make),
+    ("wasmtime", wasmtime::make),
+    ("rbpf", rbpf::make),
+    ("native", native::make),
+];
+
+impl Case {
+    /// The context as a guest sees it, and the window behind it.
+    fn shown(&self) -> Vec<u8> {
+        let context = &self.context;
+        let fields = [
+            context.version,
+            context.size,
+            context.hook,
+            context.family,
+            context.packet_len,
+            context.window_len,
+            context.transport_offset,
+            context.transport_protocol,
+            context.in_ifindex,
+            context.out_ifindex,
+            context.mark,
+            context.conntrack_state,
+        ];
+        let mut bytes: Vec<u8> = fields.iter().flat_map(|it| it.to_le_bytes()).collect();
+        bytes.extend(&self.packet);
+        bytes
+    }
+
+    /// `nfw_filter`'s arguments, for who puts [`Self::shown`] at the end of a memory.
+    fn arguments(&self, memory_bytes: usize) -> (i32, i32, i32) {
+        let at = match memory_bytes {
+            0 => 0,
+            _ => (memory_bytes - self.shown().len()) / 8 * 8,
+        };
+        (
+            at as i32,
+            (at + size_of::<Context>()) as i32,
+            self.packet.len() as i32,
+        )
+    }
+}
