@@ -14,7 +14,6 @@ mod iptables;
 mod measure;
 mod nf_wasm;
 mod nftables;
-mod packets;
 mod plot;
 mod report;
 mod scaling;

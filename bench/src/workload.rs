@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What filters are to do.
 
-use crate::packets;
 use anyhow::{Context, Result};
 use nf_wasm_abi::limits::DEFAULT_SNAPLEN;
+use nf_wasm_bench_packets as packets;
 use nf_wasm_bench_tables::{flow, name, prefix, Flow};
 
 /// Where filters and programs of `bench/` are.

@@ -5,7 +5,9 @@ use crate::build::Build;
 use crate::error::{Context, Result};
 use crate::files::Cache;
 use crate::flavour::Flavour;
+use crate::patched::Patched;
 use crate::progress::Progress;
+use crate::root::Root;
 use crate::vm::{Machine, Run};
 use crate::{checks, tool, userland};
 use std::ffi::OsString;
@@ -104,10 +106,7 @@ pub fn on_host(cache: &Cache, checkout: &Path) -> Result<i32> {
     let progress = Progress::start();
     let filters = userland::filters(&root, cache, checkout, &progress)?;
     let material = userland::bench_material(&root, cache, checkout, &progress)?;
-    let mut cargo = patched.cargo(&root, "bench");
-    cargo.args(["--manifest-path", "bench/host/Cargo.toml"]);
-    let target = cache.of_checkout("bench-host-target");
-    cargo.env("CARGO_TARGET_DIR", format!("/cache/{target}"));
+    let mut cargo = engines(&root, cache, &patched, "bench");
     for (name, folder) in [
         ("NF_WASM_FILTERS", filters),
         ("NF_WASM_BENCH_MATERIAL", material),
@@ -116,6 +115,17 @@ pub fn on_host(cache: &Cache, checkout: &Path) -> Result<i32> {
         cargo.env(name, Path::new("/cache").join(folder));
     }
     Ok(i32::from(!tool::show(&mut cargo)?))
+}
+
+/// `cargo VERB` for the comparison of engines.
+pub fn engines(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
+    let mut cargo = patched.cargo(root, verb);
+    cargo.args(["--manifest-path", "bench/host/Cargo.toml"]);
+    let target = cache.of_checkout("bench-host-target");
+    cargo.env("CARGO_TARGET_DIR", format!("/cache/{target}"));
+    // Ours stands before Debian's bindgen.
+    cargo.env("PATH", "/checkout/bench/host/tools:/usr/sbin:/usr/bin");
+    cargo
 }
 
 /// Measures what `words` ask for; the report is what the run has as `stdout`.

@@ -127,6 +127,8 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
     workspace.arg("--all-targets");
     let mut fuzz = fuzz::cargo(root, cache, patched, "clippy");
     fuzz.arg("--all-targets");
+    let mut engines = bench::engines(root, cache, patched, "clippy");
+    engines.arg("--all-targets");
     let mut own = userland::cargo_in("xtask", root, cache, "clippy");
     own.arg("--all-targets");
     // There is no test harness for a filter's target.
@@ -134,7 +136,7 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
     filters.args(["--workspace", "--package", "nf-wasm-sdk"]);
     let mut passed = true;
     let bench = userland::cargo_in("bench/filters", root, cache, "clippy");
-    for mut clippy in [workspace, fuzz, own, filters, bench] {
+    for mut clippy in [workspace, fuzz, engines, own, filters, bench] {
         passed &= tool::show(clippy.args(["--quiet", "--", "-D", "warnings"]))?;
     }
     Ok(passed)
@@ -160,6 +162,8 @@ fn host_tests(
 ) -> Result<bool> {
     eprintln!("Tests on the host");
     let mut passed = tool::show(userland::cargo(root, cache, patched, "test").args(filter))?;
+    let mut engines = bench::engines(root, cache, patched, "clippy");
+    engines.arg("--all-targets");
     let mut own = userland::cargo_in("xtask", root, cache, "test");
     passed &= tool::show(own.arg("--quiet").args(filter))?;
     Ok(passed)

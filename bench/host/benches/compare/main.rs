@@ -10,16 +10,19 @@
 //! default, without fuel.
 
 mod engines;
-#[path = "../../../src/packets.rs"]
-mod packets;
 mod ratios;
 
 use criterion::Criterion;
-use engines::{Case, Engine};
+use engines::Case;
 use nf_wasm_abi::guest::Context;
+use nf_wasm_bench_packets as packets;
+use std::time::Duration;
 
 fn main() -> anyhow::Result<()> {
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
     let cases = cases()?;
     for case in &cases {
         let mut group = criterion.benchmark_group(case.name);

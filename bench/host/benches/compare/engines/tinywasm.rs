@@ -42,8 +42,8 @@ pub fn make(case: &Case) -> Result<Option<Box<dyn Engine>>> {
         );
     }
     let pages = instance
-        .exported_memory(&store, "memory")
-        .map_or(0, |memory| memory.page_count());
+        .exported_memory_mut(&mut store, "memory")
+        .map_or(0, |mut memory| memory.page_count());
     let filter = instance
         .exported_func(&store, "nfw_filter")
         .map_err(error)?;
