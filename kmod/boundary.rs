@@ -185,4 +185,12 @@ extern "C" {
     ///
     /// `host` is the current call's.
     pub(crate) fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32);
+
+    /// The instance that is being built has come to a stage: check (0), translate, instantiate,
+    /// warm, ready.
+    ///
+    /// # Safety
+    ///
+    /// `host` is the current build's.
+    pub(crate) fn nf_wasm_host_enter(host: *mut c_void, stage: u32);
 }

@@ -190,5 +190,7 @@ struct nf_wasm_trace {
 
 bool nf_wasm_trace_enabled(void);
 void nf_wasm_trace_verdict(const struct sk_buff *skb, const struct nf_wasm_trace *trace);
+/* An instance for the filter with this name comes to a stage, as nf_wasm_host_enter() has them. */
+void nf_wasm_trace_build(const char *filter, u32 stage);
 
 #endif

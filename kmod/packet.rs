@@ -197,3 +197,17 @@ unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
         unsafe { bindings::nf_wasm_skb_set_mark(host.skb, mark) };
     }
 }
+
+/// See `boundary.rs`.
+///
+/// # Safety
+///
+/// `host` is the current build's.
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_host_enter(host: *mut c_void, stage: u32) {
+    // SAFETY: By the contract.
+    let host = unsafe { Host::from_raw(host) };
+    let name = host.logger.name().as_c_str().as_char_ptr();
+    // SAFETY: The name is valid during the call.
+    unsafe { bindings::nf_wasm_trace_build(name, stage) };
+}

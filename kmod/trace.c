@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The tracepoint nf_wasm:verdict. */
+/* The tracepoints nf_wasm:verdict and nf_wasm:build. */
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
@@ -11,4 +11,9 @@ bool nf_wasm_trace_enabled(void)
 void nf_wasm_trace_verdict(const struct sk_buff *skb, const struct nf_wasm_trace *trace)
 {
 	trace_verdict(skb, trace);
+}
+
+void nf_wasm_trace_build(const char *filter, u32 stage)
+{
+	trace_build(filter, stage);
 }

@@ -42,6 +42,23 @@ TRACE_EVENT(verdict,
 		  (int)__entry->trap, __entry->fuel)
 );
 
+/* An instance of a filter, of which each CPU gets one, comes to a stage of its making. */
+TRACE_EVENT(build,
+	TP_PROTO(const char *filter, u32 stage),
+	TP_ARGS(filter, stage),
+	TP_STRUCT__entry(
+		__string(filter, filter)
+		__field(u32, stage)
+	),
+	TP_fast_assign(
+		__assign_str(filter);
+		__entry->stage = stage;
+	),
+	TP_printk("filter=%s stage=%s", __get_str(filter),
+		  __print_symbolic(__entry->stage, { 0, "check" }, { 1, "translate" },
+				   { 2, "instantiate" }, { 3, "warm" }, { 4, "ready" }))
+);
+
 #endif
 
 #undef TRACE_INCLUDE_PATH

@@ -11,6 +11,7 @@
 mod contender;
 mod ebpf;
 mod iptables;
+mod loads;
 mod measure;
 mod nf_wasm;
 mod nftables;
@@ -49,6 +50,8 @@ enum Command {
     Profile { workload: String },
     /// Measures how costs grow, and prints that as JSON.
     Curves,
+    /// Measures loads and replacements, and prints that as JSON.
+    Loads,
     /// Measures with all CPUs sending, and prints that as JSON.
     Scaling,
     /// Prints a report as a table.
@@ -60,6 +63,9 @@ enum Command {
         /// What was printed of curves.
         #[arg(long)]
         curves: Option<PathBuf>,
+        /// What was printed of loads.
+        #[arg(long)]
+        loads: Option<PathBuf>,
         /// What machines with more CPUs printed.
         #[arg(long)]
         scaling: Vec<PathBuf>,
@@ -91,18 +97,23 @@ fn main() -> Result<()> {
         ),
         Command::Check { workloads } => try_all(&workloads)?,
         Command::Curves => println!("{}", serde_json::to_string(&measure::curves()?)?),
+        Command::Loads => println!("{}", serde_json::to_string(&loads::measure()?)?),
         Command::Scaling => println!("{}", serde_json::to_string(&scaling::measure()?)?),
         Command::Profile { workload } => be_profiled(&workload)?,
         Command::Report {
             file,
             commit,
             curves,
+            loads,
             scaling,
             publish,
         } => {
             let mut report = Report::finish(&file, commit)?;
             if let Some(curves) = curves {
                 report.curves = report::read(&curves)?;
+            }
+            if let Some(loads) = loads {
+                report.loads = report::read(&loads)?;
             }
             for file in scaling {
                 report.scaling.push(report::read(&file)?);

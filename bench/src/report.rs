@@ -31,6 +31,8 @@ pub struct Report {
     #[serde(default)]
     pub curves: Vec<Point>,
     #[serde(default)]
+    pub loads: Vec<LoadCost>,
+    #[serde(default)]
     pub scaling: Vec<Scaling>,
 }
 
@@ -70,6 +72,29 @@ pub struct Line<'a> {
     pub added: Vec<i64>,
 }
 
+/// What it takes to load a module, and to replace it by itself under traffic.
+#[derive(Serialize, Deserialize)]
+pub struct LoadCost {
+    pub module_bytes: usize,
+    /// Of the whole ioctl, on a machine with one CPU.
+    pub load_instructions: i64,
+    /// What of it are the engine's stages.
+    pub stages: Vec<StageCost>,
+    /// Of the whole ioctl, without what the packets took.
+    pub replace_instructions: i64,
+    /// Packets that were sent during the replacement.
+    pub packets_meanwhile: u32,
+    /// Bytes of kernel memory that the filter has for each CPU.
+    pub memory_per_cpu: u64,
+}
+
+/// A stage of a load.
+#[derive(Serialize, Deserialize)]
+pub struct StageCost {
+    pub stage: String,
+    pub instructions: i64,
+}
+
 /// What block-telnet of nf_wasm costs while each of so many CPUs sends.
 #[derive(Serialize, Deserialize)]
 pub struct Scaling {
@@ -100,6 +125,7 @@ impl Report {
             results: Vec::new(),
             missing: Vec::new(),
             curves: Vec::new(),
+            loads: Vec::new(),
             scaling: Vec::new(),
         })
     }
@@ -211,6 +237,7 @@ impl Report {
         let mut text = fs::read_to_string(page).with_context(name)?;
         let tables = [
             ("workloads", self.table()),
+            ("loads", self.table_of_loads()),
             ("scaling", self.table_of_scaling()),
         ];
         for (mark, table) in tables {
@@ -225,6 +252,33 @@ impl Report {
             text = format!("{before}{}{table}{}{after}", marks[0], marks[1]);
         }
         fs::write(page, text).with_context(name)
+    }
+
+    /// What loads and replacements took, in Markdown: thousands of instructions.
+    fn table_of_loads(&self) -> String {
+        let mut table = String::new();
+        for (row, load) in self.loads.iter().enumerate() {
+            let thousands = |instructions: i64| (instructions / 1_000).to_string();
+            let stages = load.stages.iter();
+            let cells: Vec<(&str, String)> = [
+                ("bytes", load.module_bytes.to_string()),
+                ("load", thousands(load.load_instructions)),
+            ]
+            .into_iter()
+            .chain(stages.map(|it| (it.stage.as_str(), thousands(it.instructions))))
+            .chain([
+                ("replace", thousands(load.replace_instructions)),
+                ("packets meanwhile", load.packets_meanwhile.to_string()),
+                ("bytes a CPU", load.memory_per_cpu.to_string()),
+            ])
+            .collect();
+            if row == 0 {
+                table += &markdown(cells.iter().map(|(head, _)| *head));
+                table += &markdown(cells.iter().map(|_| "--:"));
+            }
+            table += &markdown(cells.iter().map(|(_, cell)| cell.as_str()));
+        }
+        table
     }
 
     /// What packets took with more CPUs, in Markdown.
@@ -300,6 +354,9 @@ impl Display for Report {
                 .map(|it| format!("{} +{}", it.contender, it.added_instructions))
                 .collect();
             writeln!(f, "{x} {curve}: {}", added.join(", "))?;
+        }
+        if !self.loads.is_empty() {
+            writeln!(f, "\nthousands of instructions:\n{}", self.table_of_loads())?;
         }
         if !self.scaling.is_empty() {
             writeln!(f, "block-telnet:\n{}", self.table_of_scaling())?;

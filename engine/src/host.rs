@@ -10,6 +10,22 @@ pub enum Clock {
     Realtime,
 }
 
+/// What a new instance goes through, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// The module is validated and held against the guest interface and the limits.
+    Check,
+    /// It is translated for the interpreter.
+    Translate,
+    /// Memory and tables are made and filled, and `nfw_buf` and `nfw_init` are called.
+    Instantiate,
+    /// The engine's stack gets its full size.
+    Warm,
+    /// It is ready.
+    Ready,
+}
+
 /// The packet at hand, and what else a guest can reach through its capabilities.
 ///
 /// Called on the packet path: implementations do not allocate, lock or sleep. `nfw_init` may call
@@ -38,4 +54,9 @@ pub trait Host: 'static {
 
     /// Sets the packet's mark.
     fn set_mark(&mut self, mark: u32);
+
+    /// A new instance has come to `stage`; this is not on the packet path.
+    fn enter(&mut self, stage: Stage) {
+        let _ = stage;
+    }
 }

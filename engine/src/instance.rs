@@ -12,7 +12,7 @@ use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{Engine, Error, Linker, Memory, Module, PreparedFunc, Store, TrapCode};
 
 use crate::config::config;
-use crate::host::Host;
+use crate::host::{Host, Stage};
 use crate::inspect::{inspect, Inspection};
 use crate::refusal::{refuse, Refusal, RefusalKind};
 use crate::state::State;
@@ -64,8 +64,10 @@ impl<H: Host> Instance<H> {
     /// # Errors
     ///
     /// A [`Refusal`] that says why not.
-    pub fn new(wasm: &[u8], options: &Options, host: H) -> Result<Box<Self>, Refusal> {
+    pub fn new(wasm: &[u8], options: &Options, mut host: H) -> Result<Box<Self>, Refusal> {
+        host.enter(Stage::Check);
         let inspection = check(wasm, options)?;
+        host.enter(Stage::Translate);
         let engine = new_engine();
         let module = translate(&engine, wasm)?;
         Self::start(&engine, &module, &inspection, options, host)
@@ -78,8 +80,9 @@ impl<H: Host> Instance<H> {
         module: &Module,
         inspection: &Inspection<'_>,
         options: &Options,
-        host: H,
+        mut host: H,
     ) -> Result<Box<Self>, Refusal> {
+        host.enter(Stage::Instantiate);
         let mut store = Store::new(engine, State::new(host, options.memory_pages));
         store.limiter(|state| &mut state.growth);
         let instance = instantiate(&mut store, module, inspection.capabilities)?;
@@ -97,6 +100,7 @@ impl<H: Host> Instance<H> {
         if inspection.has_init {
             init(&mut store, instance, options)?;
         }
+        store.data_mut().host.enter(Stage::Warm);
         warm(engine)?;
         // After warming up: it takes the stack that the engine has.
         let filter = instance
@@ -105,6 +109,7 @@ impl<H: Host> Instance<H> {
             .map_err(inconsistent)?
             .ok_or_else(|| inconsistent("the filter is the host's"))?;
         store.data_mut().forbid_growth();
+        store.data_mut().host.enter(Stage::Ready);
         Ok(Box::new(Self {
             store,
             filter,

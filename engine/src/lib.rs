@@ -26,7 +26,7 @@ mod warm;
 mod window;
 
 pub use capability::{Function, Module, MODULES};
-pub use host::{Clock, Host};
+pub use host::{Clock, Host, Stage};
 pub use inspect::{inspect, Export, ExternKind, Import, Inspection, MemoryPages};
 pub use instance::{Instance, Options, Outcome};
 pub use refusal::{Refusal, RefusalKind};

@@ -19,8 +19,9 @@ use std::time::Duration;
 const RESULTS: &str = "bench/results/latest.json";
 /// What else is measured, in machines of their own: where the report takes it, what measures it, and
 /// with how many CPUs.
-const OTHERS: [(&str, &str, u32); 4] = [
+const OTHERS: [(&str, &str, u32); 5] = [
     ("--curves", "curves", 1),
+    ("--loads", "loads", 1),
     ("--scaling", "scaling", 1),
     ("--scaling", "scaling", 2),
     ("--scaling", "scaling", 4),

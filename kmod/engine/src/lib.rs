@@ -22,10 +22,10 @@ use core::{ptr, slice};
 use abi::guest::Context;
 use abi::ioctl::NO_TRAP;
 use boundary::{
-    nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark, nf_wasm_host_now,
+    nf_wasm_host_enter, nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark, nf_wasm_host_now,
     nf_wasm_host_set_mark, BuildRequest, CallOutcome,
 };
-use nf_wasm_engine::{Clock, Host, Instance, Options, Refusal};
+use nf_wasm_engine::{Clock, Host, Instance, Options, Refusal, Stage};
 
 /// What the kernel half handed over for the current call.
 struct KernelHost(*mut c_void);
@@ -61,6 +61,11 @@ impl Host for KernelHost {
     fn set_mark(&mut self, mark: u32) {
         // SAFETY: `self.0` is the current call's.
         unsafe { nf_wasm_host_set_mark(self.0, mark) }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        // SAFETY: `self.0` is the current build's.
+        unsafe { nf_wasm_host_enter(self.0, stage as u32) }
     }
 }
 

@@ -13,6 +13,7 @@ use nf_wasm_tests::{eventually, wasm};
 crate::tests![
     a_drop_names_its_cause_and_reason,
     each_verdict_is_traced,
+    each_stage_of_a_load_is_traced,
     a_filter_logs_with_its_name,
 ];
 
@@ -81,6 +82,20 @@ fn each_verdict_is_traced() {
     }
     assert!(lines[0].contains("trap=-1"), "{lines:?}");
     assert!(lines[2].contains("trap=0"), "{lines:?}");
+}
+
+fn each_stage_of_a_load_is_traced() {
+    let net = Net::pair();
+    let tracepoint = Tracepoint::on("nf_wasm/build");
+    let filter = net.server.load(Spec::new("staged", wasm::always(1)));
+    let instances = filter.entry().instances as usize;
+    let said: Vec<String> = tracepoint
+        .lines()
+        .into_iter()
+        .filter_map(|line| Some(line.split_once("filter=staged stage=")?.1.to_owned()))
+        .collect();
+    let one = ["check", "translate", "instantiate", "warm", "ready"];
+    assert_eq!(said, one.repeat(instances));
 }
 
 fn a_filter_logs_with_its_name() {

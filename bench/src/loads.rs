@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What loads and replacements take, and their stages.
+
+use crate::report::{LoadCost, StageCost};
+use crate::sender::Sender;
+use crate::workload::Workload;
+use anyhow::{Context, Result};
+use nf_wasm_abi::ioctl;
+use nf_wasm_tests::device::{hook, Device, Refused, Spec};
+use nf_wasm_tests::kernel::Tracepoint;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::Instant;
+use wasm_encoder::{
+    CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemArg, MemorySection,
+    MemoryType, Module, TypeSection, ValType,
+};
+
+/// Sizes of modules. The last is just below the most that a module may have.
+const SIZES: [usize; 3] = [1 << 10, 100 << 10, (1 << 20) - 1024];
+/// Bytes of a function's body.
+const FUNCTION: usize = 1_000;
+
+/// Measures each size.
+pub fn measure() -> Result<Vec<LoadCost>> {
+    let mut sender = Sender::new()?;
+    sender.load(&Workload::named("accept-all")?.packets);
+    let device = Device::open();
+    SIZES
+        .into_iter()
+        .map(|size| one(&device, &mut sender, size))
+        .collect()
+}
+
+fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
+    eprintln!("a module of {size} bytes");
+    let wasm = module(size);
+    let refused = |refused: Refused| anyhow::anyhow!("{refused:?}");
+    let spec = Spec::new("loads", wasm.clone()).at(hook(ioctl::FAMILY_IPV4, ioctl::HOOK_OUTPUT, 0));
+    let tracepoint = Tracepoint::on("nf_wasm/build");
+    let since = Instant::now();
+    let id = device.load(&spec).map_err(refused)?;
+    let load = since.elapsed().as_nanos() as i64;
+    let stages = stages(&tracepoint.lines())?;
+    drop(tracepoint);
+    let entry = device.filters()?.into_iter().find(|it| it.id == id);
+    let memory_per_cpu = entry.context("the filter")?.memory_per_cpu;
+
+    // Of one CPU, the sender has what the replacement leaves it.
+    let per_packet = sender.settled()?.instructions;
+    let (done, packets) = (AtomicBool::new(false), AtomicU32::new(0));
+    let (replaced, elapsed) = thread::scope(|scope| {
+        let traffic = scope.spawn(|| {
+            while !done.load(Relaxed) && sender.send(1).is_ok() {
+                packets.fetch_add(1, Relaxed);
+            }
+        });
+        let before = packets.load(Relaxed);
+        let since = Instant::now();
+        let replaced = device.replace(id, &wasm);
+        let elapsed = since.elapsed().as_nanos() as i64;
+        let sent = packets.load(Relaxed) - before;
+        done.store(true, Relaxed);
+        let _ = traffic.join();
+        (replaced.map(|()| sent), elapsed)
+    });
+    let sent = replaced.map_err(refused)?;
+    device.select(ioctl::NF_WASM_UNLOAD, id).map_err(refused)?;
+    Ok(LoadCost {
+        module_bytes: wasm.len(),
+        load_instructions: load,
+        stages,
+        replace_instructions: elapsed - i64::from(sent) * per_packet,
+        packets_meanwhile: sent,
+        memory_per_cpu,
+    })
+}
+
+/// A filter of about `size` bytes: functions that load, add and store.
+fn module(size: usize) -> Vec<u8> {
+    let (mut types, mut functions, mut code) = (
+        TypeSection::new(),
+        FunctionSection::new(),
+        CodeSection::new(),
+    );
+    types
+        .ty()
+        .function([ValType::I32, ValType::I32, ValType::I32], [ValType::I32]);
+    let mut left = size;
+    loop {
+        let bytes = left.min(FUNCTION);
+        let mut body = Function::new([(1, ValType::I32)]);
+        let place = |offset| MemArg {
+            offset,
+            align: 2,
+            memory_index: 0,
+        };
+        // Each of these has 15 bytes, and the function some ten more.
+        for at in 0..(bytes.saturating_sub(10) / 15) as u64 {
+            body.instructions()
+                .local_get(0)
+                .local_get(3)
+                .local_get(0)
+                .i32_load(place(at % 32 * 4))
+                .i32_add()
+                .local_tee(3)
+                .i32_store(place(at % 32 * 4));
+        }
+        body.instructions().i32_const(1).end();
+        functions.function(0);
+        code.function(&body);
+        if left <= FUNCTION {
+            break;
+        }
+        left -= bytes;
+    }
+    let mut memories = MemorySection::new();
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    let mut exports = ExportSection::new();
+    exports.export("memory", ExportKind::Memory, 0);
+    exports.export("nfw_filter", ExportKind::Func, 0);
+    let mut module = Module::new();
+    module
+        .section(&types)
+        .section(&functions)
+        .section(&memories);
+    module.section(&exports).section(&code);
+    module.finish()
+}
+
+/// What each stage took, of one instance. The tracer's clock has microseconds.
+fn stages(lines: &[String]) -> Result<Vec<StageCost>> {
+    // …  12.345678: build: filter=loads stage=check
+    let entered = lines
+        .iter()
+        .map(|line| {
+            let stage = line.split_once("stage=").context("no stage")?.1.trim();
+            let mut words = line.split_whitespace();
+            let seconds = words.find_map(|it| it.strip_suffix(':')?.parse::<f64>().ok());
+            Ok((stage.to_owned(), seconds.context("no time")?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(entered
+        .windows(2)
+        .map(|pair| StageCost {
+            stage: pair[0].0.clone(),
+            instructions: ((pair[1].1 - pair[0].1) * 1e9).round() as i64,
+        })
+        .collect())
+}
