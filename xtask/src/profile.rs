@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask bench --profile WORKLOAD`: which functions a packet's instructions go to.
+//! `cargo xtask bench --profile WORKLOAD`: which stages and functions a packet's
+//! instructions go to.
 //!
 //! QEMU logs each instruction that it executes while a sender in the machine sends. What lies
 //! between a packet's first instruction in nf_wasm and its last is what the filter costs; a
@@ -22,6 +23,27 @@ use std::time::{Duration, Instant};
 const READY: &str = "\nREADY\n";
 /// Where the kernel is when the next packet is sent.
 const NEXT_PACKET: &str = "raw_sendmsg";
+/// The stages of a packet's way, and what the names of their functions have in them. What is inlined
+/// belongs to the stage that it is inlined in.
+const STAGES: [(&str, &[&str]); 6] = [
+    (
+        "hook: entry, program, verdict, counters",
+        &["attachment4hook", "nf_wasm_trace_", "nf_wasm_drop_"],
+    ),
+    ("bottom halves", &["nf_wasm_cpu_", "local_bh_"]),
+    ("context", &["nf_wasm_context_fill"]),
+    (
+        "window",
+        &[
+            "nf_wasm_skb_load",
+            "nf_wasm_host_load",
+            "skb_copy_bits",
+            "memcpy",
+        ],
+    ),
+    ("engine: entry and exit", &["nf_wasm_engine_call", "memset"]),
+    ("guest", &["wasmi", "nf_wasm_host_"]),
+];
 /// How much of a log there has to be: some fifty packets.
 const LOG_BYTES: u64 = 100 << 20;
 /// How long the machine may take.
@@ -179,19 +201,37 @@ fn packets(log: impl Read, symbols: &Symbols) -> Result<Vec<Packet>> {
     Ok(packets)
 }
 
-/// A packet's functions, the dearest first.
+/// A packet's stages in their order, and its functions, the dearest first.
 fn show(packet: &Packet, symbols: &Symbols) {
+    let names = || packet.iter().map(|address| symbols.at(*address));
+    println!("{:>6}  stage", "count");
+    for (stage, count) in stages(names()) {
+        println!("{count:>6}  {stage}");
+    }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for address in packet {
-        *counts.entry(symbols.at(*address)).or_default() += 1;
+    for name in names() {
+        *counts.entry(name).or_default() += 1;
     }
     let mut rows: Vec<_> = counts.into_iter().collect();
     rows.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    println!("{:>6}  function", "count");
+    println!("\n{:>6}  function", "count");
     for (name, count) in &rows {
         println!("{count:>6}  {name}");
     }
     println!("{:>6}  together,", packet.len());
+}
+
+/// How many of these functions' instructions belong to each stage.
+fn stages<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'static str, usize)> {
+    let others = (STAGES.len(), "what the kernel does meanwhile");
+    let mut counts = vec![0; STAGES.len() + 1];
+    for name in names {
+        let is_in = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+        let at = STAGES.iter().position(|(_, parts)| is_in(parts));
+        counts[at.unwrap_or(others.0)] += 1;
+    }
+    let stages = STAGES.iter().map(|(stage, _)| *stage).chain([others.1]);
+    stages.zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
 /// A packet's instructions in order, runs of them in one function together.
@@ -234,6 +274,10 @@ mod tests {
         }
         let packets = packets(log.as_bytes(), &symbols).unwrap();
         assert_eq!(packets.len(), 2);
+        assert_eq!(
+            stages(packets[0].iter().map(|address| symbols.at(*address))),
+            [("window", 1), ("what the kernel does meanwhile", 3)]
+        );
         assert_eq!(packets[0], [0x2000, 0x2004, 0x3000, 0x2008]);
         assert_eq!(
             listing(&packets[0], &symbols),
