@@ -2,7 +2,7 @@
 //! Sends packets, and tells how many instructions each takes.
 
 use crate::shell;
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::socket::{
     connect, send, socket, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn,
@@ -22,10 +22,12 @@ const ROUND: u32 = 128;
 const ROUNDS: usize = 100;
 /// Averages in a row that have to agree.
 const AGREEING: usize = 3;
-/// Averages after which it is given up.
-const MOST_AVERAGES: u32 = 60;
+/// Averages after which the median of all is as good, if they go up and down around it.
+const MOST_AVERAGES: usize = 15;
 /// What averages that agree may differ by: instructions, and parts in a thousand.
 const TOLERANCE: (i64, i64) = (4, 1);
+/// The same of the middle half of all, where they do not.
+const LOOSE_TOLERANCE: (i64, i64) = (20, 3);
 
 /// What averages agreed on.
 pub struct Figure {
@@ -96,25 +98,25 @@ impl Sender {
         Ok(dropped)
     }
 
-    /// Instructions a packet, once that has settled: the median of averages that agree.
+    /// Instructions a packet, once that has settled: the median of averages that agree, or of many
+    /// that do not but stay around it.
     pub fn settled(&mut self) -> Result<Figure> {
         self.send(WARM_UP)?;
         let mut averages = Vec::new();
-        for _ in 0..MOST_AVERAGES {
+        while averages.len() < MOST_AVERAGES {
             averages.push(self.average()?);
             if let Some(last) = averages.last_chunk::<AGREEING>() {
                 let mut last = *last;
                 last.sort_unstable();
-                let spread = last[AGREEING - 1] - last[0];
-                if spread <= TOLERANCE.0.max(last[0] * TOLERANCE.1 / 1_000) {
-                    return Ok(Figure {
-                        instructions: last[AGREEING / 2],
-                        spread,
-                    });
+                if let Some(figure) = figure(&last, TOLERANCE) {
+                    return Ok(figure);
                 }
             }
         }
-        bail!("the figures do not settle: {averages:?}");
+        averages.sort_unstable();
+        let middle = &averages[MOST_AVERAGES / 4..MOST_AVERAGES - MOST_AVERAGES / 4];
+        figure(middle, LOOSE_TOLERANCE)
+            .with_context(|| format!("the figures do not settle: {averages:?}"))
     }
 
     fn average(&mut self) -> Result<i64> {
@@ -128,4 +130,14 @@ impl Sender {
         let middle = &rounds[ROUNDS / 4..ROUNDS * 3 / 4];
         Ok(middle.iter().sum::<i64>() / (middle.len() as i64 * i64::from(ROUND)))
     }
+}
+
+/// The median of sorted averages, if they agree.
+fn figure(averages: &[i64], tolerance: (i64, i64)) -> Option<Figure> {
+    let (first, last) = (*averages.first()?, *averages.last()?);
+    let spread = last - first;
+    (spread <= tolerance.0.max(first * tolerance.1 / 1_000)).then(|| Figure {
+        instructions: averages[averages.len() / 2],
+        spread,
+    })
 }
