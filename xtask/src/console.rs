@@ -28,8 +28,13 @@ const COMPLAINTS: [&str; 16] = [
 /// Begins a report of KCSAN's, and ends it.
 const DATA_RACE: &str = "BUG: KCSAN:";
 const REPORT_END: &str = "==========";
+/// Begins each of its backtraces.
+const ACCESS: &str = " bytes by ";
 /// In a backtrace, a function of ours.
 const OUR_FRAME: &str = "[nf_wasm]";
+/// So many functions of a backtrace are the access itself and what wraps it. Deeper, we only have
+/// called something of the kernel's that races with itself, such as a thread's creation.
+const NEAR_FRAMES: usize = 4;
 
 /// The bits of /proc/sys/kernel/tainted that are our doing and no harm: a module that is
 /// out-of-tree (12) and unsigned (13), and a test, if it says so (18).
@@ -100,7 +105,7 @@ fn first_complaint(said: &str) -> Option<Vec<&str>> {
             let end = rest.iter().position(|line| line.contains(REPORT_END));
             let report = &rest[..end.unwrap_or(rest.len())];
             // The kernel has data races of its own, known and put up with.
-            if !report.iter().any(|line| line.contains(OUR_FRAME)) {
+            if !is_ours(report) {
                 at += report.len();
                 continue;
             }
@@ -111,6 +116,14 @@ fn first_complaint(said: &str) -> Option<Vec<&str>> {
         at += 1;
     }
     None
+}
+
+/// Whether one of a data race's accesses is ours.
+fn is_ours(report: &[&str]) -> bool {
+    report.iter().enumerate().any(|(at, line)| {
+        let mut frames = report[at + 1..].iter().take(NEAR_FRAMES);
+        line.contains(ACCESS) && frames.any(|frame| frame.contains(OUR_FRAME))
+    })
 }
 
 fn is_complaint(line: &str) -> bool {
@@ -136,14 +149,16 @@ mod tests {
 
     #[test]
     fn only_races_of_ours_are_complaints() {
-        let report = |frame: &str| {
+        let report = |frames: &str| {
             format!(
-                "[ 1.0] ==========\n[ 1.0] BUG: KCSAN: data-race in f / g\n[ 1.0]  {frame}\n\
+                "[ 1.0] ==========\n[ 1.0] BUG: KCSAN: data-race in f / g\n\
+                 [ 1.0] write to 0x1 of 8 bytes by task 1 on cpu 0:\n{frames}\n\
                  [ 1.0]  read_word+0x1/0x2\n[ 1.0] ==========\n"
             )
         };
-        let theirs = report("dev_get_stats+0x1/0x2");
-        let ours = report("f+0x1/0x2 [nf_wasm]");
+        let below = "[ 1.0]  kthread+0x1/0x2\n".repeat(NEAR_FRAMES);
+        let theirs = report(&(below + "[ 1.0] f+0x1/0x2 [nf_wasm]"));
+        let ours = report("[ 1.0] list_add+0x1/0x2\n[ 1.0] f+0x1/0x2 [nf_wasm]");
         assert_eq!(first_complaint(&theirs), None);
         assert!(first_complaint(&(theirs.clone() + &ours)).is_some());
         assert!(first_complaint(&(theirs + "[ 2.0] BUG: KASAN: use-after-free")).is_some());
