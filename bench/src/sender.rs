@@ -14,15 +14,11 @@ use std::time::Instant;
 const SINCE_BOOT: u32 = 100_000;
 /// Sends before each measurement.
 const WARM_UP: u32 = 4_000;
-/// Sends that are timed at a time: every packet as often as any other, and few enough that most
-/// rounds see no timer tick.
-const ROUND: u32 = 128;
-/// Rounds, of which those are averaged that are neither among the fastest nor among the slowest.
-const ROUNDS: usize = 100;
-/// Which of them, from the fastest on. The timer's are left out, of which there are up to a third where
-/// a packet takes less than 10,000 instructions; what every second or third round pays for, such as a
-/// refill of a cache, is not.
-const AVERAGED: std::ops::Range<usize> = 10..60;
+/// Rounds that are timed, in each of which every packet is sent once.
+const ROUNDS: usize = 200;
+/// Which of them are averaged, from the fastest on: those in which nothing but packets happens. A tick
+/// of the timer makes the round that it falls into a third dearer, and the next one a little.
+const AVERAGED: std::ops::Range<usize> = 20..80;
 /// Averages in a row that have to agree.
 const AGREEING: usize = 3;
 /// Averages after which the median of all is as good, if they go up and down around it.
@@ -123,15 +119,17 @@ impl Sender {
     }
 
     fn average(&mut self) -> Result<i64> {
+        let packets = self.packets.len() as u32;
         let mut rounds = [0; ROUNDS];
         for round in &mut rounds {
             let since = Instant::now();
-            self.send(ROUND)?;
+            self.send(packets)?;
             *round = since.elapsed().as_nanos() as i64;
         }
         rounds.sort_unstable();
-        let middle = &rounds[AVERAGED];
-        Ok(middle.iter().sum::<i64>() / (middle.len() as i64 * i64::from(ROUND)))
+        let averaged = &rounds[AVERAGED];
+        let sum = averaged.iter().sum::<i64>();
+        Ok(sum / (averaged.len() as i64 * i64::from(packets)))
     }
 }
 
