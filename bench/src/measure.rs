@@ -46,7 +46,7 @@ pub fn curves() -> Result<Vec<Point>> {
         add("networks", count, &Workload::prefixes(count))?;
     }
     for payload in [0, 256, 512, 1_024, 1_400] {
-        let workload = Workload::block_telnet(WHOLE, payload);
+        let workload = Workload::block_telnet(Some(WHOLE), payload);
         add("payload-bytes", payload as u32, &workload)?;
     }
     Ok(points)

@@ -36,7 +36,10 @@ pub fn attach(workload: &Workload) -> Result<Loaded> {
     };
     match workload.task {
         Task::AcceptAll => load(example("accept-all.wat"), 0, &[]),
-        Task::BlockTelnet { snaplen } => {
+        Task::BlockTelnet { snaplen: None } => load(example("block-telnet.wasm"), 0, &[]),
+        Task::BlockTelnet {
+            snaplen: Some(snaplen),
+        } => {
             let snaplen = snaplen.to_string();
             load(example("block-telnet.wasm"), 0, &["--snaplen", &snaplen])
         }

@@ -2,7 +2,6 @@
 //! What filters are to do.
 
 use anyhow::{Context, Result};
-use nf_wasm_abi::limits::DEFAULT_SNAPLEN;
 use nf_wasm_bench_packets as packets;
 use nf_wasm_bench_tables::{flow, name, prefix, Flow};
 
@@ -18,7 +17,7 @@ pub enum Task {
     /// Nothing.
     AcceptAll,
     /// Drop TCP to port 23. nf_wasm shows its filter as many bytes as this, at most.
-    BlockTelnet { snaplen: u32 },
+    BlockTelnet { snaplen: Option<u32> },
     /// Drop the flows of [`flow`].
     Blocklist,
     /// Drop what comes from the first so many networks of [`prefix`].
@@ -67,7 +66,7 @@ impl Workload {
     pub fn all() -> Vec<Self> {
         let mut all = vec![
             row("accept-all", Task::AcceptAll, some(web), None),
-            Self::block_telnet(DEFAULT_SNAPLEN, PAYLOAD),
+            Self::block_telnet(None, PAYLOAD),
             row(
                 "blocklist-10000",
                 Task::Blocklist,
@@ -114,7 +113,7 @@ impl Workload {
     }
 
     /// Telnet is blocked; packets have so many bytes of payload.
-    pub fn block_telnet(snaplen: u32, payload: usize) -> Self {
+    pub fn block_telnet(snaplen: Option<u32>, payload: usize) -> Self {
         let to_web = |at| packets::tcp(source(at), 80, &vec![0; payload]);
         let telnet = packets::tcp(source(1), 23, &[]);
         let task = Task::BlockTelnet { snaplen };

@@ -61,6 +61,14 @@
 #define NFW_CT_RELATED_REPLY 5
 #define NFW_CT_UNTRACKED 8
 
+/*
+ * At file scope: the filter looks at so many bytes of a packet, from its network header on. No more
+ * are copied into the window, unless the operator says otherwise.
+ */
+#define NFW_SNAPLEN(bytes)                                         \
+	__asm__(".section .custom_section.nfw.manifest,\"\",@\n"    \
+		".ascii \"{\\\"snaplen\\\": " #bytes "}\"\n")
+
 /* What the host says of a packet. Offsets and lengths count from its network header. */
 struct nfw_context {
 	uint32_t version;

@@ -11,6 +11,7 @@ use nf_wasm_abi::ioctl::{self, Hook, QUARANTINE_NEVER};
 use crate::capabilities;
 use crate::device::Settings;
 use crate::hook::{self, Family, Pattern};
+use crate::manifest::Manifest;
 use crate::name::{Name, Selector};
 
 /// Load WebAssembly packet filters into the kernel
@@ -135,19 +136,19 @@ pub struct Grant {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub fuel: Option<u64>,
 
-    /// Hand the filter this many bytes of each packet at most, from its network header on
-    /// [default: 256]
+    /// Hand the filter this many bytes of each packet at most, from its network header on, whatever
+    /// its manifest says [default: 256]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub snaplen: Option<u32>,
 }
 
 impl Grant {
-    /// As a device takes it.
-    pub fn settings(&self) -> Settings {
+    /// As a device takes it, for a filter with this manifest.
+    pub fn settings(&self, manifest: Manifest) -> Settings {
         Settings {
             capabilities: self.allow.as_deref().map(capabilities::union),
             fuel: self.fuel,
-            snaplen: self.snaplen,
+            snaplen: self.snaplen.or(manifest.snaplen),
             ..Settings::default()
         }
     }
@@ -241,7 +242,8 @@ pub struct Replace {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub fuel: Option<u64>,
 
-    /// Hand the filter this many bytes of each packet at most
+    /// Hand the filter this many bytes of each packet at most, whatever the new program's manifest
+    /// says
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub snaplen: Option<u32>,
 

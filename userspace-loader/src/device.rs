@@ -474,7 +474,7 @@ mod tests {
         };
         let module = Module {
             wasm: b"wasm".to_vec(),
-            signature: Vec::new(),
+            ..Module::default()
         };
         let replace = replace_request(&filter, &module, &settings);
         assert_eq!(replace.set, ioctl::REPLACE_FUEL | ioctl::REPLACE_QUARANTINE);

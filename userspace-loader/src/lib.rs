@@ -14,6 +14,7 @@ pub mod cli;
 pub mod device;
 pub mod error;
 pub mod hook;
+pub mod manifest;
 pub mod module;
 pub mod name;
 pub mod output;

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::manifest::Manifest;
 
 /// Bytes that are read of a file at most: more than any module's limit, and not all of /dev/zero.
 const MAX_FILE: u64 = 64 << 20;
@@ -19,6 +20,8 @@ pub struct Module {
     pub wasm: Vec<u8>,
     /// Its detached PKCS#7 signature; empty if there is none.
     pub signature: Vec<u8>,
+    /// The settings that it wants.
+    pub manifest: Manifest,
 }
 
 impl Module {
@@ -29,6 +32,7 @@ impl Module {
     /// signature is looked for.
     pub fn read(path: &Path, signature: Option<&Path>) -> Result<Self> {
         let wasm = read(path)?;
+        let manifest = manifest(path, &wasm)?;
         let signature = match signature {
             Some(signature) => {
                 bytes_of(signature).map_err(|error| cannot_read(signature, error))?
@@ -42,8 +46,20 @@ impl Module {
                 }
             }
         };
-        Ok(Self { wasm, signature })
+        Ok(Self {
+            wasm,
+            signature,
+            manifest,
+        })
     }
+}
+
+/// The manifest of the module in the file `path`.
+pub fn manifest(path: &Path, wasm: &[u8]) -> Result<Manifest> {
+    Manifest::of(wasm).map_err(|why| {
+        let what = format!("{} has a manifest that makes no sense", path.display());
+        Error::failure(what, why).help("docs/guest-interface.md says what may be in it")
+    })
 }
 
 /// Where a module's signature is if nobody says otherwise.

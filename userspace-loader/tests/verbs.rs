@@ -446,3 +446,37 @@ fn a_signature_is_found_beside_its_module() {
     assert_eq!(code, 1);
     assert!(said.contains(".no"), "{said}");
 }
+
+#[test]
+fn a_manifest_says_how_much_of_a_packet_is_copied() {
+    const MANIFEST: &str = "tests/data/manifest.wat";
+    let fake = Fake::default();
+    let window = |name: &str| {
+        let shown = fake.do_(&format!("show {name}"));
+        let line = shown.lines().find(|line| line.starts_with("window"));
+        line.map(|line| line["window".len()..].trim().to_owned())
+    };
+    fake.do_(&format!("load {MANIFEST} --name own"));
+    assert_eq!(window("own").as_deref(), Some("64 bytes"));
+    fake.do_(&format!("load {MANIFEST} --name told --snaplen 500"));
+    assert_eq!(window("told").as_deref(), Some("500 bytes"));
+    // The new program says nothing: the setting stays.
+    fake.do_(&format!("replace told {ACCEPT}"));
+    assert_eq!(window("told").as_deref(), Some("500 bytes"));
+    fake.do_(&format!("replace told {MANIFEST}"));
+    assert_eq!(window("told").as_deref(), Some("64 bytes"));
+
+    for verb in ["load", "replace told", "check"] {
+        let (code, _, said) = fake.try_do(&format!("{verb} tests/data/bad-manifest.wat"));
+        assert_eq!(code, 1);
+        assert_data_eq!(
+            said,
+            str![[r#"
+nfwasm: tests/data/bad-manifest.wat has a manifest that makes no sense: the section nfw.manifest at offset [..]: unknown field `fuel`, expected `snaplen` at line 1 column 7
+help: docs/guest-interface.md says what may be in it
+
+"#]]
+        );
+    }
+    assert_eq!(window("told").as_deref(), Some("64 bytes"));
+}

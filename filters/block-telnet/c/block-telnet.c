@@ -4,6 +4,8 @@
 
 #define TELNET 23
 
+NFW_SNAPLEN(128);
+
 NFW_FILTER(ctx, pkt, len)
 {
 	if (ctx->transport_offset == NFW_NO_TRANSPORT || ctx->transport_protocol != NFW_TCP)

@@ -30,6 +30,7 @@ mod buffer;
 pub mod clock;
 mod entry;
 pub mod log;
+mod manifest;
 pub mod mark;
 pub mod packet;
 mod parse;

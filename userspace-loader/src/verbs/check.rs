@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Status;
 use crate::cli::Check;
 use crate::error::{Error, Result};
+use crate::manifest::Manifest;
 use crate::name;
 use crate::output::Output;
 use crate::{capabilities, module, view};
@@ -40,6 +41,7 @@ struct Needs<'a> {
     memory_pages: Option<Pages>,
     init: bool,
     buffer: bool,
+    manifest: Manifest,
 }
 
 #[derive(Serialize)]
@@ -61,7 +63,7 @@ struct Pages {
 }
 
 impl<'a> Needs<'a> {
-    fn new(inspection: &Inspection<'a>, granted: Option<u64>) -> Self {
+    fn new(inspection: &Inspection<'a>, manifest: Manifest, granted: Option<u64>) -> Self {
         Self {
             capabilities: capabilities::names(inspection.capabilities),
             missing: granted.map(|granted| capabilities::names(inspection.capabilities & !granted)),
@@ -88,6 +90,7 @@ impl<'a> Needs<'a> {
             }),
             init: inspection.has_init,
             buffer: inspection.has_buf,
+            manifest,
         }
     }
 
@@ -103,7 +106,8 @@ pub fn check(ask: &Check, out: &mut Output<'_>) -> Result<Status> {
     let granted = ask.allow.as_deref().map(capabilities::union);
     match nf_wasm_engine::inspect(&wasm) {
         Ok(inspection) => {
-            let needs = Needs::new(&inspection, granted);
+            let manifest = module::manifest(&ask.file, &wasm)?;
+            let needs = Needs::new(&inspection, manifest, granted);
             let report = Report {
                 file,
                 loadable: needs.missing().is_empty(),
@@ -184,6 +188,10 @@ fn text(report: &Report<'_>, out: &mut Output<'_>) -> Result {
     } else {
         "none: the filter has no memory and sees no packet"
     };
+    let snaplen = match needs.manifest.snaplen {
+        Some(bytes) => format!("{bytes} bytes, by its manifest"),
+        None => "the default".to_owned(),
+    };
     out.pairs(&[
         ("module", format!("{} bytes", report.bytes)),
         ("functions", needs.functions.to_string()),
@@ -191,6 +199,7 @@ fn text(report: &Report<'_>, out: &mut Output<'_>) -> Result {
         ("exports", or_none(exports.collect())),
         ("memory", memory),
         ("packet buffer", buffer.to_owned()),
+        ("snaplen", snaplen),
         ("nfw_init", runs_init.to_owned()),
         ("capabilities", or_none(needs.capabilities.clone())),
     ])?;

@@ -43,7 +43,7 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let settings = Settings {
         trap_policy: Some(ask.on_trap.number()),
         quarantine: ask.quarantine,
-        ..ask.grant.settings()
+        ..ask.grant.settings(module.manifest)
     };
     let device = open()?;
     let id = device
@@ -99,7 +99,7 @@ pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let settings = Settings {
         capabilities: ask.allow.as_deref().map(capabilities::union),
         fuel: ask.fuel,
-        snaplen: ask.snaplen,
+        snaplen: ask.snaplen.or(module.manifest.snaplen),
         trap_policy: ask.on_trap.map(|policy| policy.number()),
         quarantine: ask.quarantine,
     };

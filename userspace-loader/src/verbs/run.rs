@@ -114,7 +114,7 @@ fn place(ask: &Run, bytes: &[u8]) -> Result<(Family, u32)> {
 
 fn run_file(ask: &Run, packet: Packet<'_>, open: Open<'_>) -> Result<Outcome> {
     let module = Module::read(Path::new(&ask.program), ask.signed.signature.as_deref())?;
-    let settings = ask.grant.settings();
+    let settings = ask.grant.settings(module.manifest);
     open()?
         .run(Runnable::Module(&module, &settings), packet)
         .map_err(|refusal| {

@@ -6,6 +6,8 @@
 use nf_wasm_bench_filters::blocklist;
 
 nf_wasm_sdk::filter!(blocklist::decide);
+// The header and the ports.
+nf_wasm_sdk::manifest!(snaplen = 64);
 
 #[unsafe(no_mangle)]
 extern "C" fn nfw_init() -> i32 {

@@ -6,6 +6,8 @@
 use nf_wasm_bench_filters::prefixes;
 
 nf_wasm_sdk::filter!(prefixes::decide);
+// The header.
+nf_wasm_sdk::manifest!(snaplen = 64);
 
 #[unsafe(no_mangle)]
 extern "C" fn nfw_init() -> i32 {

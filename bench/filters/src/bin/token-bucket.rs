@@ -6,3 +6,5 @@
 use nf_wasm_bench_filters::token_bucket;
 
 nf_wasm_sdk::filter!(token_bucket::decide);
+// The header.
+nf_wasm_sdk::manifest!(snaplen = 64);

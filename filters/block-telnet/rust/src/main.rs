@@ -3,11 +3,12 @@
 #![no_std]
 #![no_main]
 
-use nf_wasm_sdk::{filter, protocol, Packet, Verdict};
+use nf_wasm_sdk::{filter, manifest, protocol, Packet, Verdict};
 
 const TELNET: u16 = 23;
 
 filter!(block_telnet);
+manifest!(snaplen = 128);
 
 fn block_telnet(packet: &Packet) -> Verdict {
     match packet.transport() {
