@@ -59,10 +59,9 @@ mod tests {
     use super::*;
 
     fn of(sections: &[&str]) -> Result<Manifest, String> {
-        let sections: String = sections
-            .iter()
-            .map(|text| format!("(@custom {SECTION:?} {text:?})"))
-            .collect();
+        let sections = sections.iter().fold(String::new(), |all, text| {
+            all + &format!("(@custom {SECTION:?} {text:?})")
+        });
         Manifest::of(&wat::parse_str(format!("(module {sections})")).expect("a module"))
     }
 

@@ -12,14 +12,16 @@ use anyhow::Result;
 use nf_wasm_abi::guest::Context;
 use nf_wasm_sdk::{Packet, Verdict};
 
+/// A filter as native code, after what is called once.
+pub type Native = (fn() -> i32, fn(&Packet) -> Verdict);
+
 /// A filter, and a packet that it lets pass.
 pub struct Case {
     pub name: &'static str,
     pub wasm: Vec<u8>,
     /// An object file with the filter as a BPF program over a packet's bytes.
     pub bpf: Option<Vec<u8>>,
-    /// The filter as native code, after what is called once.
-    pub native: Option<(fn() -> i32, fn(&Packet) -> Verdict)>,
+    pub native: Option<Native>,
     pub context: Context,
     pub packet: Vec<u8>,
 }

@@ -52,7 +52,7 @@ pub fn make(case: &Case) -> Result<Option<Box<dyn Engine>>> {
         store,
         instance,
         has_memory: pages > 0,
-        arguments: case.arguments(pages as usize * 65_536),
+        arguments: case.arguments(pages * 65_536),
         shown: case.shown(),
     })))
 }
