@@ -13,9 +13,9 @@ macro_rules! manifest {
         const _: () = {
             const TEXT: &str = concat!("{\"snaplen\": ", $bytes, "}");
 
-            #[used]
             #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "nfw.manifest"))]
-            static MANIFEST: [u8; TEXT.len()] = {
+            // Public, or it would be said to be unused; it is, and is kept for its section.
+            pub static MANIFEST: [u8; TEXT.len()] = {
                 let mut bytes = [0; TEXT.len()];
                 let mut at = 0;
                 while at < bytes.len() {
