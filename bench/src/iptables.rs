@@ -38,7 +38,9 @@ pub fn attach(workload: &Workload) -> Result<Rules, Refusal> {
                 return Err(Refusal::Cannot("no type of ipset has both ports of a flow"))
             }
             Task::Prefixes(count) => {
-                let mut sets = String::from("create entries hash:net maxelem 65536\n");
+                // With a seed, so that figures repeat.
+                let mut sets =
+                    String::from("create entries hash:net maxelem 65536 initval 0x6e665f77\n");
                 for (address, bits) in (0..count).map(prefix) {
                     let _ = writeln!(
                         sets,

@@ -18,7 +18,7 @@ const WARM_UP: u32 = 4_000;
 const ROUNDS: usize = 200;
 /// Which of them are averaged, from the fastest on: those in which nothing but packets happens. A tick
 /// of the timer makes the round that it falls into a third dearer, and the next one a little.
-const AVERAGED: std::ops::Range<usize> = 20..80;
+const AVERAGED: std::ops::Range<usize> = 10..40;
 /// Averages in a row that have to agree.
 const AGREEING: usize = 3;
 /// Averages after which the median of all is as good, if they go up and down around it.
