@@ -72,3 +72,27 @@ pub struct Context {
     /// One of the `CT_*` numbers.
     pub conntrack_state: u32,
 }
+
+impl Context {
+    /// Writes what the guest sees, little-endian.
+    #[inline]
+    pub fn write_to(&self, bytes: &mut [u8; size_of::<Self>()]) {
+        let fields = [
+            self.version,
+            self.size,
+            self.hook,
+            self.family,
+            self.packet_len,
+            self.window_len,
+            self.transport_offset,
+            self.transport_protocol,
+            self.in_ifindex,
+            self.out_ifindex,
+            self.mark,
+            self.conntrack_state,
+        ];
+        for (bytes, field) in bytes.chunks_exact_mut(size_of::<u32>()).zip(fields) {
+            bytes.copy_from_slice(&field.to_le_bytes());
+        }
+    }
+}

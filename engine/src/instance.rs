@@ -17,7 +17,7 @@ use crate::inspect::{inspect, Inspection};
 use crate::refusal::{refuse, Refusal, RefusalKind};
 use crate::state::State;
 use crate::warm::warm;
-use crate::window::{write_context, Buffer, CONTEXT_BYTES};
+use crate::window::{Buffer, CONTEXT_BYTES};
 
 /// The operator's settings for a filter.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +172,7 @@ impl<H: Host> Instance<H> {
         state.packet_len = context.packet_len;
         let (context_bytes, window) = buffer.split(data, len).ok_or(Trap::Internal)?;
         state.host.load(0, window).map_err(|_| Trap::Packet)?;
-        write_context(context, context_bytes);
+        context.write_to(context_bytes);
         Ok((buffer.context_address(), buffer.window_address(), len))
     }
 }

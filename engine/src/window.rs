@@ -6,28 +6,6 @@ use nf_wasm_abi::guest::Context;
 /// Bytes of the context struct as the guest sees it.
 pub(crate) const CONTEXT_BYTES: u32 = size_of::<Context>() as u32;
 
-/// Writes `context` to `to`, little-endian as all of Wasm's memory is.
-#[inline]
-pub(crate) fn write_context(context: &Context, to: &mut [u8; CONTEXT_BYTES as usize]) {
-    let fields = [
-        context.version,
-        context.size,
-        context.hook,
-        context.family,
-        context.packet_len,
-        context.window_len,
-        context.transport_offset,
-        context.transport_protocol,
-        context.in_ifindex,
-        context.out_ifindex,
-        context.mark,
-        context.conntrack_state,
-    ];
-    for (bytes, field) in to.chunks_exact_mut(size_of::<u32>()).zip(fields) {
-        bytes.copy_from_slice(&field.to_le_bytes());
-    }
-}
-
 /// Where the buffer lies. Linear memory never shrinks, so what was in bounds once stays so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffer {

@@ -48,22 +48,10 @@ pub const ALL: [(&str, Make); 6] = [
 impl Case {
     /// The context as a guest sees it, and the window behind it.
     fn shown(&self) -> Vec<u8> {
-        let context = &self.context;
-        let fields = [
-            context.version,
-            context.size,
-            context.hook,
-            context.family,
-            context.packet_len,
-            context.window_len,
-            context.transport_offset,
-            context.transport_protocol,
-            context.in_ifindex,
-            context.out_ifindex,
-            context.mark,
-            context.conntrack_state,
-        ];
-        let mut bytes: Vec<u8> = fields.iter().flat_map(|it| it.to_le_bytes()).collect();
+        let mut bytes = vec![0; size_of::<Context>()];
+        if let Some(context) = bytes.first_chunk_mut() {
+            self.context.write_to(context);
+        }
         bytes.extend(&self.packet);
         bytes
     }
