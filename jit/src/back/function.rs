@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A function's blocks, and calls within the module.
+
+use alloc::vec::Vec;
+
+use nf_wasm_abi::trap::Trap;
+
+use nf_wasm_abi::limits;
+
+use super::allocation::{Allocation, Clobbers, Home, FIRST_SLOT, RETURN_SLOT, TAKEN_SLOT};
+use super::assembler::{Assembler, Label};
+use super::insn::{load, store, Alu, Jump, Reg, Size, Source, JMP, R0, R1, R8, R9};
+use super::liveness::FIRST;
+use super::program::{Callers, Program};
+use super::switch::{cases, switch};
+use crate::calls::MORE_SLOTS;
+use crate::form::{BlockId, End, Function, Value, Var};
+use crate::{Machine, Unsupported};
+use core::mem::offset_of;
+
+/// Slots of a frame at most, so that an access reaches what a call leaves behind it.
+const MOST_SLOTS: u32 = 4_000;
+/// What [`TAKEN_SLOT`] counts slots in; below are frames.
+pub(super) const TAKEN_SHIFT: u32 = 12;
+
+/// Emits a function.
+pub(super) struct Emitter<'e, 'p> {
+    pub(super) program: &'e mut Program<'p>,
+    pub(super) function: &'e Function,
+    pub(super) allocation: Allocation,
+    labels: Vec<Label>,
+    /// Slots that the interpreter's frame has.
+    taken: u32,
+    /// The operation that is emitted, as the allocation counts them.
+    at: u32,
+    returns: Label,
+    /// What it returns is the program's verdict.
+    gives_verdict: bool,
+    /// Then, which variables are one anyhow.
+    truths: Vec<bool>,
+}
+
+/// Emits a function, whose return leads to `returns`. The interpreter's frame takes `taken` slots.
+pub(super) fn emit(
+    program: &mut Program<'_>,
+    function: &Function,
+    taken: u32,
+    returns: Label,
+) -> Result<(), Unsupported> {
+    let allocation = Allocation::new(function);
+    if allocation.slots > taken + MORE_SLOTS || allocation.slots > MOST_SLOTS {
+        return Err(Unsupported::Frame);
+    }
+    let gives_verdict = program.gives_verdict(function.index);
+    let truths = if gives_verdict {
+        function.truths()
+    } else {
+        Vec::new()
+    };
+    let labels = function.blocks.iter().map(|_| program.asm.label());
+    let labels = labels.collect();
+    let mut emitter = Emitter {
+        program,
+        function,
+        allocation,
+        labels,
+        taken,
+        at: FIRST,
+        returns,
+        gives_verdict,
+        truths,
+    };
+    emitter.prologue();
+    let order = &function.order;
+    for (at, block) in order.iter().enumerate() {
+        emitter.block(*block, order.get(at + 1).copied());
+    }
+    Ok(())
+}
+
+impl Emitter<'_, '_> {
+    pub(super) fn asm(&mut self) -> &mut Assembler {
+        &mut self.program.asm
+    }
+
+    fn prologue(&mut self) {
+        if self.program.may_overflow() {
+            self.check_stack();
+        }
+        for param in 0..self.function.params {
+            if let Home::Reg(reg) = self.home(param) {
+                self.load_slot(reg, FIRST_SLOT + param);
+            }
+        }
+        for local in self.allocation.zeroed.clone() {
+            let target = self.target(local);
+            if self.home(local) != Home::Nowhere {
+                self.set(target, Value::Const(0));
+                self.done(local);
+            }
+        }
+    }
+
+    /// Traps where the interpreter's stack would be full.
+    fn check_stack(&mut self) {
+        let overflow = self.program.trap(Trap::StackOverflow);
+        let (shift, frames) = (TAKEN_SHIFT, limits::CALL_DEPTH as i32);
+        let one_more = Source::Imm((self.taken << shift) as i32 + 1);
+        let most = Source::Imm((limits::VALUE_STACK_SLOTS << shift) as i32);
+        self.load_slot(R0, TAKEN_SLOT);
+        self.alu64(Alu::Add, R0, one_more);
+        self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
+        self.store_slot(TAKEN_SLOT, R0);
+        self.alu64(Alu::And, R0, Source::Imm((1 << shift) - 1));
+        let frames = Source::Imm(frames);
+        self.asm().branch(JMP, Jump::Gt, R0, frames, overflow);
+    }
+
+    fn block(&mut self, id: BlockId, next: Option<BlockId>) {
+        let label = self.labels[id as usize];
+        self.asm().bind(label);
+        let function = self.function;
+        let block = &function.blocks[id as usize];
+        if block.fuel > 0 {
+            self.charge(block.fuel);
+        }
+        for op in &block.ops {
+            self.op(op);
+            self.at += 1;
+        }
+        self.end(&block.end, next);
+        self.at += 1;
+    }
+
+    /// Takes fuel off: where it is kept, if that is done but once.
+    fn charge(&mut self, fuel: u32) {
+        let out = self.program.trap(Trap::OutOfFuel);
+        let fuel = Source::Imm(-(fuel as i32));
+        if self.program.charges_once() {
+            let at = offset_of!(Machine, fuel) as i16;
+            self.push(load(Size::B8, R0, R9, at));
+            self.alu64(Alu::Add, R0, fuel);
+            self.asm().branch(JMP, Jump::Slt, R0, Source::Imm(0), out);
+            self.push(store(Size::B8, R9, at, Source::Reg(R0)));
+        } else {
+            self.alu64(Alu::Add, R8, fuel);
+            self.asm().branch(JMP, Jump::Slt, R8, Source::Imm(0), out);
+        }
+    }
+
+    fn end(&mut self, end: &End, next: Option<BlockId>) {
+        match end {
+            End::Jump(to) => self.go(*to, next),
+            End::Branch {
+                compare,
+                then,
+                otherwise,
+            } => {
+                if Some(*then) == next {
+                    let opposite = crate::form::Compare {
+                        condition: compare.condition.inverted(),
+                        ..*compare
+                    };
+                    let label = self.labels[*otherwise as usize];
+                    self.branch(&opposite, label);
+                } else {
+                    let label = self.labels[*then as usize];
+                    self.branch(compare, label);
+                    self.go(*otherwise, next);
+                }
+            }
+            End::Table { index, targets } => {
+                let reg = self.in_register(*index, R0);
+                let labels: Vec<Label> = targets
+                    .iter()
+                    .map(|target| self.labels[*target as usize])
+                    .collect();
+                if let Some((default, labels)) = labels.split_last() {
+                    switch(self.asm(), reg, &cases(labels, *default));
+                }
+            }
+            End::Return(values) => self.give_back(*values),
+            End::Trap(trap) => {
+                let label = self.program.trap(*trap);
+                self.asm().jump(label);
+            }
+        }
+    }
+
+    fn go(&mut self, to: BlockId, next: Option<BlockId>) {
+        if Some(to) != next {
+            let label = self.labels[to as usize];
+            self.asm().jump(label);
+        }
+    }
+
+    fn give_back(&mut self, (start, end): (u32, u32)) {
+        let values = &self.function.values[start as usize..end as usize];
+        if self.gives_verdict {
+            return self.give_verdict(values);
+        }
+        match values {
+            [] => {}
+            [value] => self.put(FIRST_SLOT, *value),
+            _ => {
+                // Slots that results go to may be those of values that are still to be read.
+                let beyond = self.allocation.slots + FIRST_SLOT;
+                for (at, value) in values.iter().enumerate() {
+                    self.put(beyond + at as u32, *value);
+                }
+                for at in 0..values.len() as u32 {
+                    self.load_slot(R0, beyond + at);
+                    self.store_slot(FIRST_SLOT + at, R0);
+                }
+            }
+        }
+        let returns = self.returns;
+        self.asm().jump(returns);
+    }
+
+    fn give_verdict(&mut self, values: &[Value]) {
+        match values {
+            [Value::Const(verdict @ (0 | 1))] => self.set(R0, Value::Const(*verdict)),
+            [verdict] => {
+                self.set(R0, *verdict);
+                if !matches!(verdict, Value::Var(var) if self.truths[*var as usize]) {
+                    self.program.check_verdict();
+                }
+            }
+            _ => {}
+        }
+        let returns = self.returns;
+        self.asm().jump(returns);
+    }
+
+    /// Puts a value into a slot.
+    fn put(&mut self, slot: u32, value: Value) {
+        let offset = Self::slot_offset(slot);
+        let source = match value {
+            Value::Const(value) if i32::try_from(value).is_ok() => Source::Imm(value as i32),
+            _ => Source::Reg(self.in_register(value, R0)),
+        };
+        self.push(store(Size::B8, R9, offset, source));
+    }
+
+    /// Saves what is needed after a call that changes it, but for the variables that the call itself
+    /// writes: `count` from `to` on. Returns what [`Self::restore`] takes.
+    pub(super) fn save(&mut self, clobbers: Clobbers, (to, count): (Var, u32)) -> Vec<(Reg, u32)> {
+        let is_written = |reg: &Reg| (to..to + count).any(|var| self.home(var) == Home::Reg(*reg));
+        let saved = self.allocation.saved(self.at, clobbers);
+        let saved: Vec<_> = saved.filter(|(reg, _)| !is_written(reg)).collect();
+        for (reg, slot) in &saved {
+            self.store_slot(*slot, *reg);
+        }
+        saved
+    }
+
+    pub(super) fn restore(&mut self, saved: &[(Reg, u32)]) {
+        for (reg, slot) in saved {
+            self.load_slot(*reg, *slot);
+        }
+    }
+
+    pub(super) fn call(&mut self, function: u32, arguments: (u32, u32), to: Var, results: u32) {
+        let entry = self.program.entry(function);
+        let callers = Callers::Of(function);
+        self.enter(callers, arguments, to, results, |asm| asm.jump(entry));
+    }
+
+    pub(super) fn call_indirect(
+        &mut self,
+        signature: u32,
+        index: Value,
+        arguments: (u32, u32),
+        to: Var,
+        results: u32,
+    ) {
+        let (signature, dispatch) = self.program.dispatch(signature);
+        // Nothing from here to the jump uses it.
+        self.set(R1, index);
+        let callers = Callers::OfType(signature);
+        self.enter(callers, arguments, to, results, |asm| asm.jump(dispatch));
+    }
+
+    /// Steps into a frame behind this one, and out of it.
+    fn enter(
+        &mut self,
+        callers: Callers,
+        arguments: (u32, u32),
+        to: Var,
+        results: u32,
+        jump: impl FnOnce(&mut Assembler),
+    ) {
+        let frame = self.allocation.slots;
+        let saved = self.save(Clobbers::All, (to, results));
+        let arguments = &self.function.values[arguments.0 as usize..arguments.1 as usize];
+        for (at, value) in arguments.iter().enumerate() {
+            self.put(frame + FIRST_SLOT + at as u32, *value);
+        }
+        let (site, number) = self.program.site(callers);
+        let at = Self::slot_offset(frame + RETURN_SLOT);
+        self.push(store(Size::B8, R9, at, Source::Imm(number)));
+        if self.program.may_overflow() {
+            self.load_slot(R0, TAKEN_SLOT);
+            self.store_slot(frame + TAKEN_SLOT, R0);
+        }
+        let bytes = frame as i32 * 8;
+        self.alu64(Alu::Add, R9, Source::Imm(bytes));
+        jump(self.asm());
+        self.asm().bind(site);
+        self.alu64(Alu::Add, R9, Source::Imm(-bytes));
+        for result in 0..results {
+            let target = self.target(to + result);
+            if self.home(to + result) != Home::Nowhere {
+                self.load_slot(target, frame + FIRST_SLOT + result);
+                self.done(to + result);
+            }
+        }
+        self.restore(&saved);
+    }
+}

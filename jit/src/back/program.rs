@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! All functions that the first one leads to, how they return, and what ends them.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use nf_wasm_abi::trap::Trap;
+
+use super::allocation::{FIRST_SLOT, RETURN_SLOT, TAKEN_SLOT};
+use super::assembler::{Assembler, Label};
+use super::function::TAKEN_SHIFT;
+use super::insn::{
+    alu, exit, load, store, Alu, Jump, Reg, Size, Source, ALU32, ALU64, JMP32, R0, R1, R10, R7, R8,
+    R9,
+};
+use super::switch::switch;
+use super::{function, GLOBALS, HEADER, MACHINE, STACK};
+use crate::calls::Calls;
+use crate::machine::{Machine, TRAPPED};
+use crate::module::Module;
+use crate::{front, Code, Environment, Results, Unsupported};
+
+/// Who a place in the code waits for, to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Callers {
+    /// The function with this index.
+    Of(u32),
+    /// A function in the table that has this type.
+    OfType(u32),
+}
+
+/// The code of all functions.
+pub(super) struct Program<'p> {
+    module: &'p Module<'p>,
+    pub(super) environment: &'p Environment<'p>,
+    pub(super) asm: Assembler,
+    calls: Calls,
+    /// Where functions begin.
+    entries: BTreeMap<u32, Label>,
+    /// Where the table is looked at for a function of a type.
+    dispatches: BTreeMap<u32, Label>,
+    /// Where callers wait. Number 0 is whoever called the program.
+    sites: Vec<(Callers, Label)>,
+    traps: [Option<Label>; Trap::COUNT],
+    host_trap: Option<Label>,
+    /// Where fuel is given back and the code left.
+    leave: Option<Label>,
+    charges_once: bool,
+    calls_host: bool,
+    reads_below: u64,
+    reads_parameters: bool,
+}
+
+/// Offsets of the machine's fields.
+mod offset {
+    use super::Machine;
+    use core::mem::offset_of;
+
+    pub(super) const MEMORY: i16 = offset_of!(Machine, memory) as i16;
+    pub(super) const FUEL: i16 = offset_of!(Machine, fuel) as i16;
+    pub(super) const GLOBALS: i16 = offset_of!(Machine, globals) as i16;
+    pub(super) const TRAP: i16 = offset_of!(Machine, trap) as i16;
+}
+
+/// Compiles the exported function and all that it may call.
+pub(crate) fn compile(
+    module: &Module<'_>,
+    export: &str,
+    environment: &Environment<'_>,
+) -> Result<Code, Unsupported> {
+    let root = module.exported(export).ok_or(Unsupported::Malformed)?;
+    if root < module.imports {
+        return Err(Unsupported::Operator("an imported function as an export"));
+    }
+    let mut program = Program {
+        module,
+        environment,
+        asm: Assembler::default(),
+        calls: Calls::new(module, root, environment)?,
+        entries: BTreeMap::new(),
+        dispatches: BTreeMap::new(),
+        sites: Vec::new(),
+        traps: [None; Trap::COUNT],
+        host_trap: None,
+        leave: None,
+        charges_once: false,
+        calls_host: false,
+        reads_below: 0,
+        reads_parameters: false,
+    };
+    let finish = program.begin(root);
+    let mut returns = Vec::new();
+    for index in program.calls.functions.clone() {
+        let is_root = index == root && !program.calls.root_is_called;
+        let parameters = if is_root { environment.parameters } else { &[] };
+        let built = front::build(module, index, environment, parameters)?;
+        program.calls_host |= built.calls_host;
+        program.charges_once = program.is_alone() && built.charges_once();
+        program.reads_below = program.reads_below.max(built.reads_below);
+        if index == root {
+            program.reads_parameters = built.reads_parameters;
+        }
+        if index == root && !program.charges_once {
+            program.load(R8, R9, offset::FUEL);
+        }
+        let (entry, back) = (program.entry(index), program.asm.label());
+        program.asm.bind(entry);
+        let taken = environment.frame_slots(index);
+        function::emit(&mut program, &built, taken, back)?;
+        returns.push((index, back));
+        if index == root {
+            // Where the first function falls into it.
+            program.finish(finish);
+        }
+        if program.asm.len() > environment.most_instructions {
+            return Err(Unsupported::Size);
+        }
+    }
+    program.give_back(root, finish, &returns);
+    program.end();
+    let stack = if program.is_alone() { 0 } else { STACK };
+    if program.is_alone() {
+        program.asm.prefer_free_registers();
+    }
+    let assembled = program.asm.finish();
+    Ok(Code {
+        slots: program.calls.slots,
+        stack,
+        calls_host: program.calls_host,
+        reads_below: program.reads_below,
+        reads_parameters: program.reads_parameters,
+        insns: assembled.insns,
+        calls: assembled.calls,
+        has_long_jumps: assembled.has_long_jumps,
+    })
+}
+
+impl Program<'_> {
+    fn push(&mut self, insn: super::insn::Insn) {
+        self.asm.push(insn);
+    }
+
+    fn load(&mut self, to: Reg, base: Reg, offset: i16) {
+        self.push(load(Size::B8, to, base, offset));
+    }
+
+    fn store(&mut self, base: Reg, offset: i16, source: Source) {
+        self.push(store(Size::B8, base, offset, source));
+    }
+
+    /// Whether there is but one frame, so that R9 always is the machine.
+    fn is_alone(&self) -> bool {
+        !self.calls.nest
+    }
+
+    /// Whether there is but one place that takes fuel off, and no helper that does.
+    pub(super) fn charges_once(&self) -> bool {
+        self.charges_once
+    }
+
+    /// Has the machine's address in `reg`.
+    pub(super) fn machine(&mut self, reg: Reg) {
+        if self.is_alone() {
+            self.push(alu(ALU64, Alu::Mov, reg, Source::Reg(R9)));
+        } else {
+            self.load(reg, R10, MACHINE);
+        }
+    }
+
+    /// The register that has the machine's address, `scratch` if none has.
+    pub(super) fn machine_in(&mut self, scratch: Reg) -> Reg {
+        if self.is_alone() {
+            return R9;
+        }
+        self.machine(scratch);
+        scratch
+    }
+
+    /// Has the first global's address in `reg`.
+    pub(super) fn globals(&mut self, reg: Reg) {
+        if self.is_alone() {
+            self.load(reg, R9, offset::GLOBALS);
+        } else {
+            self.load(reg, R10, GLOBALS);
+        }
+    }
+
+    /// From the kernel into the first function. Returns where that comes back to.
+    fn begin(&mut self, root: u32) -> Label {
+        let finish = self.asm.label();
+        self.sites.push((Callers::Of(root), finish));
+        self.push(alu(ALU64, Alu::Mov, R9, Source::Reg(R1)));
+        if !self.is_alone() {
+            self.store(R10, MACHINE, Source::Reg(R9));
+            self.load(R1, R9, offset::GLOBALS);
+            self.store(R10, GLOBALS, Source::Reg(R1));
+        }
+        if self.environment.memory_bytes > 0 {
+            self.load(R7, R9, offset::MEMORY);
+        }
+        let slot = |slot: u32| (HEADER + 8 * slot) as i16;
+        if self.calls.root_is_called {
+            self.store(R9, slot(RETURN_SLOT), Source::Imm(0));
+            for (at, parameter) in self.environment.parameters.iter().enumerate() {
+                if let Some(value) = parameter {
+                    // Zero-extended, which a constant of an instruction is not.
+                    let value = Source::Imm(*value as i32);
+                    self.push(alu(ALU32, Alu::Mov, R1, value));
+                    self.store(R9, slot(FIRST_SLOT + at as u32), Source::Reg(R1));
+                }
+            }
+        }
+        if self.calls.may_overflow {
+            // The interpreter has results below the first frame.
+            let results = self.module.type_of(root).results().len() as i32;
+            let results = Source::Imm(results << TAKEN_SHIFT);
+            self.store(R9, slot(TAKEN_SLOT), results);
+        }
+        finish
+    }
+
+    /// Whether what the function returns is the program's verdict, in R0.
+    pub(super) fn gives_verdict(&self, function: u32) -> bool {
+        let is_root = self.calls.functions.first() == Some(&function);
+        is_root && !self.calls.root_is_called && self.environment.results == Results::Verdict
+    }
+
+    /// Has a verdict in R0, as it is or by a trap.
+    pub(super) fn check_verdict(&mut self) {
+        let unknown = self.trap(Trap::UnknownVerdict);
+        self.asm
+            .branch(JMP32, Jump::Gt, R0, Source::Imm(1), unknown);
+    }
+
+    /// Where a function begins.
+    pub(super) fn entry(&mut self, function: u32) -> Label {
+        if let Some(label) = self.entries.get(&function) {
+            return *label;
+        }
+        let label = self.asm.label();
+        self.entries.insert(function, label);
+        label
+    }
+
+    pub(super) fn may_overflow(&self) -> bool {
+        self.calls.may_overflow
+    }
+
+    /// Where a function of a type is called through the table, by the index in R1; and the first of
+    /// the types that are the same.
+    pub(super) fn dispatch(&mut self, signature: u32) -> (u32, Label) {
+        let signature = self.module.canonical(signature);
+        let asm = &mut self.asm;
+        let label = self.dispatches.entry(signature);
+        (signature, *label.or_insert_with(|| asm.label()))
+    }
+
+    /// A place to come back to, and its number.
+    pub(super) fn site(&mut self, callers: Callers) -> (Label, i32) {
+        let label = self.asm.label();
+        self.sites.push((callers, label));
+        (label, self.sites.len() as i32 - 1)
+    }
+
+    pub(super) fn trap(&mut self, trap: Trap) -> Label {
+        let asm = &mut self.asm;
+        *self.traps[trap as usize].get_or_insert_with(|| asm.label())
+    }
+
+    pub(super) fn host_trap(&mut self) -> Label {
+        let asm = &mut self.asm;
+        *self.host_trap.get_or_insert_with(|| asm.label())
+    }
+
+    /// Has each function find its way back.
+    fn give_back(&mut self, root: u32, finish: Label, returns: &[(u32, Label)]) {
+        let internal = self.trap(Trap::Internal);
+        for (function, label) in returns {
+            let signature = self.module.signature(*function);
+            let is_in_table = self.environment.table.contains(&Some(*function));
+            let waits = |callers: &Callers| match callers {
+                Callers::Of(callee) => callee == function,
+                Callers::OfType(ty) => is_in_table && *ty == signature,
+            };
+            let sites: Vec<(u32, Label)> = self
+                .sites
+                .iter()
+                .enumerate()
+                .filter(|(_, (callers, _))| waits(callers))
+                .map(|(number, (_, site))| (number as u32, *site))
+                .collect();
+            match sites.as_slice() {
+                // One way back needs no number.
+                [(_, site)] => self.asm.bind_to(*label, *site),
+                _ => {
+                    debug_assert!(*function != root || sites.contains(&(0, finish)));
+                    self.asm.bind(*label);
+                    self.load(R0, R9, (HEADER + 8 * RETURN_SLOT) as i16);
+                    let mut cases = Vec::with_capacity(2 * sites.len() + 1);
+                    cases.push((0, internal));
+                    for (number, site) in sites {
+                        // No other number occurs, so that what lies between may lead anywhere.
+                        cases.push((number, site));
+                    }
+                    cases.dedup_by(|later, first| {
+                        let same = later.0 == first.0;
+                        if same {
+                            first.1 = later.1;
+                        }
+                        same
+                    });
+                    switch(&mut self.asm, R0, &cases);
+                }
+            }
+        }
+        self.dispatch_tables();
+    }
+
+    /// Where the table is looked at.
+    fn dispatch_tables(&mut self) {
+        let dispatches: Vec<(u32, Label)> = self
+            .dispatches
+            .iter()
+            .map(|(signature, label)| (*signature, *label))
+            .collect();
+        for (signature, label) in dispatches {
+            let (null, other, outside) = (
+                self.trap(Trap::IndirectCallToNull),
+                self.trap(Trap::BadSignature),
+                self.trap(Trap::TableOutOfBounds),
+            );
+            let mut labels = Vec::with_capacity(self.environment.table.len());
+            for element in self.environment.table {
+                labels.push(match element {
+                    None => null,
+                    Some(function) if self.module.signature(*function) == signature => {
+                        self.entry(*function)
+                    }
+                    Some(_) => other,
+                });
+            }
+            self.asm.bind(label);
+            switch(&mut self.asm, R1, &super::switch::cases(&labels, outside));
+        }
+    }
+
+    /// Where the first function comes back to.
+    fn finish(&mut self, finish: Label) {
+        self.asm.bind(finish);
+        match self.environment.results {
+            Results::Stay => self.push(alu(ALU32, Alu::Mov, R0, Source::Imm(0))),
+            Results::Verdict if self.calls.root_is_called => {
+                self.load(R0, R9, (HEADER + 8 * FIRST_SLOT) as i16);
+                self.check_verdict();
+            }
+            Results::Verdict => {}
+        }
+        let leave = self.asm.label();
+        self.leave = Some(leave);
+        self.asm.bind(leave);
+        if !self.charges_once {
+            self.store(R9, offset::FUEL, Source::Reg(R8));
+        }
+        self.push(exit());
+    }
+
+    /// The traps, which are left by their numbers.
+    fn end(&mut self) {
+        let trapped = self.asm.label();
+        for trap in Trap::ALL {
+            if let Some(label) = self.traps[trap as usize] {
+                self.asm.bind(label);
+                let number = Source::Imm((TRAPPED | trap as u32) as i32);
+                self.push(alu(ALU32, Alu::Mov, R0, number));
+                self.asm.jump(trapped);
+            }
+        }
+        if let Some(label) = self.host_trap {
+            self.asm.bind(label);
+            // The helper has left the fuel's complement, and the trap.
+            self.push(alu(ALU64, Alu::Xor, R8, Source::Imm(-1)));
+            let machine = self.machine_in(R1);
+            self.load(R0, machine, offset::TRAP);
+            let trapped = Source::Imm(TRAPPED as i32);
+            self.push(alu(ALU32, Alu::Or, R0, trapped));
+        }
+        self.asm.bind(trapped);
+        if !self.is_alone() {
+            self.load(R9, R10, MACHINE);
+        }
+        if let Some(leave) = self.leave {
+            self.asm.jump(leave);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which functions a program leads to, and how deep they call each other.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use nf_wasm_abi::limits;
+use wasmparser::Operator;
+
+use crate::module::Module;
+use crate::{Environment, Unsupported};
+
+/// Slots of a compiled frame, at most, beyond those that the interpreter's has.
+pub(crate) const MORE_SLOTS: u32 = 24;
+
+/// Functions that call each other.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// All of them, the first first.
+    pub(crate) functions: Vec<u32>,
+    /// Whether calls may nest deeper than the interpreter lets them, so that each has to be checked.
+    pub(crate) may_overflow: bool,
+    /// Whether any of them calls one, or might if it were in the table.
+    pub(crate) nest: bool,
+    /// Whether something calls the first one.
+    pub(crate) root_is_called: bool,
+    /// Slots that all frames together may take.
+    pub(crate) slots: u32,
+}
+
+/// What a function's callees take, once they are known.
+#[derive(Clone, Copy, Default)]
+struct Depth {
+    /// Slots of the interpreter's frames.
+    slots: u32,
+    /// Frames.
+    frames: u32,
+}
+
+enum State {
+    /// Its callees are being looked at.
+    Open,
+    Done(Depth),
+}
+
+impl Calls {
+    pub(crate) fn new(
+        module: &Module<'_>,
+        root: u32,
+        environment: &Environment<'_>,
+    ) -> Result<Self, Unsupported> {
+        let mut nest = false;
+        let mut callees = |function| callees(module, function, environment, &mut nest);
+        let mut functions = Vec::new();
+        let mut states: BTreeMap<u32, State> = BTreeMap::new();
+        let (mut is_recursive, mut root_is_called) = (false, false);
+        // A function, its callees, and how many of these were looked at.
+        let mut path = vec![(root, callees(root)?, 0)];
+        states.insert(root, State::Open);
+        functions.push(root);
+        while let Some((function, callees_of, at)) = path.last_mut() {
+            if let Some(callee) = callees_of.get(*at) {
+                *at += 1;
+                root_is_called |= *callee == root;
+                match states.get(callee) {
+                    Some(State::Open) => is_recursive = true,
+                    Some(State::Done(_)) => {}
+                    None => {
+                        let callee = *callee;
+                        states.insert(callee, State::Open);
+                        functions.push(callee);
+                        path.push((callee, callees(callee)?, 0));
+                    }
+                }
+                continue;
+            }
+            let mut deepest = Depth::default();
+            for callee in callees_of {
+                if let Some(State::Done(depth)) = states.get(callee) {
+                    deepest.slots = deepest.slots.max(depth.slots);
+                    deepest.frames = deepest.frames.max(depth.frames);
+                }
+            }
+            let depth = Depth {
+                slots: deepest.slots + environment.frame_slots(*function),
+                frames: deepest.frames + 1,
+            };
+            states.insert(*function, State::Done(depth));
+            path.pop();
+        }
+        let depth = match states.get(&root) {
+            Some(State::Done(depth)) => *depth,
+            _ => Depth::default(),
+        };
+        let results = module.type_of(root).results().len() as u32;
+        let may_overflow = is_recursive
+            || depth.slots + results >= limits::VALUE_STACK_SLOTS
+            || depth.frames > limits::CALL_DEPTH;
+        let (slots, frames) = if may_overflow {
+            (limits::VALUE_STACK_SLOTS, limits::CALL_DEPTH)
+        } else {
+            (depth.slots, depth.frames)
+        };
+        Ok(Self {
+            functions,
+            may_overflow,
+            nest,
+            root_is_called,
+            // The last frame's arguments or results lie behind it.
+            slots: slots + frames * MORE_SLOTS + 2 + limits::PARAMS + limits::RESULTS,
+        })
+    }
+}
+
+/// The functions that a function may call; `nest` becomes true if it calls at all.
+fn callees(
+    module: &Module<'_>,
+    function: u32,
+    environment: &Environment<'_>,
+    nest: &mut bool,
+) -> Result<Vec<u32>, Unsupported> {
+    let body = module.body(function).ok_or(Unsupported::Malformed)?;
+    let mut callees = BTreeSet::new();
+    let mut types = BTreeSet::new();
+    for operator in body.get_operators_reader()? {
+        match operator? {
+            Operator::Call { function_index } if function_index >= module.imports => {
+                *nest = true;
+                callees.insert(function_index);
+            }
+            Operator::CallIndirect { type_index, .. } => {
+                *nest = true;
+                let ty = module.canonical(type_index);
+                if types.insert(ty) {
+                    for function in environment.table.iter().flatten() {
+                        if module.signature(*function) != ty {
+                            continue;
+                        }
+                        if *function < module.imports {
+                            let what = "an imported function in the table";
+                            return Err(Unsupported::Operator(what));
+                        }
+                        callees.insert(*function);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(callees.into_iter().collect())
+}

@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The form between Wasm and eBPF: blocks of operations on variables.
+//!
+//! A variable holds 64 bits. An `i32` in one has zeros above, always. Wasm's locals are the first
+//! variables of a function; each value of its operand stack is another, or a constant.
+
+use alloc::vec::Vec;
+
+/// A variable of a function.
+pub(crate) type Var = u32;
+/// A block of a function, by its place in [`Function::blocks`].
+pub(crate) type BlockId = u32;
+
+/// What an operation works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Var(Var),
+    /// Of an `i32`, zero-extended.
+    Const(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    W32,
+    W64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binary {
+    Add,
+    Sub,
+    Mul,
+    And,
+    Or,
+    Xor,
+    Shl,
+    ShrU,
+    ShrS,
+    RotL,
+    RotR,
+}
+
+impl Binary {
+    /// Whether the operands may change places.
+    pub(crate) fn commutes(self) -> bool {
+        use Binary::{Add, And, Mul, Or, Xor};
+        matches!(self, Add | Mul | And | Or | Xor)
+    }
+}
+
+/// Operations that trap on some operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Divide {
+    DivU,
+    DivS,
+    RemU,
+    RemS,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unary {
+    Clz,
+    Ctz,
+    Popcnt,
+    /// Sign-extends the low bits; the result has the operation's width.
+    Extend8,
+    Extend16,
+    Extend32,
+    /// Takes the low 32 bits.
+    Wrap,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Eq,
+    Ne,
+    LtU,
+    LtS,
+    GtU,
+    GtS,
+    LeU,
+    LeS,
+    GeU,
+    GeS,
+}
+
+impl Condition {
+    pub(crate) fn inverted(self) -> Self {
+        use Condition::{Eq, GeS, GeU, GtS, GtU, LeS, LeU, LtS, LtU, Ne};
+        match self {
+            Eq => Ne,
+            Ne => Eq,
+            LtU => GeU,
+            GeU => LtU,
+            LtS => GeS,
+            GeS => LtS,
+            GtU => LeU,
+            LeU => GtU,
+            GtS => LeS,
+            LeS => GtS,
+        }
+    }
+
+    /// The condition for operands that changed places.
+    pub(crate) fn swapped(self) -> Self {
+        use Condition::{Eq, GeS, GeU, GtS, GtU, LeS, LeU, LtS, LtU, Ne};
+        match self {
+            Eq | Ne => self,
+            LtU => GtU,
+            GtU => LtU,
+            LtS => GtS,
+            GtS => LtS,
+            LeU => GeU,
+            GeU => LeU,
+            LeS => GeS,
+            GeS => LeS,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compare {
+    pub(crate) condition: Condition,
+    pub(crate) width: Width,
+    pub(crate) a: Value,
+    pub(crate) b: Value,
+}
+
+/// What an access to memory moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Bytes: 1, 2, 4 or 8.
+    pub(crate) bytes: u8,
+    /// A load's sign is extended to this.
+    pub(crate) signed: Option<Width>,
+}
+
+/// Where an access is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// A variable of [`Op::Address`], or the linear memory's beginning.
+    pub(crate) address: Option<Var>,
+    /// Behind that; less than 32,768.
+    pub(crate) offset: u16,
+}
+
+/// What is done by a function of the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Callee {
+    /// A function that the module imports, by its index.
+    Import(u32),
+    MemoryCopy,
+    MemoryFill,
+}
+
+/// An operation. Where one has a list, it is a range of [`Function::values`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Copy {
+        to: Var,
+        from: Value,
+    },
+    Binary {
+        op: Binary,
+        width: Width,
+        to: Var,
+        a: Value,
+        b: Value,
+    },
+    Divide {
+        op: Divide,
+        width: Width,
+        to: Var,
+        a: Value,
+        b: Value,
+    },
+    Unary {
+        op: Unary,
+        width: Width,
+        to: Var,
+        a: Value,
+    },
+    /// 1 or 0.
+    Compare {
+        to: Var,
+        compare: Compare,
+    },
+    /// `a` where the comparison holds, else `b`.
+    Select {
+        to: Var,
+        compare: Compare,
+        a: Value,
+        b: Value,
+    },
+    /// Traps if `base` and `extent` bytes from there are not within linear memory.
+    Check {
+        base: Var,
+        extent: u64,
+    },
+    /// Always traps. What follows is never reached.
+    Trap(nf_wasm_abi::trap::Trap),
+    /// The native address of `base + offset`. Under speculation, where a check may not have been waited
+    /// for, it is that of memory of which `extent` bytes from the base on are there.
+    Address {
+        to: Var,
+        base: Value,
+        offset: u32,
+        extent: u64,
+        /// The base cannot be more than what leaves room for the extent, whatever is speculated on.
+        is_bounded: bool,
+    },
+    Load {
+        to: Var,
+        access: Access,
+        place: Place,
+    },
+    Store {
+        from: Value,
+        bytes: u8,
+        place: Place,
+    },
+    GlobalGet {
+        to: Var,
+        global: u32,
+    },
+    GlobalSet {
+        global: u32,
+        from: Value,
+    },
+    /// Calls a function that the module defines. Its results are in `results` variables from `to`.
+    Call {
+        function: u32,
+        arguments: (u32, u32),
+        to: Var,
+        results: u32,
+    },
+    CallIndirect {
+        signature: u32,
+        index: Value,
+        arguments: (u32, u32),
+        to: Var,
+        results: u32,
+    },
+    /// Calls the host. The result, if there is one, is in `to`.
+    Host {
+        callee: Callee,
+        arguments: (u32, u32),
+        to: Option<Var>,
+    },
+}
+
+/// How a block ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Jump(BlockId),
+    Branch {
+        compare: Compare,
+        then: BlockId,
+        otherwise: BlockId,
+    },
+    /// To the target with this number, or to the last.
+    Table {
+        index: Value,
+        targets: Vec<BlockId>,
+    },
+    /// Returns a range of [`Function::values`].
+    Return((u32, u32)),
+    Trap(nf_wasm_abi::trap::Trap),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// Charged when the block is entered.
+    pub(crate) fuel: u32,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) end: End,
+    /// How many loops it is in.
+    pub(crate) depth: u32,
+}
+
+/// A function's blocks. The first is entered first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Function {
+    /// In the module.
+    pub(crate) index: u32,
+    pub(crate) blocks: Vec<Block>,
+    /// The blocks in the order in which they stand in the code.
+    pub(crate) order: Vec<BlockId>,
+    /// Loops, as ranges of `order`: from the first to behind the last.
+    pub(crate) loops: Vec<(u32, u32)>,
+    pub(crate) values: Vec<Value>,
+    pub(crate) params: u32,
+    /// Parameters included.
+    pub(crate) locals: u32,
+    pub(crate) vars: u32,
+    /// Variables besides locals that keep their value from one round of a loop to the next.
+    pub(crate) carried: Vec<Var>,
+    pub(crate) results: u32,
+    /// Whether it calls imported functions.
+    pub(crate) calls_host: bool,
+    /// It reads nothing in linear memory from this address on.
+    pub(crate) reads_below: u64,
+    /// Whether it reads a parameter that is not known.
+    pub(crate) reads_parameters: bool,
+}
+
+impl Function {
+    /// Whether fuel is taken off on entry only.
+    pub(crate) fn charges_once(&self) -> bool {
+        let charges = |op: &Op| matches!(op, Op::Host { .. });
+        let mut ops = self.blocks.iter().flat_map(|block| &block.ops);
+        let entry = self.order.first().map_or(0, |it| *it as usize);
+        let mut others = self
+            .blocks
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != entry);
+        !ops.any(charges) && others.all(|(_, block)| block.fuel == 0)
+    }
+
+    /// For each variable, whether it can only be 1 or 0, as far as what writes it shows.
+    pub(crate) fn truths(&self) -> Vec<bool> {
+        let is_constant = |value: &Value| matches!(value, Value::Const(0 | 1));
+        // A parameter has a value before it is written; other locals begin as 0.
+        let mut truths: Vec<bool> = (0..self.vars).map(|var| var >= self.params).collect();
+        for op in self.blocks.iter().flat_map(|block| &block.ops) {
+            let leaves_truth = match op {
+                Op::Compare { .. } => true,
+                Op::Copy { from, .. } => is_constant(from),
+                Op::Select { a, b, .. } => is_constant(a) && is_constant(b),
+                _ => false,
+            };
+            if !leaves_truth {
+                let (first, count) = op.writes();
+                truths[first as usize..(first + count) as usize].fill(false);
+            }
+        }
+        truths
+    }
+}
+
+impl Op {
+    /// The variable that it leaves one result in, and nothing else depends on.
+    pub(crate) fn target(&self) -> Option<Var> {
+        match self {
+            Op::Copy { to, .. }
+            | Op::Binary { to, .. }
+            | Op::Divide { to, .. }
+            | Op::Unary { to, .. }
+            | Op::Compare { to, .. }
+            | Op::Select { to, .. }
+            | Op::Load { to, .. }
+            | Op::GlobalGet { to, .. } => Some(*to),
+            Op::Call { to, results: 1, .. } | Op::CallIndirect { to, results: 1, .. } => Some(*to),
+            Op::Host { to, .. } => *to,
+            _ => None,
+        }
+    }
+
+    /// Has it leave its result in another variable.
+    pub(crate) fn retarget(&mut self, var: Var) {
+        match self {
+            Op::Copy { to, .. }
+            | Op::Binary { to, .. }
+            | Op::Divide { to, .. }
+            | Op::Unary { to, .. }
+            | Op::Compare { to, .. }
+            | Op::Select { to, .. }
+            | Op::Load { to, .. }
+            | Op::GlobalGet { to, .. }
+            | Op::Call { to, .. }
+            | Op::CallIndirect { to, .. }
+            | Op::Host { to: Some(to), .. } => *to = var,
+            _ => {}
+        }
+    }
+}
+
+impl Op {
+    /// Hands `f` each value that is read.
+    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Value)) {
+        let list = |(start, end): (u32, u32)| &values[start as usize..end as usize];
+        let address = |place: &Place| place.address.map(Value::Var);
+        match self {
+            Op::Copy { from, .. } | Op::GlobalSet { from, .. } => f(*from),
+            Op::Binary { a, b, .. } | Op::Divide { a, b, .. } => {
+                f(*a);
+                f(*b);
+            }
+            Op::Unary { a, .. } => f(*a),
+            Op::Compare { compare, .. } => {
+                f(compare.a);
+                f(compare.b);
+            }
+            Op::Select { compare, a, b, .. } => {
+                f(compare.a);
+                f(compare.b);
+                f(*a);
+                f(*b);
+            }
+            Op::Check { base, .. } => f(Value::Var(*base)),
+            Op::Address { base, .. } => f(*base),
+            Op::Load { place, .. } => {
+                address(place).into_iter().for_each(f);
+            }
+            Op::Store { from, place, .. } => {
+                f(*from);
+                address(place).into_iter().for_each(f);
+            }
+            Op::Call { arguments, .. } | Op::Host { arguments, .. } => {
+                list(*arguments).iter().copied().for_each(f);
+            }
+            Op::CallIndirect {
+                index, arguments, ..
+            } => {
+                f(*index);
+                list(*arguments).iter().copied().for_each(f);
+            }
+            Op::Trap(_) | Op::GlobalGet { .. } => {}
+        }
+    }
+
+    /// The variables that it writes: so many from this one on.
+    pub(crate) fn writes(&self) -> (Var, u32) {
+        match self {
+            Op::Address { to, .. } => (*to, 1),
+            Op::Call { to, results, .. } | Op::CallIndirect { to, results, .. } => (*to, *results),
+            _ => self.target().map_or((0, 0), |to| (to, 1)),
+        }
+    }
+}
+
+impl End {
+    /// Hands `f` each value that is read.
+    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Value)) {
+        match self {
+            End::Jump(_) | End::Trap(_) => {}
+            End::Branch { compare, .. } => {
+                f(compare.a);
+                f(compare.b);
+            }
+            End::Table { index, .. } => f(*index),
+            End::Return((start, end)) => values[*start as usize..*end as usize]
+                .iter()
+                .copied()
+                .for_each(f),
+        }
+    }
+
+    /// Hands `f` each block that may follow.
+    pub(crate) fn successors(&self, mut f: impl FnMut(BlockId)) {
+        match self {
+            End::Jump(to) => f(*to),
+            End::Branch {
+                then, otherwise, ..
+            } => {
+                f(*then);
+                f(*otherwise);
+            }
+            End::Table { targets, .. } => targets.iter().copied().for_each(f),
+            End::Return(_) | End::Trap(_) => {}
+        }
+    }
+}

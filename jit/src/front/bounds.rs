@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The most that values can be, by the operations that they come from. No branch is asked, so that it
+//! holds under speculation, too.
+
+use super::{Builder, Var};
+use crate::form::{Binary, Divide, Op, Value, Width};
+
+const MOST_32: u64 = u32::MAX as u64;
+
+fn most_of(width: Width) -> u64 {
+    match width {
+        Width::W32 => MOST_32,
+        Width::W64 => u64::MAX,
+    }
+}
+
+/// All ones up to the highest that `most` has.
+fn ones(most: u64) -> u64 {
+    u64::MAX.checked_shr(most.leading_zeros()).unwrap_or(0)
+}
+
+impl Builder<'_, '_> {
+    /// The most that a value can be.
+    pub(super) fn most(&self, value: Value) -> u64 {
+        match value {
+            Value::Const(value) => value as u64,
+            Value::Var(var) if var < self.function.locals => {
+                self.known.bound(var).unwrap_or(u64::MAX)
+            }
+            Value::Var(var) => self.bounds.get(var as usize).copied().unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Keeps in mind what the result of an operation can be at most, in place of what was said before.
+    pub(super) fn bound(&mut self, var: Var, most: u64) {
+        let at = var as usize;
+        if self.bounds.len() <= at && most < MOST_32 {
+            self.bounds.resize(at + 1, u64::MAX);
+        }
+        if let Some(bound) = self.bounds.get_mut(at) {
+            *bound = most;
+        }
+    }
+
+    /// The most that an operation can leave.
+    pub(super) fn most_after(&self, op: &Op) -> u64 {
+        match *op {
+            Op::Binary {
+                op, width, a, b, ..
+            } => {
+                let limit = most_of(width);
+                let (x, y) = (self.most(a).min(limit), self.most(b).min(limit));
+                let most = match (op, b) {
+                    (Binary::And, _) => Some(x.min(y)),
+                    (Binary::Or | Binary::Xor, _) => Some(ones(x | y)),
+                    (Binary::Add, _) => x.checked_add(y),
+                    (Binary::Mul, _) => x.checked_mul(y),
+                    (Binary::ShrU, Value::Const(by)) => {
+                        Some(x >> (by as u32 & (limit.count_ones() - 1)))
+                    }
+                    (Binary::Shl, Value::Const(by)) => {
+                        x.checked_mul(1 << (by as u32 & (limit.count_ones() - 1)))
+                    }
+                    _ => None,
+                };
+                // Beyond, it wraps around.
+                most.filter(|most| *most <= limit).unwrap_or(limit)
+            }
+            Op::Divide {
+                op: Divide::RemU,
+                width,
+                b: Value::Const(by @ 1..),
+                ..
+            } => (by as u64 - 1).min(most_of(width)),
+            Op::Divide {
+                op: Divide::DivU,
+                width,
+                a,
+                ..
+            } => self.most(a).min(most_of(width)),
+            Op::Load { access, .. } if access.signed.is_none() => match access.bytes {
+                bytes @ (1 | 2 | 4) => (1 << (8 * bytes)) - 1,
+                _ => u64::MAX,
+            },
+            Op::Compare { .. } => 1,
+            Op::Select { a, b, .. } => self.most(a).max(self.most(b)),
+            _ => u64::MAX,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What is known before a packet comes: operations on constants.
+
+use crate::form::{Binary, Compare, Condition, Unary, Value, Width};
+
+/// A constant of this width: what is above is zero.
+pub(crate) fn cut(width: Width, value: i64) -> i64 {
+    match width {
+        Width::W32 => i64::from(value as u32),
+        Width::W64 => value,
+    }
+}
+
+/// The result, if both operands are constants or one of them decides it.
+pub(crate) fn binary(op: Binary, width: Width, a: Value, b: Value) -> Option<Value> {
+    use Binary::{Add, And, Mul, Or, RotL, RotR, Shl, ShrS, ShrU, Sub, Xor};
+    if let (Value::Const(a), Value::Const(b)) = (a, b) {
+        return Some(Value::Const(constants(op, width, a, b)));
+    }
+    match (op, a, b) {
+        (Add | Sub | Or | Xor | Shl | ShrU | ShrS | RotL | RotR, a, Value::Const(0))
+        | (Add | Or | Xor, Value::Const(0), a)
+        | (Mul, a, Value::Const(1))
+        | (Mul, Value::Const(1), a) => Some(a),
+        (Mul | And, _, Value::Const(0)) | (Mul | And, Value::Const(0), _) => Some(Value::Const(0)),
+        _ => None,
+    }
+}
+
+fn constants(op: Binary, width: Width, a: i64, b: i64) -> i64 {
+    let result = match width {
+        Width::W32 => {
+            let (a, b) = (a as u32, b as u32);
+            i64::from(match op {
+                Binary::Add => a.wrapping_add(b),
+                Binary::Sub => a.wrapping_sub(b),
+                Binary::Mul => a.wrapping_mul(b),
+                Binary::And => a & b,
+                Binary::Or => a | b,
+                Binary::Xor => a ^ b,
+                Binary::Shl => a.wrapping_shl(b),
+                Binary::ShrU => a.wrapping_shr(b),
+                Binary::ShrS => (a as i32).wrapping_shr(b) as u32,
+                Binary::RotL => a.rotate_left(b & 31),
+                Binary::RotR => a.rotate_right(b & 31),
+            })
+        }
+        Width::W64 => {
+            let by = b as u32 & 63;
+            match op {
+                Binary::Add => a.wrapping_add(b),
+                Binary::Sub => a.wrapping_sub(b),
+                Binary::Mul => a.wrapping_mul(b),
+                Binary::And => a & b,
+                Binary::Or => a | b,
+                Binary::Xor => a ^ b,
+                Binary::Shl => a.wrapping_shl(by),
+                Binary::ShrU => (a as u64).wrapping_shr(by) as i64,
+                Binary::ShrS => a.wrapping_shr(by),
+                Binary::RotL => a.rotate_left(by),
+                Binary::RotR => a.rotate_right(by),
+            }
+        }
+    };
+    cut(width, result)
+}
+
+/// The result of an operation on a constant.
+pub(crate) fn unary(op: Unary, width: Width, a: i64) -> i64 {
+    let result = match (op, width) {
+        (Unary::Clz, Width::W32) => i64::from((a as u32).leading_zeros()),
+        (Unary::Ctz, Width::W32) => i64::from((a as u32).trailing_zeros()),
+        (Unary::Popcnt, Width::W32) => i64::from((a as u32).count_ones()),
+        (Unary::Clz, Width::W64) => i64::from(a.leading_zeros()),
+        (Unary::Ctz, Width::W64) => i64::from(a.trailing_zeros()),
+        (Unary::Popcnt, Width::W64) => i64::from(a.count_ones()),
+        (Unary::Extend8, _) => i64::from(a as i8),
+        (Unary::Extend16, _) => i64::from(a as i16),
+        (Unary::Extend32, _) => i64::from(a as i32),
+        (Unary::Wrap, _) => i64::from(a as u32),
+    };
+    cut(width, result)
+}
+
+/// Whether a comparison of constants holds.
+pub(crate) fn compare(compare: &Compare) -> Option<bool> {
+    let (Value::Const(a), Value::Const(b)) = (compare.a, compare.b) else {
+        return None;
+    };
+    let (signed_a, signed_b) = match compare.width {
+        Width::W32 => (i64::from(a as i32), i64::from(b as i32)),
+        Width::W64 => (a, b),
+    };
+    let (a, b) = (a as u64, b as u64);
+    Some(match compare.condition {
+        Condition::Eq => a == b,
+        Condition::Ne => a != b,
+        Condition::LtU => a < b,
+        Condition::GtU => a > b,
+        Condition::LeU => a <= b,
+        Condition::GeU => a >= b,
+        Condition::LtS => signed_a < signed_b,
+        Condition::GtS => signed_a > signed_b,
+        Condition::LeS => signed_a <= signed_b,
+        Condition::GeS => signed_a >= signed_b,
+    })
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Accesses to linear memory: which checks they need, and which were made already.
+//!
+//! Memory does not grow while packets are decided, so its size is a constant. Along a way that has
+//! no label on it, what was checked of a local stays checked until the local changes, and its native
+//! address is computed once.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use nf_wasm_abi::trap::Trap;
+
+use super::Builder;
+use crate::form::{Op, Place, Value, Var};
+
+/// How far a place may be from its address: what a load's or store's offset can say.
+const REACH: u64 = 1 << 15;
+/// Addresses that are kept in mind at a time.
+const MOST: usize = 8;
+
+/// A local of which was checked that it is an address.
+#[derive(Clone, Debug)]
+struct Checked {
+    local: Var,
+    /// Bytes that are there.
+    extent: u64,
+    /// The operation of this block that checked it, and those that computed addresses, while they may
+    /// still be made to check more: nothing has happened since then that could be seen after a trap.
+    ops: Option<Vec<usize>>,
+}
+
+/// A native address that was computed.
+#[derive(Clone, Copy, Debug)]
+struct Addressed {
+    base: Value,
+    /// Added to the base.
+    offset: u64,
+    /// Bytes from the base on that it is good for, speculation included.
+    extent: u64,
+    address: Var,
+}
+
+/// What is known at a place in the code.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    checked: Vec<Checked>,
+    addressed: Vec<Addressed>,
+    /// Locals, and the most that they can be: by how they were computed, not by which way was taken.
+    bounds: Vec<(Var, u64)>,
+    /// Locals that are constants.
+    constants: Vec<(Var, i64)>,
+}
+
+impl Known {
+    /// A local changes.
+    pub(super) fn forget(&mut self, local: Var) {
+        self.checked.retain(|it| it.local != local);
+        self.addressed.retain(|it| it.base != Value::Var(local));
+        self.bounds.retain(|it| it.0 != local);
+        self.constants.retain(|it| it.0 != local);
+    }
+
+    /// A local was given a value of which this is known.
+    pub(super) fn learn(&mut self, local: Var, value: Value, most: u64) {
+        fn keep<T>(list: &mut Vec<T>, item: T) {
+            if list.len() == MOST {
+                list.remove(0);
+            }
+            list.push(item);
+        }
+        match value {
+            Value::Const(value) => keep(&mut self.constants, (local, value)),
+            Value::Var(_) if most < u64::from(u32::MAX) => keep(&mut self.bounds, (local, most)),
+            Value::Var(_) => {}
+        }
+    }
+
+    /// The constant that a local is.
+    pub(super) fn constant(&self, local: Var) -> Option<i64> {
+        let found = self.constants.iter().find(|it| it.0 == local);
+        found.map(|(_, value)| *value)
+    }
+
+    /// The most that a local can be.
+    pub(super) fn bound(&self, local: Var) -> Option<u64> {
+        let found = self.bounds.iter().find(|it| it.0 == local);
+        found.map(|(_, most)| *most)
+    }
+
+    /// Something happens that can be seen after a trap, or a new block begins.
+    pub(super) fn effect(&mut self) {
+        for checked in &mut self.checked {
+            checked.ops = None;
+        }
+    }
+}
+
+impl Builder<'_, '_> {
+    /// The place of an access to `bytes` bytes at `base + offset`, after its check.
+    pub(super) fn place(&mut self, base: Value, offset: u64, bytes: u64) -> Place {
+        // Both are less than 2^32.
+        let (base, offset) = match base {
+            Value::Const(base) => (Value::Const(0), base as u64 + offset),
+            Value::Var(_) => (base, offset),
+        };
+        let extent = offset + bytes;
+        if extent > self.memory_bytes {
+            self.emit(Op::Trap(Trap::MemoryOutOfBounds));
+            return Place {
+                address: None,
+                offset: 0,
+            };
+        }
+        let most = self.most(base);
+        let is_bounded = most <= self.memory_bytes - extent;
+        if let (Value::Var(base), false) = (base, is_bounded) {
+            self.check(base, extent);
+        }
+        let near = offset % REACH;
+        let is_direct = base == Value::Const(0) && offset == near;
+        let address = (!is_direct).then(|| self.address(base, offset - near, extent, is_bounded));
+        Place {
+            address,
+            offset: near as u16,
+        }
+    }
+
+    /// Sees to it that `extent` bytes from `base` on are checked.
+    fn check(&mut self, base: Var, extent: u64) {
+        let at = self.ops().len();
+        let ops = &mut self.function.blocks[self.current as usize].ops;
+        let checked = &mut self.known.checked;
+        if let Some(known) = checked.iter_mut().find(|it| it.local == base) {
+            if known.extent >= extent {
+                return;
+            }
+            known.extent = extent;
+            if let Some(earlier) = &known.ops {
+                for at in earlier {
+                    if let Op::Check { extent: old, .. } | Op::Address { extent: old, .. } =
+                        &mut ops[*at]
+                    {
+                        *old = extent;
+                    }
+                }
+                for known in &mut self.known.addressed {
+                    if known.base == Value::Var(base) {
+                        known.extent = extent;
+                    }
+                }
+                return;
+            }
+            known.ops = Some(vec![at]);
+            // What was computed before is good for less.
+            let addressed = &mut self.known.addressed;
+            addressed.retain(|it| it.base != Value::Var(base));
+        } else if base < self.function.locals {
+            if checked.len() == MOST {
+                checked.remove(0);
+            }
+            checked.push(Checked {
+                local: base,
+                extent,
+                ops: Some(vec![at]),
+            });
+        }
+        ops.push(Op::Check { base, extent });
+    }
+
+    /// The native address of `base + offset`, for accesses up to `extent` bytes from the base on.
+    fn address(&mut self, base: Value, offset: u64, extent: u64, is_bounded: bool) -> Var {
+        let is_good = |it: &&Addressed| {
+            let is_constant = base == Value::Const(0);
+            (it.base, it.offset) == (base, offset) && (is_constant || it.extent >= extent)
+        };
+        if let Some(known) = self.known.addressed.iter().find(is_good) {
+            return known.address;
+        }
+        // What was checked may be more than this access needs.
+        let checked = self.known.checked.iter_mut();
+        let mut checked = checked.filter(|it| base == Value::Var(it.local));
+        let mut good_for = extent;
+        if let Some(checked) = checked.next() {
+            good_for = checked.extent;
+            let at = self.function.blocks[self.current as usize].ops.len();
+            if let Some(ops) = &mut checked.ops {
+                ops.push(at);
+            }
+        }
+        let address = self.new_var();
+        self.emit(Op::Address {
+            to: address,
+            base,
+            // Within the memory, of which there are few megabytes.
+            offset: offset as u32,
+            extent: good_for,
+            is_bounded,
+        });
+        // Other variables have one user.
+        if !matches!(base, Value::Var(var) if var >= self.function.locals) {
+            let addressed = &mut self.known.addressed;
+            if addressed.len() == MOST {
+                addressed.remove(0);
+            }
+            addressed.push(Addressed {
+                base,
+                offset,
+                extent: good_for,
+                address,
+            });
+        }
+        address
+    }
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! From Wasm to the form in between, one function at a time.
+//!
+//! | file | |
+//! |---|---|
+//! | `operators.rs` | each Wasm operator, and what it becomes |
+//! | `control.rs` | blocks, loops, branches |
+//! | `memory.rs` | checks of addresses |
+//! | `fold.rs` | what is known of constants |
+//! | `bounds.rs` | what is known of other values |
+
+mod bounds;
+mod control;
+mod fold;
+mod memory;
+mod operators;
+
+use alloc::vec::Vec;
+
+use wasmparser::{BinaryReaderError, FunctionBody, Operator};
+
+use crate::form::{Binary, BlockId, Compare, Condition, Function, Op, Unary, Value, Var, Width};
+use crate::module::Module;
+use crate::{Environment, Unsupported};
+use control::Frame;
+use memory::Known;
+
+type Result<T> = core::result::Result<T, Unsupported>;
+
+/// Slots that are written for a unit of fuel.
+const SLOTS_FOR_FUEL: u32 = 8;
+
+/// Builds a function.
+struct Builder<'m, 'a> {
+    module: &'m Module<'a>,
+    memory_bytes: u64,
+    memory_grows: bool,
+    function: Function,
+    /// Wasm's operand stack.
+    stack: Vec<Value>,
+    frames: Vec<Frame>,
+    /// Where operations go, if they can be reached.
+    current: BlockId,
+    reachable: bool,
+    /// Nested frames that cannot be reached.
+    skipped: u32,
+    loops: u32,
+    known: Known,
+    /// Parameters that are known and stay what they are.
+    constants: Vec<Option<u32>>,
+    /// For variables that are no locals, the most that they can be.
+    bounds: Vec<u64>,
+}
+
+/// The parameters of `parameters` that nothing is assigned to.
+fn constants(body: &FunctionBody<'_>, parameters: &[Option<u32>]) -> Result<Vec<Option<u32>>> {
+    let mut constants = parameters.to_vec();
+    if !constants.is_empty() {
+        for operator in body.get_operators_reader()? {
+            if let Operator::LocalSet { local_index } | Operator::LocalTee { local_index } =
+                operator?
+            {
+                if let Some(constant) = constants.get_mut(local_index as usize) {
+                    *constant = None;
+                }
+            }
+        }
+    }
+    Ok(constants)
+}
+
+/// Builds the function with index `index`, which the module defines. `parameters` are those that are
+/// known.
+pub(crate) fn build(
+    module: &Module<'_>,
+    index: u32,
+    environment: &Environment<'_>,
+    parameters: &[Option<u32>],
+) -> Result<Function> {
+    let body = module.body(index).ok_or(Unsupported::Malformed)?;
+    let ty = module.type_of(index);
+    let params = ty.params().len() as u32;
+    let mut locals = params;
+    for group in body.get_locals_reader()? {
+        locals += group?.0;
+    }
+    let mut builder = Builder {
+        module,
+        memory_bytes: environment.memory_bytes,
+        memory_grows: environment.memory_grows,
+        function: Function {
+            index,
+            params,
+            locals,
+            vars: locals,
+            results: ty.results().len() as u32,
+            ..Function::default()
+        },
+        stack: Vec::new(),
+        frames: Vec::new(),
+        current: 0,
+        reachable: true,
+        skipped: 0,
+        loops: 0,
+        known: Known::default(),
+        constants: constants(body, parameters)?,
+        bounds: Vec::new(),
+    };
+    builder.enter();
+    for (local, value) in (0..).zip(parameters) {
+        if let (Some(value), None) = (value, builder.constants[local as usize]) {
+            let from = Value::Const((*value).into());
+            builder.emit(Op::Copy { to: local, from });
+            builder.known.learn(local, from, u64::MAX);
+        }
+    }
+    // The interpreter writes to all of a frame when it makes it.
+    builder.pay(1 + environment.frame_slots(index) / SLOTS_FOR_FUEL);
+    for operator in body.get_operators_reader()? {
+        let operator = operator?;
+        if builder.reachable {
+            builder.operator(&operator)?;
+        } else {
+            builder.skip(&operator);
+        }
+    }
+    Ok(builder.function)
+}
+
+impl Builder<'_, '_> {
+    /// Passes over what cannot be reached.
+    fn skip(&mut self, operator: &Operator<'_>) {
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                self.skipped += 1;
+            }
+            Operator::Else if self.skipped == 0 => self.begin_else(),
+            Operator::End if self.skipped > 0 => self.skipped -= 1,
+            Operator::End => {
+                self.end();
+            }
+            _ => {}
+        }
+    }
+
+    fn new_var(&mut self) -> Var {
+        self.function.vars += 1;
+        self.function.vars - 1
+    }
+
+    fn new_vars(&mut self, count: usize) -> Vec<Var> {
+        (0..count).map(|_| self.new_var()).collect()
+    }
+
+    fn ops(&mut self) -> &mut Vec<Op> {
+        &mut self.function.blocks[self.current as usize].ops
+    }
+
+    fn emit(&mut self, op: Op) {
+        self.ops().push(op);
+    }
+
+    /// Has the code around pay `fuel` more.
+    fn pay(&mut self, fuel: u32) {
+        let region = self.region() as usize;
+        self.function.blocks[region].fuel += fuel;
+    }
+
+    /// Keeps values for an operation that has a list.
+    fn keep(&mut self, values: &[Value]) -> (u32, u32) {
+        let start = self.function.values.len() as u32;
+        self.function.values.extend_from_slice(values);
+        (start, self.function.values.len() as u32)
+    }
+
+    fn local_get(&mut self, local: Var) {
+        if let Some(Some(value)) = self.constants.get(local as usize) {
+            return self.push(Value::Const((*value).into()));
+        }
+        if let Some(value) = self.known.constant(local) {
+            return self.push(Value::Const(value));
+        }
+        self.function.reads_parameters |= local < self.function.params;
+        self.push(Value::Var(local));
+    }
+
+    fn push(&mut self, value: Value) {
+        self.stack.push(value);
+    }
+
+    fn pop(&mut self) -> Value {
+        // The module is valid.
+        self.stack.pop().unwrap_or(Value::Const(0))
+    }
+
+    /// Pushes what an operation leaves in a variable of its own.
+    fn push_result(&mut self, op: impl FnOnce(Var) -> Op) {
+        let to = self.new_var();
+        let op = op(to);
+        self.bound(to, self.most_after(&op));
+        self.emit(op);
+        self.push(Value::Var(to));
+    }
+
+    fn binary(&mut self, op: Binary, width: Width) {
+        let (b, a) = (self.pop(), self.pop());
+        if self.add_to_sum(op, width, a, b) {
+            return self.push(a);
+        }
+        match fold::binary(op, width, a, b) {
+            Some(value) => self.push(value),
+            None => self.push_result(|to| Op::Binary {
+                op,
+                width,
+                to,
+                a,
+                b,
+            }),
+        }
+    }
+
+    /// Adds a constant to the one that `a` is the sum with, if that is the last thing that was done.
+    fn add_to_sum(&mut self, op: Binary, width: Width, a: Value, b: Value) -> bool {
+        let locals = self.function.locals;
+        let (Binary::Add, Value::Const(more)) = (op, b) else {
+            return false;
+        };
+        let Some(sum) = self.ops().last_mut() else {
+            return false;
+        };
+        match sum {
+            // An operand has one user.
+            Op::Binary {
+                op: Binary::Add,
+                width: of,
+                to,
+                b: Value::Const(constant),
+                ..
+            } if *of == width && a == Value::Var(*to) && *to >= locals => {
+                *constant = fold::cut(width, constant.wrapping_add(more));
+                let (to, sum) = (*to, *sum);
+                self.bound(to, self.most_after(&sum));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn unary(&mut self, op: Unary, width: Width) {
+        match self.pop() {
+            Value::Const(a) => self.push(Value::Const(fold::unary(op, width, a))),
+            a => self.push_result(|to| Op::Unary { op, width, to, a }),
+        }
+    }
+
+    fn compare(&mut self, condition: Condition, width: Width) {
+        let (b, a) = (self.pop(), self.pop());
+        self.push_compare(Compare {
+            condition,
+            width,
+            a,
+            b,
+        });
+    }
+
+    fn push_compare(&mut self, compare: Compare) {
+        match fold::compare(&compare) {
+            Some(holds) => self.push(Value::Const(holds.into())),
+            None => self.push_result(|to| Op::Compare { to, compare }),
+        }
+    }
+
+    /// The comparison that left what is on the stack, or one of that with zero.
+    fn pop_condition(&mut self) -> Compare {
+        let (value, locals) = (self.pop(), self.function.locals);
+        if let (Some(Op::Compare { to, compare }), Value::Var(var)) = (self.ops().last(), value) {
+            // An operand has one user: if this is it, nobody needs the value itself.
+            if *to == var && var >= locals {
+                let compare = *compare;
+                self.ops().pop();
+                return compare;
+            }
+        }
+        Compare {
+            condition: Condition::Ne,
+            width: Width::W32,
+            a: value,
+            b: Value::Const(0),
+        }
+    }
+
+    fn set_local(&mut self, local: Var) {
+        let value = self.pop();
+        for at in 0..self.stack.len() {
+            if self.stack[at] == Value::Var(local) {
+                self.settle(at);
+            }
+        }
+        if value == Value::Var(local) {
+            return;
+        }
+        self.known.forget(local);
+        let most = self.most(value);
+        self.known.learn(local, value, most);
+        let locals = self.function.locals;
+        if let (Some(op), Value::Var(var)) = (self.ops().last_mut(), value) {
+            // Its only user is this.
+            if var >= locals && op.target() == Some(var) {
+                op.retarget(local);
+                return;
+            }
+        }
+        self.emit(Op::Copy {
+            to: local,
+            from: value,
+        });
+    }
+}
+
+impl From<BinaryReaderError> for Unsupported {
+    fn from(_: BinaryReaderError) -> Self {
+        Unsupported::Malformed
+    }
+}
+
+/// Whether a comparison holds, if that is known.
+pub(crate) fn known(compare: &Compare) -> Option<bool> {
+    fold::compare(compare)
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Compiles packet filters to eBPF instructions, which the kernel's own compiler turns into native
+//! code.
+//!
+//! No verifier looks at the instructions: what makes them safe is the validation of the module, and
+//! the checks of addresses, of fuel and of the stack that are compiled in here.
+//!
+//! The way of a function: [`module`] finds it, `front` builds blocks of operations of it ([`form`]),
+//! `back` allocates registers and emits instructions.
+#![no_std]
+
+extern crate alloc;
+
+mod back;
+mod calls;
+mod form;
+mod front;
+mod helper;
+pub mod machine;
+mod module;
+
+use alloc::vec::Vec;
+use core::fmt;
+
+pub use back::insn::Insn;
+pub use helper::Helper;
+pub use machine::Machine;
+
+/// What is known of an instance when its code is compiled, and does not change any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Environment<'a> {
+    /// Bytes of its linear memory.
+    pub memory_bytes: u64,
+    /// Whether that may grow while the code runs. Code of a filter's finds that it does not.
+    pub memory_grows: bool,
+    /// Its table: functions, by their indices in the module.
+    pub table: &'a [Option<u32>],
+    /// For each function how many slots the interpreter's frame has.
+    pub frame_slots: &'a [u16],
+    /// Bytes from a global to the next.
+    pub global_stride: u32,
+    /// Instructions of a program at most.
+    pub most_instructions: usize,
+    /// What parameters of the exported function always are.
+    pub parameters: &'a [Option<u32>],
+    /// What becomes of its results.
+    pub results: Results,
+}
+
+/// What becomes of the exported function's results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Results {
+    /// They stay in their slots, from [`machine::FIRST_SLOT`] on.
+    Stay,
+    /// There is one, a verdict, 0 or 1: it is returned, and others are a trap.
+    Verdict,
+}
+
+impl Environment<'_> {
+    fn frame_slots(&self, function: u32) -> u32 {
+        self.frame_slots
+            .get(function as usize)
+            .copied()
+            .map_or(0, u32::from)
+    }
+}
+
+/// A program.
+#[derive(Clone, Debug)]
+pub struct Code {
+    /// The instructions. Calls have the number of a [`Helper`].
+    pub insns: Vec<Insn>,
+    /// Which of them are calls.
+    pub calls: Vec<u32>,
+    /// Slots of 8 bytes that its frames need, behind the machine.
+    pub slots: u32,
+    /// Bytes of the kernel's stack that it takes, besides what the kernel's compiler saves.
+    pub stack: u32,
+    /// Whether it calls imported functions.
+    pub calls_host: bool,
+    /// It reads nothing in linear memory from this address on.
+    pub reads_below: u64,
+    /// Whether it reads a parameter that is not known.
+    pub reads_parameters: bool,
+    /// Whether some jumps have their distance in `imm` (`BPF_JMP32 | BPF_JA`).
+    pub has_long_jumps: bool,
+}
+
+/// Why a module cannot be compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsupported {
+    /// It uses something that is left to the interpreter.
+    Operator(&'static str),
+    /// A function needs a larger frame than instructions can address.
+    Frame,
+    /// The code would be too large.
+    Size,
+    /// It is not valid.
+    Malformed,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsupported::Operator(what) => write!(f, "it uses {what}"),
+            Unsupported::Frame => f.write_str("a function has too many variables"),
+            Unsupported::Size => f.write_str("its code would be too large"),
+            Unsupported::Malformed => f.write_str("it is not valid"),
+        }
+    }
+}
+
+/// Compiles the exported function, and all that it may call. `wasm` is valid.
+///
+/// # Errors
+///
+/// Why not.
+pub fn compile(
+    wasm: &[u8],
+    export: &str,
+    environment: &Environment<'_>,
+) -> Result<Code, Unsupported> {
+    let module = module::Module::parse(wasm)?;
+    back::compile(&module, export, environment)
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What compiled code and its surroundings tell each other. The kernel half includes this file, too.
+
+use core::ffi::c_void;
+
+/// What compiled code runs on. Its address is the code's only argument, and the slots of the code's
+/// frames follow it: those of the first function first.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Machine {
+    /// In and out: fuel. A host function leaves its complement to trap; and what a block did not
+    /// suffice for may leave less than nothing.
+    pub fuel: i64,
+    /// The linear memory's first byte.
+    pub memory: *mut u8,
+    /// Its bytes.
+    pub memory_bytes: usize,
+    /// The first global's value; the others follow at the distance that the environment says.
+    pub globals: *mut u8,
+    /// Number of the trap that a host function leaves.
+    pub trap: u64,
+    /// Whose machine it is.
+    pub owner: *mut c_void,
+}
+
+/// Compiled code, as the kernel's compiler leaves it; of its arguments it looks at one. A value below
+/// [`TRAPPED`] is what it returns, the verdict of a filter or 0; another is `TRAPPED` and a trap's
+/// number.
+pub type Run = unsafe extern "C" fn(machine: *mut Machine) -> u32;
+
+/// See [`Run`].
+pub const TRAPPED: u32 = 0x100;
+
+/// The slot of the first function's first parameter, and after it returned of its first result.
+pub const FIRST_SLOT: u32 = 2;
+
+/// The slot of a filter's third parameter, the window's length: the others are constants.
+pub const LEN_SLOT: u32 = FIRST_SLOT + 2;
+
+impl Machine {
+    /// A slot's address.
+    ///
+    /// # Safety
+    ///
+    /// `machine` is followed by slots, of which this is one.
+    #[inline(always)]
+    pub unsafe fn slot(machine: *mut Self, slot: u32) -> *mut u64 {
+        // SAFETY: By the contract it is behind the machine, which is some words long.
+        unsafe { machine.add(1).cast::<u64>().add(slot as usize) }
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the compiler needs of a module. The module is valid.
+
+use alloc::vec::Vec;
+use wasmparser::{
+    BinaryReaderError, CompositeInnerType, ExternalKind, FuncType, FunctionBody, Parser, Payload,
+    TypeRef,
+};
+
+/// A module's parts.
+#[derive(Debug, Default)]
+pub(crate) struct Module<'a> {
+    /// Its function types.
+    pub(crate) types: Vec<FuncType>,
+    /// For each type the first that is the same.
+    canonical: Vec<u32>,
+    /// The type of each function, imported ones first.
+    pub(crate) functions: Vec<u32>,
+    /// How many functions are imported.
+    pub(crate) imports: u32,
+    /// The bodies of the others.
+    pub(crate) bodies: Vec<FunctionBody<'a>>,
+    /// Functions by their exported names.
+    exports: Vec<(&'a str, u32)>,
+}
+
+impl<'a> Module<'a> {
+    pub(crate) fn parse(wasm: &'a [u8]) -> Result<Self, BinaryReaderError> {
+        let mut module = Self::default();
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                Payload::TypeSection(types) => {
+                    for group in types {
+                        for ty in group?.into_types() {
+                            if let CompositeInnerType::Func(ty) = ty.composite_type.inner {
+                                let same = module.types.iter().position(|it| *it == ty);
+                                let index = same.unwrap_or(module.types.len());
+                                module.canonical.push(index as u32);
+                                module.types.push(ty);
+                            }
+                        }
+                    }
+                }
+                Payload::ImportSection(imports) => {
+                    for import in imports {
+                        if let TypeRef::Func(ty) = import?.ty {
+                            module.functions.push(ty);
+                            module.imports += 1;
+                        }
+                    }
+                }
+                Payload::FunctionSection(functions) => {
+                    for ty in functions {
+                        module.functions.push(ty?);
+                    }
+                }
+                Payload::ExportSection(exports) => {
+                    for export in exports {
+                        let export = export?;
+                        if export.kind == ExternalKind::Func {
+                            module.exports.push((export.name, export.index));
+                        }
+                    }
+                }
+                Payload::CodeSectionEntry(body) => module.bodies.push(body),
+                _ => {}
+            }
+        }
+        Ok(module)
+    }
+
+    pub(crate) fn exported(&self, name: &str) -> Option<u32> {
+        let found = self.exports.iter().find(|(it, _)| *it == name);
+        found.map(|(_, function)| *function)
+    }
+
+    /// The type of the function with index `function`.
+    pub(crate) fn type_of(&self, function: u32) -> &FuncType {
+        &self.types[self.functions[function as usize] as usize]
+    }
+
+    /// The first type that is the same.
+    pub(crate) fn canonical(&self, ty: u32) -> u32 {
+        self.canonical[ty as usize]
+    }
+
+    /// The first type that is the same as the one of the function with index `function`.
+    pub(crate) fn signature(&self, function: u32) -> u32 {
+        self.canonical(self.functions[function as usize])
+    }
+
+    /// The body of the function with index `function`, if it has one.
+    pub(crate) fn body(&self, function: u32) -> Option<&FunctionBody<'a>> {
+        let index = function.checked_sub(self.imports)?;
+        self.bodies.get(index as usize)
+    }
+}

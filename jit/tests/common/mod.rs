@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Runs compiled code in user space.
+
+mod vm;
+
+use std::ptr;
+
+use nf_wasm_jit::machine::{FIRST_SLOT, TRAPPED};
+use nf_wasm_jit::{Code, Helper, Machine};
+
+/// What became of a call: its result or the number of a trap, and the fuel that is left.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub result: Result<u64, u32>,
+    pub fuel: i64,
+}
+
+/// Everything that the code may touch is one piece of memory, and that it touches nothing else is
+/// checked: the machine, frames, globals, and the linear memory up to its end.
+pub struct Instance {
+    code: Code,
+    memory: Vec<u64>,
+    globals: usize,
+    /// Where the linear memory begins, in words.
+    linear: usize,
+    /// Whether a verdict is returned.
+    pub is_filter: bool,
+}
+
+/// Words of a machine.
+const MACHINE: usize = size_of::<Machine>() / 8;
+
+impl Instance {
+    pub fn of(code: &Code, pages: usize, globals: &[u64]) -> Self {
+        let first_global = MACHINE + code.slots as usize;
+        let linear = first_global + globals.len();
+        let mut memory = vec![0; linear + (pages << 16) / 8];
+        memory[first_global..linear].copy_from_slice(globals);
+        Self {
+            code: code.clone(),
+            memory,
+            globals: first_global,
+            linear,
+            is_filter: false,
+        }
+    }
+
+    pub fn memory(&self) -> &[u8] {
+        bytes_of(&self.memory[self.linear..])
+    }
+
+    pub fn global(&self, index: usize) -> u64 {
+        self.memory[self.globals + index]
+    }
+
+    pub fn call(&mut self, arguments: [u64; 3], fuel: i64) -> Outcome {
+        let start = self.memory.as_mut_ptr();
+        let machine = Machine {
+            fuel,
+            memory: start.wrapping_add(self.linear).cast(),
+            memory_bytes: self.memory().len(),
+            globals: start.wrapping_add(self.globals).cast(),
+            trap: 0,
+            owner: ptr::null_mut(),
+        };
+        let first = MACHINE + FIRST_SLOT as usize;
+        // SAFETY: It is at the beginning, and has room there.
+        unsafe { start.cast::<Machine>().write(machine) };
+        self.memory[first..first + 3].copy_from_slice(&arguments);
+        let bounds = self.memory.as_mut_ptr_range();
+        let bounds = bounds.start as u64..bounds.end as u64;
+        let code = vm::run(&self.code.insns, start as u64, bounds, |number| {
+            helper(Helper::ALL[number as usize])
+        });
+        // SAFETY: It is still there.
+        let machine = unsafe { start.cast::<Machine>().read() };
+        Outcome {
+            result: match code as u32 {
+                0 if self.is_filter => Ok(0),
+                1 if self.is_filter => Ok(1),
+                0 => Ok(self.memory[first]),
+                trap => Err(trap - TRAPPED),
+            },
+            fuel: machine.fuel,
+        }
+    }
+}
+
+fn bytes_of(words: &[u64]) -> &[u8] {
+    // SAFETY: They are its bytes.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) }
+}
+
+/// Bulk operations, in the linear memory of the machine that is called.
+fn bulk(helper: Helper, [machine, a, b, len]: [u64; 4]) -> u64 {
+    // SAFETY: The code was given it.
+    let machine = unsafe { &mut *(machine as *mut Machine) };
+    let left = machine.fuel - (len / 64) as i64;
+    let trap = |machine: &mut Machine, trap: u64| {
+        machine.trap = trap;
+        machine.fuel = !machine.fuel;
+        0
+    };
+    let bytes = machine.memory_bytes as u64;
+    let is_inside = |at: u64| at + len <= bytes;
+    let outside = !is_inside(a) || helper == Helper::MemoryCopy && !is_inside(b);
+    if outside {
+        return trap(machine, 1);
+    }
+    if left < 0 {
+        return trap(machine, 9);
+    }
+    machine.fuel = left;
+    let (to, len) = (machine.memory.wrapping_add(a as usize), len as usize);
+    // SAFETY: The ranges are within the linear memory.
+    unsafe {
+        match helper {
+            Helper::MemoryCopy => ptr::copy(machine.memory.add(b as usize), to, len),
+            _ => ptr::write_bytes(to, b as u8, len),
+        }
+    }
+    0
+}
+
+macro_rules! computing {
+    ($helper:expr; $($name:ident)*) => {
+        match $helper {
+            $(Helper::$name => {
+                extern "C" fn $name(a: u64, b: u64, _: u64, _: u64, _: u64) -> u64 {
+                    Helper::$name.compute(a, b)
+                }
+                $name
+            })*
+            Helper::MemoryCopy => {
+                extern "C" fn copy(machine: u64, to: u64, from: u64, len: u64, _: u64) -> u64 {
+                    bulk(Helper::MemoryCopy, [machine, to, from, len])
+                }
+                copy
+            }
+            Helper::MemoryFill => {
+                extern "C" fn fill(machine: u64, to: u64, byte: u64, len: u64, _: u64) -> u64 {
+                    bulk(Helper::MemoryFill, [machine, to, byte, len])
+                }
+                fill
+            }
+            helper => panic!("{helper:?}"),
+        }
+    };
+}
+
+#[allow(non_snake_case, reason = "they are called as the helpers are")]
+fn helper(helper: Helper) -> vm::Helper {
+    computing!(helper;
+        DivS32 DivS64 RemS32 RemS64 Clz32 Clz64 Ctz32 Ctz64 Popcnt32 Popcnt64
+        RotL32 RotL64 RotR32 RotR64)
+}
