@@ -8,10 +8,11 @@
 
 use nf_wasm_abi::capability::Capability;
 use wasmi::errors::LinkerError;
-use wasmi::Linker;
+use wasmi::{Linker, TrapCode};
 use wasmparser::ValType;
 
 use crate::host::Host;
+use crate::native::NativeGuest;
 use crate::state::State;
 
 /// One function of a capability.
@@ -24,6 +25,9 @@ pub struct Function {
     /// Types of its results.
     pub results: &'static [ValType],
 }
+
+/// A function as compiled code calls it: with arguments and a result of 64 bits.
+pub(crate) type Native<H> = fn(&mut NativeGuest<'_, H>, [u64; 3]) -> Result<u64, TrapCode>;
 
 /// A module that guests import from.
 #[derive(Debug)]
@@ -50,6 +54,14 @@ macro_rules! modules {
                 $name::link(linker)?;
             })+
             Ok(())
+        }
+
+        /// The function of a module, for compiled code.
+        pub(crate) fn native<H: Host>(module: &str, name: &str) -> Option<Native<H>> {
+            $(if module == $name::MODULE.capability.name {
+                return $name::native(name);
+            })+
+            None
         }
     };
 }

@@ -6,9 +6,11 @@
 //! code, and run by an interpreter with the same settings. Only the guest interface is not asked
 //! for.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ptr;
 use nf_wasm_abi::limits;
 use nf_wasm_abi::trap::Trap;
 use wasmi::errors::{ErrorKind, InstantiationError};
@@ -17,8 +19,11 @@ use wasmi::{
     StoreContext, StoreLimits, StoreLimitsBuilder, Val, ValType,
 };
 
+use nf_wasm_jit::{Code, Environment, Results};
+
 use crate::inspect::{inspect_by, Rules};
 use crate::instance::{new_engine, translate, trap_of};
+use crate::native::{globals, Bare, NativeCode, MOST_INSTRUCTIONS};
 use crate::refusal::{refuse, Refusal, RefusalKind};
 
 /// Instances that may import from each other.
@@ -26,7 +31,7 @@ use crate::refusal::{refuse, Refusal, RefusalKind};
 pub struct Session {
     store: Store<StoreLimits>,
     /// Never empty: the first stands for none, so that no instance has the number 0.
-    instances: Vec<Option<Instance>>,
+    instances: Vec<Option<(Instance, Vec<u8>)>>,
     /// What others import from, the latest last.
     registered: Vec<(String, Instance)>,
 }
@@ -79,7 +84,7 @@ impl Session {
         self.store.set_fuel(fuel).map_err(unexpected)?;
         let result = match Instance::new(&mut self.store, &module, &imports) {
             Ok(instance) => {
-                self.instances.push(Some(instance));
+                self.instances.push(Some((instance, wasm.to_vec())));
                 Ok((self.instances.len() - 1) as u32)
             }
             Err(error) => Err(trap_of_instantiation(&error)?),
@@ -158,6 +163,79 @@ impl Session {
         Ok(self.called(result, fuel))
     }
 
+    /// The same as native code, which `assemble` makes; or `None` if it cannot be compiled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::invoke`].
+    pub fn invoke_natively(
+        &mut self,
+        instance: u32,
+        name: &str,
+        values: &mut [u64],
+        arguments: usize,
+        fuel: u64,
+        assemble: impl FnOnce(&Code) -> Option<Box<dyn NativeCode>>,
+    ) -> Result<Option<Called<u32>>, Refusal> {
+        let ty = self.function(instance, name)?.ty(&self.store);
+        let (params, results) = (ty.params(), ty.results());
+        if arguments != params.len() || results.len() > values.len() {
+            // This says what is wrong.
+            return Ok(None);
+        }
+        for (ty, bits) in params.iter().zip(&mut *values) {
+            if *ty == ValType::I32 {
+                *bits = u64::from(*bits as u32);
+            }
+        }
+        let Some((mut bare, code)) = self.compile(instance, name) else {
+            return Ok(None);
+        };
+        let Some(native) = assemble(&code) else {
+            return Ok(None);
+        };
+        let count = (arguments, results.len());
+        let (result, left) = bare.call(&*native, values, count, fuel);
+        Ok(Some(Called {
+            result: result.map(|()| results.len() as u32),
+            fuel_used: fuel.saturating_sub(left),
+        }))
+    }
+
+    /// Compiles an exported function of an instance as it is now.
+    fn compile(&mut self, instance: u32, name: &str) -> Option<(Bare, Code)> {
+        let Some(Some((instance, wasm))) = self.instances.get(instance as usize) else {
+            return None;
+        };
+        let layout = instance.layout(&mut self.store)?;
+        let (globals, global_stride) = globals(&layout).ok()?;
+        let mut memory_grows = false;
+        let memory = match layout.memory {
+            None => (ptr::null_mut(), 0),
+            Some(memory) => {
+                let most = memory.ty(&self.store).maximum();
+                memory_grows = most != Some(memory.size(&self.store));
+                let data = memory.data_mut(&mut self.store);
+                (data.as_mut_ptr(), data.len())
+            }
+        };
+        let environment = Environment {
+            memory_bytes: memory.1 as u64,
+            memory_grows,
+            table: &layout.table,
+            frame_slots: &layout.frame_slots,
+            global_stride,
+            most_instructions: MOST_INSTRUCTIONS,
+            parameters: &[],
+            results: Results::Stay,
+        };
+        let code = nf_wasm_jit::compile(wasm, name, &environment).ok()?;
+        if code.calls_host {
+            return None;
+        }
+        Some((Bare::new(&code, memory, globals), code))
+    }
+
     /// Reads an exported global.
     ///
     /// # Errors
@@ -223,7 +301,7 @@ impl Session {
 
     fn instance(&self, number: u32) -> Result<Instance, Refusal> {
         match self.instances.get(number as usize) {
-            Some(Some(instance)) => Ok(*instance),
+            Some(Some((instance, _))) => Ok(*instance),
             _ => refuse!(Interface, "no instance has the number {number}"),
         }
     }

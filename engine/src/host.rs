@@ -24,6 +24,8 @@ pub enum Stage {
     Warm,
     /// It is ready.
     Ready,
+    /// It is compiled; then it is ready again.
+    Compile,
 }
 
 /// The packet at hand, and what else a guest can reach through its capabilities.

@@ -8,12 +8,14 @@ use nf_wasm_abi::guest::{
     Context, ACCEPT, DROP, EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_MEMORY, VERSION,
 };
 use nf_wasm_abi::trap::Trap;
+use nf_wasm_jit::Code;
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{Engine, Error, Linker, Memory, Module, PreparedFunc, Store, TrapCode};
 
 use crate::config::config;
 use crate::host::{Host, Stage};
 use crate::inspect::{inspect, Inspection};
+use crate::native::{NativeFilter, Unsupported};
 use crate::refusal::{refuse, Refusal, RefusalKind};
 use crate::state::State;
 use crate::warm::warm;
@@ -41,6 +43,18 @@ pub struct Outcome {
     pub fuel_used: u64,
 }
 
+impl Outcome {
+    fn new(verdict: Result<i32, Trap>, fuel: u64, left: u64) -> Self {
+        let fuel_used = match verdict {
+            // A block of operations is charged for when it is entered, and what does not suffice for
+            // it is left: for the guest it is as good as used.
+            Err(Trap::OutOfFuel) => fuel,
+            _ => fuel.saturating_sub(left),
+        };
+        Self { verdict, fuel_used }
+    }
+}
+
 type Filter = PreparedFunc<(u32, u32, u32), i32>;
 
 /// A filter that is ready for packets.
@@ -48,11 +62,14 @@ type Filter = PreparedFunc<(u32, u32, u32), i32>;
 /// It has an engine, a code map and a stack of its own and shares nothing with other instances:
 /// wasmi's locks are there, but never contended. Nobody else may use it during a call.
 pub struct Instance<H> {
-    store: Store<State<H>>,
+    pub(crate) store: Store<State<H>>,
     filter: Filter,
     /// The linear memory and the buffer in it, if the guest has a memory.
-    buffer: Option<(Memory, Buffer)>,
+    pub(crate) buffer: Option<(Memory, Buffer)>,
     capabilities_used: u64,
+    /// The filter as compiled code.
+    pub(crate) native: Option<NativeFilter<H>>,
+    instance: wasmi::Instance,
 }
 
 impl<H: Host> Instance<H> {
@@ -115,6 +132,8 @@ impl<H: Host> Instance<H> {
             filter,
             buffer,
             capabilities_used: inspection.capabilities,
+            native: None,
+            instance,
         }))
     }
 
@@ -141,19 +160,36 @@ impl<H: Host> Instance<H> {
                 }
             }
         };
+        if self.native.as_ref().is_some_and(NativeFilter::is_linked) {
+            let (verdict, left) = self.call_native(len, fuel);
+            return Outcome::new(verdict, fuel, left);
+        }
         let (result, left) = self.filter.call(&mut self.store, (ctx, pkt, len), fuel);
         let verdict = match result {
             Ok(verdict @ (DROP | ACCEPT)) => Ok(verdict),
             Ok(_) => Err(Trap::UnknownVerdict),
             Err(error) => Err(trap_of(&error)),
         };
-        let fuel_used = match verdict {
-            // wasmi charges a block of operations when it enters it, and leaves the fuel that
-            // does not suffice for a block: for the guest it is as good as used.
-            Err(Trap::OutOfFuel) => fuel,
-            _ => fuel.saturating_sub(left),
-        };
-        Outcome { verdict, fuel_used }
+        Outcome::new(verdict, fuel, left)
+    }
+
+    /// Compiles the filter to instructions that [`Self::link`] takes as native code. `wasm` is the
+    /// module that this is an instance of.
+    ///
+    /// # Errors
+    ///
+    /// Why it stays with the interpreter.
+    pub fn compile(&mut self, wasm: &[u8]) -> Result<Code, Unsupported> {
+        let inspection = inspect(wasm).map_err(|_| Unsupported::Malformed)?;
+        let (native, code) = NativeFilter::compile(
+            wasm,
+            &inspection,
+            &mut self.store,
+            self.instance,
+            self.buffer,
+        )?;
+        self.native = Some(native);
+        Ok(code)
     }
 
     /// Puts the context and the window before the guest; returns `nfw_filter`'s arguments.
@@ -170,7 +206,9 @@ impl<H: Host> Instance<H> {
         context.window_len = len;
         let (data, state) = memory.data_and_store_mut(&mut self.store);
         state.packet_len = context.packet_len;
-        let (context_bytes, window) = buffer.split(data, len).ok_or(Trap::Internal)?;
+        let shown = self.native.as_ref().filter(|native| native.is_linked());
+        let shown = shown.map_or(len, |native| native.shown().window.min(len));
+        let (context_bytes, window) = buffer.split(data, shown).ok_or(Trap::Internal)?;
         state.host.load(0, window).map_err(|_| Trap::Packet)?;
         context.write_to(context_bytes);
         Ok((buffer.context_address(), buffer.window_address(), len))
@@ -354,17 +392,7 @@ fn inconsistent(what: impl core::fmt::Display) -> Refusal {
 #[cold]
 pub(crate) fn trap_of(error: &Error) -> Trap {
     match error.as_trap_code() {
-        Some(TrapCode::UnreachableCodeReached) => Trap::Unreachable,
-        Some(TrapCode::MemoryOutOfBounds) => Trap::MemoryOutOfBounds,
-        Some(TrapCode::TableOutOfBounds) => Trap::TableOutOfBounds,
-        Some(TrapCode::IndirectCallToNull) => Trap::IndirectCallToNull,
-        Some(TrapCode::IntegerDivisionByZero) => Trap::IntegerDivisionByZero,
-        Some(TrapCode::IntegerOverflow) => Trap::IntegerOverflow,
-        Some(TrapCode::BadConversionToInteger) => Trap::BadConversionToInteger,
-        Some(TrapCode::StackOverflow) => Trap::StackOverflow,
-        Some(TrapCode::BadSignature) => Trap::BadSignature,
-        Some(TrapCode::OutOfFuel) => Trap::OutOfFuel,
-        Some(TrapCode::GrowthOperationLimited) => Trap::GrowthLimited,
+        Some(trap) => trap_number(trap),
         // Some of wasmi's errors of bulk operations have no trap code.
         None => match error.kind() {
             ErrorKind::Memory(_) => Trap::MemoryOutOfBounds,
@@ -372,5 +400,21 @@ pub(crate) fn trap_of(error: &Error) -> Trap {
             ErrorKind::Host(_) => Trap::Host,
             _ => Trap::Internal,
         },
+    }
+}
+
+pub(crate) fn trap_number(trap: TrapCode) -> Trap {
+    match trap {
+        TrapCode::UnreachableCodeReached => Trap::Unreachable,
+        TrapCode::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
+        TrapCode::TableOutOfBounds => Trap::TableOutOfBounds,
+        TrapCode::IndirectCallToNull => Trap::IndirectCallToNull,
+        TrapCode::IntegerDivisionByZero => Trap::IntegerDivisionByZero,
+        TrapCode::IntegerOverflow => Trap::IntegerOverflow,
+        TrapCode::BadConversionToInteger => Trap::BadConversionToInteger,
+        TrapCode::StackOverflow => Trap::StackOverflow,
+        TrapCode::BadSignature => Trap::BadSignature,
+        TrapCode::OutOfFuel => Trap::OutOfFuel,
+        TrapCode::GrowthOperationLimited => Trap::GrowthLimited,
     }
 }

@@ -10,7 +10,7 @@
 //! - [`Instance::new`]: translate, link, instantiate, initialise, warm up. May allocate.
 //! - [`Instance::call`]: decide one packet. Does not allocate, except for the error of a trap.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 
@@ -20,6 +20,8 @@ pub mod guest_test;
 mod host;
 mod inspect;
 mod instance;
+#[allow(unsafe_code, reason = "compiled code and its helpers know addresses")]
+mod native;
 mod refusal;
 mod state;
 mod warm;
@@ -29,4 +31,5 @@ pub use capability::{Function, Module, MODULES};
 pub use host::{Clock, Host, Stage};
 pub use inspect::{inspect, Export, ExternKind, Import, Inspection, MemoryPages};
 pub use instance::{Instance, Options, Outcome};
+pub use native::{helper_address, Entry, NativeCode, Run, Unsupported};
 pub use refusal::{Refusal, RefusalKind};

@@ -2,7 +2,7 @@
 //! What host functions find in the store.
 
 use nf_wasm_abi::limits;
-use wasmi::{nospec, Caller, Error, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
+use wasmi::{nospec, Caller, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
 
 /// Fuel that a host function charges for itself.
 pub(crate) const CALL_FUEL: u64 = 10;
@@ -41,26 +41,48 @@ pub(crate) fn fuel_to_move(bytes: u32) -> u64 {
     u64::from(bytes / BYTES_PER_FUEL)
 }
 
-/// Charges a host function's fuel, before it does what it charges for.
-pub(crate) fn charge<H>(caller: &mut Caller<'_, State<H>>, fuel: u64) -> Result<(), Error> {
-    match caller.get_fuel()?.checked_sub(fuel) {
-        Some(rest) => caller.set_fuel(rest),
-        None => Err(TrapCode::OutOfFuel.into()),
+/// A guest that calls a host function, in whichever tier it runs.
+pub(crate) trait Guest<H> {
+    /// Charges a host function's fuel, before it does what it charges for.
+    fn charge(&mut self, fuel: u64) -> Result<(), TrapCode>;
+
+    /// What host functions find.
+    fn state(&mut self) -> &mut State<H>;
+
+    /// The guest's bytes `ptr..ptr + len` and the state, or the trap that a load there would be.
+    fn bytes_and_state(
+        &mut self,
+        ptr: u32,
+        len: u32,
+    ) -> Result<(&mut [u8], &mut State<H>), TrapCode>;
+}
+
+impl<H> Guest<H> for Caller<'_, State<H>> {
+    fn charge(&mut self, fuel: u64) -> Result<(), TrapCode> {
+        let left = self.get_fuel().unwrap_or(0).checked_sub(fuel);
+        let left = left.ok_or(TrapCode::OutOfFuel)?;
+        self.set_fuel(left).map_err(|_| TrapCode::OutOfFuel)
+    }
+
+    fn state(&mut self) -> &mut State<H> {
+        self.data_mut()
+    }
+
+    fn bytes_and_state(
+        &mut self,
+        ptr: u32,
+        len: u32,
+    ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
+        let memory = self.data().memory.ok_or(TrapCode::MemoryOutOfBounds)?;
+        let (data, state) = memory.data_and_store_mut(self);
+        Ok((bytes(data, ptr, len)?, state))
     }
 }
 
-/// The guest's bytes `ptr..ptr + len` and the state, or the trap that a load there would be.
-pub(crate) fn bytes_and_state<'a, H>(
-    caller: &'a mut Caller<'_, State<H>>,
-    ptr: u32,
-    len: u32,
-) -> Result<(&'a mut [u8], &'a mut State<H>), TrapCode> {
-    let memory = caller.data().memory.ok_or(TrapCode::MemoryOutOfBounds)?;
-    let (data, state) = memory.data_and_store_mut(caller);
+/// The bytes `ptr..ptr + len` of a linear memory.
+pub(crate) fn bytes(memory: &mut [u8], ptr: u32, len: u32) -> Result<&mut [u8], TrapCode> {
     // Under speculation as well: `patches/` has it.
-    let bytes =
-        nospec::get_mut(data, ptr as usize, len as usize).ok_or(TrapCode::MemoryOutOfBounds)?;
-    Ok((bytes, state))
+    nospec::get_mut(memory, ptr as usize, len as usize).ok_or(TrapCode::MemoryOutOfBounds)
 }
 
 /// What linear memory and the table may grow to while a filter is set up.

@@ -35,6 +35,11 @@ impl Buffer {
         self.address + CONTEXT_BYTES
     }
 
+    /// Bytes of the window at most.
+    pub(crate) fn snaplen(self) -> u32 {
+        self.snaplen
+    }
+
     /// Bytes of the window for a packet of `packet_len` bytes.
     #[inline]
     pub(crate) fn window_len(self, packet_len: u32) -> u32 {

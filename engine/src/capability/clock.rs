@@ -3,12 +3,12 @@
 
 use nf_wasm_abi::capability::CLOCK;
 use wasmi::errors::LinkerError;
-use wasmi::{Caller, Error, Linker};
+use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType::I64;
 
-use super::{Function, Module};
+use super::{Function, Module, Native};
 use crate::host::{Clock, Host};
-use crate::state::{charge, State, CALL_FUEL};
+use crate::state::{Guest, State, CALL_FUEL};
 
 pub(super) const MODULE: Module = Module {
     capability: CLOCK,
@@ -28,16 +28,24 @@ pub(super) const MODULE: Module = Module {
 
 pub(super) fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<(), LinkerError> {
     linker
-        .func_wrap(CLOCK.name, "monotonic", |caller: Caller<'_, State<H>>| {
-            now(caller, Clock::Monotonic)
+        .func_wrap(CLOCK.name, "monotonic", |mut guest: Caller<'_, State<H>>| {
+            Ok::<_, Error>(now(&mut guest, Clock::Monotonic)?)
         })?
-        .func_wrap(CLOCK.name, "realtime", |caller: Caller<'_, State<H>>| {
-            now(caller, Clock::Realtime)
+        .func_wrap(CLOCK.name, "realtime", |mut guest: Caller<'_, State<H>>| {
+            Ok::<_, Error>(now(&mut guest, Clock::Realtime)?)
         })?;
     Ok(())
 }
 
-fn now<H: Host>(mut caller: Caller<'_, State<H>>, clock: Clock) -> Result<u64, Error> {
-    charge(&mut caller, CALL_FUEL)?;
-    Ok(caller.data_mut().host.now(clock))
+pub(super) fn native<H: Host>(name: &str) -> Option<Native<H>> {
+    Some(match name {
+        "monotonic" => |guest, _| now(guest, Clock::Monotonic),
+        "realtime" => |guest, _| now(guest, Clock::Realtime),
+        _ => return None,
+    })
+}
+
+fn now<H: Host>(guest: &mut impl Guest<H>, clock: Clock) -> Result<u64, TrapCode> {
+    guest.charge(CALL_FUEL)?;
+    Ok(guest.state().host.now(clock))
 }

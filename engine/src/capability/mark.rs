@@ -3,12 +3,12 @@
 
 use nf_wasm_abi::capability::MARK;
 use wasmi::errors::LinkerError;
-use wasmi::{Caller, Error, Linker};
+use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType::I32;
 
-use super::{Function, Module};
+use super::{Function, Module, Native};
 use crate::host::Host;
-use crate::state::{charge, State, CALL_FUEL};
+use crate::state::{Guest, State, CALL_FUEL};
 
 pub(super) const MODULE: Module = Module {
     capability: MARK,
@@ -28,18 +28,32 @@ pub(super) const MODULE: Module = Module {
 
 pub(super) fn link<H: Host>(linker: &mut Linker<State<H>>) -> Result<(), LinkerError> {
     linker
-        .func_wrap(MARK.name, "get", get::<H>)?
-        .func_wrap(MARK.name, "set", set::<H>)?;
+        .func_wrap(MARK.name, "get", |mut guest: Caller<'_, State<H>>| {
+            Ok::<_, Error>(get(&mut guest)?)
+        })?
+        .func_wrap(
+            MARK.name,
+            "set",
+            |mut guest: Caller<'_, State<H>>, mark: u32| Ok::<_, Error>(set(&mut guest, mark)?),
+        )?;
     Ok(())
 }
 
-fn get<H: Host>(mut caller: Caller<'_, State<H>>) -> Result<u32, Error> {
-    charge(&mut caller, CALL_FUEL)?;
-    Ok(caller.data_mut().host.mark())
+pub(super) fn native<H: Host>(name: &str) -> Option<Native<H>> {
+    Some(match name {
+        "get" => |guest, _| get(guest).map(u64::from),
+        "set" => |guest, [mark, ..]| set(guest, mark as u32).map(u64::from),
+        _ => return None,
+    })
 }
 
-fn set<H: Host>(mut caller: Caller<'_, State<H>>, mark: u32) -> Result<i32, Error> {
-    charge(&mut caller, CALL_FUEL)?;
-    caller.data_mut().host.set_mark(mark);
+fn get<H: Host>(guest: &mut impl Guest<H>) -> Result<u32, TrapCode> {
+    guest.charge(CALL_FUEL)?;
+    Ok(guest.state().host.mark())
+}
+
+fn set<H: Host>(guest: &mut impl Guest<H>, mark: u32) -> Result<u32, TrapCode> {
+    guest.charge(CALL_FUEL)?;
+    guest.state().host.set_mark(mark);
     Ok(0)
 }

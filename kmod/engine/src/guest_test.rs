@@ -2,17 +2,19 @@
 //! Tests of the engine: the boundary's side of [`nf_wasm_engine::guest_test`].
 
 use alloc::boxed::Box;
+use core::ffi::c_void;
 use core::{slice, str};
 
 use nf_wasm_engine::guest_test::{Called, Session};
-use nf_wasm_engine::{Refusal, RefusalKind};
+use nf_wasm_engine::{NativeCode, Refusal, RefusalKind, Run};
+use nf_wasm_jit::{Code, Machine};
 
 use crate::abi::ioctl::{
     GUEST_TEST_GET, GUEST_TEST_INSTANTIATE, GUEST_TEST_INVOKE, GUEST_TEST_READ,
-    GUEST_TEST_REGISTER, GUEST_TEST_SET, NO_TRAP,
+    GUEST_TEST_REGISTER, GUEST_TEST_SET, NO_TRAP, TIER_INTERP, TIER_JIT,
 };
-use crate::boundary::GuestTestRequest;
-use crate::report;
+use crate::boundary::{nf_wasm_host_jit_free, GuestTestRequest};
+use crate::{native, report};
 
 /// See [`crate::boundary::nf_wasm_engine_guest_test`].
 ///
@@ -60,7 +62,20 @@ fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<()
         GUEST_TEST_REGISTER => session.register(instance, name)?,
         GUEST_TEST_INVOKE => {
             let arguments = request.value_count as usize;
-            let called = session.invoke(instance, name, values, arguments, request.fuel)?;
+            let fuel = request.fuel;
+            let natively = match request.tier {
+                TIER_JIT => {
+                    session.invoke_natively(instance, name, values, arguments, fuel, assemble)?
+                }
+                _ => None,
+            };
+            let called = match natively {
+                Some(called) => called,
+                None => {
+                    request.tier = TIER_INTERP;
+                    session.invoke(instance, name, values, arguments, fuel)?
+                }
+            };
             request.value_count = take(request, called);
         }
         GUEST_TEST_GET => {
@@ -76,6 +91,31 @@ fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<()
         _ => return Err(refusal("unknown operation")),
     }
     Ok(())
+}
+
+/// A program of the kernel's.
+struct Program {
+    program: *mut c_void,
+    run: Run,
+}
+
+impl NativeCode for Program {
+    unsafe fn run(&self, machine: *mut Machine) -> u32 {
+        // SAFETY: The caller's promise.
+        unsafe { (self.run)(machine) }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: It is ours.
+        unsafe { nf_wasm_host_jit_free(self.program) };
+    }
+}
+
+fn assemble(code: &Code) -> Option<Box<dyn NativeCode>> {
+    let (program, run) = native(code).ok()?;
+    Some(Box::new(Program { program, run }))
 }
 
 /// Fills in what a call has in common; returns its result, or 0.

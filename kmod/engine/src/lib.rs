@@ -8,6 +8,7 @@
 extern crate alloc;
 
 use nf_wasm_abi as abi;
+use nf_wasm_jit::{machine, Code};
 
 #[path = "../../boundary.rs"]
 mod boundary;
@@ -16,18 +17,22 @@ mod memory;
 mod panic;
 
 use alloc::boxed::Box;
-use core::ffi::c_void;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::ffi::{c_void, CStr};
 use core::{ptr, slice};
 
 use abi::guest::Context;
-use abi::ioctl::NO_TRAP;
+use abi::ioctl::{NO_TRAP, TIER_INTERP, TIER_JIT, TIER_REASON_LEN};
 use boundary::{
-    nf_wasm_host_enter, nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark, nf_wasm_host_now,
-    nf_wasm_host_set_mark, BuildRequest, CallOutcome,
+    nf_wasm_host_enter, nf_wasm_host_jit, nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark,
+    nf_wasm_host_now, nf_wasm_host_set_mark, BuildRequest, CallOutcome, NativeCall,
 };
-use nf_wasm_engine::{Clock, Host, Instance, Options, Refusal, Stage};
+use nf_wasm_engine::{Clock, Host, Instance, Options, Refusal, RefusalKind, Run, Stage};
 
-/// What the kernel half handed over for the current call.
+/// What the kernel half handed over for the current call, and for filters that were compiled puts
+/// here itself.
+#[repr(transparent)]
 struct KernelHost(*mut c_void);
 
 impl Host for KernelHost {
@@ -100,12 +105,102 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
         init_fuel: request.init_fuel,
     };
     let mut instance = Instance::new(wasm, &options, KernelHost(request.host))?;
+    request.capabilities_used = instance.capabilities_used();
+    request.compiled = false;
+    request.tier_reason = [0; TIER_REASON_LEN];
+    let compiled = match request.tier {
+        TIER_INTERP => None,
+        tier => match compile(&mut instance, wasm) {
+            Ok(compiled) => Some(compiled),
+            Err(why) if tier == TIER_JIT => {
+                let message = format!("the filter cannot run as native code, because {why}; load it with --tier auto to have it interpreted");
+                return Err(Refusal::new(RefusalKind::Unsupported, message));
+            }
+            Err(why) => {
+                // It begins as zeros, of which the last stays.
+                let text = why.as_bytes();
+                let len = text.len().min(TIER_REASON_LEN - 1);
+                request.tier_reason[..len].copy_from_slice(&text[..len]);
+                None
+            }
+        },
+    };
     // Each call brings its own; the one of `nfw_init` ends here.
     instance.host_mut().0 = ptr::null_mut();
-    request.capabilities_used = instance.capabilities_used();
     // Never dropped: the region that it lives in is freed as a whole.
-    request.instance = Box::into_raw(instance).cast();
+    let instance = Box::into_raw(instance);
+    // SAFETY: There it stays, used by one at a time; and the program is kept with it.
+    if let Some(call) = compiled.and_then(|(program, run)| unsafe { link(instance, program, run) })
+    {
+        request.native.write(call);
+        request.compiled = true;
+    }
+    request.instance = instance.cast();
     Ok(())
+}
+
+/// Has the kernel compile the filter. Returns the program and its code, or why not.
+#[inline(never)]
+fn compile(instance: &mut Instance<KernelHost>, wasm: &[u8]) -> Result<(*mut c_void, Run), String> {
+    instance.host_mut().enter(Stage::Compile);
+    let code = instance.compile(wasm).map_err(|why| why.to_string())?;
+    let native = native(&code)?;
+    instance.host_mut().enter(Stage::Ready);
+    Ok(native)
+}
+
+/// Has the kernel make native code. Returns the program and the code, or why not.
+fn native(code: &Code) -> Result<(*mut c_void, Run), String> {
+    let helpers = nf_wasm_jit::Helper::ALL.map(nf_wasm_engine::helper_address::<KernelHost>);
+    let mut run = ptr::null();
+    let mut reason = c"".as_ptr();
+    // SAFETY: All of it is valid during the call.
+    let program = unsafe {
+        nf_wasm_host_jit(
+            code.insns.as_ptr().cast(),
+            code.insns.len() as u32,
+            code.calls.as_ptr(),
+            code.calls.len() as u32,
+            helpers.as_ptr(),
+            code.stack,
+            &mut run,
+            &mut reason,
+        )
+    };
+    if program.is_null() {
+        // SAFETY: It is a text, and stays.
+        let reason = unsafe { CStr::from_ptr(reason) };
+        return Err(reason.to_string_lossy().into_owned());
+    }
+    // SAFETY: That is the code, as the kernel has compiled it.
+    Ok((program, unsafe {
+        core::mem::transmute::<*const c_void, Run>(run)
+    }))
+}
+
+/// From here on the instance runs as native code.
+///
+/// # Safety
+///
+/// As `Instance::link`.
+unsafe fn link(
+    instance: *mut Instance<KernelHost>,
+    program: *mut c_void,
+    run: Run,
+) -> Option<NativeCall> {
+    // SAFETY: The caller's promise.
+    let entry = unsafe { Instance::link(instance, run)? };
+    Some(NativeCall {
+        program,
+        run,
+        machine: entry.machine,
+        context: entry.context,
+        snaplen: entry.snaplen,
+        window: entry.window,
+        // A host is such a pointer.
+        host: entry.host.cast(),
+        packet_len: entry.packet_len,
+    })
 }
 
 /// Hands over as much of a refusal's text as fits, whole characters only. Returns its bytes.

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Filters on packets, interpreted and compiled: verdict, trap, fuel and what the host sees are the
+//! same.
+//!
+//! ```text
+//! NF_WASM_SEED=7 NF_WASM_CASES=100000 cargo test -p nf-wasm-engine --release --test tiers
+//! ```
+
+#[path = "../../jit/tests/common/vm.rs"]
+mod vm;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use nf_wasm_abi::guest::Context;
+use nf_wasm_engine::{helper_address, Instance, Options, Outcome};
+use nf_wasm_generate::case::{Case, Filters};
+use nf_wasm_generate::host::Packet;
+use nf_wasm_generate::random::Random;
+use nf_wasm_generate::Unstructured;
+use nf_wasm_jit::{Code, Helper, Machine};
+
+thread_local! {
+    /// What the instance that runs was compiled to.
+    static CODE: RefCell<Option<Code>> = const { RefCell::new(None) };
+}
+
+/// Native code, in the place of what the kernel makes of the instructions.
+unsafe extern "C" fn run(machine: *mut Machine) -> u32 {
+    CODE.with_borrow(|code| {
+        let code = code.as_ref().expect("code");
+        vm::run(&code.insns, machine as u64, 0..u64::MAX, |number| {
+            let address = helper_address::<Packet>(Helper::ALL[number as usize]);
+            // SAFETY: All helpers take five arguments or fewer, in registers, and return one.
+            unsafe { std::mem::transmute::<*const c_void, vm::Helper>(address) }
+        })
+    }) as u32
+}
+
+fn start(case: &Case) -> Option<Box<Instance<Packet>>> {
+    let options = Options {
+        capabilities: case.capabilities,
+        snaplen: case.snaplen,
+        memory_pages: 8,
+        init_fuel: 50_000,
+    };
+    Instance::new(&case.wasm, &options, Packet::none()).ok()
+}
+
+fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>) -> (Outcome, Context) {
+    let mut context = Context {
+        hook: case.hook,
+        family: case.family,
+        packet_len: packet.len() as u32,
+        mark: case.mark,
+        ..Context::default()
+    };
+    instance.host_mut().show(packet.to_vec(), case.mark);
+    (instance.call(&mut context, case.fuel), context)
+}
+
+/// Runs a case in both tiers; says what it came to.
+fn both(seed: u64, number: u64) -> String {
+    let bytes = Random::new(seed, number).bytes(4_096);
+    let mut u = Unstructured::new(&bytes);
+    let Ok(case) = Case::new(&mut u, Filters::Any, false) else {
+        return "no case".into();
+    };
+    let (Some(mut interpreted), Some(mut compiled)) = (start(&case), start(&case)) else {
+        return "no module".into();
+    };
+    match compiled.compile(&case.wasm) {
+        Ok(code) => CODE.set(Some(code)),
+        Err(why) => return why.to_string(),
+    }
+    // SAFETY: It runs the code that was just made.
+    unsafe { Instance::link(&raw mut *compiled, run) };
+    let mut outcomes = Vec::new();
+    for packet in &case.packets {
+        let expected = call(&case, packet, &mut interpreted);
+        assert_eq!(call(&case, packet, &mut compiled), expected);
+        let (one, other) = (compiled.host_mut(), interpreted.host_mut());
+        // Of the window compiled filters are shown what they look at.
+        one.charged = other.charged;
+        assert_eq!(one, other);
+        outcomes.push(expected.0.verdict.is_ok());
+    }
+    if outcomes.contains(&true) {
+        "verdicts"
+    } else {
+        "traps"
+    }
+    .into()
+}
+
+#[test]
+fn both_do_the_same() {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let seed = number("NF_WASM_SEED", 1);
+    let (from, cases) = (number("NF_WASM_FROM", 0), number("NF_WASM_CASES", 300));
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for at in from..from + cases {
+        let done = catch_unwind(AssertUnwindSafe(|| both(seed, at)));
+        let what = done
+            .unwrap_or_else(|_| panic!("NF_WASM_SEED={seed} NF_WASM_FROM={at} NF_WASM_CASES=1"));
+        *counts.entry(what).or_default() += 1;
+    }
+    eprintln!("{counts:#?}");
+    assert!(counts.contains_key("verdicts"));
+}
