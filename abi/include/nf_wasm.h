@@ -62,6 +62,15 @@
 #define NF_WASM_TRAP_ACCEPT 0
 #define NF_WASM_TRAP_DROP 1
 
+/* nf_wasm_load.tier: as native code, where that can be; otherwise interpreted. */
+#define NF_WASM_TIER_AUTO 0
+/* Interpreted. */
+#define NF_WASM_TIER_INTERP 1
+/* As native code, or not at all. */
+#define NF_WASM_TIER_JIT 2
+/* Bytes of nf_wasm_filter_entry.tier_reason. */
+#define NF_WASM_TIER_REASON_LEN 96
+
 /* nf_wasm_load.quarantine: never. */
 #define NF_WASM_QUARANTINE_NEVER 0xffffffffu
 
@@ -273,14 +282,15 @@ struct nf_wasm_hook {
  * @signature: In: address of a detached PKCS#7 signature of the Wasm binary, in
  *             DER, or 0. It is checked whether or not one is required.
  * @signature_len: In: bytes of the signature; 0 if there is none.
- * @signature_reserved: Must be 0.
+ * @tier: In: how the filter is to run: one of NF_WASM_TIER_*.
  *
  * Errors: EEXIST the name is taken; ENOEXEC not a valid Wasm module; EACCES an
  * import needs a capability that @capabilities does not have; EFBIG over a
  * limit; ENODEV no such device; ENOSPC a table is full; EKEYREJECTED the module
  * is not signed but has to be, or the signature is not the module's; ENOKEY,
  * ENOPKG it is signed with a key that the kernel does not trust, or in a way
- * that it cannot check, but has to be; EBADMSG the signature makes no sense.
+ * that it cannot check, but has to be; EBADMSG the signature makes no sense;
+ * EOPNOTSUPP also: NF_WASM_TIER_JIT, and an instance cannot be compiled.
  */
 struct nf_wasm_load {
 	__u32 size;
@@ -301,7 +311,7 @@ struct nf_wasm_load {
 	struct nf_wasm_log log;
 	__aligned_u64 signature;
 	__u32 signature_len;
-	__u32 signature_reserved;
+	__u32 tier;
 };
 
 /* nf_wasm_replace.set: the field of that name is to be used. */
@@ -310,6 +320,7 @@ struct nf_wasm_load {
 #define NF_WASM_REPLACE_SNAPLEN (1u << 2)
 #define NF_WASM_REPLACE_TRAP_POLICY (1u << 3)
 #define NF_WASM_REPLACE_QUARANTINE (1u << 4)
+#define NF_WASM_REPLACE_TIER (1u << 5)
 
 /**
  * struct nf_wasm_replace - Swap a filter's program.
@@ -329,7 +340,7 @@ struct nf_wasm_load {
  * @log: Text of a refusal.
  * @signature: As in struct nf_wasm_load.
  * @signature_len: As in struct nf_wasm_load.
- * @signature_reserved: Must be 0.
+ * @tier: As in struct nf_wasm_load.
  *
  * Attachments, id and counters stay; a quarantine ends. Every packet meets
  * either the old program or the new one.
@@ -352,7 +363,7 @@ struct nf_wasm_replace {
 	struct nf_wasm_log log;
 	__aligned_u64 signature;
 	__u32 signature_len;
-	__u32 signature_reserved;
+	__u32 tier;
 };
 
 /**
@@ -479,6 +490,9 @@ struct nf_wasm_counters {
  *	ran out when it came online, the trap policy decides, and internal traps are counted.
  * @origin: Why the module was taken: one of NF_WASM_ORIGIN_*.
  * @digest: SHA-256 of the Wasm binary.
+ * @tier: How it was asked to run: one of NF_WASM_TIER_*.
+ * @compiled: How many of @instances run as native code.
+ * @tier_reason: Why some do not, though it was not asked for: text with NUL.
  */
 struct nf_wasm_filter_entry {
 	__u32 id;
@@ -498,6 +512,9 @@ struct nf_wasm_filter_entry {
 	__u32 instances;
 	__u32 origin;
 	__u8 digest[NF_WASM_DIGEST_LEN];
+	__u32 tier;
+	__u32 compiled;
+	char tier_reason[NF_WASM_TIER_REASON_LEN];
 };
 
 /**
@@ -543,7 +560,8 @@ struct nf_wasm_attachment_entry {
  * @log: Text of a refusal.
  * @signature: As in struct nf_wasm_load, of @module.
  * @signature_len: As in struct nf_wasm_load.
- * @signature_reserved: Must be 0.
+ * @tier: In: how @module is to run: one of NF_WASM_TIER_*. Out: how it, or the
+ *        filter, ran.
  *
  * The filter runs in a fresh instance and nothing is counted.
  *
@@ -573,7 +591,7 @@ struct nf_wasm_run {
 	struct nf_wasm_log log;
 	__aligned_u64 signature;
 	__u32 signature_len;
-	__u32 signature_reserved;
+	__u32 tier;
 };
 
 /* nf_wasm_guest_test.operation: make an instance, run its start function. */
@@ -617,7 +635,8 @@ struct nf_wasm_run {
  * @offset: In: where in the memory to read.
  * @data: In: address of a buffer for what is read.
  * @data_len: In: bytes to read.
- * @reserved: Must be 0.
+ * @tier: In, of NF_WASM_GUEST_TEST_INVOKE: NF_WASM_TIER_JIT to have the function
+ *        compiled if it can be, otherwise it is interpreted. Out: how it ran.
  * @log: Text of a refusal.
  *
  * See docs/ioctl-interface.md.
@@ -639,7 +658,7 @@ struct nf_wasm_guest_test {
 	__aligned_u64 offset;
 	__aligned_u64 data;
 	__u32 data_len;
-	__u32 reserved;
+	__u32 tier;
 	struct nf_wasm_log log;
 };
 

@@ -71,8 +71,9 @@ pub struct GuestTest {
     pub data: u64,
     /// In: bytes to read.
     pub data_len: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// In, of [`GUEST_TEST_INVOKE`]: [`super::ioctl::TIER_JIT`] to have the function compiled if it can
+    /// be, otherwise it is interpreted. Out: how it ran.
+    pub tier: u32,
     /// Text of a refusal.
     pub log: Log,
 }

@@ -62,6 +62,15 @@ pub const TRAP_ACCEPT: u32 = 0;
 /// Trap policy: drop the packet.
 pub const TRAP_DROP: u32 = 1;
 
+/// [`Load::tier`]: as native code, where that can be; otherwise interpreted.
+pub const TIER_AUTO: u32 = 0;
+/// [`Load::tier`]: interpreted.
+pub const TIER_INTERP: u32 = 1;
+/// [`Load::tier`]: as native code, or not at all.
+pub const TIER_JIT: u32 = 2;
+/// Bytes of [`FilterEntry::tier_reason`].
+pub const TIER_REASON_LEN: usize = 96;
+
 /// [`Load::quarantine`]: never.
 pub const QUARANTINE_NEVER: u32 = u32::MAX;
 
@@ -222,7 +231,7 @@ pub struct Hook {
 /// `ENODEV` no such device; `ENOSPC` a table is full; `EKEYREJECTED` the module is not signed but
 /// has to be, or the signature is not the module's; `ENOKEY`, `ENOPKG` it is signed with a key that
 /// the kernel does not trust, or in a way that it cannot check, but has to be; `EBADMSG` the
-/// signature makes no sense.
+/// signature makes no sense; `EOPNOTSUPP` also: [`TIER_JIT`], and an instance cannot be compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Load {
@@ -264,8 +273,8 @@ pub struct Load {
     pub signature: u64,
     /// In: bytes of the signature; 0 if there is none.
     pub signature_len: u32,
-    /// Must be 0.
-    pub signature_reserved: u32,
+    /// In: how the filter is to run: one of `TIER_*`.
+    pub tier: u32,
 }
 
 /// [`Replace::set`]: `capabilities` is to be used instead of the filter's.
@@ -278,6 +287,8 @@ pub const REPLACE_SNAPLEN: u32 = 1 << 2;
 pub const REPLACE_TRAP_POLICY: u32 = 1 << 3;
 /// [`Replace::set`]: `quarantine` is to be used instead of the filter's.
 pub const REPLACE_QUARANTINE: u32 = 1 << 4;
+/// [`Replace::set`]: `tier` is to be used instead of the filter's.
+pub const REPLACE_TIER: u32 = 1 << 5;
 
 /// Swap a filter's program. Attachments, id and counters stay; a quarantine ends. Every packet
 /// meets either the old program or the new one.
@@ -316,8 +327,8 @@ pub struct Replace {
     pub signature: u64,
     /// As in [`Load`].
     pub signature_len: u32,
-    /// Must be 0.
-    pub signature_reserved: u32,
+    /// As in [`Load`].
+    pub tier: u32,
 }
 
 /// Attach a filter to a hook.
@@ -461,6 +472,12 @@ pub struct FilterEntry {
     pub origin: u32,
     /// SHA-256 of the Wasm binary.
     pub digest: [u8; DIGEST_LEN],
+    /// How it was asked to run: one of `TIER_*`.
+    pub tier: u32,
+    /// How many of `instances` run as native code.
+    pub compiled: u32,
+    /// Why some do not, though it was not asked for: text with NUL.
+    pub tier_reason: [u8; TIER_REASON_LEN],
 }
 
 /// One attachment in a listing.
@@ -535,6 +552,6 @@ pub struct Run {
     pub signature: u64,
     /// As in [`Load`].
     pub signature_len: u32,
-    /// Must be 0.
-    pub signature_reserved: u32,
+    /// In: how `module` is to run: one of `TIER_*`. Out: how it, or the filter, ran.
+    pub tier: u32,
 }

@@ -6,7 +6,7 @@ use core::mem::size_of;
 use crate::ioctl::{
     Attach, AttachmentEntry, Counters, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Log,
     Replace, Run, Select, DEVICE_LEN, DIGEST_LEN, GUEST_TEST_NAME_LEN, GUEST_TEST_VALUES, NAME_LEN,
-    ORIGIN_UNCHECKED,
+    ORIGIN_UNCHECKED, TIER_AUTO, TIER_REASON_LEN,
 };
 use crate::trap::Trap;
 
@@ -119,7 +119,7 @@ impl Load {
             log: NO_LOG,
             signature: 0,
             signature_len: 0,
-            signature_reserved: 0,
+            tier: TIER_AUTO,
         }
     }
 }
@@ -143,7 +143,7 @@ impl Replace {
             log: NO_LOG,
             signature: 0,
             signature_len: 0,
-            signature_reserved: 0,
+            tier: TIER_AUTO,
         }
     }
 }
@@ -212,6 +212,9 @@ impl FilterEntry {
             instances: 0,
             origin: ORIGIN_UNCHECKED,
             digest: [0; DIGEST_LEN],
+            tier: TIER_AUTO,
+            compiled: 0,
+            tier_reason: [0; TIER_REASON_LEN],
         }
     }
 }
@@ -256,7 +259,7 @@ impl Run {
             log: NO_LOG,
             signature: 0,
             signature_len: 0,
-            signature_reserved: 0,
+            tier: TIER_AUTO,
         }
     }
 }
@@ -281,7 +284,7 @@ impl GuestTest {
             offset: 0,
             data: 0,
             data_len: 0,
-            reserved: 0,
+            tier: TIER_AUTO,
             log: NO_LOG,
         }
     }

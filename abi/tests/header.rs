@@ -66,11 +66,11 @@ fn structs() -> Vec<Struct> {
         Load = nf_wasm_load {
             size, flags, name, module, module_len, trap_policy, capabilities, fuel, snaplen,
             quarantine, hooks, hook_count, hook_size, id, reserved, log, signature, signature_len,
-            signature_reserved,
+            tier,
         }
         Replace = nf_wasm_replace {
             size, id, name, flags, set, module, module_len, trap_policy, capabilities, fuel,
-            snaplen, quarantine, log, signature, signature_len, signature_reserved,
+            snaplen, quarantine, log, signature, signature_len, tier,
         }
         Attach = nf_wasm_attach { size, id, name, flags, attachment, hook, log }
         Detach = nf_wasm_detach { size, flags, attachment, reserved, log }
@@ -81,7 +81,7 @@ fn structs() -> Vec<Struct> {
         FilterEntry = nf_wasm_filter_entry {
             id, state, name, trap_policy, snaplen, quarantine, attachments, capabilities,
             capabilities_used, fuel, module_bytes, replaced, memory_per_cpu, counters,
-            instances, origin, digest,
+            instances, origin, digest, tier, compiled, tier_reason,
         }
         AttachmentEntry = nf_wasm_attachment_entry {
             id, filter, hook, ifindex, reserved, counters,
@@ -89,11 +89,11 @@ fn structs() -> Vec<Struct> {
         Run = nf_wasm_run {
             size, id, name, module, module_len, snaplen, capabilities, fuel, packet, packet_len,
             flags, family, hook, mark, verdict, trap, reserved, fuel_used, output, log,
-            signature, signature_len, signature_reserved,
+            signature, signature_len, tier,
         }
         GuestTest = nf_wasm_guest_test {
             size, operation, instance, name_len, name, module, module_len, flags, fuel, fuel_used,
-            values, value_count, trap, offset, data, data_len, reserved, log,
+            values, value_count, trap, offset, data, data_len, tier, log,
         }
     }
 }
@@ -139,6 +139,11 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
         REPLACE_SNAPLEN,
         REPLACE_TRAP_POLICY,
         REPLACE_QUARANTINE,
+        REPLACE_TIER,
+        TIER_AUTO,
+        TIER_INTERP,
+        TIER_JIT,
+        TIER_REASON_LEN,
         STATE_ACTIVE,
         STATE_QUARANTINED,
         NO_TRAP,

@@ -6,7 +6,8 @@ use super::abi::ioctl::{
     Attach, Detach, GuestTest, Hook, List, Load, Replace, Run, Select, FAMILY_INET, FAMILY_IPV4,
     FAMILY_IPV6, FAMILY_NETDEV, GUEST_TEST_NAME_LEN, GUEST_TEST_READ, GUEST_TEST_READ_BYTES,
     GUEST_TEST_VALUES, HOOK_EGRESS, HOOK_POSTROUTING, NAME_LEN, REPLACE_CAPABILITIES, REPLACE_FUEL,
-    REPLACE_QUARANTINE, REPLACE_SNAPLEN, REPLACE_TRAP_POLICY, TRAP_ACCEPT, TRAP_DROP,
+    REPLACE_QUARANTINE, REPLACE_SNAPLEN, REPLACE_TIER, REPLACE_TRAP_POLICY, TIER_AUTO, TIER_INTERP,
+    TIER_JIT, TRAP_ACCEPT, TRAP_DROP,
 };
 use super::abi::limits;
 use super::name::Name;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub trap_policy: u32,
     /// Consecutive traps until quarantine.
     pub quarantine: u32,
+    /// One of the `TIER_*`.
+    pub tier: u32,
 }
 
 impl Settings {
@@ -43,6 +46,9 @@ impl Settings {
         }
         if self.trap_policy != TRAP_ACCEPT && self.trap_policy != TRAP_DROP {
             return Err(Wrong::TrapPolicy(self.trap_policy));
+        }
+        if !matches!(self.tier, TIER_AUTO | TIER_INTERP | TIER_JIT) {
+            return Err(Wrong::Tier(self.tier));
         }
         if self.fuel > limits::MAX_FUEL {
             return Err(Wrong::Fuel(self.fuel));
@@ -82,6 +88,9 @@ impl Settings {
         }
         if request.set & REPLACE_QUARANTINE != 0 {
             self.quarantine = request.quarantine;
+        }
+        if request.set & REPLACE_TIER != 0 {
+            self.tier = request.tier;
         }
         self.check()
     }
@@ -129,7 +138,7 @@ fn selector(id: u32, name: &[u8; NAME_LEN]) -> Result<Selector, Wrong> {
 ///
 /// What is wrong with it.
 pub fn load(request: &Load) -> Result<(Name, Settings), Wrong> {
-    unused(request.flags, request.reserved | request.signature_reserved)?;
+    unused(request.flags, request.reserved)?;
     let name = Name::parse(&request.name)?;
     let settings = Settings {
         capabilities: request.capabilities,
@@ -137,6 +146,7 @@ pub fn load(request: &Load) -> Result<(Name, Settings), Wrong> {
         snaplen: request.snaplen,
         trap_policy: request.trap_policy,
         quarantine: request.quarantine,
+        tier: request.tier,
     };
     Ok((name, settings.check()?))
 }
@@ -151,8 +161,9 @@ pub fn replace(request: &Replace) -> Result<Selector, Wrong> {
         | REPLACE_FUEL
         | REPLACE_SNAPLEN
         | REPLACE_TRAP_POLICY
-        | REPLACE_QUARANTINE;
-    unused(request.flags, request.signature_reserved)?;
+        | REPLACE_QUARANTINE
+        | REPLACE_TIER;
+    unused(request.flags, 0)?;
     if request.set & !KNOWN != 0 {
         return Err(Wrong::Set(request.set & !KNOWN));
     }
@@ -209,7 +220,7 @@ pub fn list(request: &List, ours: usize) -> Result<usize, Wrong> {
 ///
 /// What is wrong with it.
 pub fn run(request: &Run) -> Result<Subject, Wrong> {
-    unused(request.flags, request.reserved | request.signature_reserved)?;
+    unused(request.flags, request.reserved)?;
     if !matches!(request.family, FAMILY_IPV4 | FAMILY_IPV6 | FAMILY_NETDEV) {
         return Err(Wrong::PacketFamily(request.family));
     }
@@ -231,6 +242,7 @@ pub fn run(request: &Run) -> Result<Subject, Wrong> {
         snaplen: request.snaplen,
         trap_policy: TRAP_DROP,
         quarantine: 0,
+        tier: request.tier,
     };
     Ok(Subject::Module(settings.check()?))
 }
@@ -241,7 +253,10 @@ pub fn run(request: &Run) -> Result<Subject, Wrong> {
 ///
 /// What is wrong with it.
 pub fn guest_test(request: &GuestTest) -> Result<u64, Wrong> {
-    unused(request.flags, request.reserved)?;
+    unused(request.flags, 0)?;
+    if !matches!(request.tier, TIER_AUTO | TIER_INTERP | TIER_JIT) {
+        return Err(Wrong::Tier(request.tier));
+    }
     if request.operation > GUEST_TEST_READ {
         return Err(Wrong::Operation(request.operation));
     }

@@ -47,6 +47,8 @@ pub enum Wrong {
     Capabilities(u64),
     /// No trap policy.
     TrapPolicy(u32),
+    /// No tier.
+    Tier(u32),
     /// Too much fuel.
     Fuel(u64),
     /// Too large a window.
@@ -108,6 +110,7 @@ impl Wrong {
             Wrong::Flags(_)
             | Wrong::Capabilities(_)
             | Wrong::TrapPolicy(_)
+            | Wrong::Tier(_)
             | Wrong::Set(_)
             | Wrong::HookFamily(_)
             | Wrong::HookNumber(..)
@@ -178,6 +181,9 @@ impl fmt::Display for Wrong {
             ),
             Wrong::TrapPolicy(policy) => {
                 write!(f, "trap policy {policy}: must be accept (0) or drop (1)")
+            }
+            Wrong::Tier(tier) => {
+                write!(f, "tier {tier}: must be auto (0), interp (1) or jit (2)")
             }
             Wrong::Fuel(fuel) => {
                 write!(

@@ -260,7 +260,7 @@ fn command(u: &mut Unstructured<'_>) -> Result<()> {
             let replace = Replace {
                 id: u.int_in_range(0..=1)?,
                 name: name(u)?,
-                set: u.int_in_range(0..=40)?,
+                set: u.int_in_range(0..=80)?,
                 fuel: u.arbitrary()?,
                 snaplen: small(u)?,
                 ..request(u)?
@@ -273,6 +273,7 @@ fn command(u: &mut Unstructured<'_>) -> Result<()> {
                     snaplen: 3,
                     trap_policy: 1,
                     quarantine: 5,
+                    tier: 1,
                 };
                 let settings = old.replaced(replace)?;
                 check_settings(&settings);

@@ -140,6 +140,10 @@ pub struct Grant {
     /// its manifest says [default: 256]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub snaplen: Option<u32>,
+
+    /// How the filter runs [default: auto]
+    #[arg(long)]
+    pub tier: Option<Tier>,
 }
 
 impl Grant {
@@ -149,7 +153,30 @@ impl Grant {
             capabilities: self.allow.as_deref().map(capabilities::union),
             fuel: self.fuel,
             snaplen: self.snaplen.or(manifest.snaplen),
+            tier: self.tier.map(Tier::number),
             ..Settings::default()
+        }
+    }
+}
+
+/// How a filter runs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Tier {
+    /// As native code where that can be, and interpreted otherwise; `nfwasm show` says why
+    Auto,
+    /// Interpreted
+    Interp,
+    /// As native code; what cannot be compiled is refused
+    Jit,
+}
+
+impl Tier {
+    /// As the ABI numbers it.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Auto => ioctl::TIER_AUTO,
+            Self::Interp => ioctl::TIER_INTERP,
+            Self::Jit => ioctl::TIER_JIT,
         }
     }
 }
@@ -254,6 +281,10 @@ pub struct Replace {
     /// Quarantine the filter after this many traps in a row on one CPU, or `never`
     #[arg(long, value_name = "TRAPS", value_parser = parse_quarantine)]
     pub quarantine: Option<u32>,
+
+    /// How the filter runs
+    #[arg(long)]
+    pub tier: Option<Tier>,
 }
 
 /// Detach a filter from all its hooks and free it

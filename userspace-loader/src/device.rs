@@ -43,6 +43,8 @@ pub struct Settings {
     pub trap_policy: Option<u32>,
     /// Consecutive traps until quarantine.
     pub quarantine: Option<u32>,
+    /// One of the ABI's `TIER_*`.
+    pub tier: Option<u32>,
 }
 
 /// What a packet is run through.
@@ -80,6 +82,8 @@ pub struct Outcome {
     pub fuel_used: u64,
     /// What the filter logged, one line each.
     pub output: String,
+    /// One of the ABI's `TIER_*`: how it ran.
+    pub tier: u32,
 }
 
 /// The commands of the module, each as its ABI describes it.
@@ -305,6 +309,7 @@ impl Device for KernelDevice {
             mark: run.mark,
             fuel_used: run.fuel_used,
             output: output.read(&run.output),
+            tier: run.tier,
         })
     }
 }
@@ -367,6 +372,7 @@ fn load_request(name: &Name, module: &Module, settings: &Settings, hooks: &[Hook
         fuel: settings.fuel.unwrap_or(0),
         snaplen: settings.snaplen.unwrap_or(0),
         quarantine: settings.quarantine.unwrap_or(0),
+        tier: settings.tier.unwrap_or(ioctl::TIER_AUTO),
         hooks: address(hooks),
         hook_count: length(hooks),
         hook_size: request::size::<Hook>(),
@@ -384,7 +390,8 @@ fn replace_request(filter: &Selector, module: &Module, settings: &Settings) -> R
             | given(settings.fuel.is_some(), ioctl::REPLACE_FUEL)
             | given(settings.snaplen.is_some(), ioctl::REPLACE_SNAPLEN)
             | given(settings.trap_policy.is_some(), ioctl::REPLACE_TRAP_POLICY)
-            | given(settings.quarantine.is_some(), ioctl::REPLACE_QUARANTINE),
+            | given(settings.quarantine.is_some(), ioctl::REPLACE_QUARANTINE)
+            | given(settings.tier.is_some(), ioctl::REPLACE_TIER),
         module: address(&module.wasm),
         module_len: length(&module.wasm),
         signature: signature_address(module),
@@ -394,6 +401,7 @@ fn replace_request(filter: &Selector, module: &Module, settings: &Settings) -> R
         fuel: settings.fuel.unwrap_or(0),
         snaplen: settings.snaplen.unwrap_or(0),
         quarantine: settings.quarantine.unwrap_or(0),
+        tier: settings.tier.unwrap_or(ioctl::TIER_AUTO),
         ..Replace::new()
     }
 }
@@ -420,6 +428,7 @@ fn run_request(program: Runnable<'_>, packet: Packet<'_>) -> Run {
             snaplen: settings.snaplen.unwrap_or(0),
             capabilities: settings.capabilities.unwrap_or(0),
             fuel: settings.fuel.unwrap_or(0),
+            tier: settings.tier.unwrap_or(ioctl::TIER_AUTO),
             ..run
         },
     }

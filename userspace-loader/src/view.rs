@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use nf_wasm_abi::ioctl::{
     AttachmentEntry, Counters, FilterEntry, DIGEST_LEN, ORIGIN_ALLOWLIST, ORIGIN_SIGNATURE,
-    ORIGIN_UNCHECKED, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED, TRAP_ACCEPT, TRAP_DROP,
+    ORIGIN_UNCHECKED, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED, TIER_AUTO, TIER_INTERP,
+    TIER_JIT, TRAP_ACCEPT, TRAP_DROP,
 };
 use nf_wasm_abi::trap::Trap;
 use serde::ser::SerializeMap;
@@ -38,6 +39,12 @@ pub struct Filter {
     pub replaced: u32,
     pub memory_per_cpu: u64,
     pub instances: u32,
+    /// How it runs: `jit` or `interp`, or `mixed` if not alike on all CPUs.
+    pub tier: String,
+    /// How it was asked to run.
+    pub tier_asked: String,
+    /// Why not as native code, if that was not asked for; `null` if it does, or was.
+    pub tier_reason: Option<String>,
     pub attachments: Vec<Attachment>,
     pub counters: CountersView,
 }
@@ -187,6 +194,19 @@ impl Filter {
             replaced: of.replaced,
             memory_per_cpu: of.memory_per_cpu,
             instances: of.instances,
+            tier: match of.compiled {
+                0 => "interp",
+                compiled if compiled >= of.instances => "jit",
+                _ => "mixed",
+            }
+            .to_owned(),
+            tier_asked: match of.tier {
+                TIER_AUTO => "auto".to_owned(),
+                TIER_INTERP => "interp".to_owned(),
+                TIER_JIT => "jit".to_owned(),
+                other => format!("tier-{other}"),
+            },
+            tier_reason: Some(name::shown(&of.tier_reason)).filter(|it| !it.is_empty()),
             attachments: attachments
                 .iter()
                 .filter(|attachment| attachment.filter == of.id)

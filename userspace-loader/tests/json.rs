@@ -158,6 +158,9 @@ fn filters() {
       "replaced": 0,
       "memory_per_cpu": 100000,
       "instances": 2,
+      "tier": "jit",
+      "tier_asked": "auto",
+      "tier_reason": null,
       "attachments": [
         {
           "id": 1,

@@ -34,10 +34,10 @@ attached filter `logs` to ipv6:output:mangle, attachment id 3
     assert_data_eq!(
         fake.do_("list"),
         str![[r#"
-ID  NAME  STATE   ATTACHMENTS                    PACKETS  DROPPED  TRAPS  MEMORY/CPU
- 1  logs  active  1 ipv4:input:filter                  0        0      0    97.7 KiB
-                  2 netdev:egress:filter+5@eth0
-                  3 ipv6:output:mangle
+ID  NAME  STATE   TIER  ATTACHMENTS                    PACKETS  DROPPED  TRAPS  MEMORY/CPU
+ 1  logs  active  jit   1 ipv4:input:filter                  0        0      0    97.7 KiB
+                        2 netdev:egress:filter+5@eth0
+                        3 ipv6:output:mangle
 
 "#]]
     );
@@ -58,6 +58,7 @@ id            1
 state         active
 on trap       accept
 quarantine    never
+tier          jit
 window        256 bytes
 fuel          100000 a packet
 capabilities  none
@@ -133,6 +134,7 @@ id            1
 state         quarantined
 on trap       drop
 quarantine    after 1000 traps in a row on one CPU
+tier          jit
 window        256 bytes
 fuel          100000 a packet
 capabilities  none
@@ -309,6 +311,7 @@ fn packets_are_run() {
 verdict    accept
 fuel used  4
 mark       0x10
+tier       jit
 
 "#]]
     );
@@ -333,6 +336,7 @@ help: grant what it imports from: --allow nfw.log,nfw.mark
 verdict    none, trapped: out-of-fuel
 fuel used  7
 mark       0x0
+tier       interp
 logged: one
 logged: two/u{1b}[m
 
@@ -350,7 +354,8 @@ logged: two/u{1b}[m
   "output": [
     "one",
     "two/u001b[m"
-  ]
+  ],
+  "tier": "interp"
 }
 
 "#]]

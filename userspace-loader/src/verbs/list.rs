@@ -32,6 +32,7 @@ pub fn list(open: Open<'_>, out: &mut Output<'_>) -> Result {
                 "ID",
                 "NAME",
                 "STATE",
+                "TIER",
                 "ATTACHMENTS",
                 "PACKETS",
                 "DROPPED",
@@ -55,6 +56,7 @@ pub fn list(open: Open<'_>, out: &mut Output<'_>) -> Result {
                 filter.id.to_string(),
                 filter.name.clone(),
                 filter.state.clone(),
+                filter.tier.clone(),
                 attached,
                 filter.counters.packets.to_string(),
                 filter.counters.dropped.to_string(),
@@ -95,6 +97,13 @@ fn text(filter: &Filter, out: &mut Output<'_>) -> Result {
             match filter.quarantine {
                 Some(traps) => format!("after {traps} traps in a row on one CPU"),
                 None => "never".to_owned(),
+            },
+        ),
+        (
+            "tier",
+            match &filter.tier_reason {
+                None => filter.tier.clone(),
+                Some(reason) => format!("{}, because {reason}", filter.tier),
             },
         ),
         ("window", format!("{} bytes", filter.snaplen)),

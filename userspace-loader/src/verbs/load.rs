@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use serde::Serialize;
 
-use crate::cli::{Load, Release, Replace, Unload};
+use crate::cli::{Load, Release, Replace, Tier, Unload};
 use crate::device::Settings;
 use crate::error::{Error, Result};
 use crate::module::Module;
@@ -102,6 +102,7 @@ pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
         snaplen: ask.snaplen.or(module.manifest.snaplen),
         trap_policy: ask.on_trap.map(|policy| policy.number()),
         quarantine: ask.quarantine,
+        tier: ask.tier.map(Tier::number),
     };
     let device = open()?;
     device

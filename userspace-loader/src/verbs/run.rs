@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use nf_wasm_abi::guest::{ACCEPT, DROP};
-use nf_wasm_abi::ioctl::NO_TRAP;
+use nf_wasm_abi::ioctl::{NO_TRAP, TIER_JIT};
 use nf_wasm_abi::trap::Trap;
 use nix::errno::Errno;
 use serde::Serialize;
@@ -28,6 +28,8 @@ struct Report {
     fuel_used: u64,
     mark: u32,
     output: Vec<String>,
+    /// `jit` or `interp`: how it ran.
+    tier: &'static str,
 }
 
 impl From<&Outcome> for Report {
@@ -48,6 +50,10 @@ impl From<&Outcome> for Report {
             fuel_used: outcome.fuel_used,
             mark: outcome.mark,
             output: outcome.output.lines().map(str::to_owned).collect(),
+            tier: match outcome.tier {
+                TIER_JIT => "jit",
+                _ => "interp",
+            },
         }
     }
 }
@@ -80,6 +86,7 @@ pub fn run(ask: &Run, open: Open<'_>, out: &mut Output<'_>) -> Result {
             ),
             ("fuel used", report.fuel_used.to_string()),
             ("mark", format!("{:#x}", report.mark)),
+            ("tier", report.tier.to_owned()),
         ])?;
         for line in &report.output {
             out.line(format_args!("logged: {}", name::shown_text(line)))?;

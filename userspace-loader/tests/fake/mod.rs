@@ -115,6 +115,12 @@ fn apply(entry: &mut FilterEntry, module: &Module, settings: &Settings) -> Answe
     entry.snaplen = settings.snaplen.unwrap_or(entry.snaplen);
     entry.trap_policy = settings.trap_policy.unwrap_or(entry.trap_policy);
     entry.quarantine = settings.quarantine.unwrap_or(entry.quarantine);
+    entry.tier = settings.tier.unwrap_or(entry.tier);
+    entry.compiled = if entry.tier == ioctl::TIER_INTERP {
+        0
+    } else {
+        2
+    };
     entry.state = ioctl::STATE_ACTIVE;
     Ok(())
 }
@@ -257,6 +263,7 @@ impl Device for Fake {
             mark: packet.mark,
             fuel_used: packet.bytes.len() as u64,
             output: String::new(),
+            tier: ioctl::TIER_JIT,
         }))
     }
 }
