@@ -6,18 +6,21 @@ use core::ptr;
 
 use kernel::bindings as kernel_bindings;
 use kernel::error::to_result;
+use kernel::jump_label::static_branch_unlikely;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
-use crate::abi::ioctl::{self, Hook, DEVICE_LEN, NO_TRAP};
+use crate::abi::guest::{ACCEPT, DROP};
+use crate::abi::ioctl::{self, Hook, DEVICE_LEN, FAMILY_NETDEV, NO_TRAP};
 use crate::abi::trap::Trap;
 use crate::bindings;
 use crate::counters::{CpuCounters, Totals};
 use crate::cpu::{Cpu, PerCpu};
 use crate::filter::Filter;
-use crate::packet::{self, Host};
-use crate::program::Decision;
+use crate::machine::TRAPPED;
+use crate::packet::Packet;
+use crate::program::{Call, Decision, Program};
 use crate::refusal::Answer;
 
 const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
@@ -27,7 +30,7 @@ const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
 /// # Invariants
 ///
 /// `ops` is registered with `net` exactly as long as `registered` says so, and for that time and a
-/// grace period the attachment neither moves nor is freed. `device` is null, or registered for as
+/// grace period the attachment neither moves nor is freed. `filter` has a program. `device` is null, or registered for as
 /// long as `ops` is.
 #[pin_data]
 pub(crate) struct Attachment {
@@ -51,7 +54,7 @@ impl Attachment {
     ///
     /// # Safety
     ///
-    /// `device` is null unless the family is netdev, and then a device that is registered, and
+    /// A program of `filter` was published.     /// `device` is null unless the family is netdev, and then a device that is registered, and
     /// whose unregistration leads to [`Self::unregister`] first.
     pub(crate) unsafe fn new(
         id: u32,
@@ -92,7 +95,10 @@ impl Attachment {
         // SAFETY: `ops` is ours, and not registered. `private` is the pinned attachment, which
         // the invariants keep alive.
         unsafe {
-            (*ops).hook = Some(hook);
+            (*ops).hook = Some(match this.hook.family {
+                FAMILY_NETDEV => bindings::nf_wasm_netdev_hook,
+                _ => bindings::nf_wasm_hook,
+            });
             (*ops).dev = this.device;
             (*ops).priv_ = private;
             (*ops).pf = this.hook.family as u8;
@@ -172,78 +178,180 @@ impl Attachment {
     ///
     /// # Safety
     ///
-    /// As a netfilter hook is called: `skb` is ours until a verdict is returned, `state` is valid,
-    /// and the caller is in an RCU read-side critical section.
-    unsafe fn filter(
+    /// As a netfilter hook is called: the packet is ours until a verdict is returned, and the caller
+    /// is in an RCU read-side critical section.
+    #[inline(always)]
+    unsafe fn decide(&self, packet: Packet, cpu: &Cpu) -> c_uint {
+        let Packet { skb, state, len } = packet;
+        // SAFETY: By the contract.
+        let program = unsafe { self.filter.program_in_section() };
+        let Some(usual) = program.usual(cpu) else {
+            // SAFETY: By the contract.
+            return unsafe { self.decide_at_length(skb, state, len, cpu.number()) };
+        };
+        let counters = self.counters.here(cpu);
+        // SAFETY: The call is this CPU's, and we are alone with its packet path. It calls nobody who
+        // could come back here.
+        let code = unsafe { usual.call(&packet) };
+        if code >= TRAPPED {
+            // SAFETY: By the contract.
+            return unsafe { self.trapped(usual, counters, skb, len, code) };
+        }
+        let fuel = usual.fuel_used();
+        counters.count_verdict(len, code, fuel);
+        if trace_wanted() {
+            self.trace_verdict(skb, len, code, fuel);
+        }
+        if code != 0 {
+            return code;
+        }
+        // SAFETY: The packet is ours, and gone by what this returns.
+        unsafe { bindings::nf_wasm_drop_verdict(skb) }
+    }
+
+    /// Decides a packet that [`Program::usual`] trapped on, with `code`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::decide`]; the rest is this CPU's.
+    #[inline(never)]
+    unsafe fn trapped(
+        &self,
+        usual: &Call,
+        counters: &CpuCounters,
+        skb: *mut kernel_bindings::sk_buff,
+        len: u32,
+        code: u32,
+    ) -> c_uint {
+        // SAFETY: By the contract.
+        unsafe {
+            let decision = Program::note_usual_trap(&Cpu::entered_here(), usual, code);
+            self.carry_out(skb, len, counters, &decision)
+        }
+    }
+
+    /// The same as [`Self::decide`], for all that is not usual with a filter that was compiled. Its
+    /// arguments are those of [`nf_wasm_attachment_decide`], so that they need not be kept elsewhere.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::decide`]; `cpu` is entered.
+    #[inline(never)]
+    unsafe fn decide_at_length(
         &self,
         skb: *mut kernel_bindings::sk_buff,
         state: *const bindings::nf_hook_state,
-    ) -> Decision {
-        // Bottom halves must be off before the program is looked up: its instance for this CPU is
-        // used by whoever is alone here.
-        let cpu = Cpu::enter();
-        // SAFETY: By the contract the caller is in a critical section.
-        let Some(program) = (unsafe { self.filter.program_in_section() }) else {
-            // Not reached: a filter is attached after its program was published.
-            return Decision {
-                accept: false,
-                quarantined: false,
-                trap: Trap::Internal as u32,
-                fuel: 0,
-            };
-        };
+        len: u32,
+        cpu: usize,
+    ) -> c_uint {
+        let packet = &Packet { skb, state, len };
         // SAFETY: By the contract.
-        let mut context = unsafe { packet::describe(skb, state) };
-        // SAFETY: By the contract the packet is ours while it is decided.
-        let mut host = unsafe { Host::packet(skb, &self.filter.logger) };
-        let decision = program.decide(&cpu, &mut host, &mut context);
-        if let Some(counters) = self.counters.get(&cpu) {
-            counters.count(context.packet_len, &decision);
+        let cpu = &*unsafe { Cpu::entered(cpu) };
+        // SAFETY: By the contract.
+        unsafe {
+            let program = self.filter.program_in_section();
+            let decision = program.decide(cpu, packet, &self.filter.logger);
+            self.carry_out(skb, len, self.counters.here(cpu), &decision)
         }
-        // SAFETY: Only reads a static key.
-        if unsafe { bindings::nf_wasm_trace_enabled() } {
-            let trace = bindings::nf_wasm_trace {
-                filter: self.filter.id,
-                attachment: self.id,
-                hook: context.hook,
-                family: context.family,
-                packet_len: context.packet_len,
-                verdict: u32::from(decision.accept),
-                trap: decision.trap,
-                fuel: decision.fuel,
-            };
-            // SAFETY: Both are valid during the call.
-            unsafe { bindings::nf_wasm_trace_verdict(skb, &trace) };
+    }
+
+    /// Counts a packet, and has it go on or drops it.
+    ///
+    /// # Safety
+    ///
+    /// The packet is the caller's, and gone or not by what this returns.
+    #[inline(always)]
+    unsafe fn carry_out(
+        &self,
+        skb: *mut kernel_bindings::sk_buff,
+        len: u32,
+        counters: &CpuCounters,
+        decision: &Decision,
+    ) -> c_uint {
+        counters.count(len, decision);
+        if trace_wanted() {
+            self.trace(skb, len, decision);
         }
-        decision
+        if decision.accept {
+            return NF_ACCEPT;
+        }
+        const OUT_OF_FUEL: u32 = Trap::OutOfFuel as u32;
+        // SAFETY: By the contract, and the verdict that these return says that the packet is gone.
+        unsafe {
+            match decision.trap {
+                NO_TRAP if decision.quarantined => bindings::nf_wasm_drop_quarantine(skb),
+                NO_TRAP => bindings::nf_wasm_drop_verdict(skb),
+                OUT_OF_FUEL => bindings::nf_wasm_drop_fuel(skb),
+                _ => bindings::nf_wasm_drop_trap(skb),
+            }
+        }
+    }
+
+    /// [`Self::trace`] for a packet of which all is in registers.
+    #[cold]
+    #[inline(never)]
+    fn trace_verdict(
+        &self,
+        skb: *const kernel_bindings::sk_buff,
+        len: u32,
+        verdict: u32,
+        fuel: u64,
+    ) {
+        self.trace(skb, len, &Decision::verdict(verdict, fuel));
+    }
+
+    fn trace(&self, skb: *const kernel_bindings::sk_buff, len: u32, decision: &Decision) {
+        let trace = bindings::nf_wasm_trace {
+            filter: self.filter.id,
+            attachment: self.id,
+            hook: self.hook.hook,
+            family: self.hook.family,
+            packet_len: len,
+            verdict: u32::from(decision.accept),
+            trap: decision.trap,
+            fuel: decision.fuel,
+        };
+        // SAFETY: Both are valid during the call.
+        unsafe { bindings::nf_wasm_trace_verdict(skb, &trace) };
     }
 }
 
-/// The function that netfilter calls.
+/// A verdict of a guest's is one of netfilter's.
+const _: () = assert!(DROP as c_uint == kernel_bindings::NF_DROP && ACCEPT as c_uint == NF_ACCEPT);
+
+#[inline(always)]
+fn trace_wanted() -> bool {
+    // SAFETY: It is the tracepoint's key.
+    unsafe {
+        static_branch_unlikely!(
+            bindings::__tracepoint_verdict,
+            kernel_bindings::tracepoint,
+            key
+        )
+    }
+}
+
+/// What netfilter calls, by `hook.c`.
 ///
 /// # Safety
 ///
-/// `private` is a registered [`Attachment`]; for the rest see [`Attachment::filter`].
-unsafe extern "C" fn hook(
+/// `private` is a registered [`Attachment`], `cpu` was entered; for the rest see
+/// [`Attachment::decide`].
+#[no_mangle]
+unsafe extern "C" fn nf_wasm_attachment_decide(
     private: *mut c_void,
     skb: *mut kernel_bindings::sk_buff,
     state: *const bindings::nf_hook_state,
+    packet_len: u32,
+    cpu: usize,
 ) -> c_uint {
     // SAFETY: By the contract, and the invariants keep it alive while packets are inside.
     let attachment = unsafe { &*private.cast::<Attachment>() };
+    let packet = Packet {
+        skb,
+        state,
+        len: packet_len,
+    };
     // SAFETY: By the contract.
-    let decision = unsafe { attachment.filter(skb, state) };
-    if decision.accept {
-        return NF_ACCEPT;
-    }
-    const OUT_OF_FUEL: u32 = Trap::OutOfFuel as u32;
-    // SAFETY: The packet is ours, and the verdict that these return says that it is gone.
-    unsafe {
-        match decision.trap {
-            NO_TRAP if decision.quarantined => bindings::nf_wasm_drop_quarantine(skb),
-            NO_TRAP => bindings::nf_wasm_drop_verdict(skb),
-            OUT_OF_FUEL => bindings::nf_wasm_drop_fuel(skb),
-            _ => bindings::nf_wasm_drop_trap(skb),
-        }
-    }
+    unsafe { attachment.decide(packet, &Cpu::entered(cpu)) }
 }

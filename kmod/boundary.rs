@@ -5,9 +5,12 @@
 //! kernel half (built by Kbuild). Nothing else crosses. A *host* pointer is the kernel half's own
 //! and is only handed back.
 
-use core::ffi::c_void;
+use core::ffi::{c_char, c_void};
+use core::mem::MaybeUninit;
 
 use super::abi::guest::Context;
+use super::abi::ioctl::TIER_REASON_LEN;
+use super::machine::{Machine, Run};
 
 /// What the engine is to make an instance of.
 #[repr(C)]
@@ -37,6 +40,39 @@ pub(crate) struct BuildRequest {
     pub(crate) instance: *mut c_void,
     /// Out: set of the capabilities that the module imports from.
     pub(crate) capabilities_used: u64,
+    /// How the instance is to run: one of the `TIER_*`.
+    pub(crate) tier: u32,
+    /// Out: whether it was compiled.
+    pub(crate) compiled: bool,
+    /// Out: how it is called then.
+    pub(crate) native: MaybeUninit<NativeCall>,
+    /// Out: why it was not, if that was not asked for; text with NUL.
+    pub(crate) tier_reason: [u8; TIER_REASON_LEN],
+}
+
+/// How a filter that was compiled is called, without the engine: the packet is put where the code
+/// looks for it, fuel into the machine, and the code is called.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct NativeCall {
+    /// What [`nf_wasm_host_jit`] made. It has to stay as long as the instance, and does not go with
+    /// its region.
+    pub(crate) program: *mut c_void,
+    /// The code.
+    pub(crate) run: Run,
+    /// What the code is given.
+    pub(crate) machine: *mut Machine,
+    /// Where the context goes, and the window behind it; null if it looks at neither, nor at the
+    /// window's length.
+    pub(crate) context: *mut u8,
+    /// Bytes of the window at most.
+    pub(crate) snaplen: u32,
+    /// Bytes of it that the code may look at.
+    pub(crate) window: u32,
+    /// Where host functions find the host, and the packet's length; null if there are none.
+    pub(crate) host: *mut *mut c_void,
+    /// As above.
+    pub(crate) packet_len: *mut u32,
 }
 
 /// What became of one packet. Comes back in registers.
@@ -80,6 +116,8 @@ pub(crate) struct GuestTestRequest {
     pub(crate) value_count: u32,
     /// Out: number of a trap, or `NO_TRAP`.
     pub(crate) trap: u32,
+    /// In: how a function is to run; out: how it ran. One of the `TIER_*`.
+    pub(crate) tier: u32,
     /// Where in a memory to read.
     pub(crate) offset: u64,
     /// Where what is read goes.
@@ -186,8 +224,32 @@ extern "C" {
     /// `host` is the current call's.
     pub(crate) fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32);
 
+    /// Has the kernel compile instructions. Returns the program, or null, and then in `reason` a text
+    /// with NUL that says why.
+    ///
+    /// # Safety
+    ///
+    /// All pointers are valid for what they say.
+    pub(crate) fn nf_wasm_host_jit(
+        insns: *const c_void,
+        len: u32,
+        calls: *const u32,
+        call_count: u32,
+        helpers: *const *const c_void,
+        stack: u32,
+        run: *mut *const c_void,
+        reason: *mut *const c_char,
+    ) -> *mut c_void;
+
+    /// Frees what [`nf_wasm_host_jit`] made. It does not run any more.
+    ///
+    /// # Safety
+    ///
+    /// `program` is nobody's but the caller's.
+    pub(crate) fn nf_wasm_host_jit_free(program: *mut c_void);
+
     /// The instance that is being built has come to a stage: check (0), translate, instantiate,
-    /// warm, ready.
+    /// warm, ready, and if it is compiled: compile, and ready (4) again.
     ///
     /// # Safety
     ///

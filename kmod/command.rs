@@ -245,6 +245,9 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
         entry.instances = program.instances();
         entry.digest = *program.admission().digest.bytes();
         entry.origin = program.admission().origin;
+        entry.tier = settings.tier;
+        entry.compiled = program.compiled();
+        entry.tier_reason = program.tier_reason();
     }
     entry
 }

@@ -7,7 +7,7 @@ use crate::program::Decision;
 use crate::racy::Racy;
 
 /// One CPU's counters, on cache lines of their own.
-#[repr(align(64))]
+#[repr(align(128))]
 pub(crate) struct CpuCounters {
     packets: Racy<u64>,
     bytes: Racy<u64>,
@@ -15,7 +15,9 @@ pub(crate) struct CpuCounters {
     quarantined: Racy<u64>,
     fuel_total: Racy<u64>,
     fuel_min: Racy<u64>,
-    fuel_max: Racy<u64>,
+    /// The most is so much more. Until a packet has run, both are such that there is no fuel in
+    /// between.
+    fuel_range: Racy<u64>,
     traps: [Racy<u64>; Trap::COUNT],
 }
 
@@ -33,7 +35,7 @@ impl CpuCounters {
             quarantined: Racy::new(0),
             fuel_total: Racy::new(0),
             fuel_min: Racy::new(u64::MAX),
-            fuel_max: Racy::new(0),
+            fuel_range: Racy::new(0),
             traps: [const { Racy::new(0) }; Trap::COUNT],
         }
     }
@@ -54,12 +56,46 @@ impl CpuCounters {
                 add(counter, 1);
             }
         }
-        add(&self.fuel_total, decision.fuel);
-        if decision.fuel < self.fuel_min.get() {
-            self.fuel_min.set(decision.fuel);
+        self.count_fuel(decision.fuel);
+    }
+
+    /// Counts one packet that the filter decided, by 1 to accept it and by 0 not to.
+    #[inline(always)]
+    pub(crate) fn count_verdict(&self, bytes: u32, verdict: u32, fuel: u64) {
+        add(&self.packets, 1);
+        add(&self.bytes, u64::from(bytes));
+        add(&self.accepted, u64::from(verdict));
+        self.count_fuel(fuel);
+    }
+
+    #[inline(always)]
+    fn count_fuel(&self, fuel: u64) {
+        add(&self.fuel_total, fuel);
+        // SAFETY: Only this CPU writes.
+        let (min, range) = unsafe { (self.fuel_min.own(), self.fuel_range.own()) };
+        // Less than the least wraps around.
+        if fuel.wrapping_sub(min) > range {
+            self.widen(fuel);
         }
-        if decision.fuel > self.fuel_max.get() {
-            self.fuel_max.set(decision.fuel);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn widen(&self, fuel: u64) {
+        let min = self.fuel_min.get();
+        let max = min.wrapping_add(self.fuel_range.get());
+        let is_first = min == u64::MAX;
+        let least = min.min(fuel);
+        let most = if is_first { fuel } else { max.max(fuel) };
+        self.fuel_min.set(least);
+        self.fuel_range.set(most - least);
+    }
+
+    /// The most fuel that a packet used. A reader may catch [`Self::widen`] between its two writes.
+    fn fuel_max(&self) -> u64 {
+        match self.fuel_min.get() {
+            u64::MAX => 0,
+            min => min.saturating_add(self.fuel_range.get()),
         }
     }
 }
@@ -92,7 +128,7 @@ impl Totals {
         sum.bytes += cpu.bytes.get();
         sum.quarantined += cpu.quarantined.get();
         sum.fuel_total += cpu.fuel_total.get();
-        sum.fuel_max = sum.fuel_max.max(cpu.fuel_max.get());
+        sum.fuel_max = sum.fuel_max.max(cpu.fuel_max());
         self.fuel_min = self.fuel_min.min(cpu.fuel_min.get());
         for (sum, trap) in sum.traps.iter_mut().zip(&cpu.traps) {
             *sum += trap.get();

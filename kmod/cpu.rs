@@ -2,7 +2,7 @@
 //! One CPU's packet path, and data of which every CPU has its own.
 
 use core::ffi::c_void;
-use core::ptr::{self, NonNull};
+use core::mem::ManuallyDrop;
 
 use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
@@ -13,10 +13,10 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// While it exists bottom halves are off and, on PREEMPT_RT, the CPU's lock is held; `path` is that
+/// While it exists bottom halves are off and, on PREEMPT_RT, the CPU's lock is held; `number` is that
 /// of the CPU that the caller is on and stays on.
 pub(crate) struct Cpu {
-    path: NonNull<bindings::nf_wasm_path>,
+    number: usize,
     _here: NotThreadSafe,
 }
 
@@ -24,27 +24,47 @@ impl Cpu {
     /// Waits for nobody but, on PREEMPT_RT, the packet path that it preempted. Not for hard
     /// interrupts.
     pub(crate) fn enter() -> Self {
-        // SAFETY: Netfilter hooks and ioctls run outside of hard interrupts.
-        let path = unsafe { bindings::nf_wasm_cpu_enter() };
         // INVARIANT: The CPU was just entered.
         Cpu {
-            // SAFETY: A per-CPU variable is at no null address.
-            path: unsafe { NonNull::new_unchecked(path) },
+            // SAFETY: Netfilter hooks and ioctls run outside of hard interrupts.
+            number: unsafe { bindings::nf_wasm_cpu_enter() },
             _here: NotThreadSafe,
         }
     }
 
+    /// For a CPU that `hook.c` has entered and leaves.
+    ///
+    /// # Safety
+    ///
+    /// The invariants hold for `number` until the caller returns.
     #[inline(always)]
-    fn index(&self) -> usize {
-        // SAFETY: By the invariant nobody writes to it.
-        unsafe { (*self.path.as_ptr()).cpu as usize }
+    pub(crate) unsafe fn entered(number: usize) -> ManuallyDrop<Self> {
+        // INVARIANT: By the contract.
+        ManuallyDrop::new(Cpu {
+            number,
+            _here: NotThreadSafe,
+        })
+    }
+
+    /// The same, for who does not know the number any more.
+    ///
+    /// # Safety
+    ///
+    /// The invariants hold for the CPU that the caller is on, until it returns.
+    pub(crate) unsafe fn entered_here() -> ManuallyDrop<Self> {
+        // SAFETY: By the contract.
+        unsafe { Self::entered(bindings::nf_wasm_cpu_number()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        self.number
     }
 
     /// Says which region allocations are served from; returns the one before.
-    #[inline(always)]
     pub(crate) fn set_region(&self, region: *mut c_void) -> *mut c_void {
-        // SAFETY: By the invariant only the caller, and what it calls, uses the field.
-        unsafe { ptr::replace(&raw mut (*self.path.as_ptr()).region, region) }
+        // SAFETY: By the invariant the CPU was entered.
+        unsafe { bindings::nf_wasm_cpu_set_region(region) }
     }
 }
 
@@ -59,6 +79,10 @@ impl Drop for Cpu {
 pub(crate) const CACHE_LINE: usize = 64;
 
 /// A `T` for each number that a CPU can have, none on a line with another.
+///
+/// # Invariants
+///
+/// There are as many as [`cpu_ids`] says.
 pub(crate) struct PerCpu<T>(KVec<T>);
 
 impl<T> PerCpu<T> {
@@ -69,12 +93,15 @@ impl<T> PerCpu<T> {
         for _ in 0..cpu_ids() {
             all.push(make(), GFP_KERNEL)?;
         }
+        // INVARIANT: One was pushed for each.
         Ok(PerCpu(all))
     }
 
-    /// This CPU's. None only if the kernel runs on a CPU that it calls impossible.
-    pub(crate) fn get(&self, cpu: &Cpu) -> Option<&T> {
-        self.0.get(cpu.index())
+    /// This CPU's.
+    #[inline(always)]
+    pub(crate) fn here(&self, cpu: &Cpu) -> &T {
+        // SAFETY: CPU numbers are below `nr_cpu_ids`, and of as many `new` made one each.
+        unsafe { self.0.get_unchecked(cpu.number()) }
     }
 
     /// That of the CPU with number `cpu`.

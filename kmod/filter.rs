@@ -43,20 +43,28 @@ impl Filter {
     /// The program, as long as the reader's critical section lasts.
     pub(crate) fn program<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a Program> {
         // SAFETY: The guard is the critical section.
-        unsafe { self.program_in_section() }
+        unsafe { self.read().as_ref() }
     }
 
     /// The same, for who is in a critical section already.
     ///
     /// # Safety
     ///
-    /// The caller is in an RCU read-side critical section, which lasts for `'a`.
+    /// The caller is in an RCU read-side critical section, which lasts for `'a`, and a program was
+    /// published.
     #[inline(always)]
-    pub(crate) unsafe fn program_in_section<'a>(&'a self) -> Option<&'a Program> {
-        // As rcu_dereference(): what is read through the pointer depends on it.
-        // SAFETY: By the invariant the program lives for a grace period after it was taken out,
-        // which cannot end before the section does.
-        unsafe { self.program.as_ptr().read_volatile().as_ref() }
+    pub(crate) unsafe fn program_in_section<'a>(&'a self) -> &'a Program {
+        // SAFETY: By the contract. What was published is replaced, and not taken away.
+        unsafe { self.read().as_ref().unwrap_unchecked() }
+    }
+
+    /// As rcu_dereference(): what is read through the pointer depends on it. By the invariant the
+    /// program lives for a grace period after it was taken out, which cannot end before a critical
+    /// section does that this is called in.
+    #[inline(always)]
+    fn read(&self) -> *const Program {
+        // SAFETY: The pointer is ours to read.
+        unsafe { self.program.as_ptr().read_volatile() }
     }
 
     /// Puts `program` in the place of the current one, and frees that one when no packet can meet

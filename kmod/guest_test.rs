@@ -96,6 +96,7 @@ fn on_thread(
         values_len: request.values.len(),
         value_count: request.value_count,
         trap: NO_TRAP,
+        tier: request.tier,
         offset: request.offset,
         data: data.as_mut_ptr(),
         data_len: data.len(),
@@ -132,5 +133,6 @@ fn on_thread(
     request.fuel_used = call.fuel_used;
     request.value_count = call.value_count;
     request.trap = call.trap;
+    request.tier = call.tier;
     Ok(())
 }

@@ -6,6 +6,7 @@
 #ifndef NF_WASM_HELPERS_H
 #define NF_WASM_HELPERS_H
 
+#include <linux/tracepoint-defs.h>
 #include <linux/types.h>
 
 struct completion;
@@ -20,25 +21,6 @@ struct sk_buff;
 
 /* Release of the kernel that the module was built for. */
 extern const char nf_wasm_built_for[];
-
-/* A CPU's packet path. */
-struct nf_wasm_path {
-	unsigned int cpu;
-	/* The task that is on it, or NULL. */
-	const void *owner;
-	/* Where allocations of that task are served from, or NULL. */
-	void *region;
-};
-
-/*
- * Disables bottom halves and, on PREEMPT_RT, takes the CPU's lock. Returns the path of the CPU, on
- * which the caller stays, alone with it, until nf_wasm_cpu_leave(). It has no region then.
- */
-struct nf_wasm_path *nf_wasm_cpu_enter(void);
-void nf_wasm_cpu_leave(void);
-
-/* This CPU's path's region, or NULL where the caller is not on a packet's path. Any context. */
-void *nf_wasm_packet_region(void);
 
 bool nf_wasm_cpu_possible(unsigned int cpu);
 
@@ -83,6 +65,35 @@ void nf_wasm_stack_paint(void);
 /* The most bytes of its stack that the current thread has used since. */
 u32 nf_wasm_stack_used(void);
 extern const u32 nf_wasm_stack_size;
+
+/* ---- hook.c ---- */
+
+/*
+ * Disables bottom halves and, on PREEMPT_RT, takes the CPU's lock. Returns the CPU's number, on
+ * which the caller stays, alone with its packet path, until nf_wasm_cpu_leave(). It has no region
+ * then.
+ */
+unsigned long nf_wasm_cpu_enter(void);
+void nf_wasm_cpu_leave(void);
+/* The number of the CPU that was entered. */
+unsigned long nf_wasm_cpu_number(void);
+/*
+ * Says where allocations of this task, which has entered the CPU, are served from, or NULL. Returns
+ * what was said before.
+ */
+void *nf_wasm_cpu_set_region(void *region);
+/* This CPU's path's region, or NULL where the caller is not on a packet's path. Any context. */
+void *nf_wasm_packet_region(void);
+
+/* What an attachment registers with netfilter: of IPv4 and IPv6, and of netdev. */
+unsigned int nf_wasm_hook(void *attachment, struct sk_buff *skb,
+			  const struct nf_hook_state *state);
+unsigned int nf_wasm_netdev_hook(void *attachment, struct sk_buff *skb,
+				 const struct nf_hook_state *state);
+/* In attachment.rs: decides a packet of @packet_len bytes on the @cpu that was entered. */
+unsigned int nf_wasm_attachment_decide(void *attachment, struct sk_buff *skb,
+				       const struct nf_hook_state *state, u32 packet_len,
+				       unsigned long cpu);
 
 /* ---- admission.c ---- */
 
@@ -137,6 +148,9 @@ void nf_wasm_audit(const struct nf_wasm_audit *entry);
 
 /* ---- packet_context.c ---- */
 
+/* VERSION of abi/src/guest.rs. */
+#define NF_WASM_GUEST_VERSION 1
+
 /* struct Context of abi/src/guest.rs. */
 struct nf_wasm_context {
 	u32 version;
@@ -156,6 +170,12 @@ struct nf_wasm_context {
 /* Writes all of @context. The engine fills in version, size and window_len, which are 0 here. */
 void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
 			  const struct nf_hook_state *state);
+/*
+ * Puts a packet of @packet_len bytes before a guest: all of @context, with @window_len, and behind it
+ * the packet's first @window bytes, of which there are as many. Returns 0 or a negative errno.
+ */
+int nf_wasm_show(struct nf_wasm_context *context, const struct sk_buff *skb,
+		 const struct nf_hook_state *state, u32 packet_len, u32 window_len, u32 window);
 /*
  * Copies from @offset after the network header. Returns -EFAULT, or how many pieces of memory,
  * beyond the first, were looked at.
@@ -188,7 +208,8 @@ struct nf_wasm_trace {
 	u64 fuel;
 };
 
-bool nf_wasm_trace_enabled(void);
+/* Whether somebody wants verdicts traced. */
+DECLARE_TRACEPOINT(verdict);
 void nf_wasm_trace_verdict(const struct sk_buff *skb, const struct nf_wasm_trace *trace);
 /* An instance for the filter with this name comes to a stage, as nf_wasm_host_enter() has them. */
 void nf_wasm_trace_build(const char *filter, u32 stage);

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Inline functions and per-CPU variables for the Rust half. */
 #include <generated/utsrelease.h>
-#include <linux/bottom_half.h>
-#include <linux/cache.h>
 #include <linux/capability.h>
 #include <linux/completion.h>
 #include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
-#include <linux/local_lock.h>
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
-#include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -23,52 +19,6 @@
 
 const char nf_wasm_built_for[] = UTS_RELEASE;
 const u32 nf_wasm_stack_size = THREAD_SIZE;
-
-/*
- * The path's owner tells the packet path from whatever it interrupted, and on PREEMPT_RT from
- * other threads that run on the CPU while it is preempted.
- */
-struct nf_wasm_cpu {
-	local_lock_t lock;
-	struct nf_wasm_path path;
-};
-
-/* What CACHE_LINE of cpu.rs says, and what types of one CPU each are aligned to. */
-static_assert(SMP_CACHE_BYTES <= 64);
-
-static DEFINE_PER_CPU(struct nf_wasm_cpu, nf_wasm_cpu) = {
-	.lock = INIT_LOCAL_LOCK(lock),
-};
-
-struct nf_wasm_path *nf_wasm_cpu_enter(void)
-{
-	struct nf_wasm_path *path;
-
-	local_bh_disable();
-	local_lock_nested_bh(&nf_wasm_cpu.lock);
-	path = this_cpu_ptr(&nf_wasm_cpu.path);
-	path->cpu = smp_processor_id();
-	path->owner = current;
-	return path;
-}
-
-void nf_wasm_cpu_leave(void)
-{
-	__this_cpu_write(nf_wasm_cpu.path.owner, NULL);
-	local_unlock_nested_bh(&nf_wasm_cpu.lock);
-	local_bh_enable();
-}
-
-/*
- * Preemption between the two reads is harmless: only the packet path of this very task can have
- * set @owner to it, and that path cannot be left while it runs.
- */
-void *nf_wasm_packet_region(void)
-{
-	if (this_cpu_read(nf_wasm_cpu.path.owner) != current)
-		return NULL;
-	return this_cpu_read(nf_wasm_cpu.path.region);
-}
 
 bool nf_wasm_cpu_possible(unsigned int cpu)
 {

@@ -17,6 +17,14 @@ use crate::bindings;
 use crate::logger::Logger;
 use crate::refusal::Text;
 
+/// A packet at a hook.
+pub(crate) struct Packet {
+    pub(crate) skb: *mut kernel_bindings::sk_buff,
+    pub(crate) state: *const bindings::nf_hook_state,
+    /// Its bytes, from the network header on.
+    pub(crate) len: u32,
+}
+
 /// What the callbacks of one call work on. The engine carries its address as *host*.
 pub(crate) struct Host<'a> {
     /// The packet, or null in `nfw_init`.
@@ -75,7 +83,6 @@ impl<'a> Host<'a> {
 /// # Safety
 ///
 /// `skb` is a packet that the caller owns, with its network header set; `state` is valid.
-#[inline(always)]
 pub(crate) unsafe fn describe(
     skb: *const kernel_bindings::sk_buff,
     state: *const bindings::nf_hook_state,

@@ -7,34 +7,26 @@
 #include <linux/netfilter.h>
 #include <linux/nospec.h>
 #include <linux/skbuff.h>
+#include <linux/unaligned.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 
 #include "helpers.h"
+#include "skb.h"
 
 #define NO_TRANSPORT U32_MAX
 
-/*
- * Where the network header begins, from skb->data. Frames that a packet socket sends may come to
- * egress with a header that was never found; they begin where their data does.
- */
-static int packet_start(const struct sk_buff *skb)
+static __always_inline void transport_of_ipv4(struct nf_wasm_context *context,
+					     const struct iphdr *ip, u32 packet_len)
 {
-	int start = skb_network_offset(skb);
+	/* Version 4, and 5 to 15 words of header. */
+	u32 words = *(const u8 *)ip - 0x40;
 
-	return likely(start >= 0 && start <= skb->len) ? start : 0;
-}
-
-static void transport_of_ipv4(struct nf_wasm_context *context, const struct iphdr *ip)
-{
-	if (ip->version != 4 || ip->ihl < 5)
-		return;
 	/* A later fragment has no transport header. */
-	if (ip->frag_off & htons(IP_OFFSET))
+	if (unlikely(words - 5 > 10 || words * 4 >= packet_len ||
+		     (ip->frag_off & htons(IP_OFFSET))))
 		return;
-	if (ip->ihl * 4 >= context->packet_len)
-		return;
-	context->transport_offset = ip->ihl * 4;
+	context->transport_offset = words * 4;
 	context->transport_protocol = ip->protocol;
 }
 
@@ -45,14 +37,14 @@ static noinline void transport_of_ipv4_pieces(struct nf_wasm_context *context,
 	struct iphdr copy;
 
 	if (!skb_copy_bits(skb, start, &copy, sizeof(copy)))
-		transport_of_ipv4(context, &copy);
+		transport_of_ipv4(context, &copy, context->packet_len);
 }
 
 static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk_buff *skb,
 				int start)
 {
 	if (likely(start + sizeof(struct iphdr) <= skb_headlen(skb)))
-		transport_of_ipv4(context, (const void *)(skb->data + start));
+		transport_of_ipv4(context, (const void *)(skb->data + start), context->packet_len);
 	else
 		transport_of_ipv4_pieces(context, skb, start);
 }
@@ -84,41 +76,132 @@ static noinline void find_transport_ipv6(struct nf_wasm_context *context,
 }
 
 /* 0 for none, otherwise 1 + enum ip_conntrack_info. */
-static u32 conntrack_state(const struct sk_buff *skb)
+static __always_inline void fill_conntrack(struct nf_wasm_context *context,
+					   const struct sk_buff *skb)
 {
-#if IS_ENABLED(CONFIG_NF_CONNTRACK)
-	unsigned long nfct = skb_get_nfct(skb);
+	unsigned long nfct = 0;
 
-	if (nfct)
-		return 1 + (nfct & NFCT_INFOMASK);
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+	nfct = skb_get_nfct(skb);
 #endif
-	return 0;
+	/* Without a branch: without a connection there is no information either. */
+	context->conntrack_state = !!nfct + (nfct & NFCT_INFOMASK);
 }
 
-void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
-			  const struct nf_hook_state *state)
+/* All that is not of the packet's bytes. */
+static __always_inline void fill_metadata(struct nf_wasm_context *context,
+					  const struct sk_buff *skb,
+					  const struct nf_hook_state *state, u32 packet_len)
 {
-	int start = packet_start(skb);
-
-	context->version = 0;
-	context->size = 0;
 	context->hook = state->hook;
 	context->family = state->pf;
-	context->packet_len = skb->len - start;
-	context->window_len = 0;
+	context->packet_len = packet_len;
 	context->transport_offset = NO_TRANSPORT;
 	context->transport_protocol = NO_TRANSPORT;
 	context->in_ifindex = state->in ? state->in->ifindex : 0;
 	context->out_ifindex = state->out ? state->out->ifindex : 0;
 	context->mark = skb->mark;
-	context->conntrack_state = conntrack_state(skb);
+	fill_conntrack(context, skb);
+}
 
-	if (state->pf == NFPROTO_IPV4 ||
-	    (state->pf == NFPROTO_NETDEV && skb->protocol == htons(ETH_P_IP)))
+static void fill(struct nf_wasm_context *context, const struct sk_buff *skb,
+		 const struct nf_hook_state *state, unsigned int start, u32 packet_len)
+{
+	u32 pf = state->pf;
+
+	fill_metadata(context, skb, state, packet_len);
+	if (pf == NFPROTO_IPV4 || (pf == NFPROTO_NETDEV && skb->protocol == htons(ETH_P_IP)))
 		find_transport_ipv4(context, skb, start);
-	else if (state->pf == NFPROTO_IPV6 ||
-		 (state->pf == NFPROTO_NETDEV && skb->protocol == htons(ETH_P_IPV6)))
+	else if (pf == NFPROTO_IPV6 ||
+		 (pf == NFPROTO_NETDEV && skb->protocol == htons(ETH_P_IPV6)))
 		find_transport_ipv6(context, skb, start);
+}
+
+void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
+			  const struct nf_hook_state *state)
+{
+	unsigned int start = nf_wasm_packet_start(skb);
+
+	context->version = 0;
+	context->size = 0;
+	context->window_len = 0;
+	fill(context, skb, state, start, skb->len - start);
+}
+
+static __always_inline void copy_word(u8 *to, const u8 *from)
+{
+	put_unaligned(get_unaligned((const u64 *)from), (u64 *)to);
+}
+
+static __always_inline void copy_words(u8 *to, const u8 *from, int words)
+{
+#pragma GCC unroll 8
+	for (int word = 0; word < words; word++)
+		copy_word(to + 8 * word, from + 8 * word);
+}
+
+/*
+ * memcpy() for the usual windows, which is a call and a choice of ways. Of a length that is not
+ * round, what is in the middle is written twice.
+ */
+static __always_inline void copy_window(u8 *to, const u8 *from, u32 len)
+{
+	if (len >= 64) {
+		u32 rest = len;
+
+		for (; rest > 64; rest -= 64, to += 64, from += 64)
+			copy_words(to, from, 8);
+		copy_words(to + rest - 64, from + rest - 64, 8);
+	} else if (len >= 32) {
+		copy_words(to, from, 4);
+		copy_words(to + len - 32, from + len - 32, 4);
+	} else if (len >= 8) {
+		for (; len > 8; len -= 8, to += 8, from += 8)
+			copy_word(to, from);
+		copy_word(to + len - 8, from + len - 8);
+	} else {
+		while (len--)
+			*to++ = *from++;
+	}
+}
+
+/* Bytes of a window that is copied without a call. */
+#define SMALL_WINDOW 256
+
+static __always_inline void fill_constants(struct nf_wasm_context *context, u32 window_len)
+{
+	context->version = NF_WASM_GUEST_VERSION;
+	context->size = sizeof(*context);
+	context->window_len = window_len;
+}
+
+/* nf_wasm_show() for all packets. */
+static noinline int show(struct nf_wasm_context *context, const struct sk_buff *skb,
+			 const struct nf_hook_state *state, u32 packet_len, u32 window_len,
+			 u32 window)
+{
+	unsigned int start = skb->len - packet_len;
+
+	fill_constants(context, window_len);
+	fill(context, skb, state, start, packet_len);
+	return skb_copy_bits(skb, start, context + 1, window);
+}
+
+int nf_wasm_show(struct nf_wasm_context *context, const struct sk_buff *skb,
+		 const struct nf_hook_state *state, u32 packet_len, u32 window_len, u32 window)
+{
+	unsigned int start = skb->len - packet_len;
+	unsigned int linear = skb_headlen(skb);
+
+	/* Most packets, without a call. */
+	if (unlikely(state->pf != NFPROTO_IPV4 || window > SMALL_WINDOW ||
+		     start + sizeof(struct iphdr) > linear || start + window > linear))
+		return show(context, skb, state, packet_len, window_len, window);
+	fill_constants(context, window_len);
+	fill_metadata(context, skb, state, packet_len);
+	transport_of_ipv4(context, (const void *)(skb->data + start), packet_len);
+	copy_window((u8 *)(context + 1), skb->data + start, window);
+	return 0;
 }
 
 /* Pages and fragments of @skb that skb_copy_bits() passes on its way to byte @end. */
@@ -139,7 +222,7 @@ static int pieces_up_to(const struct sk_buff *skb, unsigned int end)
 
 int nf_wasm_skb_load(const struct sk_buff *skb, u32 offset, void *to, u32 len)
 {
-	int start = packet_start(skb);
+	unsigned int start = nf_wasm_packet_start(skb);
 	u32 packet_len = skb->len - start;
 	unsigned long linear = skb_headlen(skb);
 	unsigned long end, inside;

@@ -5,23 +5,27 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::marker::PhantomPinned;
+use core::mem::MaybeUninit;
 use core::ptr;
 
+use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::{new_spinlock, SpinLock};
 
 use crate::abi::guest::{Context, ACCEPT};
-use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TRAP_ACCEPT};
+use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TIER_REASON_LEN, TRAP_ACCEPT};
 use crate::abi::limits;
 use crate::abi::trap::Trap;
 use crate::admission::Admission;
 use crate::bindings;
-use crate::boundary::{self, BuildRequest, CallOutcome};
+use crate::boundary::{self, BuildRequest, CallOutcome, NativeCall};
 use crate::cpu::{Cpu, PerCpu};
 use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::logger::Logger;
-use crate::packet::Host;
+use crate::machine::{Machine, LEN_SLOT, TRAPPED};
+use crate::packet::{self, Host, Packet};
 use crate::programs;
 use crate::racy::Racy;
 use crate::refusal::{refuse, Answer, Refusal, Text};
@@ -36,8 +40,100 @@ use crate::thread::{self, Outcome, Work};
 pub(crate) struct Instance {
     engine: *mut c_void,
     region: KBox<Region>,
+    /// Goes before the region does: it is what runs.
+    native: Option<Native>,
     /// Set of the capabilities that the module imports from.
     capabilities_used: u64,
+    /// Why there is no native code, if it was not asked for: text with NUL.
+    tier_reason: [u8; TIER_REASON_LEN],
+}
+
+/// A filter's native code.
+struct Native(NativeCall);
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        // SAFETY: It is nobody's but ours, and does not run any more.
+        unsafe { boundary::nf_wasm_host_jit_free(self.0.program) };
+    }
+}
+
+/// How an instance decides packets natively.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    native: NativeCall,
+    /// For each packet.
+    fuel: u64,
+    /// Whose instance it is: it lives as long as that.
+    program: *const Program,
+}
+
+impl Call {
+    /// Has the code decide a packet. Returns what the code returned: a verdict, or more than that.
+    ///
+    /// # Safety
+    ///
+    /// The code and what it works on are the caller's, and `packet` is. If the code calls the host,
+    /// that was made ready.
+    #[inline(always)]
+    pub(crate) unsafe fn call(&self, packet: &Packet) -> u32 {
+        let native = &self.native;
+        // SAFETY: By the contract.
+        unsafe {
+            if !native.context.is_null() && !self.show(packet.skb, packet.state, packet.len) {
+                return TRAPPED | Trap::Packet as u32;
+            }
+            (*native.machine).fuel = self.fuel as i64;
+            (native.run)(native.machine)
+        }
+    }
+
+    /// Puts a packet where the code looks for it. Returns whether that went well.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::call`].
+    #[inline(always)]
+    unsafe fn show(
+        &self,
+        skb: *const kernel_bindings::sk_buff,
+        state: *const bindings::nf_hook_state,
+        packet_len: u32,
+    ) -> bool {
+        let native = &self.native;
+        let len = packet_len.min(native.snaplen);
+        // SAFETY: By the contract, and there is room for so much.
+        unsafe {
+            Machine::slot(native.machine, LEN_SLOT).write(len.into());
+            let window = len.min(native.window);
+            let context = native.context.cast();
+            bindings::nf_wasm_show(context, skb, state, packet_len, len, window) == 0
+        }
+    }
+
+    /// Fuel that the last packet used, if it had enough.
+    #[inline(always)]
+    pub(crate) fn fuel_used(&self) -> u64 {
+        // SAFETY: The machine is there as long as the instance is.
+        let left = unsafe { (*self.native.machine).fuel };
+        self.fuel.wrapping_sub(left as u64)
+    }
+
+    /// What became of a packet, by what the code returned for it.
+    fn outcome(&self, code: u32) -> CallOutcome {
+        let trap = code.checked_sub(TRAPPED).unwrap_or(NO_TRAP);
+        CallOutcome {
+            verdict: code as i32,
+            trap,
+            // A block is charged for when it is entered, and what does not suffice for it is as good
+            // as used.
+            fuel_used: if trap == Trap::OutOfFuel as u32 {
+                self.fuel
+            } else {
+                self.fuel_used()
+            },
+        }
+    }
 }
 
 impl Instance {
@@ -73,6 +169,10 @@ impl Instance {
             text_used: 0,
             instance: ptr::null_mut(),
             capabilities_used: 0,
+            tier: settings.tier,
+            compiled: false,
+            native: MaybeUninit::uninit(),
+            tier_reason: [0; TIER_REASON_LEN],
         };
         // SAFETY: All pointers are to what this function borrows or owns.
         let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region)? };
@@ -99,12 +199,25 @@ impl Instance {
                 text: Some(text),
             });
         }
+        let native = if request.compiled {
+            // SAFETY: It was written if the filter was compiled.
+            Some(Native(unsafe { request.native.assume_init() }))
+        } else {
+            None
+        };
         // INVARIANT: The build went well, with this region.
         Ok(Instance {
             engine: request.instance,
+            native,
             region,
             capabilities_used: request.capabilities_used,
+            tier_reason: request.tier_reason,
         })
+    }
+
+    /// Whether it runs as native code.
+    pub(crate) fn is_native(&self) -> bool {
+        self.native.is_some()
     }
 
     /// Runs the guest once, on whatever CPU this is, for an instance that belongs to no program.
@@ -119,12 +232,21 @@ impl Instance {
         unsafe { self.call(&cpu, host, context, fuel) }
     }
 
+    /// See [`Slot::usual`].
+    fn usual(&self, program: &Program) -> Option<Call> {
+        let native = self.native.as_ref()?.0;
+        native.host.is_null().then_some(Call {
+            native,
+            fuel: program.settings.fuel,
+            program,
+        })
+    }
+
     /// Hands a packet to the guest.
     ///
     /// # Safety
     ///
     /// `cpu` stands for a packet path that nobody else uses this instance on.
-    #[inline(always)]
     unsafe fn call(
         &mut self,
         cpu: &Cpu,
@@ -144,7 +266,7 @@ impl Instance {
 }
 
 /// One CPU's place for an instance.
-#[repr(align(64))]
+#[repr(align(128))]
 struct Slot {
     instance: UnsafeCell<Option<Instance>>,
     /// The instance is deciding a packet.
@@ -152,15 +274,30 @@ struct Slot {
     consecutive_traps: Cell<u32>,
     /// [`Program::releases`] when that was counted.
     releases: Cell<u32>,
+    /// Whether `usual` is what happens to a packet: the instance was compiled, does not call the
+    /// host, and has not just trapped. Then nothing else of the slot matters.
+    is_usual: Cell<bool>,
+    usual: UnsafeCell<MaybeUninit<Call>>,
 }
 
 impl Slot {
+    /// Says what is usual from here on.
+    fn set_usual(&self, call: Option<Call>) {
+        self.is_usual.set(call.is_some());
+        if let Some(call) = call {
+            // SAFETY: The slot is the caller's, and no packet is being decided.
+            unsafe { (*self.usual.get()).write(call) };
+        }
+    }
+
     fn empty() -> Self {
         Slot {
             instance: UnsafeCell::new(None),
             busy: Cell::new(false),
             consecutive_traps: Cell::new(0),
             releases: Cell::new(0),
+            is_usual: Cell::new(false),
+            usual: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 }
@@ -173,6 +310,26 @@ pub(crate) struct Decision {
     /// Number of a [`Trap`], or [`NO_TRAP`].
     pub(crate) trap: u32,
     pub(crate) fuel: u64,
+}
+
+impl Decision {
+    pub(crate) fn verdict(verdict: u32, fuel: u64) -> Self {
+        Decision {
+            accept: verdict == ACCEPT as u32,
+            quarantined: false,
+            trap: NO_TRAP,
+            fuel,
+        }
+    }
+
+    pub(crate) fn trapped(accept: bool, trap: u32, fuel: u64) -> Self {
+        Decision {
+            accept,
+            quarantined: false,
+            trap,
+            fuel,
+        }
+    }
 }
 
 /// A module with its settings, and an instance for each CPU that is online.
@@ -193,6 +350,11 @@ pub(crate) struct Program {
     name: Name,
     /// How many slots are not empty.
     instances: Atomic<u32>,
+    /// How many of them have native code.
+    compiled: Atomic<u32>,
+    /// Why one that was built had none.
+    #[pin]
+    tier_reason: SpinLock<[u8; TIER_REASON_LEN]>,
     /// Set of the capabilities that the module imports from.
     capabilities_used: Atomic<u64>,
     /// Bytes of kernel memory for each instance.
@@ -229,6 +391,8 @@ impl Program {
                 admission,
                 name: *logger.name(),
                 instances: Atomic::new(0),
+                compiled: Atomic::new(0),
+                tier_reason <- new_spinlock!([0; TIER_REASON_LEN]),
                 capabilities_used: Atomic::new(0),
                 memory_per_cpu: Atomic::new(0),
                 _pin: PhantomPinned,
@@ -271,6 +435,12 @@ impl Program {
         self.memory_per_cpu
             .store(size_of::<Slot>() + instance.region.bytes(), Relaxed);
         slot.consecutive_traps.set(0);
+        slot.set_usual(instance.usual(self));
+        if instance.native.is_some() {
+            self.compiled.fetch_add(1, Relaxed);
+        } else {
+            *self.tier_reason.lock() = instance.tier_reason;
+        }
         // SAFETY: By the contract nobody else uses the slot.
         unsafe { *slot.instance.get() = Some(instance) };
         self.instances.fetch_add(1, Relaxed);
@@ -286,9 +456,13 @@ impl Program {
         let Some(slot) = self.slots.of(cpu) else {
             return;
         };
+        slot.set_usual(None);
         // SAFETY: By the contract nobody else uses the slot.
-        if unsafe { (*slot.instance.get()).take() }.is_some() {
+        if let Some(instance) = unsafe { (*slot.instance.get()).take() } {
             self.instances.fetch_sub(1, Relaxed);
+            if instance.native.is_some() {
+                self.compiled.fetch_sub(1, Relaxed);
+            }
         }
     }
 
@@ -319,6 +493,16 @@ impl Program {
         self.instances.load(Relaxed)
     }
 
+    /// How many of these instances run as native code.
+    pub(crate) fn compiled(&self) -> u32 {
+        self.compiled.load(Relaxed)
+    }
+
+    /// Why one does not, if it does not and that was not asked for: text with NUL.
+    pub(crate) fn tier_reason(&self) -> [u8; TIER_REASON_LEN] {
+        *self.tier_reason.lock()
+    }
+
     pub(crate) fn quarantined(&self) -> bool {
         self.quarantined.get()
     }
@@ -329,9 +513,41 @@ impl Program {
         self.quarantined.set(false);
     }
 
-    /// Decides the packet that `context` describes and `host` gives access to.
-    pub(crate) fn decide(&self, cpu: &Cpu, host: &mut Host<'_>, context: &mut Context) -> Decision {
+    /// How this CPU's instance decides packets, if nothing but that is to be done: see
+    /// [`Slot::usual`].
+    #[inline(always)]
+    pub(crate) fn usual(&self, cpu: &Cpu) -> Option<&Call> {
+        let slot = self.slots.here(cpu);
+        if !slot.is_usual.get() || self.quarantined() {
+            return None;
+        }
+        // SAFETY: It was written when the slot was said to be usual. The cell is this CPU's, and
+        // written only with its packet path to itself.
+        Some(unsafe { (*slot.usual.get()).assume_init_ref() })
+    }
+
+    /// What becomes of a packet that [`Self::usual`] trapped on, with `code`.
+    ///
+    /// # Safety
+    ///
+    /// `call` is this CPU's, and its program lives.
+    #[cold]
+    pub(crate) unsafe fn note_usual_trap(cpu: &Cpu, call: &Call, code: u32) -> Decision {
+        // SAFETY: By the contract.
+        let program = unsafe { &*call.program };
+        let outcome = call.outcome(code);
+        program.conclude(program.slots.here(cpu), &outcome)
+    }
+
+    /// Decides a packet.
+    ///
+    /// # Safety
+    ///
+    /// `packet` is the caller's.
+    #[inline(always)]
+    pub(crate) unsafe fn decide(&self, cpu: &Cpu, packet: &Packet, logger: &Logger) -> Decision {
         let policy = self.settings.trap_policy == TRAP_ACCEPT;
+        let slot = self.slots.here(cpu);
         if self.quarantined() {
             return Decision {
                 accept: policy,
@@ -340,40 +556,92 @@ impl Program {
                 fuel: 0,
             };
         }
-        let trapped = |trap, fuel| Decision {
-            accept: policy,
-            quarantined: false,
-            trap,
-            fuel,
-        };
-        let Some(slot) = self.slots.get(cpu) else {
-            return trapped(Trap::Internal as u32, 0);
-        };
         if slot.busy.replace(true) {
-            return trapped(Trap::Reentered as u32, 0);
+            return Decision::trapped(policy, Trap::Reentered as u32, 0);
         }
         // SAFETY: The slot is this CPU's, we are alone with its packet path, and `busy` says that
-        // no call of ours is on it further down the stack.
-        let Some(instance) = (unsafe { &mut *slot.instance.get() }) else {
-            // There was no memory for one when the CPU came online.
-            slot.busy.set(false);
-            return trapped(Trap::Internal as u32, 0);
+        // no call of ours is on it further down the stack. By the contract the packet is ours.
+        let outcome = unsafe {
+            (*slot.instance.get())
+                .as_mut()
+                .map(|instance| self.ask(instance, cpu, packet, logger))
         };
-        // SAFETY: As above.
-        let outcome = unsafe { instance.call(cpu, host, context, self.settings.fuel) };
         slot.busy.set(false);
-
-        if outcome.trap == NO_TRAP {
-            if slot.consecutive_traps.get() != 0 {
-                slot.consecutive_traps.set(0);
-            }
-            return Decision {
-                accept: outcome.verdict == ACCEPT,
-                quarantined: false,
-                trap: NO_TRAP,
-                fuel: outcome.fuel_used,
-            };
+        match outcome {
+            Some(outcome) => self.conclude(slot, &outcome),
+            // There was no memory for one when the CPU came online, which is not the filter's fault.
+            None => Decision::trapped(policy, Trap::Internal as u32, 0),
         }
+    }
+
+    /// Draws conclusions for later packets.
+    #[inline(always)]
+    fn conclude(&self, slot: &Slot, outcome: &CallOutcome) -> Decision {
+        if outcome.trap != NO_TRAP {
+            self.note_trap(slot);
+            let policy = self.settings.trap_policy == TRAP_ACCEPT;
+            return Decision::trapped(policy, outcome.trap, outcome.fuel_used);
+        }
+        if slot.consecutive_traps.get() != 0 {
+            self.forget_traps(slot);
+        }
+        Decision::verdict(outcome.verdict as u32, outcome.fuel_used)
+    }
+
+    /// Has an instance decide a packet.
+    ///
+    /// # Safety
+    ///
+    /// The instance is used by nobody else, and `packet` is the caller's.
+    #[inline(always)]
+    unsafe fn ask(
+        &self,
+        instance: &mut Instance,
+        cpu: &Cpu,
+        packet: &Packet,
+        logger: &Logger,
+    ) -> CallOutcome {
+        let fuel = self.settings.fuel;
+        // SAFETY: By the contract the packet is the caller's.
+        let mut host = unsafe { Host::packet(packet.skb, logger) };
+        let Some(native) = &instance.native else {
+            // SAFETY: By the contract.
+            return unsafe {
+                let mut context = packet::describe(packet.skb, packet.state);
+                instance.call(cpu, &mut host, &mut context, fuel)
+            };
+        };
+        let call = Call {
+            native: native.0,
+            fuel,
+            program: self,
+        };
+        if !call.native.host.is_null() {
+            // SAFETY: The places are the instance's.
+            unsafe {
+                *call.native.host = host.as_raw();
+                *call.native.packet_len = packet.len;
+            }
+        }
+        // SAFETY: By the contract; the host lives until the code has returned.
+        let code =
+            unsafe { region::on_packet_path(cpu, &mut *instance.region, || call.call(packet)) };
+        call.outcome(code)
+    }
+
+    /// What was usual before traps is so again.
+    #[cold]
+    fn forget_traps(&self, slot: &Slot) {
+        slot.consecutive_traps.set(0);
+        // SAFETY: The slot is the caller's CPU's, and no call is under way.
+        let instance = unsafe { (*slot.instance.get()).as_ref() };
+        slot.set_usual(instance.and_then(|it| it.usual(self)));
+    }
+
+    /// Counts a trap, and has a program that keeps trapping quarantined.
+    #[cold]
+    fn note_trap(&self, slot: &Slot) {
+        slot.set_usual(None);
         let releases = self.releases.load(Relaxed);
         if slot.releases.replace(releases) != releases {
             slot.consecutive_traps.set(0);
@@ -381,10 +649,9 @@ impl Program {
         let consecutive = slot.consecutive_traps.get().saturating_add(1);
         slot.consecutive_traps.set(consecutive);
         if self.settings.quarantine != QUARANTINE_NEVER && consecutive >= self.settings.quarantine {
-            slot.consecutive_traps.set(0);
+            // The count stays: a release has it begin anew, and a verdict ends it.
             self.quarantined.set(true);
         }
-        trapped(outcome.trap, outcome.fuel_used)
     }
 }
 

@@ -36,6 +36,17 @@ impl<T: Word> Racy<T> {
         unsafe { self.0.get().read_volatile() }
     }
 
+    /// The same for the only one who writes: an access like any other.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else writes meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn own(&self) -> T {
+        // SAFETY: The cell is valid and aligned; by the contract there is no race.
+        unsafe { self.0.get().read() }
+    }
+
     #[inline(always)]
     pub(crate) fn set(&self, value: T) {
         // SAFETY: As above.

@@ -5,7 +5,7 @@ use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
-use crate::abi::ioctl::Run;
+use crate::abi::ioctl::{Run, TIER_INTERP, TIER_JIT};
 use crate::admission::read_signature;
 use crate::bindings;
 use crate::command::{admit_as, read_module};
@@ -88,6 +88,11 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     request.verdict = outcome.verdict;
     request.trap = outcome.trap;
     request.fuel_used = outcome.fuel_used;
+    request.tier = if instance.is_native() {
+        TIER_JIT
+    } else {
+        TIER_INTERP
+    };
     // SAFETY: The packet is ours.
     request.mark = unsafe { bindings::nf_wasm_skb_mark(packet.0) };
     request.output.used = 0;

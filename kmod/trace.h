@@ -56,7 +56,7 @@ TRACE_EVENT(build,
 	),
 	TP_printk("filter=%s stage=%s", __get_str(filter),
 		  __print_symbolic(__entry->stage, { 0, "check" }, { 1, "translate" },
-				   { 2, "instantiate" }, { 3, "warm" }, { 4, "ready" }))
+				   { 2, "instantiate" }, { 3, "warm" }, { 4, "ready" }, { 5, "compile" }))
 );
 
 #endif

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What Kbuild reads of the checkout.
-const SOURCES: [&str; 4] = ["Kbuild", "abi", "decode", "kmod"];
+const SOURCES: [&str; 5] = ["Kbuild", "abi", "decode", "jit/src/machine.rs", "kmod"];
 /// What Kbuild makes of the kernel half's Rust.
 const CRATE_ROOT_OBJECT: &str = "kmod/main.o";
 
@@ -57,6 +57,24 @@ pub fn lint(kernel: &Kernel, root: &Root, cache: &Cache, checkout: &Path) -> Res
         make.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", CRATE_ROOT_OBJECT]),
         &log,
     )
+}
+
+/// Builds the benchmarks' empty hook for `kernel`, into `out`.
+pub fn empty_hook(
+    kernel: &Kernel,
+    root: &Root,
+    cache: &Cache,
+    checkout: &Path,
+    out: &Path,
+) -> Result<()> {
+    let name = cache.of_checkout(&format!("empty-hook-{}", kernel.release));
+    let log = cache.path("log/empty-hook.log");
+    tool::new_log(&log)?;
+    let dir = cache.path(&name);
+    files::mirror(&checkout.join("bench/empty_hook"), &dir, &["."])?;
+    tool::run(kbuild(kernel, root, &name)?.arg("modules"), &log)?;
+    let file = "nf_wasm_empty_hook.ko";
+    files::copy(&dir.join(file), &out.join(file))
 }
 
 /// `make` in the kernel's tree, for the copy of the sources that is called `name` in the cache.

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The kernel's own eBPF compiler, for instructions that the engine has made. */
+#include <linux/filter.h>
+
+/* What only the engine and its boundary call: boundary.rs says how. */
+void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_count,
+		       const void *const *helpers, u32 stack, const void **run,
+		       const char **reason);
+void nf_wasm_host_jit_free(void *prog);
+
+void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_count,
+		       const void *const *helpers, u32 stack, const void **run,
+		       const char **reason)
+{
+	struct bpf_prog *prog;
+	int err = 0;
+	u32 i;
+
+	if (IS_ENABLED(CONFIG_CPU_BIG_ENDIAN)) {
+		*reason = "Wasm's memory is little-endian, and this machine is not";
+		return NULL;
+	}
+	prog = bpf_prog_alloc(bpf_prog_size(len), 0);
+	if (!prog) {
+		*reason = "memory ran out";
+		return NULL;
+	}
+	if (!prog->jit_requested) {
+		*reason = "the kernel's eBPF compiler is off (net.core.bpf_jit_enable is 0)";
+		goto free;
+	}
+	prog->len = len;
+	/* Any but UNSPEC, which is classic BPF. */
+	prog->type = BPF_PROG_TYPE_NETFILTER;
+	prog->aux->stack_depth = stack;
+	memcpy(prog->insnsi, insns, len * sizeof(struct bpf_insn));
+	for (i = 0; i < call_count; i++) {
+		struct bpf_insn *call = &prog->insnsi[calls[i]];
+
+		call->imm = (u8 *)helpers[call->imm] - (u8 *)__bpf_call_base;
+	}
+	prog = bpf_prog_select_runtime(prog, &err);
+	/* Without an error it may still have been left to the kernel's eBPF interpreter. */
+	if (err || !prog->jited) {
+		*reason = "the kernel's eBPF compiler could not compile it";
+		goto free;
+	}
+	*run = prog->bpf_func;
+	return prog;
+
+free:
+	bpf_prog_free(prog);
+	return NULL;
+}
+
+void nf_wasm_host_jit_free(void *prog)
+{
+	bpf_prog_free(prog);
+}
