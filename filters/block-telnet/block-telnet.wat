@@ -3,7 +3,7 @@
 (module
   ;; No page of its own and no nfw_buf: the host appends the page that its buffer needs.
   (memory (export "memory") 0)
-  (@custom "nfw.manifest" "{\"snaplen\": 128}")
+  (@custom "nfw.manifest" "{\"snaplen\": 64}")
 
   (func (export "nfw_filter") (param $ctx i32) (param $pkt i32) (param $len i32) (result i32)
     (local $transport i32)

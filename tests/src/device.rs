@@ -47,6 +47,8 @@ pub struct Spec {
     pub trap_policy: u32,
     /// Consecutive traps until quarantine, or 0.
     pub quarantine: u32,
+    /// One of the ABI's `TIER_*`.
+    pub tier: u32,
     /// Where to attach it.
     pub hooks: Vec<Hook>,
     /// A signature of the binary, or nothing.
@@ -64,6 +66,7 @@ impl Spec {
             snaplen: 0,
             trap_policy: ioctl::TRAP_ACCEPT,
             quarantine: 0,
+            tier: default_tier(),
             hooks: Vec::new(),
             signature: Vec::new(),
         }
@@ -111,11 +114,31 @@ impl Spec {
         self
     }
 
+    /// Sets how it is to run.
+    #[must_use]
+    pub fn tier(mut self, tier: u32) -> Self {
+        self.tier = tier;
+        self
+    }
+
     /// Sets the consecutive traps until quarantine.
     #[must_use]
     pub fn quarantine(mut self, traps: u32) -> Self {
         self.quarantine = traps;
         self
+    }
+}
+
+/// The variable of the environment that [`default_tier`] asks.
+pub const TIER: &str = "NF_WASM_TIER";
+
+/// The tier that `NF_WASM_TIER` names, in which tests run their filters where they do not care.
+pub fn default_tier() -> u32 {
+    match std::env::var(TIER).as_deref() {
+        Err(_) | Ok("auto") => ioctl::TIER_AUTO,
+        Ok("interp") => ioctl::TIER_INTERP,
+        Ok("jit") => ioctl::TIER_JIT,
+        Ok(other) => panic!("NF_WASM_TIER={other}: no such tier"),
     }
 }
 
@@ -230,6 +253,7 @@ impl Device {
             fuel: spec.fuel,
             snaplen: spec.snaplen,
             quarantine: spec.quarantine,
+            tier: spec.tier,
             hooks: address(&spec.hooks),
             hook_count: spec.hooks.len() as u32,
             signature: address(&spec.signature),
@@ -261,6 +285,23 @@ impl Device {
             module_len: wasm.len() as u32,
             signature: address(signature),
             signature_len: signature.len() as u32,
+            ..Replace::new()
+        };
+        self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)
+    }
+
+    /// Swaps the program of the filter with id `id`, which is to run as `tier` says.
+    ///
+    /// # Errors
+    ///
+    /// What the module refuses.
+    pub fn replace_in_tier(&self, id: u32, wasm: &[u8], tier: u32) -> Result<(), Refused> {
+        let mut request = Replace {
+            id,
+            module: address(wasm),
+            module_len: wasm.len() as u32,
+            set: ioctl::REPLACE_TIER,
+            tier,
             ..Replace::new()
         };
         self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)

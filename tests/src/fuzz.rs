@@ -9,6 +9,7 @@
 mod grammar;
 pub mod modules;
 pub mod requests;
+pub mod tiers;
 
 use std::time::{Duration, Instant};
 

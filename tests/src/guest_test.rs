@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `NF_WASM_GUEST_TEST`: modules that are no filters, run in the kernel.
 
+use std::cell::Cell;
+
 use nf_wasm_abi::ioctl::{
     GuestTest, GUEST_TEST_GET, GUEST_TEST_INSTANTIATE, GUEST_TEST_INVOKE, GUEST_TEST_NAME_LEN,
-    GUEST_TEST_READ, GUEST_TEST_REGISTER, GUEST_TEST_SET, NF_WASM_GUEST_TEST, NO_TRAP,
+    GUEST_TEST_READ, GUEST_TEST_REGISTER, GUEST_TEST_SET, NF_WASM_GUEST_TEST, NO_TRAP, TIER_INTERP,
+    TIER_JIT,
 };
 use nf_wasm_abi::trap::Trap;
 
-use crate::device::{address, Device, Refused};
+use crate::device::{address, default_tier, Device, Refused};
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +29,11 @@ impl From<Refused> for Failure {
 
 /// A session of instances in the kernel.
 #[derive(Debug)]
-pub struct Session(Device);
+pub struct Session {
+    device: Device,
+    /// Functions that were called, and how many of them were compiled.
+    calls: Cell<(u64, u64)>,
+}
 
 impl Session {
     /// Begins one.
@@ -35,7 +42,15 @@ impl Session {
     ///
     /// If the device cannot be opened.
     pub fn open() -> Self {
-        Self(Device::open())
+        Self {
+            device: Device::open(),
+            calls: Cell::default(),
+        }
+    }
+
+    /// How many functions were called, and how many of them were compiled.
+    pub fn calls(&self) -> (u64, u64) {
+        self.calls.get()
     }
 
     /// Carries out any operation; returns what the module filled in.
@@ -44,7 +59,7 @@ impl Session {
     ///
     /// What the module refuses.
     pub fn operation(&self, mut request: GuestTest) -> Result<GuestTest, Refused> {
-        self.0
+        self.device
             .explained(NF_WASM_GUEST_TEST, &mut request, |it| &mut it.log)?;
         Ok(request)
     }
@@ -99,7 +114,13 @@ impl Session {
         let mut request = named(GUEST_TEST_INVOKE, instance, name);
         request.values[..arguments.len()].copy_from_slice(arguments);
         request.value_count = arguments.len() as u32;
+        if default_tier() != TIER_INTERP {
+            request.tier = TIER_JIT;
+        }
         let answer = self.call(request)?;
+        let (all, compiled) = self.calls.get();
+        let is_compiled = u64::from(answer.tier == TIER_JIT);
+        self.calls.set((all + 1, compiled + is_compiled));
         Ok(answer.values[..answer.value_count as usize].to_vec())
     }
 

@@ -4,7 +4,7 @@
 
 #define TELNET 23
 
-NFW_SNAPLEN(128);
+NFW_SNAPLEN(64);
 
 NFW_FILTER(ctx, pkt, len)
 {

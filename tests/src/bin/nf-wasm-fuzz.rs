@@ -4,11 +4,11 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use nf_wasm_tests::fuzz::{modules, requests, Campaign, Report};
+use nf_wasm_tests::fuzz::{modules, requests, tiers, Campaign, Report};
 use nf_wasm_tests::kernel;
 use nf_wasm_tests::pins::Pins;
 
-const USAGE: &str = "nf-wasm-fuzz modules|ioctl [--seed S] [--from N] [--seconds N|--runs N]";
+const USAGE: &str = "nf-wasm-fuzz modules|ioctl|tiers [--seed S] [--from N] [--seconds N|--runs N]";
 /// What the kernel's log must not say.
 const COMPLAINTS: [&str; 7] = [
     "BUG",
@@ -55,6 +55,7 @@ fn parse(words: &[String]) -> Option<(Campaign, Fuzz)> {
     let fuzz: Fuzz = match subject.as_str() {
         "modules" => modules::run,
         "ioctl" => requests::run,
+        "tiers" => tiers::run,
         _ => return None,
     };
     let mut campaign = Campaign {

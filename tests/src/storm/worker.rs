@@ -9,7 +9,7 @@ use fastrand::Rng;
 use nf_wasm_abi::capability::ALL_BITS;
 use nf_wasm_abi::ioctl::{
     Hook, Run, FAMILY_INET, FAMILY_IPV4, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING,
-    NF_WASM_RELEASE, NF_WASM_UNLOAD, TRAP_ACCEPT, TRAP_DROP,
+    NF_WASM_RELEASE, NF_WASM_UNLOAD, TIER_AUTO, TIER_INTERP, TRAP_ACCEPT, TRAP_DROP,
 };
 use nf_wasm_abi::trap::Trap;
 use nix::errno::Errno;
@@ -162,6 +162,7 @@ impl Worker {
             .fuel(self.one_of([0, 1_000, 100_000]))
             .quarantine(self.one_of([0, 20]))
             .on_trap(self.one_of([TRAP_ACCEPT, TRAP_DROP]))
+            .tier(self.one_of([TIER_AUTO, TIER_INTERP]))
             .at(self.place());
         let id = self.ask(namespace, |device| device.load(&spec));
         let id = expected("load", id);

@@ -8,7 +8,7 @@ use nf_wasm_sdk::{filter, manifest, protocol, Packet, Verdict};
 const TELNET: u16 = 23;
 
 filter!(block_telnet);
-manifest!(snaplen = 128);
+manifest!(snaplen = 64);
 
 fn block_telnet(packet: &Packet) -> Verdict {
     match packet.transport() {

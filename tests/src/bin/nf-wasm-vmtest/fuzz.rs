@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use nf_wasm_tests::fuzz::{modules, requests, Campaign, Report};
+use nf_wasm_tests::fuzz::{modules, requests, tiers, Campaign, Report};
+use nf_wasm_tests::kernel::With;
 
 crate::tests![
     filters_do_in_the_kernel_what_they_do_outside,
     requests_that_lie_change_nothing,
+    compiled_functions_do_what_interpreted_ones_do,
 ];
 
 const fn campaign(runs: u64) -> Campaign {
@@ -30,4 +32,9 @@ fn filters_do_in_the_kernel_what_they_do_outside() {
 
 fn requests_that_lie_change_nothing() {
     nothing_found(requests::run(campaign(150)));
+}
+
+fn compiled_functions_do_what_interpreted_ones_do() {
+    let _inserted = With::parameters(&["guest_test=1"]);
+    nothing_found(tiers::run(campaign(200)));
 }

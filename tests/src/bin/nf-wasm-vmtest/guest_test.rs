@@ -8,6 +8,7 @@ use nf_wasm_abi::ioctl::{
 };
 use nf_wasm_abi::limits::INIT_FUEL;
 use nf_wasm_abi::trap::Trap;
+use nf_wasm_tests::device::TIER;
 use nf_wasm_tests::guest_test::{named, Failure, Session};
 use nf_wasm_tests::kernel::{self, With};
 use nf_wasm_tests::net::Net;
@@ -114,10 +115,10 @@ fn bad_requests_are_refused() {
             },
         ),
         (
-            "reserved",
-            Errno::EINVAL,
+            "tier",
+            Errno::EOPNOTSUPP,
             GuestTest {
-                reserved: 1,
+                tier: 3,
                 ..invoke()
             },
         ),
@@ -246,13 +247,16 @@ fn the_specification_holds() {
     } else {
         "wasm-v2"
     };
-    let output = Command::new("nf-wasm-spectest").arg(files).output();
-    let output = output.expect("nf-wasm-spectest");
-    let text = String::from_utf8_lossy(&output.stdout);
-    print!("{text}");
-    assert!(
-        output.status.success(),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    for tier in ["interp", "jit"] {
+        let mut spectest = Command::new("nf-wasm-spectest");
+        let output = spectest.arg(files).env(TIER, tier).output();
+        let output = output.expect("nf-wasm-spectest");
+        let text = String::from_utf8_lossy(&output.stdout);
+        print!("{tier}: {text}");
+        assert!(
+            output.status.success(),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }

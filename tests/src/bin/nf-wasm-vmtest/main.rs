@@ -28,6 +28,7 @@ mod replace;
 mod run;
 mod stack;
 mod storm;
+mod tiers;
 mod traps;
 mod verdicts;
 
@@ -55,6 +56,7 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("attachments", attachments::TESTS),
     ("counters", counters::TESTS),
     ("traps", traps::TESTS),
+    ("tiers", tiers::TESTS),
     ("fragments", fragments::TESTS),
     ("odd_packets", odd_packets::TESTS),
     ("nonlinear", nonlinear::TESTS),

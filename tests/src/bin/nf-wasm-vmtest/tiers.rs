@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How filters run: as native code where they can, interpreted otherwise, and which it is.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use nf_wasm_abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_INTERP, TIER_JIT};
+use nf_wasm_tests::device::{hook, text, Device, Spec};
+use nf_wasm_tests::net::{Ip, Net};
+use nf_wasm_tests::traffic::receive;
+use nf_wasm_tests::wasm;
+use nix::errno::Errno;
+
+crate::tests![
+    filters_are_compiled,
+    filters_are_interpreted_if_told_so,
+    what_cannot_be_compiled_is_interpreted_or_refused,
+    without_the_kernels_compiler_filters_are_interpreted,
+    hardened_code_decides_the_same,
+    a_replacement_may_change_the_tier,
+];
+
+const ENABLE: &str = "/proc/sys/net/core/bpf_jit_enable";
+const HARDEN: &str = "/proc/sys/net/core/bpf_jit_harden";
+
+/// A setting of the kernel's, as it was when this is dropped.
+struct Setting {
+    file: &'static str,
+    before: String,
+}
+
+impl Setting {
+    fn set(file: &'static str, value: &str) -> Self {
+        let before = fs::read_to_string(file).expect(file);
+        fs::write(file, value).expect(file);
+        Self { file, before }
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        fs::write(self.file, &self.before).expect(self.file);
+    }
+}
+
+/// Uses floats.
+fn with_floats() -> Vec<u8> {
+    wasm::filter("", "(i32.trunc_sat_f64_u (f64.const 1))")
+}
+
+/// Has a packet reach the server's filters, and its socket.
+fn one_packet(net: &Net) {
+    let address = net.server_address(Ip::V4);
+    let socket = net.server.udp(address, 9);
+    net.client
+        .udp_to(SocketAddr::new(address, 9))
+        .send(b"x")
+        .expect("send");
+    receive(&socket, 1);
+}
+
+fn assert_interpreted(entry: &FilterEntry, because: &str) {
+    assert_eq!(entry.compiled, 0);
+    let reason = text(&entry.tier_reason);
+    assert!(reason.contains(because), "{reason:?}");
+}
+
+fn filters_are_compiled() {
+    let net = Net::pair();
+    for tier in [TIER_AUTO, TIER_JIT] {
+        let filter = net
+            .server
+            .load(Spec::new("native", wasm::always(1)).tier(tier));
+        let entry = filter.entry();
+        assert_eq!((entry.tier, entry.compiled), (tier, entry.instances));
+        assert_eq!(text(&entry.tier_reason), "");
+    }
+}
+
+fn filters_are_interpreted_if_told_so() {
+    let net = Net::pair();
+    let spec = Spec::new("slow", wasm::always(1)).tier(TIER_INTERP);
+    let entry = net.server.load(spec).entry();
+    assert_eq!(entry.tier, TIER_INTERP);
+    assert_interpreted(&entry, "");
+}
+
+fn what_cannot_be_compiled_is_interpreted_or_refused() {
+    let net = Net::pair();
+    let spec = |tier| {
+        Spec::new("floats", with_floats())
+            .tier(tier)
+            .at(hook(FAMILY_IPV4, HOOK_INPUT, 0))
+    };
+    let filter = net.server.load(spec(TIER_AUTO));
+    assert_interpreted(&filter.entry(), "floats");
+    one_packet(&net);
+    assert_eq!(filter.counters().accepted, 1);
+    drop(filter);
+
+    let refused = net.server.try_load(&spec(TIER_JIT)).expect_err("refused");
+    assert_eq!(refused.errno, Errno::EOPNOTSUPP);
+    for part in ["floats", "--tier auto"] {
+        assert!(refused.text.contains(part), "{refused}");
+    }
+    assert!(net.server.filters().is_empty());
+}
+
+fn without_the_kernels_compiler_filters_are_interpreted() {
+    let net = Net::pair();
+    let _off = Setting::set(ENABLE, "0");
+    let spec = |tier| {
+        Spec::new("without", wasm::always(1))
+            .tier(tier)
+            .at(hook(FAMILY_IPV4, HOOK_INPUT, 0))
+    };
+    let filter = net.server.load(spec(TIER_AUTO));
+    assert_interpreted(&filter.entry(), "bpf_jit_enable");
+    one_packet(&net);
+    assert_eq!(filter.counters().accepted, 1);
+    drop(filter);
+    let refused = net.server.try_load(&spec(TIER_JIT)).expect_err("refused");
+    assert_eq!(refused.errno, Errno::EOPNOTSUPP);
+    assert!(refused.text.contains("bpf_jit_enable"), "{refused}");
+}
+
+fn hardened_code_decides_the_same() {
+    let net = Net::pair();
+    let _hardened = Setting::set(HARDEN, "2");
+    // Constants of all sizes, which hardening takes apart.
+    let body = "(if (i64.ne
+          (i64.mul (i64.extend_i32_u (i32.load offset=16 (local.get 0))) (i64.const 0x123456789abc))
+          (i64.mul (i64.const 0x123456789abc) (i64.extend_i32_u (i32.load offset=16 (local.get 0)))))
+        (then (return (i32.const 0))))
+      (i32.eq (i32.load8_u offset=9 (local.get 1)) (i32.const 17))";
+    let spec = Spec::new("hardened", wasm::filter("", body)).tier(TIER_JIT);
+    let filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_INPUT, 0)));
+    one_packet(&net);
+    let counters = filter.counters();
+    assert_eq!((counters.packets, counters.accepted), (1, 1));
+}
+
+fn a_replacement_may_change_the_tier() {
+    let net = Net::pair();
+    let filter = net
+        .server
+        .load(Spec::new("both", wasm::always(1)).tier(TIER_AUTO));
+    let interpreted = |wasm: Vec<u8>| {
+        let id = filter.id();
+        net.server
+            .enter(move || Device::open().replace_in_tier(id, &wasm, TIER_INTERP))
+    };
+    interpreted(wasm::always(1)).expect("replace");
+    assert_eq!(filter.entry().tier, TIER_INTERP);
+    assert_interpreted(&filter.entry(), "");
+    // What is not given stays.
+    filter.replace(&wasm::always(0));
+    assert_eq!(filter.entry().tier, TIER_INTERP);
+}
