@@ -148,6 +148,8 @@ fn stages(lines: &[String]) -> Result<Vec<StageCost>> {
         .collect::<Result<Vec<_>>>()?;
     Ok(entered
         .windows(2)
+        // From there to the next nothing is done.
+        .filter(|pair| pair[0].0 != "ready")
         .map(|pair| StageCost {
             stage: pair[0].0.clone(),
             instructions: ((pair[1].1 - pair[0].1) * 1e9).round() as i64,

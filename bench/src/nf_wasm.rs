@@ -18,8 +18,8 @@ impl Drop for Loaded {
     }
 }
 
-/// Loads the workload's filter.
-pub fn attach(workload: &Workload) -> Result<Loaded> {
+/// Loads the workload's filter, to run in `tier`.
+pub fn attach(workload: &Workload, tier: &str) -> Result<Loaded> {
     let ours = |file: &str| format!("{MATERIAL}/{file}.wasm");
     let example = |file: &str| format!("/usr/share/nf_wasm/filters/{file}");
     let mut loaded = Loaded(Vec::new());
@@ -29,6 +29,7 @@ pub fn attach(workload: &Workload) -> Result<Loaded> {
             format!("ipv4:output:{priority}"),
         );
         let mut words = vec!["nfwasm", "load", &file, "--name", &name, "--attach", &hook];
+        words.extend(["--tier", tier]);
         words.extend(options);
         shell::run(&words)?;
         loaded.0.push(name);

@@ -93,7 +93,10 @@ impl Build {
     /// Builds what the benchmarks load into a kernel; returns the folder that it is in.
     pub fn bench_material(&self, checkout: &Path) -> Result<PathBuf> {
         let _lock = self.cache.lock_checkout()?;
-        userland::bench_material(&self.root, &self.cache, checkout, &Progress::start())
+        let progress = Progress::start();
+        let out = userland::bench_material(&self.root, &self.cache, checkout, &progress)?;
+        module::empty_hook(&self.kernel, &self.root, &self.cache, checkout, &out)?;
+        Ok(out)
     }
 
     /// A program of this checkout's, to run in the build root.

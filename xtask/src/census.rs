@@ -15,7 +15,14 @@ pub const FILE: &str = "docs/unsafe.md";
 const PLACES: [(&str, &[&str]); 2] = [
     (
         "In the kernel",
-        &["abi/src", "decode/src", "engine/src", "kmod", "patches"],
+        &[
+            "abi/src",
+            "decode/src",
+            "engine/src",
+            "jit/src",
+            "kmod",
+            "patches",
+        ],
     ),
     (
         "In user space",
