@@ -44,22 +44,41 @@ enum State {
     Done(Depth),
 }
 
+/// Functions, by their indices, and the functions of a type that are in the table, by this and the
+/// type's index: so that there is one way to them however many calls take it.
+const OF_TYPE: u32 = 1 << 24;
+
 impl Calls {
     pub(crate) fn new(
         module: &Module<'_>,
         root: u32,
         environment: &Environment<'_>,
     ) -> Result<Self, Unsupported> {
+        let mut by_type: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for function in environment.table.iter().flatten() {
+            let of_type = by_type.entry(module.signature(*function)).or_default();
+            of_type.push(*function);
+        }
         let mut nest = false;
-        let mut callees = |function| callees(module, function, environment, &mut nest);
+        let mut callees = |node: u32| match node.checked_sub(OF_TYPE) {
+            None => direct_callees(module, node, &mut nest),
+            Some(ty) => {
+                let of_type = by_type.remove(&ty).unwrap_or_default();
+                if of_type.iter().any(|it| *it < module.imports) {
+                    let what = "an imported function in the table";
+                    return Err(Unsupported::Operator(what));
+                }
+                Ok(of_type)
+            }
+        };
         let mut functions = Vec::new();
-        let mut states: BTreeMap<u32, State> = BTreeMap::new();
         let (mut is_recursive, mut root_is_called) = (false, false);
-        // A function, its callees, and how many of these were looked at.
+        let mut states: BTreeMap<u32, State> = BTreeMap::new();
+        // A node, its callees, and how many of these were looked at.
         let mut path = vec![(root, callees(root)?, 0)];
         states.insert(root, State::Open);
         functions.push(root);
-        while let Some((function, callees_of, at)) = path.last_mut() {
+        while let Some((node, callees_of, at)) = path.last_mut() {
             if let Some(callee) = callees_of.get(*at) {
                 *at += 1;
                 root_is_called |= *callee == root;
@@ -69,24 +88,26 @@ impl Calls {
                     None => {
                         let callee = *callee;
                         states.insert(callee, State::Open);
-                        functions.push(callee);
+                        if callee < OF_TYPE {
+                            functions.push(callee);
+                        }
                         path.push((callee, callees(callee)?, 0));
                     }
                 }
                 continue;
             }
-            let mut deepest = Depth::default();
+            let mut depth = Depth::default();
             for callee in callees_of {
-                if let Some(State::Done(depth)) = states.get(callee) {
-                    deepest.slots = deepest.slots.max(depth.slots);
-                    deepest.frames = deepest.frames.max(depth.frames);
+                if let Some(State::Done(of_callee)) = states.get(callee) {
+                    depth.slots = depth.slots.max(of_callee.slots);
+                    depth.frames = depth.frames.max(of_callee.frames);
                 }
             }
-            let depth = Depth {
-                slots: deepest.slots + environment.frame_slots(*function),
-                frames: deepest.frames + 1,
-            };
-            states.insert(*function, State::Done(depth));
+            if *node < OF_TYPE {
+                depth.slots += environment.frame_slots(*node);
+                depth.frames += 1;
+            }
+            states.insert(*node, State::Done(depth));
             path.pop();
         }
         let depth = match states.get(&root) {
@@ -113,16 +134,14 @@ impl Calls {
     }
 }
 
-/// The functions that a function may call; `nest` becomes true if it calls at all.
-fn callees(
+/// What a function calls; `nest` becomes true if it calls at all.
+fn direct_callees(
     module: &Module<'_>,
     function: u32,
-    environment: &Environment<'_>,
     nest: &mut bool,
 ) -> Result<Vec<u32>, Unsupported> {
     let body = module.body(function).ok_or(Unsupported::Malformed)?;
     let mut callees = BTreeSet::new();
-    let mut types = BTreeSet::new();
     for operator in body.get_operators_reader()? {
         match operator? {
             Operator::Call { function_index } if function_index >= module.imports => {
@@ -131,19 +150,7 @@ fn callees(
             }
             Operator::CallIndirect { type_index, .. } => {
                 *nest = true;
-                let ty = module.canonical(type_index);
-                if types.insert(ty) {
-                    for function in environment.table.iter().flatten() {
-                        if module.signature(*function) != ty {
-                            continue;
-                        }
-                        if *function < module.imports {
-                            let what = "an imported function in the table";
-                            return Err(Unsupported::Operator(what));
-                        }
-                        callees.insert(*function);
-                    }
-                }
+                callees.insert(OF_TYPE + module.canonical(type_index));
             }
             _ => {}
         }

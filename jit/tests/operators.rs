@@ -184,3 +184,14 @@ fn globals_keep_what_is_set() {
     assert_eq!(instance.call([3, 0, 0], 1_000).result, Ok(10));
     assert_eq!(instance.global(0), 10);
 }
+
+#[test]
+fn what_lies_deep_on_the_stack_stays_what_it_was() {
+    // Each local.get stands for the value that the local has at that time; and a frame of ten slots has
+    // room for a hundred only where they are no variables of their own.
+    let body = "local.get 0 ".repeat(30)
+        + &"i32.const 0 ".repeat(100)
+        + "i32.const 1000 local.set 0 local.get 0 "
+        + &"i32.add ".repeat(130);
+    assert_eq!(run(&body, 2, 0), Ok(1_060));
+}

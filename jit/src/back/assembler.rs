@@ -6,6 +6,9 @@ use alloc::vec::Vec;
 
 use super::insn::{self, Insn, Jump, Reg, Source, JMP, R0};
 
+/// Rounds that are looked for near jumps; beyond, all are far.
+const MOST_ROUNDS: u32 = 8;
+
 /// A place in the code, maybe one that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Label(u32);
@@ -125,7 +128,12 @@ impl Assembler {
         let targets: Vec<usize> = self.jumps.iter().map(|(_, to)| self.target(*to)).collect();
         let mut long = vec![false; self.jumps.len()];
         // By how much what follows a jump moves: only more and more jumps get long.
+        let mut rounds = 0;
         let positions = loop {
+            if rounds == MOST_ROUNDS {
+                long.fill(true);
+            }
+            rounds += 1;
             let positions = self.positions(&long);
             let mut changed = false;
             for (at, (index, _)) in self.jumps.iter().enumerate() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! All functions that the first one leads to, how they return, and what ends them.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use nf_wasm_abi::trap::Trap;
@@ -21,7 +21,7 @@ use crate::module::Module;
 use crate::{front, Code, Environment, Results, Unsupported};
 
 /// Who a place in the code waits for, to come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Callers {
     /// The function with this index.
     Of(u32),
@@ -112,11 +112,9 @@ pub(crate) fn compile(
             // Where the first function falls into it.
             program.finish(finish);
         }
-        if program.asm.len() > environment.most_instructions {
-            return Err(Unsupported::Size);
-        }
+        program.check_size()?;
     }
-    program.give_back(root, finish, &returns);
+    program.give_back(root, finish, &returns)?;
     program.end();
     let stack = if program.is_alone() { 0 } else { STACK };
     if program.is_alone() {
@@ -272,23 +270,37 @@ impl Program<'_> {
         *self.host_trap.get_or_insert_with(|| asm.label())
     }
 
+    /// Whether the code has become too large.
+    fn check_size(&self) -> Result<(), Unsupported> {
+        match self.asm.len() > self.environment.most_instructions {
+            true => Err(Unsupported::Size),
+            false => Ok(()),
+        }
+    }
+
     /// Has each function find its way back.
-    fn give_back(&mut self, root: u32, finish: Label, returns: &[(u32, Label)]) {
+    fn give_back(
+        &mut self,
+        root: u32,
+        finish: Label,
+        returns: &[(u32, Label)],
+    ) -> Result<(), Unsupported> {
         let internal = self.trap(Trap::Internal);
+        let in_table: BTreeSet<u32> = self.environment.table.iter().flatten().copied().collect();
+        let mut waiting: BTreeMap<Callers, Vec<(u32, Label)>> = BTreeMap::new();
+        for (number, (callers, site)) in (0..).zip(&self.sites) {
+            waiting.entry(*callers).or_default().push((number, *site));
+        }
+        let none = Vec::new();
         for (function, label) in returns {
-            let signature = self.module.signature(*function);
-            let is_in_table = self.environment.table.contains(&Some(*function));
-            let waits = |callers: &Callers| match callers {
-                Callers::Of(callee) => callee == function,
-                Callers::OfType(ty) => is_in_table && *ty == signature,
+            let by_type = match in_table.contains(function) {
+                true => waiting.get(&Callers::OfType(self.module.signature(*function))),
+                false => None,
             };
-            let sites: Vec<(u32, Label)> = self
-                .sites
-                .iter()
-                .enumerate()
-                .filter(|(_, (callers, _))| waits(callers))
-                .map(|(number, (_, site))| (number as u32, *site))
-                .collect();
+            let by_name = waiting.get(&Callers::Of(*function)).unwrap_or(&none);
+            let mut sites = by_name.clone();
+            sites.extend_from_slice(by_type.unwrap_or(&none));
+            sites.sort_unstable_by_key(|(number, _)| *number);
             match sites.as_slice() {
                 // One way back needs no number.
                 [(_, site)] => self.asm.bind_to(*label, *site),
@@ -296,28 +308,21 @@ impl Program<'_> {
                     debug_assert!(*function != root || sites.contains(&(0, finish)));
                     self.asm.bind(*label);
                     self.load(R0, R9, (HEADER + 8 * RETURN_SLOT) as i16);
-                    let mut cases = Vec::with_capacity(2 * sites.len() + 1);
-                    cases.push((0, internal));
-                    for (number, site) in sites {
-                        // No other number occurs, so that what lies between may lead anywhere.
-                        cases.push((number, site));
+                    // No other number occurs, so that what lies between may lead anywhere.
+                    let is_first = sites.first().is_some_and(|(number, _)| *number == 0);
+                    if !is_first {
+                        sites.insert(0, (0, internal));
                     }
-                    cases.dedup_by(|later, first| {
-                        let same = later.0 == first.0;
-                        if same {
-                            first.1 = later.1;
-                        }
-                        same
-                    });
-                    switch(&mut self.asm, R0, &cases);
+                    switch(&mut self.asm, R0, &sites);
                 }
             }
+            self.check_size()?;
         }
-        self.dispatch_tables();
+        self.dispatch_tables()
     }
 
     /// Where the table is looked at.
-    fn dispatch_tables(&mut self) {
+    fn dispatch_tables(&mut self) -> Result<(), Unsupported> {
         let dispatches: Vec<(u32, Label)> = self
             .dispatches
             .iter()
@@ -341,7 +346,9 @@ impl Program<'_> {
             }
             self.asm.bind(label);
             switch(&mut self.asm, R1, &super::switch::cases(&labels, outside));
+            self.check_size()?;
         }
+        Ok(())
     }
 
     /// Where the first function comes back to.

@@ -118,9 +118,10 @@ impl Builder<'_, '_> {
     /// Gives each value on the stack that is a local's a variable of its own: on the other side of a
     /// branch the local may have changed.
     fn settle_stack(&mut self) {
-        for at in 0..self.stack.len() {
+        for at in self.settled.min(self.stack.len())..self.stack.len() {
             self.settle(at);
         }
+        self.settled = self.stack.len();
     }
 
     /// The same for the value at `at`.

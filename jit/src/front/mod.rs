@@ -27,6 +27,9 @@ use memory::Known;
 
 type Result<T> = core::result::Result<T, Unsupported>;
 
+/// Values on the stack that may be looked for at a time: what is below them is no local any more, so
+/// that a deep stack costs no more than a flat one.
+const MOST_UNSETTLED: usize = 64;
 /// Slots that are written for a unit of fuel.
 const SLOTS_FOR_FUEL: u32 = 8;
 
@@ -38,6 +41,8 @@ struct Builder<'m, 'a> {
     function: Function,
     /// Wasm's operand stack.
     stack: Vec<Value>,
+    /// So many of its values, or all that there are, are no locals.
+    settled: usize,
     frames: Vec<Frame>,
     /// Where operations go, if they can be reached.
     current: BlockId,
@@ -97,6 +102,7 @@ pub(crate) fn build(
             ..Function::default()
         },
         stack: Vec::new(),
+        settled: 0,
         frames: Vec::new(),
         current: 0,
         reachable: true,
@@ -185,7 +191,12 @@ impl Builder<'_, '_> {
     }
 
     fn push(&mut self, value: Value) {
+        self.settled = self.settled.min(self.stack.len());
         self.stack.push(value);
+        if self.stack.len() - self.settled > MOST_UNSETTLED {
+            self.settle(self.settled);
+            self.settled += 1;
+        }
     }
 
     fn pop(&mut self) -> Value {
@@ -291,7 +302,7 @@ impl Builder<'_, '_> {
 
     fn set_local(&mut self, local: Var) {
         let value = self.pop();
-        for at in 0..self.stack.len() {
+        for at in self.settled.min(self.stack.len())..self.stack.len() {
             if self.stack[at] == Value::Var(local) {
                 self.settle(at);
             }
