@@ -25,16 +25,25 @@ const READY: &str = "\nREADY\n";
 const NEXT_PACKET: &str = "raw_sendmsg";
 /// The stages of a packet's way, and what the names of their functions have in them. What is inlined
 /// belongs to the stage that it is inlined in.
-const STAGES: [(&str, &[&str]); 6] = [
+const STAGES: [(&str, &[&str]); 5] = [
     (
-        "hook: entry, program, verdict, counters",
-        &["attachment4hook", "nf_wasm_trace_", "nf_wasm_drop_"],
-    ),
-    ("bottom halves", &["nf_wasm_cpu_", "local_bh_"]),
-    ("context", &["nf_wasm_context_fill"]),
-    (
-        "window",
+        "hook: bottom halves, program, verdict, counters",
         &[
+            "nf_wasm_hook",
+            "nf_wasm_attachment_decide",
+            "attachment",
+            "7program",
+            "nf_wasm_trace_",
+            "nf_wasm_drop_",
+            "nf_wasm_cpu_",
+            "local_bh_",
+        ],
+    ),
+    (
+        "context and window",
+        &[
+            "nf_wasm_show",
+            "nf_wasm_context_fill",
             "nf_wasm_skb_load",
             "nf_wasm_host_load",
             "skb_copy_bits",
@@ -42,7 +51,9 @@ const STAGES: [(&str, &[&str]); 6] = [
         ],
     ),
     ("engine: entry and exit", &["nf_wasm_engine_call", "memset"]),
-    ("guest", &["wasmi", "nf_wasm_host_"]),
+    ("guest, interpreted", &["wasmi", "nf_wasm_host_"]),
+    // What the kernel compiles has no name there: it lies behind the last symbol.
+    ("guest, compiled", &["__init_scratch_end", "bpf_prog_"]),
 ];
 /// How much of a log there has to be: some fifty packets.
 const LOG_BYTES: u64 = 100 << 20;
@@ -276,7 +287,10 @@ mod tests {
         assert_eq!(packets.len(), 2);
         assert_eq!(
             stages(packets[0].iter().map(|address| symbols.at(*address))),
-            [("window", 1), ("what the kernel does meanwhile", 3)]
+            [
+                ("context and window", 1),
+                ("what the kernel does meanwhile", 3)
+            ]
         );
         assert_eq!(packets[0], [0x2000, 0x2004, 0x3000, 0x2008]);
         assert_eq!(
