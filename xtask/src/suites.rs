@@ -70,7 +70,7 @@ impl<'a> Suites<'a> {
         }
         let label = if self.labelled { name } else { "" };
         let mut machines = Vec::new();
-        for words in commands(self.filter) {
+        for words in commands(self.filter, kernel) {
             let machine = machine(kernel, label, &words);
             // Now, while nobody builds.
             let run = build.prepare(&machine)?;
@@ -107,21 +107,32 @@ impl<'a> Suites<'a> {
     }
 }
 
-/// What nf-wasm-vmtest is told, in one machine after the other.
-fn commands(filter: Option<&String>) -> Vec<Vec<&str>> {
+/// What runs in one machine after the other.
+fn commands(filter: Option<&String>, kernel: Flavour) -> Vec<Vec<&str>> {
+    const TESTS: &str = "nf-wasm-vmtest";
+    // Filters run as native code where tests say nothing of it.
+    let interpreted = ["env", "NF_WASM_TIER=interp", TESTS];
     match filter.map(String::as_str) {
-        None => vec![vec![], vec!["--ignored", LAST]],
-        Some(filter) if filter.starts_with(LAST) => vec![vec!["--ignored", filter]],
-        Some(filter) => vec![vec![filter]],
+        None => {
+            let mut commands = vec![vec![TESTS]];
+            if kernel == Flavour::Stock {
+                commands.push(interpreted.to_vec());
+            } else {
+                let subjects = ["verdicts", "traps"];
+                commands.extend(subjects.map(|it| [&interpreted[..], &[it]].concat()));
+            }
+            commands.push(vec![TESTS, "--ignored", LAST]);
+            commands
+        }
+        Some(filter) if filter.starts_with(LAST) => vec![vec![TESTS, "--ignored", filter]],
+        Some(filter) => vec![vec![TESTS, filter]],
     }
 }
 
 /// A machine whose kernel looks hard for errors.
 fn machine(kernel: Flavour, label: &str, words: &[&str]) -> Machine {
-    let mut command = vec!["nf-wasm-vmtest".into()];
-    command.extend(words.iter().map(Into::into));
     Machine {
-        command,
+        command: words.iter().map(Into::into).collect(),
         label: label.to_owned(),
         append: match kernel.is_own() {
             true => Vec::new(),
