@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What operators are charged: about what they take, so that a unit of fuel buys no more than three
-//! times what it buys of others. `nf-wasm-hostile ops` measures what it buys.
+//! What operators are charged: about what they take where they are interpreted. `nf-wasm-hostile ops`
+//! measures what a unit buys of each.
 
 mod common;
 
