@@ -18,9 +18,10 @@ use crate::bindings;
 use crate::counters::{CpuCounters, Totals};
 use crate::cpu::{Cpu, PerCpu};
 use crate::filter::Filter;
+use crate::instance::Call;
 use crate::machine::TRAPPED;
 use crate::packet::Packet;
-use crate::program::{Call, Decision, Program};
+use crate::program::{Decision, Program};
 use crate::refusal::Answer;
 
 const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;

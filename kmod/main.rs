@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! nf_wasm: WebAssembly packet filters behind netfilter hooks.
 //!
-//! A packet's way: [`attachment`] is what netfilter calls; it enters the CPU ([`cpu`]), looks up
-//! the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to the engine,
-//! over the [`boundary`]. A filter's way: [`device`] takes the command, [`command`] makes sense of
+//! A packet's way: netfilter calls `hook.c`, which enters the CPU and calls [`attachment`]; that looks
+//! up the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to this CPU's
+//! [`instance`]: to its native code, or over the [`boundary`] to the engine. A filter's way: [`device`] takes the command, [`command`] makes sense of
 //! it, [`admission`] decides whether the module may run, [`thread`] has the engine build an
 //! instance in a [`region`] for each CPU that is online or comes ([`programs`]), and [`namespace`]
 //! keeps the result; [`audit`] writes it down.
@@ -24,6 +24,7 @@ mod decode;
 mod device;
 mod filter;
 mod guest_test;
+mod instance;
 mod killable;
 mod logger;
 #[allow(
