@@ -6,6 +6,7 @@
 //! | `liveness.rs` | from where to where a variable keeps its value |
 //! | `allocation.rs` | which variables live in registers |
 //! | `lower.rs` | each operation, and its instructions |
+//! | `arithmetic.rs`, `access.rs` | those on numbers, and on memory |
 //! | `function.rs` | blocks, branches, calls |
 //! | `program.rs` | all functions, how they return, and traps |
 //! | `switch.rs` | jumps by a number |
@@ -28,7 +29,9 @@
 //! by a number in its frame's first slot. The second says how much of the interpreter's stack would be
 //! taken, as both tiers overflow alike: slots times 4,096, and frames.
 
+mod access;
 mod allocation;
+mod arithmetic;
 mod assembler;
 mod function;
 pub(crate) mod insn;

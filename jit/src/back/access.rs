@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Accesses to the linear memory and to globals: bounds, and masks against speculation.
+
+use nf_wasm_abi::trap::Trap;
+
+use super::allocation::Home;
+use super::function::Emitter;
+use super::insn::{load, store, Alu, Jump, Reg, Size, Source, JMP, R0, R1, R7};
+use crate::form::{Access, Place, Value, Var, Width};
+
+fn size(bytes: u8) -> Size {
+    match bytes {
+        1 => Size::B1,
+        2 => Size::B2,
+        4 => Size::B4,
+        _ => Size::B8,
+    }
+}
+
+impl Emitter<'_, '_> {
+    pub(super) fn check(&mut self, base: Var, extent: u64) {
+        let outside = self.program.trap(Trap::MemoryOutOfBounds);
+        // The front end has seen to it that there is so much memory, at most 4 MiB.
+        let last = (self.program.environment.memory_bytes - extent) as i32;
+        let base = self.in_register(Value::Var(base), R0);
+        self.asm()
+            .branch(JMP, Jump::Gt, base, Source::Imm(last), outside);
+    }
+
+    pub(super) fn address(
+        &mut self,
+        to: Var,
+        base: Value,
+        offset: u32,
+        extent: u64,
+        is_bounded: bool,
+    ) {
+        if self.home(to) == Home::Nowhere {
+            return;
+        }
+        let target = self.target(to);
+        // What comes from the frame may, under speculation, be what was there before.
+        let comes_from_frame =
+            matches!(base, Value::Var(var) if !matches!(self.home(var), Home::Reg(_)));
+        if is_bounded && !comes_from_frame {
+            self.set(target, base);
+            self.alu64(Alu::Add, target, Source::Reg(R7));
+        } else if let Value::Var(_) = base {
+            self.set(target, base);
+            // All ones if the base is less, or zero: no branch, so nothing to speculate on.
+            let end = (self.program.environment.memory_bytes - extent + 1) as i32;
+            self.alu64(Alu::Mov, R1, Source::Reg(target));
+            self.alu64(Alu::Sub, R1, Source::Imm(end));
+            self.alu64(Alu::Arsh, R1, Source::Imm(63));
+            self.alu64(Alu::And, target, Source::Reg(R1));
+            self.alu64(Alu::Add, target, Source::Reg(R7));
+        } else {
+            self.alu64(Alu::Mov, target, Source::Reg(R7));
+        }
+        if offset != 0 {
+            self.alu64(Alu::Add, target, Source::Imm(offset as i32));
+        }
+        self.done(to);
+    }
+
+    /// The register that an access starts from.
+    fn base_of(&mut self, place: Place, scratch: Reg) -> Reg {
+        match place.address {
+            Some(address) => self.in_register(Value::Var(address), scratch),
+            None => R7,
+        }
+    }
+
+    pub(super) fn load(&mut self, to: Var, access: Access, place: Place) {
+        if self.home(to) == Home::Nowhere {
+            return;
+        }
+        let base = self.base_of(place, R1);
+        let target = self.target(to);
+        let offset = place.offset as i16;
+        self.push(load(size(access.bytes), target, base, offset));
+        if let Some(width) = access.signed {
+            self.extend_register(target, width, i32::from(access.bytes) * 8);
+        }
+        self.done(to);
+    }
+
+    pub(super) fn store(&mut self, from: Value, bytes: u8, place: Place) {
+        let base = self.base_of(place, R1);
+        let width = if bytes == 8 { Width::W64 } else { Width::W32 };
+        let source = self.source(width, from, R0);
+        self.push(store(size(bytes), base, place.offset as i16, source));
+    }
+
+    fn global_offset(&self, global: u32) -> i16 {
+        // At most 1,024 globals, 16 bytes each.
+        (global * self.program.environment.global_stride) as i16
+    }
+
+    pub(super) fn global_get(&mut self, to: Var, global: u32) {
+        if self.home(to) == Home::Nowhere {
+            return;
+        }
+        self.program.globals(R1);
+        let target = self.target(to);
+        self.push(load(Size::B8, target, R1, self.global_offset(global)));
+        self.done(to);
+    }
+
+    pub(super) fn global_set(&mut self, global: u32, from: Value) {
+        self.program.globals(R1);
+        let from = self.in_register(from, R0);
+        let offset = self.global_offset(global);
+        self.push(store(Size::B8, R1, offset, Source::Reg(from)));
+    }
+}

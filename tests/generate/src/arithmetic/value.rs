@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What leaves a value on the stack.
+
+use arbitrary::Result;
+use wasm_encoder::{BlockType, MemArg, ValType};
+use ValType::{I32, I64};
+
+use super::{Body, DEPTH, EDGES, SIGNATURES, TABLE, WIDE_EDGES};
+
+impl Body<'_, '_, '_> {
+    fn constant(&mut self, ty: ValType) -> Result<()> {
+        let value = match self.pick(3)? {
+            0 => self.u.arbitrary()?,
+            1 if ty == I64 => *self.u.choose(&WIDE_EDGES)?,
+            _ => *self.u.choose(&EDGES)?,
+        };
+        match ty {
+            I64 => self.to.i64_const(value),
+            _ => self.to.i32_const(value as i32),
+        };
+        Ok(())
+    }
+
+    pub(super) fn place(&mut self) -> Result<MemArg> {
+        let offset = match self.pick(7)? {
+            0 => *self
+                .u
+                .choose(&[0x7ffe, 0x8000, 0xffff, 0x1_fffc, 0xffff_ffff])?,
+            1 => self.u.int_in_range(0..=300)?,
+            _ => self.u.int_in_range(0..=12)?,
+        };
+        Ok(MemArg {
+            offset,
+            align: 0,
+            memory_index: 0,
+        })
+    }
+
+    /// Mostly within the memory.
+    pub(super) fn address(&mut self, depth: u32) -> Result<()> {
+        match self.pick(5)? {
+            0 => self.value(I32, depth),
+            1 => {
+                self.to.i32_const(self.u.int_in_range(0..=0x2_0004)?);
+                Ok(())
+            }
+            2 => {
+                self.value(I32, depth)?;
+                self.to.i32_const(0x1_ffff).i32_and();
+                Ok(())
+            }
+            _ => {
+                let local = self.local(I32)?;
+                self.to.local_get(local);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn value(&mut self, ty: ValType, depth: u32) -> Result<()> {
+        if depth >= DEPTH || self.left == 0 {
+            return match self.pick(2)? {
+                0 => self.constant(ty),
+                _ => {
+                    let local = self.local(ty)?;
+                    self.to.local_get(local);
+                    Ok(())
+                }
+            };
+        }
+        match self.pick(17)? {
+            0 => self.constant(ty),
+            1 | 2 => {
+                let local = self.local(ty)?;
+                self.to.local_get(local);
+                Ok(())
+            }
+            3..=6 => self.binary(ty, depth + 1),
+            7 => self.unary(ty, depth + 1),
+            8 => self.comparison(ty, depth + 1),
+            9 | 10 => self.load(ty, depth + 1),
+            11 => {
+                self.to.global_get(if ty == I64 {
+                    1
+                } else {
+                    2 * self.u.int_in_range(0..=1)?
+                });
+                Ok(())
+            }
+            12 => {
+                self.value(ty, depth + 1)?;
+                let local = self.local(ty)?;
+                self.to.local_tee(local);
+                Ok(())
+            }
+            13 => {
+                self.value(ty, depth + 1)?;
+                self.value(ty, depth + 1)?;
+                self.value(I32, depth + 1)?;
+                self.to.select();
+                Ok(())
+            }
+            14 => {
+                self.value(I32, depth + 1)?;
+                self.to.if_(BlockType::Result(ty));
+                self.labels.push(vec![ty]);
+                self.value(ty, depth + 1)?;
+                self.to.else_();
+                self.value(ty, depth + 1)?;
+                self.labels.pop();
+                self.to.end();
+                Ok(())
+            }
+            15 => {
+                self.to.block(BlockType::Result(ty));
+                self.labels.push(vec![ty]);
+                self.value(ty, depth + 1)?;
+                self.value(I32, depth + 1)?;
+                self.to.br_if(0);
+                self.to.drop();
+                self.value(ty, depth + 1)?;
+                self.labels.pop();
+                self.to.end();
+                Ok(())
+            }
+            16 => self.call(ty, depth + 1),
+            _ if ty == I32 => match self.pick(2)? {
+                0 => {
+                    self.to.memory_size(0);
+                    Ok(())
+                }
+                1 => {
+                    self.value(I32, depth + 1)?;
+                    self.to.memory_grow(0);
+                    Ok(())
+                }
+                _ => self.block_with_parameters(depth + 1),
+            },
+            _ => self.constant(ty),
+        }
+    }
+
+    /// A block that takes values and gives one.
+    fn block_with_parameters(&mut self, depth: u32) -> Result<()> {
+        let first = SIGNATURES.len() as u32;
+        if self.pick(1)? == 0 {
+            self.value(I64, depth)?;
+            self.value(I32, depth)?;
+            self.to.block(BlockType::FunctionType(first + 1));
+            self.labels.push(vec![I32]);
+            let (a, b) = (self.local(I32)?, self.local(I64)?);
+            self.to.local_set(a).local_set(b);
+            self.value(I32, depth)?;
+        } else {
+            self.value(I32, depth)?;
+            self.value(I32, depth)?;
+            self.value(I32, depth)?;
+            self.to.if_(BlockType::FunctionType(first));
+            self.labels.push(vec![I32, I32]);
+            let (a, b) = (self.local(I32)?, self.local(I32)?);
+            self.to.local_set(a).local_set(b);
+            self.to.local_get(a).local_get(b);
+            if self.pick(1)? == 0 {
+                self.value(I32, depth)?;
+                self.to.br_if(0);
+            }
+            if self.pick(1)? == 0 {
+                self.to.else_();
+                self.to.i32_sub();
+                self.value(I32, depth)?;
+            }
+            self.labels.pop();
+            self.to.end().i32_xor();
+            return Ok(());
+        }
+        self.labels.pop();
+        self.to.end();
+        Ok(())
+    }
+
+    fn binary(&mut self, ty: ValType, depth: u32) -> Result<()> {
+        self.value(ty, depth)?;
+        self.value(ty, depth)?;
+        let op = self.pick(16)?;
+        let to = &mut self.to;
+        match (ty, op) {
+            (I64, 0 | 15) => to.i64_add(),
+            (I64, 1) => to.i64_sub(),
+            (I64, 2) => to.i64_mul(),
+            (I64, 3) => to.i64_and(),
+            (I64, 4) => to.i64_or(),
+            (I64, 5) => to.i64_xor(),
+            (I64, 6) => to.i64_shl(),
+            (I64, 7) => to.i64_shr_s(),
+            (I64, 8) => to.i64_shr_u(),
+            (I64, 9) => to.i64_rotl(),
+            (I64, 10) => to.i64_rotr(),
+            (I64, 11) => to.i64_div_s(),
+            (I64, 12) => to.i64_div_u(),
+            (I64, 13) => to.i64_rem_s(),
+            (I64, 14) => to.i64_rem_u(),
+            (I64, _) => to.i64_sub(),
+            (_, 0 | 15) => to.i32_add(),
+            (_, 1) => to.i32_sub(),
+            (_, 2) => to.i32_mul(),
+            (_, 3) => to.i32_and(),
+            (_, 4) => to.i32_or(),
+            (_, 5) => to.i32_xor(),
+            (_, 6) => to.i32_shl(),
+            (_, 7) => to.i32_shr_s(),
+            (_, 8) => to.i32_shr_u(),
+            (_, 9) => to.i32_rotl(),
+            (_, 10) => to.i32_rotr(),
+            (_, 11) => to.i32_div_s(),
+            (_, 12) => to.i32_div_u(),
+            (_, 13) => to.i32_rem_s(),
+            (_, 14) => to.i32_rem_u(),
+            (_, _) => to.i32_sub(),
+        };
+        Ok(())
+    }
+
+    fn unary(&mut self, ty: ValType, depth: u32) -> Result<()> {
+        let op = self.pick(7)?;
+        if ty == I64 && op >= 6 {
+            self.value(I32, depth)?;
+            if op == 6 {
+                self.to.i64_extend_i32_s();
+            } else {
+                self.to.i64_extend_i32_u();
+            }
+            return Ok(());
+        }
+        if ty == I32 && op >= 5 {
+            self.value(I64, depth)?;
+            self.to.i32_wrap_i64();
+            return Ok(());
+        }
+        self.value(ty, depth)?;
+        let to = &mut self.to;
+        match (ty, op) {
+            (I64, 0) => to.i64_clz(),
+            (I64, 1) => to.i64_ctz(),
+            (I64, 2) => to.i64_popcnt(),
+            (I64, 3) => to.i64_extend8_s(),
+            (I64, 4) => to.i64_extend16_s(),
+            (I64, _) => to.i64_extend32_s(),
+            (_, 0) => to.i32_clz(),
+            (_, 1) => to.i32_ctz(),
+            (_, 2) => to.i32_popcnt(),
+            (_, 3) => to.i32_extend8_s(),
+            (_, _) => to.i32_extend16_s(),
+        };
+        Ok(())
+    }
+
+    fn comparison(&mut self, ty: ValType, depth: u32) -> Result<()> {
+        let of = if self.pick(1)? == 0 { I32 } else { I64 };
+        self.value(of, depth)?;
+        let op = self.pick(10)?;
+        if op < 10 {
+            self.value(of, depth)?;
+        }
+        let to = &mut self.to;
+        match (of, op) {
+            (I64, 0) => to.i64_eq(),
+            (I64, 1) => to.i64_ne(),
+            (I64, 2) => to.i64_lt_s(),
+            (I64, 3) => to.i64_lt_u(),
+            (I64, 4) => to.i64_gt_s(),
+            (I64, 5) => to.i64_gt_u(),
+            (I64, 6) => to.i64_le_s(),
+            (I64, 7) => to.i64_le_u(),
+            (I64, 8) => to.i64_ge_s(),
+            (I64, 9) => to.i64_ge_u(),
+            (I64, _) => to.i64_eqz(),
+            (_, 0) => to.i32_eq(),
+            (_, 1) => to.i32_ne(),
+            (_, 2) => to.i32_lt_s(),
+            (_, 3) => to.i32_lt_u(),
+            (_, 4) => to.i32_gt_s(),
+            (_, 5) => to.i32_gt_u(),
+            (_, 6) => to.i32_le_s(),
+            (_, 7) => to.i32_le_u(),
+            (_, 8) => to.i32_ge_s(),
+            (_, 9) => to.i32_ge_u(),
+            (_, _) => to.i32_eqz(),
+        };
+        if self.pick(3)? == 0 {
+            self.to.i32_eqz();
+        }
+        if ty == I64 {
+            self.to.i64_extend_i32_u();
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, ty: ValType, depth: u32) -> Result<()> {
+        self.address(depth)?;
+        let place = self.place()?;
+        let op = self.pick(6)?;
+        let to = &mut self.to;
+        match (ty, op) {
+            (I64, 0) => to.i64_load8_s(place),
+            (I64, 1) => to.i64_load8_u(place),
+            (I64, 2) => to.i64_load16_s(place),
+            (I64, 3) => to.i64_load16_u(place),
+            (I64, 4) => to.i64_load32_s(place),
+            (I64, 5) => to.i64_load32_u(place),
+            (I64, _) => to.i64_load(place),
+            (_, 0) => to.i32_load8_s(place),
+            (_, 1) => to.i32_load8_u(place),
+            (_, 2) => to.i32_load16_s(place),
+            (_, 3) => to.i32_load16_u(place),
+            (_, _) => to.i32_load(place),
+        };
+        Ok(())
+    }
+
+    /// Calls a function that gives a value of this type.
+    fn call(&mut self, ty: ValType, depth: u32) -> Result<()> {
+        let function = match (ty, self.pick(2)?) {
+            (I64, 0) => 3,
+            (I64, _) => 2,
+            (_, 0) => 3,
+            (_, 1) => 1,
+            (_, _) => 4,
+        };
+        let (params, _) = SIGNATURES[function];
+        for param in params {
+            self.value(*param, depth)?;
+        }
+        if function != 3 && self.pick(1)? == 0 {
+            match self.pick(2)? {
+                0 => self.value(I32, depth)?,
+                _ => {
+                    self.to.i32_const(self.u.int_in_range(0..=TABLE as i32)?);
+                }
+            }
+            self.to.call_indirect(0, function as u32);
+        } else {
+            self.to.call(function as u32);
+        }
+        if function == 3 {
+            // One of its two results.
+            match ty {
+                I64 => {
+                    let local = self.local(I64)?;
+                    self.to.local_set(local).drop().local_get(local);
+                }
+                _ => {
+                    self.to.drop();
+                }
+            }
+        }
+        Ok(())
+    }
+}
