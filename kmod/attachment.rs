@@ -31,8 +31,8 @@ const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
 /// # Invariants
 ///
 /// `ops` is registered with `net` exactly as long as `registered` says so, and for that time and a
-/// grace period the attachment neither moves nor is freed. `filter` has a program. `device` is null, or registered for as
-/// long as `ops` is.
+/// grace period the attachment neither moves nor is freed. `filter` has a program. `device` is null, or
+/// registered for as long as `ops` is.
 #[pin_data]
 pub(crate) struct Attachment {
     pub(crate) id: u32,
@@ -55,8 +55,8 @@ impl Attachment {
     ///
     /// # Safety
     ///
-    /// A program of `filter` was published.     /// `device` is null unless the family is netdev, and then a device that is registered, and
-    /// whose unregistration leads to [`Self::unregister`] first.
+    /// A program of `filter` was published. `device` is null unless the family is netdev, and then a
+    /// device that is registered, and whose unregistration leads to [`Self::unregister`] first.
     pub(crate) unsafe fn new(
         id: u32,
         filter: Arc<Filter>,

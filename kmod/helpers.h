@@ -118,6 +118,11 @@ bool nf_wasm_unsigned_locked_down(void);
 /* Whether lockdown forbids parameters that only tests need. If so, the kernel logs it. */
 bool nf_wasm_parameters_locked_down(void);
 
+/* ---- jit.c ---- */
+
+/* Bytes of kernel memory that a program made by nf_wasm_host_jit() takes. */
+size_t nf_wasm_jit_bytes(const void *prog);
+
 /* ---- audit.c ---- */
 
 struct nf_wasm_audit {

@@ -206,6 +206,15 @@ impl Instance {
         })
     }
 
+    /// Bytes of kernel memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let native = self.native.as_ref().map_or(0, |native| {
+            // SAFETY: It is the program, and lives.
+            unsafe { bindings::nf_wasm_jit_bytes(native.0.program) }
+        });
+        self.region.bytes() + native
+    }
+
     /// Whether it runs as native code.
     pub(crate) fn is_native(&self) -> bool {
         self.native.is_some()

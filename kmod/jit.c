@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The kernel's own eBPF compiler, for instructions that the engine has made. */
+#include <linux/cache.h>
 #include <linux/filter.h>
+#include <linux/math.h>
+
+#include "helpers.h"
 
 /* What only the engine and its boundary call: boundary.rs says how. */
 void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_count,
@@ -56,4 +60,11 @@ free:
 void nf_wasm_host_jit_free(void *prog)
 {
 	bpf_prog_free(prog);
+}
+
+size_t nf_wasm_jit_bytes(const void *prog)
+{
+	const struct bpf_prog *of = prog;
+
+	return of->pages * PAGE_SIZE + round_up(of->jited_len, SMP_CACHE_BYTES);
 }

@@ -194,7 +194,7 @@ impl Program {
         self.capabilities_used
             .store(instance.capabilities_used, Relaxed);
         self.memory_per_cpu
-            .store(size_of::<Slot>() + instance.region.bytes(), Relaxed);
+            .store(size_of::<Slot>() + instance.bytes(), Relaxed);
         slot.consecutive_traps.set(0);
         slot.set_usual(instance.usual(self));
         if instance.native.is_some() {

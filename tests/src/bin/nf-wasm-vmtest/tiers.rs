@@ -18,6 +18,7 @@ crate::tests![
     without_the_kernels_compiler_filters_are_interpreted,
     hardened_code_decides_the_same,
     a_replacement_may_change_the_tier,
+    memory_includes_native_code,
 ];
 
 const ENABLE: &str = "/proc/sys/net/core/bpf_jit_enable";
@@ -156,4 +157,23 @@ fn a_replacement_may_change_the_tier() {
     // What is not given stays.
     filter.replace(&wasm::always(0));
     assert_eq!(filter.entry().tier, TIER_INTERP);
+}
+
+fn memory_includes_native_code() {
+    const OPERATIONS: usize = 4_000;
+    let net = Net::pair();
+    let add = "(i32.mul (local.get 2) (i32.load (local.get 1))) local.set 2\n";
+    let body = format!(
+        "{} (i32.or (local.get 2) (i32.const 1))",
+        add.repeat(OPERATIONS)
+    );
+    let wasm = wasm::filter("", &body);
+    let memory = |tier| {
+        let spec = Spec::new("long", wasm.clone()).tier(tier);
+        net.server.load(spec).entry().memory_per_cpu
+    };
+    let (native, interpreted) = (memory(TIER_JIT), memory(TIER_INTERP));
+    println!("{native} bytes natively, {interpreted} interpreted");
+    // At least an eBPF instruction each, of eight bytes.
+    assert!(native >= interpreted + OPERATIONS as u64 * 8);
 }
