@@ -3,7 +3,7 @@
 //! same.
 //!
 //! ```text
-//! NF_WASM_SEED=7 NF_WASM_CASES=100000 cargo test -p nf-wasm-engine --release --test tiers
+//! NF_WASM_SEED=7 NF_WASM_CASES=100000 cargo xtask test host compiled_filters
 //! ```
 
 #[path = "../../jit/tests/common/vm.rs"]
@@ -96,7 +96,7 @@ fn both(seed: u64, number: u64) -> String {
 }
 
 #[test]
-fn both_do_the_same() {
+fn compiled_filters_do_as_interpreted_ones() {
     let number = |name: &str, default| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };

@@ -2,7 +2,7 @@
 //! Compiled code beside the interpreter: result, trap, fuel, memory and globals are the same.
 //!
 //! ```text
-//! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo test -p nf-wasm-jit --release --test differential
+//! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host compiled_modules
 //! ```
 
 mod common;
@@ -159,7 +159,7 @@ fn case(seed: u64, number: u64, stack: &mut [u32; 16]) {
 }
 
 #[test]
-fn both_do_the_same() {
+fn compiled_modules_do_as_interpreted_ones() {
     let number = |name: &str, default| {
         std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };

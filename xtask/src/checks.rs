@@ -27,6 +27,11 @@ const WORKSPACES: [&str; 6] = [
 /// Sources that are in no cargo package: Kbuild compiles them.
 const KBUILD_SOURCES: &str = "kmod/main.rs";
 
+/// How many cases comparisons of the tiers try: many want an optimizer.
+const CASES: &str = "NF_WASM_CASES";
+/// What comparisons of the tiers are told.
+const COMPARISONS: [&str; 3] = ["NF_WASM_SEED", "NF_WASM_FROM", CASES];
+
 /// Formats all sources.
 pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
     let _lock = cache.lock_checkout()?;
@@ -161,7 +166,17 @@ fn host_tests(
     filter: Option<&String>,
 ) -> Result<bool> {
     eprintln!("Tests on the host");
-    let mut passed = tool::show(userland::cargo(root, cache, patched, "test").args(filter))?;
+    let mut tests = userland::cargo(root, cache, patched, "test");
+    tests.args(filter);
+    for name in COMPARISONS {
+        if let Some(value) = std::env::var_os(name) {
+            tests.env(name, value);
+        }
+    }
+    if std::env::var_os(CASES).is_some() {
+        tests.arg("--release");
+    }
+    let mut passed = tool::show(&mut tests)?;
     let mut engines = bench::engines(root, cache, patched, "clippy");
     engines.arg("--all-targets");
     let mut own = userland::cargo_in("xtask", root, cache, "test");

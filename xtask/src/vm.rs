@@ -211,7 +211,10 @@ impl Machine {
         let in_time = self.pass_output(&mut child, run)?;
         let kept = match self.label.as_str() {
             "" => cache.path("log/console.log"),
-            label => cache.path(&format!("log/console-{label}.log")),
+            label => {
+                let name = label.replace(", ", "-").replace(' ', "-");
+                cache.path(&format!("log/console-{name}.log"))
+            }
         };
         fs::copy(run.path.join("console"), &kept).context("the console's log")?;
         if in_time {

@@ -32,6 +32,7 @@ mod tiers;
 mod traps;
 mod verdicts;
 
+use std::env;
 use std::panic::{self, AssertUnwindSafe};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -86,6 +87,9 @@ const SUBJECTS: &[(&str, Tests)] = &[
 /// for with `--ignored`.
 const LAST: (&str, Tests) = ("lockdown", lockdown::TESTS);
 
+/// Asks for a part of the tests, as in 1/2.
+const PART: &str = "NF_WASM_PART";
+
 /// Lines of the kernel's log that a failed test shows.
 const LOG_LINES: usize = 30;
 
@@ -95,26 +99,41 @@ fn main() {
     arguments.test_threads = Some(1);
     let leaks = Leaks::look();
     let trials = SUBJECTS.iter().flat_map(|(subject, tests)| {
-        // Where the kernel can tell, each subject ends with the question what it left behind.
-        let last = leaks.map(|leaks| {
-            Trial::test(format!("{subject}::leaks_nothing"), move || {
-                check(|| leaks.assert_none())
-            })
-        });
-        let tests = tests.iter().map(move |(name, test)| {
+        tests.iter().map(move |(name, test)| {
             Trial::test(format!("{subject}::{name}"), move || check(*test))
-        });
-        tests.chain(last)
+        })
     });
+    let (part, parts) = part();
+    let trials = trials.skip(part - 1).step_by(parts);
     let (subject, tests) = LAST;
     let last = tests.iter().map(|(name, test)| {
         Trial::test(format!("{subject}::{name}"), move || check(test)).with_ignored_flag(true)
     });
-    let trials = trials.chain(last);
+    // Where the kernel can tell, the last question is what they left behind, whichever were selected.
+    let leaks = leaks.map(|leaks| {
+        let name = match &arguments.filter {
+            None => "leaks_nothing".to_owned(),
+            Some(filter) => format!("{filter}::leaks_nothing"),
+        };
+        Trial::test(name, move || check(|| leaks.assert_none()))
+    });
+    let trials = trials.chain(last).chain(leaks);
     let pins = Pins::put();
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     drop(pins);
     conclusion.exit();
+}
+
+/// Which part of the tests this is, counted from 1, and of how many: several machines may share them.
+fn part() -> (usize, usize) {
+    let Ok(text) = env::var(PART) else {
+        return (1, 1);
+    };
+    let part = text.split_once('/').and_then(|(part, parts)| {
+        let (part, parts) = (part.parse().ok()?, parts.parse().ok()?);
+        (1..=parts).contains(&part).then_some((part, parts))
+    });
+    part.unwrap_or_else(|| panic!("{PART}={text}: as in 1/2"))
 }
 
 fn check(test: impl FnOnce()) -> Result<(), Failed> {
