@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 use wasm_encoder::{
-    CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemArg, MemorySection,
-    MemoryType, Module, TypeSection, ValType,
+    BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemArg,
+    MemorySection, MemoryType, Module, TypeSection, ValType,
 };
 
 /// Sizes of modules. The last is just below the most that a module may have.
@@ -76,7 +76,8 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
     })
 }
 
-/// A filter of about `size` bytes: functions that load, add and store.
+/// A filter of about `size` bytes: functions that load, add and store, all of which it leads to, but
+/// for no packet.
 fn module(size: usize) -> Vec<u8> {
     let (mut types, mut functions, mut code) = (
         TypeSection::new(),
@@ -86,8 +87,17 @@ fn module(size: usize) -> Vec<u8> {
     types
         .ty()
         .function([ValType::I32, ValType::I32, ValType::I32], [ValType::I32]);
+    let mut bodies = Vec::new();
+    let mut filter = Function::new([]);
+    filter
+        .instructions()
+        .local_get(2)
+        .i32_const(-1)
+        .i32_eq()
+        .if_(BlockType::Empty);
+    functions.function(0);
     let mut left = size;
-    loop {
+    for callee in 1.. {
         let bytes = left.min(FUNCTION);
         let mut body = Function::new([(1, ValType::I32)]);
         let place = |offset| MemArg {
@@ -95,8 +105,8 @@ fn module(size: usize) -> Vec<u8> {
             align: 2,
             memory_index: 0,
         };
-        // Each of these has 15 bytes, and the function some ten more.
-        for at in 0..(bytes.saturating_sub(10) / 15) as u64 {
+        // Each of these has 15 bytes, and the function and its call some twenty more.
+        for at in 0..(bytes.saturating_sub(20) / 15) as u64 {
             body.instructions()
                 .local_get(0)
                 .local_get(3)
@@ -108,11 +118,23 @@ fn module(size: usize) -> Vec<u8> {
         }
         body.instructions().i32_const(1).end();
         functions.function(0);
-        code.function(&body);
+        bodies.push(body);
+        filter
+            .instructions()
+            .local_get(0)
+            .local_get(1)
+            .local_get(2)
+            .call(callee)
+            .drop();
         if left <= FUNCTION {
             break;
         }
         left -= bytes;
+    }
+    filter.instructions().end().i32_const(1).end();
+    code.function(&filter);
+    for body in &bodies {
+        code.function(body);
     }
     let mut memories = MemorySection::new();
     memories.memory(MemoryType {
