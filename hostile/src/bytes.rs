@@ -25,9 +25,6 @@ pub const HUGE: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0x0f];
 
 /// The type of `nfw_filter`, `(i32, i32, i32) -> i32`.
 const FILTER_TYPE: [u8; 7] = [0x60, 3, 0x7f, 0x7f, 0x7f, 1, 0x7f];
-/// A body that accepts: no locals, `i32.const 1`, `end`.
-const ACCEPT: [u8; 4] = [0, 0x41, 1, 0x0b];
-
 /// `number` as LEB128.
 pub fn leb(mut number: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -122,7 +119,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The module.
+    /// The module. Its filter leads to all functions without parameters and results, so that they are
+    /// compiled, but calls them for no packet.
     pub fn filter(&self) -> Vec<u8> {
         let types: Vec<&[u8]> = std::iter::once(&FILTER_TYPE[..])
             .chain(self.types.iter().map(Vec::as_slice))
@@ -130,7 +128,7 @@ impl Parts {
         let indices: Vec<Vec<u8>> = std::iter::once(leb(0))
             .chain(self.functions.iter().map(|(ty, _)| leb(*ty)))
             .collect();
-        let bodies: Vec<Vec<u8>> = std::iter::once(sized(ACCEPT))
+        let bodies: Vec<Vec<u8>> = std::iter::once(sized(self.accept()))
             .chain(self.functions.iter().map(|(_, body)| sized(body)))
             .collect();
         let mut module = Module::new()
@@ -149,6 +147,21 @@ impl Parts {
             module = module.section(id::ELEMENT, elements);
         }
         module.section(id::CODE, vector(&bodies)).bytes()
+    }
+
+    /// The filter's body.
+    fn accept(&self) -> Vec<u8> {
+        let nothing = function_type(&[], &[]);
+        let is_called = |ty: u32| ty > 0 && self.types.get(ty as usize - 1) == Some(&nothing);
+        let calls = (1..)
+            .zip(&self.functions)
+            .filter(|(_, (ty, _))| is_called(*ty))
+            .flat_map(|(index, _)| [&[0x10][..], &leb(index)].concat());
+        // Where the window has 2^32-1 bytes.
+        let mut body = vec![0, 0x20, 2, 0x41, 0x7f, 0x46, 0x04, 0x40];
+        body.extend(calls);
+        body.extend([0x0b, 0x41, 1, 0x0b]);
+        body
     }
 }
 

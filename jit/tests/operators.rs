@@ -4,10 +4,10 @@
 mod common;
 
 use common::{Instance, Outcome};
-use nf_wasm_jit::{compile, Environment, Results};
+use nf_wasm_jit::{compile, Environment, Results, Unsupported};
 
-fn instance(wasm: &[u8], pages: usize, globals: &[u64], table: &[Option<u32>]) -> Instance {
-    let environment = Environment {
+fn environment(pages: usize, table: &[Option<u32>]) -> Environment<'_> {
+    Environment {
         memory_grows: false,
         memory_bytes: (pages << 16) as u64,
         table,
@@ -16,8 +16,11 @@ fn instance(wasm: &[u8], pages: usize, globals: &[u64], table: &[Option<u32>]) -
         most_instructions: 1_000_000,
         parameters: &[],
         results: Results::Stay,
-    };
-    let code = compile(wasm, "f", &environment).expect("code");
+    }
+}
+
+fn instance(wasm: &[u8], pages: usize, globals: &[u64], table: &[Option<u32>]) -> Instance {
+    let code = compile(wasm, "f", &environment(pages, table)).expect("code");
     Instance::of(&code, pages, globals)
 }
 
@@ -194,4 +197,32 @@ fn what_lies_deep_on_the_stack_stays_what_it_was() {
         + "i32.const 1000 local.set 0 local.get 0 "
         + &"i32.add ".repeat(130);
     assert_eq!(run(&body, 2, 0), Ok(1_060));
+}
+
+#[test]
+fn few_bytes_make_no_large_program() {
+    let results = "i32 ".repeat(16);
+    let values = "local.get 0 ".repeat(16);
+    // Four bytes each, and sixteen copies or variables.
+    let branches = format!(
+        "block (result {results}) {values} {} end {}",
+        "local.get 0 br_if 0 ".repeat(30_000),
+        "drop ".repeat(16)
+    );
+    let calls = "call $many call $take ".repeat(30_000);
+    for body in [branches, calls] {
+        let wasm = wat::parse_str(format!(
+            r#"(module (func $many (result {results}) {values_of_many})
+                 (func $take (param {results}))
+                 (func (export "f") (param i32 i32 i32) (result i32) {body} (i32.const 1)))"#,
+            values_of_many = "i32.const 1 ".repeat(16),
+        ))
+        .unwrap();
+        let environment = Environment {
+            most_instructions: usize::MAX,
+            ..environment(0, &[])
+        };
+        let refused = compile(&wasm, "f", &environment).expect_err("too large");
+        assert_eq!(refused, Unsupported::Size);
+    }
 }

@@ -33,12 +33,18 @@ const MOST_UNSETTLED: usize = 64;
 /// Slots that are written for a unit of fuel.
 const SLOTS_FOR_FUEL: u32 = 8;
 
+/// Operations of a function at most, variables, and values that these are given: few bytes of Wasm
+/// may ask for many, as a branch does that takes values along. What Wasm computes itself stays below.
+const MOST: usize = 1 << 17;
+
 /// Builds a function.
 struct Builder<'m, 'a> {
     module: &'m Module<'a>,
     memory_bytes: u64,
     memory_grows: bool,
     function: Function,
+    /// Operations that were made.
+    made: usize,
     /// Wasm's operand stack.
     stack: Vec<Value>,
     /// So many of its values, or all that there are, are no locals.
@@ -101,6 +107,7 @@ pub(crate) fn build(
             results: ty.results().len() as u32,
             ..Function::default()
         },
+        made: 0,
         stack: Vec::new(),
         settled: 0,
         frames: Vec::new(),
@@ -128,6 +135,11 @@ pub(crate) fn build(
             builder.operator(&operator)?;
         } else {
             builder.skip(&operator);
+        }
+        let function = &builder.function;
+        let most = builder.made.max(function.vars as usize);
+        if most.max(function.values.len()) > MOST {
+            return Err(Unsupported::Size);
         }
     }
     Ok(builder.function)
@@ -163,6 +175,7 @@ impl Builder<'_, '_> {
     }
 
     fn emit(&mut self, op: Op) {
+        self.made += 1;
         self.ops().push(op);
     }
 
