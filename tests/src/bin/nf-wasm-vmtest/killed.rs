@@ -5,10 +5,10 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use nf_wasm_abi::ioctl::{FAMILY_INET, HOOK_INPUT, NF_WASM_UNLOAD};
+use nf_wasm_abi::ioctl::{FAMILY_INET, HOOK_INPUT, NF_WASM_UNLOAD, TIER_INTERP};
 use nf_wasm_tests::device::{hook, text, Device, Spec};
 use nf_wasm_tests::net::{Namespace, Net};
 use nf_wasm_tests::storm::COMMAND;
@@ -50,7 +50,8 @@ fn who_waits_for_a_slow_load_can_be_killed() {
             net.server.enter(|| {
                 let device = Device::open();
                 under_way.store(true, Ordering::Relaxed);
-                device.load(&Spec::new("first", slow())).expect("load");
+                let first = Spec::new("first", slow()).tier(TIER_INTERP);
+                device.load(&first).expect("load");
                 loaded.store(true, Ordering::Relaxed);
             });
         });
@@ -97,6 +98,25 @@ fn worker(namespace: &Namespace, seed: u64) -> Child {
         .expect("a worker")
 }
 
+/// As long as a worker takes until it is at work, twice.
+fn while_at_work(namespace: &Namespace) -> Duration {
+    let since = Instant::now();
+    let mut worker = worker(namespace, 0);
+    eventually("the worker has a filter", || {
+        (!namespace.filters().is_empty()).then_some(())
+    });
+    let time = since.elapsed() * 2;
+    worker.kill().expect("kill");
+    worker.wait().expect("wait");
+    check_and_clear(namespace, 0);
+    time
+}
+
+/// Any time below `most`.
+fn part_of(most: Duration, random: &mut Rng) -> Duration {
+    most.mul_f64(random.f64())
+}
+
 /// What the listings say fits together. Takes everything away.
 #[track_caller]
 fn check_and_clear(namespace: &Namespace, round: u64) -> usize {
@@ -125,11 +145,12 @@ fn check_and_clear(namespace: &Namespace, round: u64) -> usize {
 fn a_killed_process_leaves_whole_filters() {
     let net = Net::pair();
     let mut random = Rng::with_seed(3);
+    let most = while_at_work(&net.server);
     let mut left = 0;
     for round in 0..40 {
         let mut worker = worker(&net.server, round);
         // Anywhere: while it starts, in a command, between two.
-        thread::sleep(Duration::from_micros(random.u64(0..400_000)));
+        thread::sleep(part_of(most, &mut random));
         worker.kill().expect("kill");
         worker.wait().expect("wait");
         left += check_and_clear(&net.server, round);
@@ -144,9 +165,10 @@ fn a_killed_process_leaves_whole_filters() {
 fn a_stopped_process_holds_nobody_up() {
     let net = Net::pair();
     let mut random = Rng::with_seed(4);
+    let most = while_at_work(&net.server);
     for round in 0..20 {
         let mut worker = worker(&net.server, round);
-        thread::sleep(Duration::from_micros(random.u64(0..400_000)));
+        thread::sleep(part_of(most, &mut random));
         let pid = Pid::from_raw(worker.id() as i32);
         kill(pid, Signal::SIGSTOP).expect("SIGSTOP");
         eventually("the worker stops", || {
