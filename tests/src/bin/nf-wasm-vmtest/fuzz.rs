@@ -14,7 +14,7 @@ crate::tests![
 
 /// Fewer `runs` on a kernel that watches itself: there each takes ten times as long.
 fn campaign(runs: u64) -> Campaign {
-    let share = if kernel::is_slow() { 4 } else { 1 };
+    let share = if kernel::is_slow() { 8 } else { 1 };
     Campaign {
         seed: 1,
         from: 0,

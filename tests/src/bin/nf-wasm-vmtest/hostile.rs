@@ -26,6 +26,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 crate::tests![
     great_numbers_in_few_bytes,
     as_much_as_the_limits_allow,
+    what_is_cut_off_uses_stack_as_well,
     between_translation_and_the_first_packet,
     packets_are_shown,
     a_verdict_never_meets_itself,
@@ -75,12 +76,7 @@ impl Trial {
             .quarantine(QUARANTINE_NEVER)
             .at(hook(FAMILY_IPV4, HOOK_OUTPUT, 0));
         let loaded = self.namespace().try_load(&spec);
-        let info = Device::open().info().expect("info");
-        let stack = (info.load_stack_peak, info.load_stack_size);
-        assert!(
-            stack.0 < stack.1 / 4 * 3,
-            "{name}: {stack:?} bytes of stack"
-        );
+        stack_peak(name);
         match (case.expected, loaded) {
             (Expected::Refused(errno, words), Err(refused)) => {
                 assert_eq!(refused.errno as i32, errno, "{name}: {refused}");
@@ -130,12 +126,41 @@ impl Trial {
     }
 }
 
+/// What loads took of the kernel's stack at most, since the module was inserted: a quarter of it is
+/// left, and of the twice as much that a kernel with KASAN has.
+#[track_caller]
+fn stack_peak(what: &str) -> u32 {
+    let info = Device::open().info().expect("info");
+    let (peak, size) = (info.load_stack_peak, info.load_stack_size);
+    assert!(peak > 0, "it is measured");
+    assert!(
+        peak < size / 4 * 3,
+        "{what}: {peak} of {size} bytes of stack"
+    );
+    peak
+}
+
 fn great_numbers_in_few_bytes() {
     Trial::all(declared::CASES);
 }
 
 fn as_much_as_the_limits_allow() {
     Trial::all(heavy::CASES);
+    println!(
+        "peak of a load's stack: {} bytes",
+        stack_peak("all of them")
+    );
+}
+
+fn what_is_cut_off_uses_stack_as_well() {
+    let net = Net::pair();
+    for cut in [100, 1000, 5000] {
+        let mut wasm = heavy::everything();
+        wasm.truncate(wasm.len() - cut);
+        let refused = net.server.try_load(&Spec::new("cut", wasm).allow(ALL_BITS));
+        assert_eq!(refused.expect_err("cut off").errno, Errno::ENOEXEC);
+    }
+    stack_peak("cut off");
 }
 
 fn between_translation_and_the_first_packet() {
@@ -331,7 +356,11 @@ fn memory_of_256_filters() {
         })
         .collect();
     let refused = net.server.try_load(&Spec::new("one-more", wasm.clone()));
-    assert_eq!(refused.expect_err("one more").errno, Errno::ENOSPC);
+    let refused = refused.expect_err("too many filters");
+    assert_eq!(refused.errno, Errno::ENOSPC, "{refused}");
+    let most = Device::open().info().expect("info").max_filters;
+    assert_eq!(most, limits::FILTERS);
+    assert!(refused.text.contains(&most.to_string()), "{refused}");
     let entries = net.server.filters();
     assert_eq!(entries.len(), limits::FILTERS as usize);
     let each = entries[0].memory_per_cpu;

@@ -26,7 +26,6 @@ mod odd_packets;
 mod permissions;
 mod replace;
 mod run;
-mod stack;
 mod storm;
 mod tiers;
 mod traps;
@@ -34,6 +33,7 @@ mod verdicts;
 
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nf_wasm_tests::device::Device;
@@ -70,7 +70,6 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("bad_requests", bad_requests::TESTS),
     ("loader", loader::TESTS),
     ("guest_test", guest_test::TESTS),
-    ("stack", stack::TESTS),
     ("faults", faults::TESTS),
     ("fault_injection", fault_injection::TESTS),
     ("killed", killed::TESTS),
@@ -89,6 +88,9 @@ const LAST: (&str, Tests) = ("lockdown", lockdown::TESTS);
 
 /// Asks for a part of the tests, as in 1/2.
 const PART: &str = "NF_WASM_PART";
+
+/// A test that takes longer says so.
+const LONG: Duration = Duration::from_secs(20);
 
 /// Lines of the kernel's log that a failed test shows.
 const LOG_LINES: usize = 30;
@@ -137,12 +139,16 @@ fn part() -> (usize, usize) {
 }
 
 fn check(test: impl FnOnce()) -> Result<(), Failed> {
+    let since = Instant::now();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
         test();
         // Whatever the test was about.
         let info = Device::open().info().expect("info");
         assert_eq!(info.packet_path_allocations, 0, "the packet path allocated");
     }));
+    if since.elapsed() > LONG {
+        println!("took {} s", since.elapsed().as_secs());
+    }
     outcome.map_err(|payload| {
         let text = payload
             .downcast_ref::<String>()
