@@ -38,7 +38,7 @@ cargo xtask clean                  removes the cache
 Options of build, demo, vm and test:
   --kernel FLAVOUR     Debian's: stock (default), cloud, or rt (PREEMPT_RT); compiled here, from the
                        same source: debug (KASAN, lockdep, kmemleak, fault injection), or kcsan
-                       (data races). test takes several, with commas, or all: stock, debug and rt
+                       (data races). test takes several, with commas, or all: stock, rt and debug
 Options of vm:
   --share DIR          DIR, read-only, at /share in the machine
   --cpus N             processors (2)

@@ -69,7 +69,7 @@ impl<'a> Suites<'a> {
             }
         }
         let mut machines = Vec::new();
-        let commands = commands(kernel, self.filter);
+        let commands = commands(self.filter);
         let labelled = self.labelled || commands.len() > 1;
         for (what, words) in commands {
             let label = match (labelled, what) {
@@ -115,27 +115,20 @@ impl<'a> Suites<'a> {
 }
 
 /// What runs, each in a machine of its own, and what to call it beside the kernel's name.
-fn commands(kernel: Flavour, filter: Option<&String>) -> Vec<(&str, Vec<&str>)> {
+fn commands(filter: Option<&String>) -> Vec<(&str, Vec<&str>)> {
     const TESTS: &str = "nf-wasm-vmtest";
     match filter.map(String::as_str) {
         None => {
-            // A kernel that checks itself is slow: two processors share the tests.
-            let mut commands = match kernel.is_own() {
-                true => vec![
-                    ("part 1", vec!["env", "NF_WASM_PART=1/2", TESTS]),
-                    ("part 2", vec!["env", "NF_WASM_PART=2/2", TESTS]),
-                ],
-                false => vec![("", vec![TESTS])],
-            };
-            // Filters run as native code where tests say nothing of it: what decides packets is
-            // tested once more.
+            // Two machines share the tests. Filters run as native code where these say nothing of
+            // it: what decides packets is tested once more.
             let interpreted = |subject| vec!["env", "NF_WASM_TIER=interp", TESTS, subject];
-            commands.extend([
+            vec![
+                ("part 1", vec!["env", "NF_WASM_PART=1/2", TESTS]),
+                ("part 2", vec!["env", "NF_WASM_PART=2/2", TESTS]),
                 ("verdicts, interpreted", interpreted("verdicts")),
                 ("traps, interpreted", interpreted("traps")),
                 (LAST, vec![TESTS, "--ignored", LAST]),
-            ]);
-            commands
+            ]
         }
         Some(filter) if filter.starts_with(LAST) => vec![("", vec![TESTS, "--ignored", filter])],
         Some(filter) => vec![("", vec![TESTS, filter])],
