@@ -24,6 +24,11 @@ pub fn log_tail(lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// Whether the kernel is a PREEMPT_RT one.
+pub fn is_realtime() -> bool {
+    Path::new("/sys/kernel/realtime").exists()
+}
+
 /// Whether this kernel checks itself so much that all takes many times longer than on others.
 pub fn is_slow() -> bool {
     Path::new(KMEMLEAK).exists()
