@@ -177,8 +177,6 @@ fn host_tests(
         tests.arg("--release");
     }
     let mut passed = tool::show(&mut tests)?;
-    let mut engines = bench::engines(root, cache, patched, "clippy");
-    engines.arg("--all-targets");
     let mut own = userland::cargo_in("xtask", root, cache, "test");
     passed &= tool::show(own.arg("--quiet").args(filter))?;
     Ok(passed)

@@ -20,7 +20,8 @@ const ENTRY_PREFIX: &str = "nf_wasm_engine_";
 /// The flags of Kbuild's rustc calls that shape code. Not taken: lints and crate search paths, what
 /// cargo's profile says (optimisation, overflow checks, debug information), and function-sections,
 /// which is wanted on for the sake of `--gc-sections`.
-const CODE_GENERATION: [&str; 20] = [
+const CODE_GENERATION: [&str; 22] = [
+    "-Cforce-frame-pointers",
     "-Cpanic",
     "-Cforce-unwind-tables",
     "-Csymbol-mangling-version",
@@ -35,6 +36,7 @@ const CODE_GENERATION: [&str; 20] = [
     "-Zfunction-return",
     "-Zindirect-branch-cs-prefix",
     "-Zjump-tables",
+    "-Zllvm_module_flag",
     "-Zno-jump-tables",
     "-Zpatchable-function-entry",
     "-Zretpoline",
@@ -116,7 +118,9 @@ fn kernel_flags(kernel: &Kernel, root: &Root, cache: &Cache, log: &Path) -> Resu
     let _lock = cache.lock()?;
     let sample = kernel.dir("flags");
     let flags = sample.join("flags");
-    let key = CODE_GENERATION.join(" ");
+    let config = kernel.dir("build/.config");
+    let config = fs::read_to_string(&config).context(config.display())?;
+    let key = files::hash(&format!("{} {config}", CODE_GENERATION.join(" ")));
     files::once(&sample, &key, || {
         files::write(&sample.join("Kbuild"), b"obj-m := sample.o\n")?;
         files::write(&sample.join("sample.rs"), b"//! Nothing.\n")?;
