@@ -262,7 +262,7 @@ fn the_specification_holds(tier: &str, peculiar: &str) {
 }
 
 fn the_specification_holds_interpreted() {
-    the_specification_holds("interp", "wasm-v2/f64");
+    the_specification_holds("interp", "wasm-v2/conversions");
 }
 
 fn the_specification_holds_compiled() {

@@ -12,7 +12,7 @@ use nf_wasm_tests::device::{hook, Device, Spec};
 use nf_wasm_tests::filter::Filter;
 use nf_wasm_tests::net::{Ip, Net};
 use nf_wasm_tests::traffic::{is_silent, pin_to_cpu, receive, send};
-use nf_wasm_tests::{eventually, wasm};
+use nf_wasm_tests::{eventually, kernel, wasm};
 
 crate::tests![
     an_endless_loop_runs_out_of_fuel,
@@ -301,6 +301,7 @@ fn a_storm_of_traps_allocates_nothing() {
         let count = match kind {
             // Half a million instructions each.
             Trap::OutOfFuel => 50,
+            _ if kernel::is_slow() => 100,
             _ => 500,
         };
         path.send(count);
