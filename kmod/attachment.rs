@@ -18,8 +18,8 @@ use crate::bindings;
 use crate::counters::{CpuCounters, Totals};
 use crate::cpu::{Cpu, PerCpu};
 use crate::filter::Filter;
-use crate::instance::Call;
 use crate::machine::TRAPPED;
+use crate::native::Call;
 use crate::packet::Packet;
 use crate::program::{Decision, Program};
 use crate::refusal::Answer;
@@ -193,12 +193,18 @@ impl Attachment {
         let counters = self.counters.here(cpu);
         // SAFETY: The call is this CPU's, and we are alone with its packet path. It calls nobody who
         // could come back here.
-        let code = unsafe { usual.call(&packet) };
+        let code = unsafe { usual.run(&packet) };
+        let call = &usual.call;
         if code >= TRAPPED {
             // SAFETY: By the contract.
-            return unsafe { self.trapped(usual, counters, skb, len, code) };
+            return unsafe {
+                match usual.may_copy(code) {
+                    true => self.decide_copy(call, counters, skb, state, len),
+                    false => self.trapped(call, counters, skb, len, code),
+                }
+            };
         }
-        let fuel = usual.fuel_used();
+        let fuel = call.fuel_used();
         counters.count_verdict(len, code, fuel);
         if trace_wanted() {
             self.trace_verdict(skb, len, code, fuel);
@@ -210,6 +216,35 @@ impl Attachment {
         unsafe { bindings::nf_wasm_drop_verdict(skb) }
     }
 
+    /// Decides a packet that could not be decided where it is.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::decide`]; the rest is this CPU's.
+    #[inline(never)]
+    unsafe fn decide_copy(
+        &self,
+        call: &Call,
+        counters: &CpuCounters,
+        skb: *mut kernel_bindings::sk_buff,
+        state: *const bindings::nf_hook_state,
+        len: u32,
+    ) -> c_uint {
+        // SAFETY: By the contract.
+        unsafe {
+            let code = call.call(&Packet { skb, state, len });
+            if code >= TRAPPED {
+                return self.trapped(call, counters, skb, len, code);
+            }
+            self.carry_out(
+                skb,
+                len,
+                counters,
+                &Decision::verdict(code, call.fuel_used()),
+            )
+        }
+    }
+
     /// Decides a packet that [`Program::usual`] trapped on, with `code`.
     ///
     /// # Safety
@@ -218,7 +253,7 @@ impl Attachment {
     #[inline(never)]
     unsafe fn trapped(
         &self,
-        usual: &Call,
+        call: &Call,
         counters: &CpuCounters,
         skb: *mut kernel_bindings::sk_buff,
         len: u32,
@@ -226,7 +261,7 @@ impl Attachment {
     ) -> c_uint {
         // SAFETY: By the contract.
         unsafe {
-            let decision = Program::note_usual_trap(&Cpu::entered_here(), usual, code);
+            let decision = Program::note_usual_trap(&Cpu::entered_here(), call, code);
             self.carry_out(skb, len, counters, &decision)
         }
     }

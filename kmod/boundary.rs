@@ -69,10 +69,28 @@ pub(crate) struct NativeCall {
     pub(crate) snaplen: u32,
     /// Bytes of it that the code may look at.
     pub(crate) window: u32,
+    /// The same for packets that can be looked at where they are, if the filter was compiled for that.
+    pub(crate) in_place: Option<InPlaceCall>,
     /// Where host functions find the host, and the packet's length; null if there are none.
     pub(crate) host: *mut *mut c_void,
     /// As above.
     pub(crate) packet_len: *mut u32,
+}
+
+/// How a filter that only reads is called on a packet where it is: as by [`NativeCall`], of which machine
+/// and context are, but the window is the packet's own bytes. A code that reads what is not there leaves
+/// with the trap `memory-out-of-bounds`; then the packet is decided as by `NativeCall`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct InPlaceCall {
+    /// See [`NativeCall::program`].
+    pub(crate) program: *mut c_void,
+    /// The code.
+    pub(crate) run: Run,
+    /// Bytes of the window that have to be there.
+    pub(crate) window: u32,
+    /// What it reads of the context: a set of the numbers of words.
+    pub(crate) context_words: u32,
 }
 
 /// What became of one packet. Comes back in registers.

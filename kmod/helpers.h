@@ -181,6 +181,54 @@ void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff 
  */
 int nf_wasm_show(struct nf_wasm_context *context, const struct sk_buff *skb,
 		 const struct nf_hook_state *state, u32 packet_len, u32 window_len, u32 window);
+
+/* What compiled code runs on: see jit/src/machine.rs. */
+struct nf_wasm_machine {
+	s64 fuel;
+	void *memory;
+	size_t memory_bytes;
+	void *globals;
+	u64 trap;
+	void *owner;
+	const void *window;
+	s64 room;
+	u64 shown;
+	u64 slots[];
+};
+
+/* The one that has the window's length. */
+#define NF_WASM_LEN_SLOT 4
+
+/* What code looks at of the context, besides what is the same for all packets. */
+#define NF_WASM_FIELDS_NONE 0
+/* The packet's length, and where its transport header is. */
+#define NF_WASM_FIELDS_USUAL 1
+#define NF_WASM_FIELDS_ALL 2
+
+/* How a filter's code decides packets that it can look at where they are. */
+struct nf_wasm_in_place {
+	u32 (*run)(struct nf_wasm_machine *machine);
+	struct nf_wasm_machine *machine;
+	/* For each packet. */
+	s64 fuel;
+	struct nf_wasm_context *context;
+	/* Bytes of the window that have to be there in one piece; enough for an IPv4 header. */
+	u32 least;
+	/* Bytes of the window at most. */
+	u32 snaplen;
+	/* One of the NF_WASM_FIELDS_*. */
+	u32 fields;
+};
+
+/* The packet cannot be looked at where it is, or the code looked for more. */
+#define NF_WASM_NOT_IN_PLACE 0x101
+
+/*
+ * Has code decide a packet of @packet_len bytes where it is. Returns what the code returned, or
+ * NF_WASM_NOT_IN_PLACE.
+ */
+u32 nf_wasm_run_in_place(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
+			 const struct nf_hook_state *state, u32 packet_len);
 /*
  * Copies from @offset after the network header. Returns -EFAULT, or how many pieces of memory,
  * beyond the first, were looked at.

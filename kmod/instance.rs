@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Instances of modules, how they are built, and how those with native code are called.
+//! Instances of modules, and how they are built.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
 
 use crate::abi::guest::Context;
-use crate::abi::ioctl::{NO_TRAP, TIER_REASON_LEN};
+use crate::abi::ioctl::TIER_REASON_LEN;
 use crate::abi::limits;
-use crate::abi::trap::Trap;
 use crate::bindings;
-use crate::boundary::{self, BuildRequest, CallOutcome, NativeCall};
+use crate::boundary::{self, BuildRequest, CallOutcome};
 use crate::cpu::Cpu;
 use crate::decode::check::Settings;
-use crate::machine::{Machine, LEN_SLOT, TRAPPED};
-use crate::packet::{Host, Packet};
+use crate::native::{Call, Native, Usual};
+use crate::packet::Host;
 use crate::program::Program;
 use crate::refusal::{refuse, Answer, Refusal, Text};
 use crate::region::{self, Failing, Region};
@@ -37,94 +35,6 @@ pub(crate) struct Instance {
     pub(crate) capabilities_used: u64,
     /// Why there is no native code, if it was not asked for: text with NUL.
     pub(crate) tier_reason: [u8; TIER_REASON_LEN],
-}
-
-/// A filter's native code.
-pub(crate) struct Native(pub(crate) NativeCall);
-
-impl Drop for Native {
-    fn drop(&mut self) {
-        // SAFETY: It is nobody's but ours, and does not run any more.
-        unsafe { boundary::nf_wasm_host_jit_free(self.0.program) };
-    }
-}
-
-/// How an instance decides packets natively.
-#[derive(Clone, Copy)]
-pub(crate) struct Call {
-    pub(crate) native: NativeCall,
-    /// For each packet.
-    pub(crate) fuel: u64,
-    /// Whose instance it is: it lives as long as that.
-    pub(crate) program: *const Program,
-}
-
-impl Call {
-    /// Has the code decide a packet. Returns what the code returned: a verdict, or more than that.
-    ///
-    /// # Safety
-    ///
-    /// The code and what it works on are the caller's, and `packet` is. If the code calls the host,
-    /// that was made ready.
-    #[inline(always)]
-    pub(crate) unsafe fn call(&self, packet: &Packet) -> u32 {
-        let native = &self.native;
-        // SAFETY: By the contract.
-        unsafe {
-            if !native.context.is_null() && !self.show(packet.skb, packet.state, packet.len) {
-                return TRAPPED | Trap::Packet as u32;
-            }
-            (*native.machine).fuel = self.fuel as i64;
-            (native.run)(native.machine)
-        }
-    }
-
-    /// Puts a packet where the code looks for it. Returns whether that went well.
-    ///
-    /// # Safety
-    ///
-    /// As [`Self::call`].
-    #[inline(always)]
-    unsafe fn show(
-        &self,
-        skb: *const kernel_bindings::sk_buff,
-        state: *const bindings::nf_hook_state,
-        packet_len: u32,
-    ) -> bool {
-        let native = &self.native;
-        let len = packet_len.min(native.snaplen);
-        // SAFETY: By the contract, and there is room for so much.
-        unsafe {
-            Machine::slot(native.machine, LEN_SLOT).write(len.into());
-            let window = len.min(native.window);
-            let context = native.context.cast();
-            bindings::nf_wasm_show(context, skb, state, packet_len, len, window) == 0
-        }
-    }
-
-    /// Fuel that the last packet used, if it had enough.
-    #[inline(always)]
-    pub(crate) fn fuel_used(&self) -> u64 {
-        // SAFETY: The machine is there as long as the instance is.
-        let left = unsafe { (*self.native.machine).fuel };
-        self.fuel.wrapping_sub(left as u64)
-    }
-
-    /// What became of a packet, by what the code returned for it.
-    pub(crate) fn outcome(&self, code: u32) -> CallOutcome {
-        let trap = code.checked_sub(TRAPPED).unwrap_or(NO_TRAP);
-        CallOutcome {
-            verdict: code as i32,
-            trap,
-            // A block is charged for when it is entered, and what does not suffice for it is as good
-            // as used.
-            fuel_used: if trap == Trap::OutOfFuel as u32 {
-                self.fuel
-            } else {
-                self.fuel_used()
-            },
-        }
-    }
 }
 
 impl Instance {
@@ -208,11 +118,10 @@ impl Instance {
 
     /// Bytes of kernel memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let native = self.native.as_ref().map_or(0, |native| {
-            // SAFETY: It is the program, and lives.
-            unsafe { bindings::nf_wasm_jit_bytes(native.0.program) }
-        });
-        self.region.bytes() + native
+        let programs = self.native.iter().flat_map(Native::programs);
+        // SAFETY: They are programs, and live.
+        let bytes = programs.map(|program| unsafe { bindings::nf_wasm_jit_bytes(program) });
+        self.region.bytes() + bytes.sum::<usize>()
     }
 
     /// Whether it runs as native code.
@@ -233,13 +142,14 @@ impl Instance {
     }
 
     /// See [`Slot::usual`].
-    pub(crate) fn usual(&self, program: &Program) -> Option<Call> {
+    pub(crate) fn usual(&self, program: &Program) -> Option<Usual> {
         let native = self.native.as_ref()?.0;
-        native.host.is_null().then_some(Call {
+        let call = Call {
             native,
             fuel: program.settings().fuel,
             program,
-        })
+        };
+        native.host.is_null().then(|| Usual::new(call))
     }
 
     /// Hands a packet to the guest.

@@ -35,6 +35,7 @@ mod logger;
 #[path = "../jit/src/machine.rs"]
 mod machine;
 mod namespace;
+mod native;
 mod packet;
 mod program;
 mod programs;

@@ -104,17 +104,24 @@ static __always_inline void fill_metadata(struct nf_wasm_context *context,
 	fill_conntrack(context, skb);
 }
 
-static void fill(struct nf_wasm_context *context, const struct sk_buff *skb,
-		 const struct nf_hook_state *state, unsigned int start, u32 packet_len)
+/* Fills in where the transport header is, if there is one to be found. */
+static noinline void find_transport(struct nf_wasm_context *context, const struct sk_buff *skb,
+				    const struct nf_hook_state *state, unsigned int start)
 {
 	u32 pf = state->pf;
 
-	fill_metadata(context, skb, state, packet_len);
 	if (pf == NFPROTO_IPV4 || (pf == NFPROTO_NETDEV && skb->protocol == htons(ETH_P_IP)))
 		find_transport_ipv4(context, skb, start);
 	else if (pf == NFPROTO_IPV6 ||
 		 (pf == NFPROTO_NETDEV && skb->protocol == htons(ETH_P_IPV6)))
 		find_transport_ipv6(context, skb, start);
+}
+
+static void fill(struct nf_wasm_context *context, const struct sk_buff *skb,
+		 const struct nf_hook_state *state, unsigned int start, u32 packet_len)
+{
+	fill_metadata(context, skb, state, packet_len);
+	find_transport(context, skb, state, start);
 }
 
 void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
@@ -202,6 +209,64 @@ int nf_wasm_show(struct nf_wasm_context *context, const struct sk_buff *skb,
 	transport_of_ipv4(context, (const void *)(skb->data + start), packet_len);
 	copy_window((u8 *)(context + 1), skb->data + start, window);
 	return 0;
+}
+
+/* Puts the machine on the packet's own bytes, if there are enough in one piece. */
+static __always_inline bool look_at(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
+				    u32 packet_len)
+{
+	struct nf_wasm_machine *machine = call->machine;
+	/* Less than zero where not even the first byte is in the linear part. */
+	s32 room = min_t(s32, packet_len - skb->data_len, call->snaplen);
+	s32 short_of = call->least - 1 - room;
+	unsigned long inside;
+
+	if (unlikely(short_of >= 0))
+		return false;
+	/* Nothing is looked at on a mispredicted check. */
+	OPTIMIZER_HIDE_VAR(short_of);
+	inside = (long)(short_of >> 31);
+	machine->window = (void *)((unsigned long)(skb->data + (skb->len - packet_len)) & inside);
+	machine->room = -(s64)(room & inside);
+	machine->slots[NF_WASM_LEN_SLOT] = min(packet_len, call->snaplen);
+	machine->fuel = call->fuel;
+	return true;
+}
+
+/* nf_wasm_run_in_place() for all packets and contexts. */
+static noinline u32 run_in_place(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
+				 const struct nf_hook_state *state, u32 packet_len)
+{
+	struct nf_wasm_context *context = call->context;
+
+	if (!look_at(call, skb, packet_len))
+		return NF_WASM_NOT_IN_PLACE;
+	context->window_len = min(packet_len, call->snaplen);
+	fill(context, skb, state, skb->len - packet_len, packet_len);
+	return call->run(call->machine);
+}
+
+u32 nf_wasm_run_in_place(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
+			 const struct nf_hook_state *state, u32 packet_len)
+{
+	struct nf_wasm_context *context = call->context;
+
+	if (call->fields == NF_WASM_FIELDS_USUAL) {
+		if (unlikely(state->pf != NFPROTO_IPV4))
+			return run_in_place(call, skb, state, packet_len);
+		if (!look_at(call, skb, packet_len))
+			return NF_WASM_NOT_IN_PLACE;
+		context->packet_len = packet_len;
+		context->transport_offset = NO_TRANSPORT;
+		context->transport_protocol = NO_TRANSPORT;
+		transport_of_ipv4(context, call->machine->window, packet_len);
+	} else if (call->fields == NF_WASM_FIELDS_NONE) {
+		if (!look_at(call, skb, packet_len))
+			return NF_WASM_NOT_IN_PLACE;
+	} else {
+		return run_in_place(call, skb, state, packet_len);
+	}
+	return call->run(call->machine);
 }
 
 /* Pages and fragments of @skb that skb_copy_bits() passes on its way to byte @end. */

@@ -18,8 +18,9 @@ use crate::boundary::CallOutcome;
 use crate::cpu::{Cpu, PerCpu};
 use crate::decode::check::Settings;
 use crate::decode::name::Name;
-use crate::instance::{Call, Instance};
+use crate::instance::Instance;
 use crate::logger::Logger;
+use crate::native::{Call, Usual};
 use crate::packet::{self, Host, Packet};
 use crate::programs;
 use crate::racy::Racy;
@@ -38,16 +39,16 @@ struct Slot {
     /// Whether `usual` is what happens to a packet: the instance was compiled, does not call the
     /// host, and has not just trapped. Then nothing else of the slot matters.
     is_usual: Cell<bool>,
-    usual: UnsafeCell<MaybeUninit<Call>>,
+    usual: UnsafeCell<MaybeUninit<Usual>>,
 }
 
 impl Slot {
     /// Says what is usual from here on.
-    fn set_usual(&self, call: Option<Call>) {
-        self.is_usual.set(call.is_some());
-        if let Some(call) = call {
+    fn set_usual(&self, usual: Option<Usual>) {
+        self.is_usual.set(usual.is_some());
+        if let Some(usual) = usual {
             // SAFETY: The slot is the caller's, and no packet is being decided.
-            unsafe { (*self.usual.get()).write(call) };
+            unsafe { (*self.usual.get()).write(usual) };
         }
     }
 
@@ -277,7 +278,7 @@ impl Program {
     /// How this CPU's instance decides packets, if nothing but that is to be done: see
     /// [`Slot::usual`].
     #[inline(always)]
-    pub(crate) fn usual(&self, cpu: &Cpu) -> Option<&Call> {
+    pub(crate) fn usual(&self, cpu: &Cpu) -> Option<&Usual> {
         let slot = self.slots.here(cpu);
         if !slot.is_usual.get() || self.quarantined() {
             return None;

@@ -66,6 +66,8 @@ pub struct Instance<H> {
     filter: Filter,
     /// The linear memory and the buffer in it, if the guest has a memory.
     pub(crate) buffer: Option<(Memory, Buffer)>,
+    /// Bytes of the window that the last packet left there.
+    shown: u32,
     capabilities_used: u64,
     /// The filter as compiled code.
     pub(crate) native: Option<NativeFilter<H>>,
@@ -117,6 +119,9 @@ impl<H: Host> Instance<H> {
         if inspection.has_init {
             init(&mut store, instance, options)?;
         }
+        if let Some((memory, buffer)) = buffer {
+            buffer.clear(memory.data_mut(&mut store));
+        }
         store.data_mut().host.enter(Stage::Warm);
         warm(engine)?;
         // After warming up: it takes the stack that the engine has.
@@ -131,6 +136,7 @@ impl<H: Host> Instance<H> {
             store,
             filter,
             buffer,
+            shown: 0,
             capabilities_used: inspection.capabilities,
             native: None,
             instance,
@@ -173,13 +179,14 @@ impl<H: Host> Instance<H> {
         Outcome::new(verdict, fuel, left)
     }
 
-    /// Compiles the filter to instructions that [`Self::link`] takes as native code. `wasm` is the
+    /// Compiles the filter to instructions that [`Self::link`] takes as native code: those that decide
+    /// any packet, and where there are, those that decide most packets where they are. `wasm` is the
     /// module that this is an instance of.
     ///
     /// # Errors
     ///
     /// Why it stays with the interpreter.
-    pub fn compile(&mut self, wasm: &[u8]) -> Result<Code, Unsupported> {
+    pub fn compile(&mut self, wasm: &[u8]) -> Result<(Code, Option<Code>), Unsupported> {
         let inspection = inspect(wasm).map_err(|_| Unsupported::Malformed)?;
         let (native, code) = NativeFilter::compile(
             wasm,
@@ -208,8 +215,13 @@ impl<H: Host> Instance<H> {
         state.packet_len = context.packet_len;
         let shown = self.native.as_ref().filter(|native| native.is_linked());
         let shown = shown.map_or(len, |native| native.shown().window.min(len));
-        let (context_bytes, window) = buffer.split(data, shown).ok_or(Trap::Internal)?;
+        self.shown = self.shown.max(shown);
+        let (context_bytes, window) = buffer.split(data, self.shown).ok_or(Trap::Internal)?;
+        // What an earlier packet left behind this one is none of it.
+        let (window, rest) = window.split_at_mut(shown as usize);
         state.host.load(0, window).map_err(|_| Trap::Packet)?;
+        rest.fill(0);
+        self.shown = shown;
         context.write_to(context_bytes);
         Ok((buffer.context_address(), buffer.window_address(), len))
     }

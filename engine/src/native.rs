@@ -11,7 +11,7 @@ use core::slice;
 use nf_wasm_abi::guest::EXPORT_FILTER;
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_jit::machine::{FIRST_SLOT, LEN_SLOT, TRAPPED};
-use nf_wasm_jit::{Code, Environment, Helper, Machine, Results};
+use nf_wasm_jit::{Code, Environment, Helper, Machine, Reads, Results};
 use wasmi::{InstanceLayout, Memory, Store, TrapCode};
 
 use crate::capability::{self, Native};
@@ -37,6 +37,8 @@ pub(crate) struct NativeFilter<H> {
     imports: Vec<Native<H>>,
     run: Option<Run>,
     shown: Shown,
+    /// What the code that decides packets in place reads of them.
+    in_place: Reads,
 }
 
 /// What a filter's code may look at of a packet.
@@ -60,6 +62,8 @@ pub struct Entry<H> {
     pub context: *mut u8,
     /// Bytes of the window that the filter may look at.
     pub window: u32,
+    /// What the code for packets in place reads.
+    pub in_place: Reads,
     /// The host, and where it finds the packet's length; null if the filter does not call it.
     pub host: *mut H,
     /// As above.
@@ -100,7 +104,7 @@ impl<H: Host> NativeFilter<H> {
         store: &mut Store<State<H>>,
         instance: wasmi::Instance,
         buffer: Option<(Memory, Buffer)>,
-    ) -> Result<(Self, Code), Unsupported> {
+    ) -> Result<(Self, (Code, Option<Code>)), Unsupported> {
         let layout = instance
             .layout(&mut *store)
             .ok_or(Unsupported::Operator("functions of other modules"))?;
@@ -138,13 +142,22 @@ impl<H: Host> NativeFilter<H> {
         let code = nf_wasm_jit::compile(wasm, EXPORT_FILTER, &environment)?;
         let machine = machine(&code, (memory, memory_bytes), globals);
         let shown = Shown::of(&code, buffer);
+        let in_place = buffer.filter(|_| shown.anything).and_then(|buffer| {
+            let buffer = nf_wasm_jit::Buffer {
+                context: buffer.context_address(),
+                window: buffer.window_address(),
+                snaplen: buffer.snaplen(),
+            };
+            nf_wasm_jit::compile_in_place(wasm, EXPORT_FILTER, &environment, buffer)
+        });
         let native = Self {
             machine,
             imports,
             run: None,
             shown,
+            in_place: in_place.as_ref().map_or(Reads::default(), |it| it.in_place),
         };
-        Ok((native, code))
+        Ok((native, (code, in_place)))
     }
 
     pub(crate) fn is_linked(&self) -> bool {
@@ -259,6 +272,9 @@ fn machine(code: &Code, (memory, memory_bytes): (*mut u8, usize), globals: *mut 
         globals,
         trap: 0,
         owner: ptr::null_mut(),
+        window: ptr::null(),
+        room: 0,
+        shown: 0,
     };
     // SAFETY: There is room for it.
     unsafe { slots.as_mut_ptr().cast::<Machine>().write(machine) };
@@ -375,7 +391,7 @@ impl<H: Host> Instance<H> {
             }
             None => (ptr::null_mut(), 0),
         };
-        let shown = native.shown;
+        let (shown, in_place) = (native.shown, native.in_place);
         let state = instance.store.data_mut();
         let (host, packet_len) = if native.imports.is_empty() {
             (ptr::null_mut(), ptr::null_mut())
@@ -391,6 +407,7 @@ impl<H: Host> Instance<H> {
                 ptr::null_mut()
             },
             window: shown.window,
+            in_place,
             host,
             packet_len,
         })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The buffer in a guest's linear memory: the context struct, then the window.
 
-use nf_wasm_abi::guest::Context;
+use nf_wasm_abi::guest::{Context, VERSION};
 
 /// Bytes of the context struct as the guest sees it.
 pub(crate) const CONTEXT_BYTES: u32 = size_of::<Context>() as u32;
@@ -44,6 +44,19 @@ impl Buffer {
     #[inline]
     pub(crate) fn window_len(self, packet_len: u32) -> u32 {
         packet_len.min(self.snaplen)
+    }
+
+    /// Clears the window, and writes what is the same for all packets.
+    pub(crate) fn clear(self, memory: &mut [u8]) {
+        if let Some((context, window)) = self.split(memory, self.snaplen) {
+            let constant = Context {
+                version: VERSION,
+                size: CONTEXT_BYTES,
+                ..Context::default()
+            };
+            constant.write_to(context);
+            window.fill(0);
+        }
     }
 
     /// The context's and the window's bytes in `memory`.

@@ -31,7 +31,7 @@ thread_local! {
 unsafe extern "C" fn run(machine: *mut Machine) -> u32 {
     CODE.with_borrow(|code| {
         let code = code.as_ref().expect("code");
-        vm::run(&code.insns, machine as u64, 0..u64::MAX, |number| {
+        vm::run(&code.insns, machine as u64, &[0..u64::MAX], |number| {
             let address = helper_address::<Packet>(Helper::ALL[number as usize]);
             // SAFETY: All helpers take five arguments or fewer, in registers, and return one.
             unsafe { std::mem::transmute::<*const c_void, vm::Helper>(address) }
@@ -72,7 +72,7 @@ fn both(seed: u64, number: u64) -> String {
         return "no module".into();
     };
     match compiled.compile(&case.wasm) {
-        Ok(code) => CODE.set(Some(code)),
+        Ok((code, _)) => CODE.set(Some(code)),
         Err(why) => return why.to_string(),
     }
     // SAFETY: It runs the code that was just made.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{call, context, filter, load, load_with, options, verdict, FUEL};
+use common::{call, context, filter, filter_with, load, load_with, options, verdict, FUEL};
 use nf_wasm_abi::guest::{ACCEPT, DROP, VERSION};
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_abi::{capability, limits};
@@ -50,6 +50,28 @@ fn the_context_and_the_window_are_what_the_guide_says() {
     assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
     instance.host_mut().bytes.clear();
     assert_eq!(call(&mut instance).verdict, Ok(DROP));
+}
+
+#[test]
+fn behind_a_packet_the_window_is_zero() {
+    let init = "(func (export \"nfw_buf\") (param i32) (result i32) (i32.const 64))
+        (func (export \"nfw_init\") (result i32)
+          (memory.fill (i32.const 64) (i32.const 1) (i32.const 1024)) (i32.const 0))";
+    let body = "(i32.eqz (i32.load8_u (i32.add (local.get $pkt) (local.get $len))))
+        (i64.eqz (i64.load offset=248 (local.get $pkt)))
+        i32.and";
+    let mut instance = load(&filter_with(init, body));
+    instance.host_mut().bytes = vec![1; 100];
+    // What `nfw_init` has left there is gone.
+    assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
+    instance.host_mut().bytes = vec![1; 256];
+    assert_eq!(call(&mut instance).verdict, Ok(DROP));
+    // What the last packet has left is, too, even if one in between could not be read.
+    instance.host_mut().fail = Some(-14);
+    call(&mut instance);
+    instance.host_mut().fail = None;
+    instance.host_mut().bytes = vec![1; 20];
+    assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
 }
 
 #[test]

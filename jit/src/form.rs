@@ -6,6 +6,8 @@
 
 use alloc::vec::Vec;
 
+use crate::Reads;
+
 /// A variable of a function.
 pub(crate) type Var = u32;
 /// A block of a function, by its place in [`Function::blocks`].
@@ -209,6 +211,18 @@ pub(crate) enum Op {
         /// The base cannot be more than what leaves room for the extent, whatever is speculated on.
         is_bounded: bool,
     },
+    /// The native address of a packet's first byte.
+    Packet {
+        to: Var,
+    },
+    /// The native address of the packet's byte `base - less`, of which `extent` bytes are there: else it
+    /// traps, and under speculation it is that of the first.
+    PacketAddress {
+        to: Var,
+        base: Value,
+        less: u32,
+        extent: u32,
+    },
     Load {
         to: Var,
         access: Access,
@@ -302,6 +316,8 @@ pub(crate) struct Function {
     pub(crate) reads_below: u64,
     /// Whether it reads a parameter that is not known.
     pub(crate) reads_parameters: bool,
+    /// What it reads of a packet in place.
+    pub(crate) in_place: Reads,
 }
 
 impl Function {
@@ -316,6 +332,31 @@ impl Function {
             .enumerate()
             .filter(|(at, _)| *at != entry);
         !ops.any(charges) && others.all(|(_, block)| block.fuel == 0)
+    }
+
+    /// Whether it does anything that can be seen, besides returning or trapping.
+    pub(crate) fn has_effects(&self) -> bool {
+        let mut ops = self.blocks.iter().flat_map(|block| &block.ops);
+        ops.any(|op| match op {
+            Op::Store { .. }
+            | Op::GlobalSet { .. }
+            | Op::Call { .. }
+            | Op::CallIndirect { .. }
+            | Op::Host { .. } => true,
+            Op::Copy { .. }
+            | Op::Binary { .. }
+            | Op::Divide { .. }
+            | Op::Unary { .. }
+            | Op::Compare { .. }
+            | Op::Select { .. }
+            | Op::Check { .. }
+            | Op::Trap(_)
+            | Op::Address { .. }
+            | Op::Packet { .. }
+            | Op::PacketAddress { .. }
+            | Op::Load { .. }
+            | Op::GlobalGet { .. } => false,
+        })
     }
 
     /// For each variable, whether it can only be 1 or 0, as far as what writes it shows.
@@ -399,7 +440,7 @@ impl Op {
                 f(*b);
             }
             Op::Check { base, .. } => f(Value::Var(*base)),
-            Op::Address { base, .. } => f(*base),
+            Op::Address { base, .. } | Op::PacketAddress { base, .. } => f(*base),
             Op::Load { place, .. } => {
                 address(place).into_iter().for_each(f);
             }
@@ -416,14 +457,14 @@ impl Op {
                 f(*index);
                 list(*arguments).iter().copied().for_each(f);
             }
-            Op::Trap(_) | Op::GlobalGet { .. } => {}
+            Op::Trap(_) | Op::GlobalGet { .. } | Op::Packet { .. } => {}
         }
     }
 
     /// The variables that it writes: so many from this one on.
     pub(crate) fn writes(&self) -> (Var, u32) {
         match self {
-            Op::Address { to, .. } => (*to, 1),
+            Op::Address { to, .. } | Op::Packet { to } | Op::PacketAddress { to, .. } => (*to, 1),
             Op::Call { to, results, .. } | Op::CallIndirect { to, results, .. } => (*to, *results),
             _ => self.target().map_or((0, 0), |to| (to, 1)),
         }

@@ -16,6 +16,7 @@ mod calls;
 mod form;
 mod front;
 mod helper;
+mod in_place;
 pub mod machine;
 mod module;
 
@@ -82,8 +83,30 @@ pub struct Code {
     pub reads_below: u64,
     /// Whether it reads a parameter that is not known.
     pub reads_parameters: bool,
+    /// What it reads of a packet in place; of other code nothing.
+    pub in_place: Reads,
     /// Whether some jumps have their distance in `imm` (`BPF_JMP32 | BPF_JA`).
     pub has_long_jumps: bool,
+}
+
+/// Where a packet is shown in linear memory: the context, and behind it the window.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer {
+    /// The context's address.
+    pub context: u32,
+    /// The window's.
+    pub window: u32,
+    /// Bytes of the window at most.
+    pub snaplen: u32,
+}
+
+/// What code that was compiled by [`compile_in_place`] reads at places that are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Words of the context, as a set of their numbers.
+    pub context: u64,
+    /// Bytes of the packet that have to be in place.
+    pub window: u32,
 }
 
 /// Why a module cannot be compiled.
@@ -121,5 +144,22 @@ pub fn compile(
     environment: &Environment<'_>,
 ) -> Result<Code, Unsupported> {
     let module = module::Module::parse(wasm)?;
-    back::compile(&module, export, environment)
+    back::compile(&module, export, environment, None)
+}
+
+/// Compiles the exported function, if it is a small one that only reads, so that what it reads of the
+/// window it reads in the packet itself: `in_place.rs` says how. `wasm` is valid; `buffer` is within the
+/// environment's memory, and nothing else is done with it.
+///
+/// The code needs of the context what [`Reads`] says, in the buffer, and the packet where the machine
+/// says. The trap [`nf_wasm_abi::trap::Trap::MemoryOutOfBounds`] is not the filter's then: the packet
+/// has to be decided by what [`compile`] made.
+pub fn compile_in_place(
+    wasm: &[u8],
+    export: &str,
+    environment: &Environment<'_>,
+    buffer: Buffer,
+) -> Option<Code> {
+    let module = module::Module::parse(wasm).ok()?;
+    in_place::compile(&module, export, environment, buffer)
 }

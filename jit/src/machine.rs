@@ -21,6 +21,13 @@ pub struct Machine {
     pub trap: u64,
     /// Whose machine it is.
     pub owner: *mut c_void,
+    /// Of code that reads packets in place: the packet's first byte.
+    pub window: *const u8,
+    /// And less than zero by how many bytes of the window are there.
+    pub room: i64,
+    /// Bytes of the window that were last written to linear memory, and are to be zero where the next
+    /// packet is shorter. The code does not know of it.
+    pub shown: u64,
 }
 
 /// Compiled code, as the kernel's compiler leaves it; of its arguments it looks at one. A value below

@@ -6,81 +6,23 @@
 //! ```
 
 mod common;
+#[path = "common/reference.rs"]
+mod reference;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use common::Instance;
-use nf_wasm_abi::limits;
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_generate::arithmetic;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
 use nf_wasm_jit::{compile, Environment, Results, Unsupported};
-use wasmi::{
-    CompilationMode, Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
-    TrapCode,
-};
+use reference::Reference;
 
 const UNKNOWN_VERDICT: u32 = Trap::UnknownVerdict as u32;
 
 /// Calls of each module.
 const CALLS: u32 = 6;
-
-struct Reference {
-    store: Store<StoreLimits>,
-    instance: wasmi::Instance,
-}
-
-impl Reference {
-    fn new(wasm: &[u8]) -> Self {
-        let mut config = Config::default();
-        config
-            .consume_fuel(true)
-            .compilation_mode(CompilationMode::Eager)
-            .set_max_stack_height(limits::VALUE_STACK_SLOTS as usize)
-            .set_min_stack_height(limits::VALUE_STACK_SLOTS as usize)
-            .set_max_recursion_depth(limits::CALL_DEPTH as usize);
-        let engine = Engine::new(&config);
-        let module = Module::new(&engine, wasm).expect("valid");
-        let mut store = Store::new(&engine, StoreLimits::default());
-        store.limiter(|limits| limits);
-        let instance = Linker::new(&engine)
-            .instantiate_and_start(&mut store, &module)
-            .expect("an instance");
-        // As filters have it: nothing grows while packets are decided.
-        *store.data_mut() = StoreLimitsBuilder::new().memory_size(0).build();
-        Self { store, instance }
-    }
-
-    fn call(&mut self, arguments: [u64; 3], fuel: i64) -> (Result<u64, u32>, i64) {
-        self.store.set_fuel(fuel as u64).unwrap();
-        let f = self
-            .instance
-            .get_typed_func::<(u32, u32, u32), u32>(&self.store, "f")
-            .unwrap();
-        let arguments = arguments.map(|it| it as u32);
-        let result = f
-            .call(&mut self.store, arguments.into())
-            .map(u64::from)
-            .map_err(|error| match error.as_trap_code() {
-                Some(TrapCode::UnreachableCodeReached) => 0,
-                Some(TrapCode::TableOutOfBounds) => 2,
-                Some(TrapCode::IndirectCallToNull) => 3,
-                Some(TrapCode::BadSignature) => 4,
-                Some(TrapCode::IntegerDivisionByZero) => 5,
-                Some(TrapCode::IntegerOverflow) => 6,
-                Some(TrapCode::StackOverflow) => 8,
-                Some(TrapCode::OutOfFuel) => 9,
-                _ => 1,
-            });
-        (result, self.store.get_fuel().unwrap() as i64)
-    }
-
-    fn memory(&self) -> &[u8] {
-        let memory = self.instance.get_memory(&self.store, "memory").unwrap();
-        memory.data(&self.store)
-    }
-}
 
 fn case(seed: u64, number: u64, stack: &mut [u32; 16]) {
     let mut random = Random::new(seed, number);

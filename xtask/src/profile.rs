@@ -43,6 +43,7 @@ const STAGES: [(&str, &[&str]); 5] = [
         "context and window",
         &[
             "nf_wasm_show",
+            "nf_wasm_run_in_place",
             "nf_wasm_context_fill",
             "nf_wasm_skb_load",
             "nf_wasm_host_load",

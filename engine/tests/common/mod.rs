@@ -99,8 +99,13 @@ pub fn wasm(text: &str) -> Vec<u8> {
 
 /// A module with a page of memory and a filter of that body.
 pub fn filter(body: &str) -> String {
+    filter_with("", body)
+}
+
+/// The same, with further fields.
+pub fn filter_with(fields: &str, body: &str) -> String {
     format!(
-        r#"(module (memory (export "memory") 1)
+        r#"(module (memory (export "memory") 1) {fields}
              (func (export "nfw_filter") (param $ctx i32) (param $pkt i32) (param $len i32)
                    (result i32) {body}))"#
     )

@@ -5,7 +5,7 @@ use nf_wasm_abi::trap::Trap;
 
 use super::allocation::Home;
 use super::function::Emitter;
-use super::insn::{load, store, Alu, Jump, Reg, Size, Source, JMP, R0, R1, R7};
+use super::insn::{alu, load, store, Alu, Jump, Reg, Size, Source, ALU32, JMP, R0, R1, R7};
 use crate::form::{Access, Place, Value, Var, Width};
 
 fn size(bytes: u8) -> Size {
@@ -21,7 +21,7 @@ impl Emitter<'_, '_> {
     pub(super) fn check(&mut self, base: Var, extent: u64) {
         let outside = self.program.trap(Trap::MemoryOutOfBounds);
         // The front end has seen to it that there is so much memory, at most 4 MiB.
-        let last = (self.program.environment.memory_bytes - extent) as i32;
+        let last = (self.program.limit() - extent) as i32;
         let base = self.in_register(Value::Var(base), R0);
         self.asm()
             .branch(JMP, Jump::Gt, base, Source::Imm(last), outside);
@@ -48,7 +48,7 @@ impl Emitter<'_, '_> {
         } else if let Value::Var(_) = base {
             self.set(target, base);
             // All ones if the base is less, or zero: no branch, so nothing to speculate on.
-            let end = (self.program.environment.memory_bytes - extent + 1) as i32;
+            let end = (self.program.limit() - extent + 1) as i32;
             self.alu64(Alu::Mov, R1, Source::Reg(target));
             self.alu64(Alu::Sub, R1, Source::Imm(end));
             self.alu64(Alu::Arsh, R1, Source::Imm(63));
@@ -60,6 +60,36 @@ impl Emitter<'_, '_> {
         if offset != 0 {
             self.alu64(Alu::Add, target, Source::Imm(offset as i32));
         }
+        self.done(to);
+    }
+
+    pub(super) fn packet(&mut self, to: Var) {
+        if self.home(to) == Home::Nowhere {
+            return;
+        }
+        let target = self.target(to);
+        self.program.packet(target);
+        self.done(to);
+    }
+
+    pub(super) fn packet_address(&mut self, to: Var, base: Value, less: u32, extent: u32) {
+        let outside = self.program.trap(Trap::MemoryOutOfBounds);
+        let target = self.target(to);
+        self.set(target, base);
+        // With zeros above: what was less than that is too large.
+        let less = Source::Imm(less.wrapping_neg() as i32);
+        self.push(alu(ALU32, Alu::Add, target, less));
+        // Less than zero if all of it is there.
+        self.program.room(R1);
+        self.alu64(Alu::Add, R1, Source::Reg(target));
+        // A window has less than 65,536 bytes.
+        self.alu64(Alu::Add, R1, Source::Imm(extent as i32 - 1));
+        let zero = Source::Imm(0);
+        self.asm().branch(JMP, Jump::Sge, R1, zero, outside);
+        self.alu64(Alu::Arsh, R1, Source::Imm(63));
+        self.alu64(Alu::And, target, Source::Reg(R1));
+        self.program.packet(R1);
+        self.alu64(Alu::Add, target, Source::Reg(R1));
         self.done(to);
     }
 

@@ -71,6 +71,13 @@ impl Emitter<'_, '_> {
                 extent,
                 is_bounded,
             } => self.address(to, base, offset, extent, is_bounded),
+            Op::Packet { to } => self.packet(to),
+            Op::PacketAddress {
+                to,
+                base,
+                less,
+                extent,
+            } => self.packet_address(to, base, less, extent),
             Op::Load { to, access, place } => self.load(to, access, place),
             Op::Store { from, bytes, place } => self.store(from, bytes, place),
             Op::GlobalGet { to, global } => self.global_get(to, global),

@@ -16,9 +16,10 @@ use super::insn::{
 use super::switch::switch;
 use super::{function, GLOBALS, HEADER, MACHINE, STACK};
 use crate::calls::Calls;
+use crate::in_place::InPlace;
 use crate::machine::{Machine, TRAPPED};
 use crate::module::Module;
-use crate::{front, Code, Environment, Results, Unsupported};
+use crate::{front, Code, Environment, Reads, Results, Unsupported};
 
 /// Who a place in the code waits for, to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,7 @@ pub(super) enum Callers {
 pub(super) struct Program<'p> {
     module: &'p Module<'p>,
     pub(super) environment: &'p Environment<'p>,
+    in_place: Option<&'p InPlace>,
     pub(super) asm: Assembler,
     calls: Calls,
     /// Where functions begin.
@@ -49,6 +51,7 @@ pub(super) struct Program<'p> {
     calls_host: bool,
     reads_below: u64,
     reads_parameters: bool,
+    reads_in_place: Reads,
 }
 
 /// Offsets of the machine's fields.
@@ -60,6 +63,8 @@ mod offset {
     pub(super) const FUEL: i16 = offset_of!(Machine, fuel) as i16;
     pub(super) const GLOBALS: i16 = offset_of!(Machine, globals) as i16;
     pub(super) const TRAP: i16 = offset_of!(Machine, trap) as i16;
+    pub(super) const WINDOW: i16 = offset_of!(Machine, window) as i16;
+    pub(super) const ROOM: i16 = offset_of!(Machine, room) as i16;
 }
 
 /// Compiles the exported function and all that it may call.
@@ -67,6 +72,7 @@ pub(crate) fn compile(
     module: &Module<'_>,
     export: &str,
     environment: &Environment<'_>,
+    in_place: Option<&InPlace>,
 ) -> Result<Code, Unsupported> {
     let root = module.exported(export).ok_or(Unsupported::Malformed)?;
     if root < module.imports {
@@ -75,6 +81,7 @@ pub(crate) fn compile(
     let mut program = Program {
         module,
         environment,
+        in_place,
         asm: Assembler::default(),
         calls: Calls::new(module, root, environment)?,
         entries: BTreeMap::new(),
@@ -87,18 +94,20 @@ pub(crate) fn compile(
         calls_host: false,
         reads_below: 0,
         reads_parameters: false,
+        reads_in_place: Reads::default(),
     };
     let finish = program.begin(root);
     let mut returns = Vec::new();
     for index in program.calls.functions.clone() {
         let is_root = index == root && !program.calls.root_is_called;
         let parameters = if is_root { environment.parameters } else { &[] };
-        let built = front::build(module, index, environment, parameters)?;
+        let built = front::build(module, index, environment, parameters, in_place)?;
         program.calls_host |= built.calls_host;
         program.charges_once = program.is_alone() && built.charges_once();
         program.reads_below = program.reads_below.max(built.reads_below);
         if index == root {
             program.reads_parameters = built.reads_parameters;
+            program.reads_in_place = built.in_place;
         }
         if index == root && !program.charges_once {
             program.load(R8, R9, offset::FUEL);
@@ -127,6 +136,7 @@ pub(crate) fn compile(
         calls_host: program.calls_host,
         reads_below: program.reads_below,
         reads_parameters: program.reads_parameters,
+        in_place: program.reads_in_place,
         insns: assembled.insns,
         calls: assembled.calls,
         has_long_jumps: assembled.has_long_jumps,
@@ -181,6 +191,24 @@ impl Program<'_> {
         } else {
             self.load(reg, R10, GLOBALS);
         }
+    }
+
+    /// Addresses in linear memory that are computed have to be below.
+    pub(super) fn limit(&self) -> u64 {
+        let in_place = self.in_place.map(InPlace::limit);
+        in_place.unwrap_or(self.environment.memory_bytes)
+    }
+
+    /// Has the packet's address in `reg`.
+    pub(super) fn packet(&mut self, reg: Reg) {
+        let machine = self.machine_in(reg);
+        self.load(reg, machine, offset::WINDOW);
+    }
+
+    /// Has what the machine says of the packet's bytes in `reg`.
+    pub(super) fn room(&mut self, reg: Reg) {
+        let machine = self.machine_in(reg);
+        self.load(reg, machine, offset::ROOM);
     }
 
     /// From the kernel into the first function. Returns where that comes back to.

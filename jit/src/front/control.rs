@@ -129,10 +129,12 @@ impl Builder<'_, '_> {
         if let Value::Var(local) = self.stack[at] {
             if local < self.function.locals {
                 let to = self.new_var();
-                self.emit(Op::Copy {
+                let copy = Op::Copy {
                     to,
                     from: Value::Var(local),
-                });
+                };
+                self.note_pointer(to, &copy);
+                self.emit(copy);
                 self.stack[at] = Value::Var(to);
             }
         }

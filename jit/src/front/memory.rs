@@ -14,7 +14,7 @@ use super::Builder;
 use crate::form::{Op, Place, Value, Var};
 
 /// How far a place may be from its address: what a load's or store's offset can say.
-const REACH: u64 = 1 << 15;
+pub(super) const REACH: u64 = 1 << 15;
 /// Addresses that are kept in mind at a time.
 const MOST: usize = 8;
 
@@ -31,13 +31,13 @@ struct Checked {
 
 /// A native address that was computed.
 #[derive(Clone, Copy, Debug)]
-struct Addressed {
-    base: Value,
+pub(super) struct Addressed {
+    pub(super) base: Value,
     /// Added to the base.
-    offset: u64,
+    pub(super) offset: u64,
     /// Bytes from the base on that it is good for, speculation included.
-    extent: u64,
-    address: Var,
+    pub(super) extent: u64,
+    pub(super) address: Var,
 }
 
 /// What is known at a place in the code.
@@ -75,6 +75,22 @@ impl Known {
         }
     }
 
+    /// An address that was computed and is good for this.
+    pub(super) fn address(&self, base: Value, offset: u64, extent: u64) -> Option<Var> {
+        let mut addressed = self.addressed.iter();
+        let found =
+            addressed.find(|it| (it.base, it.offset) == (base, offset) && it.extent >= extent);
+        found.map(|it| it.address)
+    }
+
+    /// An address was computed.
+    pub(super) fn keep_address(&mut self, addressed: Addressed) {
+        if self.addressed.len() == MOST {
+            self.addressed.remove(0);
+        }
+        self.addressed.push(addressed);
+    }
+
     /// The constant that a local is.
     pub(super) fn constant(&self, local: Var) -> Option<i64> {
         let found = self.constants.iter().find(|it| it.0 == local);
@@ -98,21 +114,20 @@ impl Known {
 impl Builder<'_, '_> {
     /// The place of an access to `bytes` bytes at `base + offset`, after its check.
     pub(super) fn place(&mut self, base: Value, offset: u64, bytes: u64) -> Place {
+        if let Some(place) = self.place_in_packet(base, offset, bytes) {
+            return place;
+        }
         // Both are less than 2^32.
-        let (base, offset) = match base {
-            Value::Const(base) => (Value::Const(0), base as u64 + offset),
-            Value::Var(_) => (base, offset),
+        let (base, offset, limit) = match base {
+            Value::Const(base) => (Value::Const(0), base as u64 + offset, self.memory_bytes),
+            Value::Var(_) => (base, offset, self.limit),
         };
         let extent = offset + bytes;
-        if extent > self.memory_bytes {
-            self.emit(Op::Trap(Trap::MemoryOutOfBounds));
-            return Place {
-                address: None,
-                offset: 0,
-            };
+        if extent > limit {
+            return self.no_place();
         }
         let most = self.most(base);
-        let is_bounded = most <= self.memory_bytes - extent;
+        let is_bounded = most <= limit - extent;
         if let (Value::Var(base), false) = (base, is_bounded) {
             self.check(base, extent);
         }
@@ -122,6 +137,15 @@ impl Builder<'_, '_> {
         Place {
             address,
             offset: near as u16,
+        }
+    }
+
+    /// What lies outside: a trap, and some place that is never reached.
+    pub(super) fn no_place(&mut self) -> Place {
+        self.emit(Op::Trap(Trap::MemoryOutOfBounds));
+        Place {
+            address: None,
+            offset: 0,
         }
     }
 
@@ -169,12 +193,8 @@ impl Builder<'_, '_> {
 
     /// The native address of `base + offset`, for accesses up to `extent` bytes from the base on.
     fn address(&mut self, base: Value, offset: u64, extent: u64, is_bounded: bool) -> Var {
-        let is_good = |it: &&Addressed| {
-            let is_constant = base == Value::Const(0);
-            (it.base, it.offset) == (base, offset) && (is_constant || it.extent >= extent)
-        };
-        if let Some(known) = self.known.addressed.iter().find(is_good) {
-            return known.address;
+        if let Some(known) = self.known.address(base, offset, extent) {
+            return known;
         }
         // What was checked may be more than this access needs.
         let checked = self.known.checked.iter_mut();
@@ -198,14 +218,15 @@ impl Builder<'_, '_> {
         });
         // Other variables have one user.
         if !matches!(base, Value::Var(var) if var >= self.function.locals) {
-            let addressed = &mut self.known.addressed;
-            if addressed.len() == MOST {
-                addressed.remove(0);
-            }
-            addressed.push(Addressed {
+            self.known.keep_address(Addressed {
                 base,
                 offset,
-                extent: good_for,
+                // A constant is good for all that there is.
+                extent: if base == Value::Const(0) {
+                    u64::MAX
+                } else {
+                    good_for
+                },
                 address,
             });
         }

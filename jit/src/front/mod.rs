@@ -8,18 +8,21 @@
 //! | `memory.rs` | checks of addresses |
 //! | `fold.rs` | what is known of constants |
 //! | `bounds.rs` | what is known of other values |
+//! | `packet.rs` | accesses to packets in place |
 
 mod bounds;
 mod control;
 mod fold;
 mod memory;
 mod operators;
+mod packet;
 
 use alloc::vec::Vec;
 
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
 use crate::form::{Binary, BlockId, Compare, Condition, Function, Op, Unary, Value, Var, Width};
+use crate::in_place::InPlace;
 use crate::module::Module;
 use crate::{Environment, Unsupported};
 use control::Frame;
@@ -41,7 +44,10 @@ const MOST: usize = 1 << 17;
 struct Builder<'m, 'a> {
     module: &'m Module<'a>,
     memory_bytes: u64,
+    /// Addresses that are computed have to be below.
+    limit: u64,
     memory_grows: bool,
+    in_place: Option<&'m InPlace>,
     function: Function,
     /// Operations that were made.
     made: usize,
@@ -61,6 +67,8 @@ struct Builder<'m, 'a> {
     constants: Vec<Option<u32>>,
     /// For variables that are no locals, the most that they can be.
     bounds: Vec<u64>,
+    /// For these, whether they are likely to be an address in the window.
+    pointers: Vec<bool>,
 }
 
 /// The parameters of `parameters` that nothing is assigned to.
@@ -87,6 +95,7 @@ pub(crate) fn build(
     index: u32,
     environment: &Environment<'_>,
     parameters: &[Option<u32>],
+    in_place: Option<&InPlace>,
 ) -> Result<Function> {
     let body = module.body(index).ok_or(Unsupported::Malformed)?;
     let ty = module.type_of(index);
@@ -98,7 +107,9 @@ pub(crate) fn build(
     let mut builder = Builder {
         module,
         memory_bytes: environment.memory_bytes,
+        limit: in_place.map_or(environment.memory_bytes, InPlace::limit),
         memory_grows: environment.memory_grows,
+        in_place,
         function: Function {
             index,
             params,
@@ -118,6 +129,7 @@ pub(crate) fn build(
         known: Known::default(),
         constants: constants(body, parameters)?,
         bounds: Vec::new(),
+        pointers: Vec::new(),
     };
     builder.enter();
     for (local, value) in (0..).zip(parameters) {
@@ -222,6 +234,7 @@ impl Builder<'_, '_> {
         let to = self.new_var();
         let op = op(to);
         self.bound(to, self.most_after(&op));
+        self.note_pointer(to, &op);
         self.emit(op);
         self.push(Value::Var(to));
     }
@@ -264,6 +277,7 @@ impl Builder<'_, '_> {
                 *constant = fold::cut(width, constant.wrapping_add(more));
                 let (to, sum) = (*to, *sum);
                 self.bound(to, self.most_after(&sum));
+                self.note_pointer(to, &sum);
                 true
             }
             _ => false,

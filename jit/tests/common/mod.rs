@@ -25,6 +25,8 @@ pub struct Instance {
     linear: usize,
     /// Whether a verdict is returned.
     pub is_filter: bool,
+    /// What there is of a packet in place.
+    pub packet: Vec<u8>,
 }
 
 /// Words of a machine.
@@ -42,6 +44,7 @@ impl Instance {
             globals: first_global,
             linear,
             is_filter: false,
+            packet: Vec::new(),
         }
     }
 
@@ -49,6 +52,16 @@ impl Instance {
         bytes_of(&self.memory[self.linear..])
     }
 
+    /// Has the linear memory hold other bytes.
+    #[allow(dead_code, reason = "not all tests do")]
+    pub fn set_memory(&mut self, bytes: &[u8]) {
+        let words = self.memory[self.linear..].iter_mut();
+        for (word, bytes) in words.zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
+        }
+    }
+
+    #[allow(dead_code, reason = "not all tests look at one")]
     pub fn global(&self, index: usize) -> u64 {
         self.memory[self.globals + index]
     }
@@ -62,14 +75,21 @@ impl Instance {
             globals: start.wrapping_add(self.globals).cast(),
             trap: 0,
             owner: ptr::null_mut(),
+            window: self.packet.as_ptr(),
+            room: -(self.packet.len() as i64),
+            shown: 0,
         };
         let first = MACHINE + FIRST_SLOT as usize;
         // SAFETY: It is at the beginning, and has room there.
         unsafe { start.cast::<Machine>().write(machine) };
         self.memory[first..first + 3].copy_from_slice(&arguments);
         let bounds = self.memory.as_mut_ptr_range();
-        let bounds = bounds.start as u64..bounds.end as u64;
-        let code = vm::run(&self.code.insns, start as u64, bounds, |number| {
+        let packet = self.packet.as_ptr_range();
+        let bounds = [
+            bounds.start as u64..bounds.end as u64,
+            packet.start as u64..packet.end as u64,
+        ];
+        let code = vm::run(&self.code.insns, start as u64, &bounds, |number| {
             helper(Helper::ALL[number as usize])
         });
         // SAFETY: It is still there.

@@ -13,11 +13,11 @@ pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 /// Instructions after which a program has no end.
 const MOST_STEPS: u64 = 1 << 32;
 
-/// Runs a program with `argument`. It may touch the addresses `bounds`, and its stack.
+/// Runs a program with `argument`. It may touch the addresses in `bounds`, and its stack.
 pub fn run(
     insns: &[Insn],
     argument: u64,
-    bounds: std::ops::Range<u64>,
+    bounds: &[std::ops::Range<u64>],
     helper: impl Fn(i32) -> Helper,
 ) -> u64 {
     let mut stack = [0_u64; 64];
@@ -60,7 +60,7 @@ pub fn run(
                 let is_in =
                     |range: &std::ops::Range<u64>| range.start <= address && end <= range.end;
                 assert!(
-                    is_in(&bounds) || is_in(&stack),
+                    bounds.iter().any(is_in) || is_in(&stack),
                     "instruction {here} touches {bytes} bytes outside"
                 );
                 let pointer = address as *mut u8;

@@ -2,11 +2,10 @@
 //! Tests of the engine: the boundary's side of [`nf_wasm_engine::guest_test`].
 
 use alloc::boxed::Box;
-use core::ffi::c_void;
 use core::{slice, str};
 
 use nf_wasm_engine::guest_test::{Called, Session};
-use nf_wasm_engine::{NativeCode, Refusal, RefusalKind, Run};
+use nf_wasm_engine::{NativeCode, Refusal, RefusalKind};
 use nf_wasm_jit::{Code, Machine};
 
 use crate::abi::ioctl::{
@@ -14,7 +13,7 @@ use crate::abi::ioctl::{
     GUEST_TEST_REGISTER, GUEST_TEST_SET, NO_TRAP, TIER_INTERP, TIER_JIT,
 };
 use crate::boundary::{nf_wasm_host_jit_free, GuestTestRequest};
-use crate::{native, report};
+use crate::{native, report, Native};
 
 /// See [`crate::boundary::nf_wasm_engine_guest_test`].
 ///
@@ -93,29 +92,25 @@ fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<()
     Ok(())
 }
 
-/// A program of the kernel's.
-struct Program {
-    program: *mut c_void,
-    run: Run,
-}
+/// A program of the kernel's, which goes when this does.
+struct Program(Native);
 
 impl NativeCode for Program {
     unsafe fn run(&self, machine: *mut Machine) -> u32 {
         // SAFETY: The caller's promise.
-        unsafe { (self.run)(machine) }
+        unsafe { (self.0.run)(machine) }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         // SAFETY: It is ours.
-        unsafe { nf_wasm_host_jit_free(self.program) };
+        unsafe { nf_wasm_host_jit_free(self.0.program) };
     }
 }
 
 fn assemble(code: &Code) -> Option<Box<dyn NativeCode>> {
-    let (program, run) = native(code).ok()?;
-    Some(Box::new(Program { program, run }))
+    Some(Box::new(Program(native(code).ok()?)))
 }
 
 /// Fills in what a call has in common; returns its result, or 0.

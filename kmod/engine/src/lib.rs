@@ -26,7 +26,7 @@ use abi::guest::Context;
 use abi::ioctl::{NO_TRAP, TIER_INTERP, TIER_JIT, TIER_REASON_LEN};
 use boundary::{
     nf_wasm_host_enter, nf_wasm_host_jit, nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark,
-    nf_wasm_host_now, nf_wasm_host_set_mark, BuildRequest, CallOutcome, NativeCall,
+    nf_wasm_host_now, nf_wasm_host_set_mark, BuildRequest, CallOutcome, InPlaceCall, NativeCall,
 };
 use nf_wasm_engine::{Clock, Host, Instance, Options, Refusal, RefusalKind, Run, Stage};
 
@@ -130,8 +130,7 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     // Never dropped: the region that it lives in is freed as a whole.
     let instance = Box::into_raw(instance);
     // SAFETY: There it stays, used by one at a time; and the program is kept with it.
-    if let Some(call) = compiled.and_then(|(program, run)| unsafe { link(instance, program, run) })
-    {
+    if let Some(call) = compiled.and_then(|compiled| unsafe { link(instance, &compiled) }) {
         request.native.write(call);
         request.compiled = true;
     }
@@ -139,18 +138,35 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Has the kernel compile the filter. Returns the program and its code, or why not.
-#[inline(never)]
-fn compile(instance: &mut Instance<KernelHost>, wasm: &[u8]) -> Result<(*mut c_void, Run), String> {
-    instance.host_mut().enter(Stage::Compile);
-    let code = instance.compile(wasm).map_err(|why| why.to_string())?;
-    let native = native(&code)?;
-    instance.host_mut().enter(Stage::Ready);
-    Ok(native)
+/// Native code of the kernel's making.
+struct Native {
+    program: *mut c_void,
+    run: Run,
 }
 
-/// Has the kernel make native code. Returns the program and the code, or why not.
-fn native(code: &Code) -> Result<(*mut c_void, Run), String> {
+/// A filter's native code.
+struct Compiled {
+    native: Native,
+    /// For packets in place.
+    in_place: Option<Native>,
+}
+
+/// Has the kernel compile the filter, or says why not.
+#[inline(never)]
+fn compile(instance: &mut Instance<KernelHost>, wasm: &[u8]) -> Result<Compiled, String> {
+    instance.host_mut().enter(Stage::Compile);
+    let (code, in_place) = instance.compile(wasm).map_err(|why| why.to_string())?;
+    let compiled = Compiled {
+        native: native(&code).map_err(|why| why.to_string_lossy().into_owned())?,
+        // From here on nothing may allocate: the program is not the region's, and would be lost.
+        in_place: in_place.as_ref().and_then(|code| native(code).ok()),
+    };
+    instance.host_mut().enter(Stage::Ready);
+    Ok(compiled)
+}
+
+/// Has the kernel make native code, or says why it does not. Allocates nothing of the engine's.
+fn native(code: &Code) -> Result<Native, &'static CStr> {
     let helpers = nf_wasm_jit::Helper::ALL.map(nf_wasm_engine::helper_address::<KernelHost>);
     let mut run = ptr::null();
     let mut reason = c"".as_ptr();
@@ -169,13 +185,11 @@ fn native(code: &Code) -> Result<(*mut c_void, Run), String> {
     };
     if program.is_null() {
         // SAFETY: It is a text, and stays.
-        let reason = unsafe { CStr::from_ptr(reason) };
-        return Err(reason.to_string_lossy().into_owned());
+        return Err(unsafe { CStr::from_ptr(reason) });
     }
     // SAFETY: That is the code, as the kernel has compiled it.
-    Ok((program, unsafe {
-        core::mem::transmute::<*const c_void, Run>(run)
-    }))
+    let run = unsafe { core::mem::transmute::<*const c_void, Run>(run) };
+    Ok(Native { program, run })
 }
 
 /// From here on the instance runs as native code.
@@ -183,13 +197,17 @@ fn native(code: &Code) -> Result<(*mut c_void, Run), String> {
 /// # Safety
 ///
 /// As `Instance::link`.
-unsafe fn link(
-    instance: *mut Instance<KernelHost>,
-    program: *mut c_void,
-    run: Run,
-) -> Option<NativeCall> {
+unsafe fn link(instance: *mut Instance<KernelHost>, compiled: &Compiled) -> Option<NativeCall> {
+    let Native { program, run } = compiled.native;
     // SAFETY: The caller's promise.
     let entry = unsafe { Instance::link(instance, run)? };
+    let in_place = compiled.in_place.as_ref().map(|native| InPlaceCall {
+        program: native.program,
+        run: native.run,
+        window: entry.in_place.window,
+        // It has twelve words.
+        context_words: entry.in_place.context as u32,
+    });
     Some(NativeCall {
         program,
         run,
@@ -197,6 +215,7 @@ unsafe fn link(
         context: entry.context,
         snaplen: entry.snaplen,
         window: entry.window,
+        in_place,
         // A host is such a pointer.
         host: entry.host.cast(),
         packet_len: entry.packet_len,

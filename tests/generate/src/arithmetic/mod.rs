@@ -70,6 +70,19 @@ const WIDE_EDGES: [i64; 5] = [
 ///
 /// The bytes do not suffice.
 pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    make(u, false)
+}
+
+/// A module whose functions only read, most of all where the first two parameters point.
+///
+/// # Errors
+///
+/// The bytes do not suffice.
+pub fn reader(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    make(u, true)
+}
+
+fn make(u: &mut Unstructured<'_>, only_reads: bool) -> Result<Vec<u8>> {
     let mut types = TypeSection::new();
     for (params, results) in SIGNATURES.iter().chain(&BLOCKS) {
         types
@@ -87,6 +100,7 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             to: function.instructions(),
             locals,
             results,
+            only_reads,
             labels: Vec::new(),
             loops: 0,
             left: 60,
@@ -151,6 +165,8 @@ struct Body<'a, 'b, 'c> {
     to: InstructionSink<'c>,
     locals: Vec<ValType>,
     results: &'static [ValType],
+    /// It neither writes nor calls.
+    only_reads: bool,
     /// What branches to each label take along, the innermost last.
     labels: Vec<Vec<ValType>>,
     loops: u32,
@@ -166,6 +182,10 @@ impl Body<'_, '_, '_> {
         }
         for ty in self.results {
             self.value(*ty, 0)?;
+            if self.only_reads && *ty == I32 {
+                // A verdict.
+                self.to.i32_const(1).i32_and();
+            }
         }
         self.to.end();
         Ok(())

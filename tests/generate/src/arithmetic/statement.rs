@@ -35,7 +35,12 @@ impl Body<'_, '_, '_> {
         if self.left == 0 || depth >= DEPTH {
             return Ok(());
         }
-        match self.pick(15)? {
+        let statement = match self.pick(15)? {
+            // What has effects becomes an assignment.
+            4..=6 | 14 if self.only_reads => 0,
+            statement => statement,
+        };
+        match statement {
             0..=3 => {
                 let ty = if self.pick(1)? == 0 { I32 } else { I64 };
                 self.value(ty, depth)?;

@@ -22,7 +22,9 @@ impl Body<'_, '_, '_> {
     }
 
     pub(super) fn place(&mut self) -> Result<MemArg> {
-        let offset = match self.pick(7)? {
+        // Few loads of a filter that reads are far from where they start.
+        let rare = if self.only_reads { 63 } else { 7 };
+        let offset = match self.pick(rare)? {
             0 => *self
                 .u
                 .choose(&[0x7ffe, 0x8000, 0xffff, 0x1_fffc, 0xffff_ffff])?,
@@ -38,6 +40,9 @@ impl Body<'_, '_, '_> {
 
     /// Mostly within the memory.
     pub(super) fn address(&mut self, depth: u32) -> Result<()> {
+        if self.only_reads && self.pick(15)? != 0 {
+            return self.pointer(depth);
+        }
         match self.pick(5)? {
             0 => self.value(I32, depth),
             1 => {
@@ -55,6 +60,34 @@ impl Body<'_, '_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// Mostly behind one of the first parameters, if nothing was assigned to it.
+    fn pointer(&mut self, depth: u32) -> Result<()> {
+        let pointer = self.u.int_in_range(0..=1)?;
+        if self.locals[pointer as usize] != I32 {
+            return self.value(I32, depth);
+        }
+        self.to.local_get(pointer);
+        match self.pick(15)? {
+            0..=3 => {}
+            4..=7 => {
+                self.to.i32_const(self.u.int_in_range(-4..=50)?).i32_add();
+            }
+            8 => {
+                self.value(I32, depth)?;
+                self.to.i32_add();
+            }
+            _ => {
+                self.value(I32, depth)?;
+                self.to.i32_const(0x1f).i32_and().i32_add();
+                if self.pick(1)? == 0 {
+                    let local = self.local(I32)?;
+                    self.to.local_tee(local);
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn value(&mut self, ty: ValType, depth: u32) -> Result<()> {
@@ -123,6 +156,7 @@ impl Body<'_, '_, '_> {
                 self.to.end();
                 Ok(())
             }
+            16 if self.only_reads => self.load(ty, depth + 1),
             16 => self.call(ty, depth + 1),
             _ if ty == I32 => match self.pick(2)? {
                 0 => {

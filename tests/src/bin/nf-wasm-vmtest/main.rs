@@ -16,6 +16,7 @@ mod fuzz;
 mod guest_test;
 mod hostile;
 mod hotplug;
+mod in_place;
 mod killed;
 mod lifetime;
 mod loader;
@@ -58,6 +59,7 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("counters", counters::TESTS),
     ("traps", traps::TESTS),
     ("tiers", tiers::TESTS),
+    ("in_place", in_place::TESTS),
     ("fragments", fragments::TESTS),
     ("odd_packets", odd_packets::TESTS),
     ("nonlinear", nonlinear::TESTS),

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Accesses to packets in place: which of a filter's loads these are.
+//!
+//! Of constant addresses it is known. Others are taken for the window's where they are likely to be;
+//! where a guess is wrong, a check in the code finds it.
+
+use super::memory::{Addressed, REACH};
+use super::Builder;
+use crate::form::{Binary, Op, Place, Value, Var, Width};
+use crate::in_place;
+use crate::Buffer;
+
+/// Bytes of a word of the context.
+const WORD: u64 = 4;
+
+impl Builder<'_, '_> {
+    /// Whether a value is likely to be an address in the window.
+    fn points(&self, value: Value) -> bool {
+        let Some(in_place) = self.in_place else {
+            return false;
+        };
+        match value {
+            Value::Const(value) => in_place.buffer.has_pointer(value),
+            Value::Var(var) if var < self.function.locals => in_place.is_pointer(var),
+            Value::Var(var) => self.pointers.get(var as usize).copied().unwrap_or(false),
+        }
+    }
+
+    /// Keeps in mind whether the result of an operation is likely to be such an address.
+    pub(super) fn note_pointer(&mut self, to: Var, op: &Op) {
+        let points = in_place::leaves_pointer(op, |value| self.points(value));
+        let at = to as usize;
+        if points && self.pointers.len() <= at {
+            self.pointers.resize(at + 1, false);
+        }
+        if let Some(pointer) = self.pointers.get_mut(at) {
+            *pointer = points;
+        }
+    }
+
+    /// The place of an access to `bytes` bytes at `base + offset`, if packets are read in place and it
+    /// is not one in linear memory.
+    pub(super) fn place_in_packet(
+        &mut self,
+        base: Value,
+        offset: u64,
+        bytes: u64,
+    ) -> Option<Place> {
+        let buffer = self.in_place?.buffer;
+        match base {
+            Value::Const(base) => self.constant_place(buffer, base as u64 + offset, bytes),
+            Value::Var(_) if !self.points(base) => None,
+            Value::Var(_) if offset + bytes > buffer.snaplen.into() || offset >= REACH => {
+                Some(self.no_place())
+            }
+            Value::Var(base) => Some(Place {
+                address: Some(self.packet_address(buffer, base, offset + bytes)),
+                offset: offset as u16,
+            }),
+        }
+    }
+
+    fn constant_place(&mut self, buffer: Buffer, start: u64, bytes: u64) -> Option<Place> {
+        let (context, window) = (u64::from(buffer.context), u64::from(buffer.window));
+        let end = start + bytes;
+        if end <= context {
+            return None;
+        }
+        if context <= start && end <= window {
+            for word in (start - context) / WORD..(end - context).div_ceil(WORD) {
+                self.function.in_place.context |= 1 << word;
+            }
+            return None;
+        }
+        if start < window || end > window + u64::from(buffer.snaplen) || start - window >= REACH {
+            return Some(self.no_place());
+        }
+        let reads = &mut self.function.in_place;
+        reads.window = reads.window.max((end - window) as u32);
+        Some(Place {
+            address: Some(self.packet(buffer)),
+            offset: (start - window) as u16,
+        })
+    }
+
+    /// The native address of the packet.
+    fn packet(&mut self, buffer: Buffer) -> Var {
+        let base = Value::Const(buffer.window.into());
+        if let Some(known) = self.known.address(base, 0, 0) {
+            return known;
+        }
+        let to = self.new_var();
+        self.emit(Op::Packet { to });
+        self.known.keep_address(Addressed {
+            base,
+            offset: 0,
+            extent: 0,
+            address: to,
+        });
+        to
+    }
+
+    /// The native address of what `base` points to, of which `extent` bytes are there.
+    fn packet_address(&mut self, buffer: Buffer, base: Var, extent: u64) -> Var {
+        let is_local = base < self.function.locals;
+        let pointer = Value::Var(base);
+        if let Some(known) = self.known.address(pointer, 0, extent) {
+            return known;
+        }
+        let (base, less) = self.without_sum(base, buffer.window);
+        let to = self.new_var();
+        self.emit(Op::PacketAddress {
+            to,
+            base,
+            less,
+            extent: extent as u32,
+        });
+        // Other variables have one user.
+        if is_local {
+            self.known.keep_address(Addressed {
+                base: pointer,
+                offset: 0,
+                extent,
+                address: to,
+            });
+        }
+        to
+    }
+
+    /// `base - less` without the sum with a constant that the base is, if that is the last thing that was
+    /// done.
+    fn without_sum(&mut self, base: Var, less: u32) -> (Value, u32) {
+        let locals = self.function.locals;
+        if let Some(Op::Binary {
+            op: Binary::Add,
+            width: Width::W32,
+            to,
+            a,
+            b,
+        }) = self.ops().last().copied()
+        {
+            // An operand has one user.
+            if to == base && base >= locals {
+                if let (summand @ Value::Var(_), Value::Const(constant))
+                | (Value::Const(constant), summand @ Value::Var(_)) = (a, b)
+                {
+                    self.ops().pop();
+                    return (summand, less.wrapping_sub(constant as u32));
+                }
+            }
+        }
+        (Value::Var(base), less)
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Filters that only read, on packets where they are, beside the interpreter with a copy: what does not
+//! give up has the same verdict or trap, and the same fuel. It touches nothing of the packet but what is
+//! there, and of the buffer nothing but what it says.
+//!
+//! ```text
+//! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host packets_in_place
+//! ```
+
+mod common;
+#[path = "common/reference.rs"]
+mod reference;
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use common::Instance;
+use nf_wasm_abi::guest::Context;
+use nf_wasm_abi::trap::Trap;
+use nf_wasm_generate::arithmetic;
+use nf_wasm_generate::random::Random;
+use nf_wasm_generate::Unstructured;
+use nf_wasm_jit::{compile_in_place, Buffer, Environment, Results};
+use reference::Reference;
+
+/// Packets of each module.
+const PACKETS: u32 = 6;
+/// Bytes of a context.
+const CONTEXT: usize = size_of::<Context>();
+/// What is in the place of everything that must not be looked at.
+const POISON: u8 = 0xee;
+
+/// What became of packets.
+#[derive(Debug, Default)]
+struct Outcomes {
+    modules: u64,
+    /// They were compiled for packets in place.
+    compiled: u64,
+    verdicts: u64,
+    traps: u64,
+    given_up: u64,
+    /// Too short for what the code always reads.
+    too_short: u64,
+}
+
+fn environment<'a>(
+    parameters: &'a [Option<u32>],
+    layout: &'a wasmi::InstanceLayout,
+) -> Environment<'a> {
+    Environment {
+        memory_bytes: arithmetic::PAGES << 16,
+        memory_grows: false,
+        table: &layout.table,
+        frame_slots: &layout.frame_slots,
+        global_stride: 8,
+        most_instructions: 1_000_000,
+        parameters,
+        results: Results::Verdict,
+    }
+}
+
+/// A packet that is shown: bytes of linear memory with a copy, and without.
+struct Shown {
+    copied: Vec<u8>,
+    in_place: Vec<u8>,
+}
+
+/// Fills in the context and the window, in memory that is the same for all packets.
+fn show(buffer: Buffer, words: u64, context: &[u8], packet: &[u8], memory: &[u8]) -> Shown {
+    let (mut copied, mut in_place) = (memory.to_vec(), memory.to_vec());
+    let (at, window) = (buffer.context as usize, buffer.window as usize);
+    let end = window + buffer.snaplen as usize;
+    in_place[at..end].fill(POISON);
+    for word in (0..CONTEXT / 4).filter(|word| words & (1 << word) != 0) {
+        let word = word * 4..word * 4 + 4;
+        in_place[at..][word.clone()].copy_from_slice(&context[word]);
+    }
+    copied[at..window].copy_from_slice(context);
+    copied[window..end].fill(0);
+    copied[window..window + packet.len()].copy_from_slice(packet);
+    Shown { copied, in_place }
+}
+
+fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
+    let mut random = Random::new(seed, number);
+    let bytes = random.bytes(3_000);
+    let Ok(wasm) = arithmetic::reader(&mut Unstructured::new(&bytes)) else {
+        return;
+    };
+    outcomes.modules += 1;
+    let snaplen = random.choose(&[20, 64, 256, 600]);
+    let last = (arithmetic::PAGES << 16) - CONTEXT as u64 - u64::from(snaplen);
+    let somewhere = random.below(last);
+    let context = random.choose(&[somewhere, last]) as u32 & !7;
+    let buffer = Buffer {
+        context,
+        window: context + CONTEXT as u32,
+        snaplen,
+    };
+    let mut reference = Reference::new(&wasm);
+    let layout = reference.instance.layout(&mut reference.store).unwrap();
+    let parameters = [Some(buffer.context), Some(buffer.window), None];
+    let environment = environment(&parameters, &layout);
+    let Some(code) = compile_in_place(&wasm, "f", &environment, buffer) else {
+        return;
+    };
+    outcomes.compiled += 1;
+    let globals = arithmetic::GLOBALS.map(|(ty, value)| match ty {
+        wasm_encoder::ValType::I64 => value as u64,
+        _ => u64::from(value as u32),
+    });
+    let mut compiled = Instance::of(&code, arithmetic::PAGES as usize, &globals);
+    compiled.is_filter = true;
+    let mut memory = random.bytes(reference.memory().len());
+    // Small numbers are better indices.
+    memory.iter_mut().step_by(2).for_each(|byte| *byte &= 7);
+    for _ in 0..PACKETS {
+        let len = (random.below(u64::from(snaplen) + 30) as u32).min(snaplen);
+        let packet = random.bytes(len as usize);
+        let less = random.below(u64::from(len) + 1) as u32;
+        let linear = random.choose(&[len, len, less]);
+        if code.in_place.window > linear {
+            outcomes.too_short += 1;
+            continue;
+        }
+        let words = random.bytes(CONTEXT);
+        let shown = show(buffer, code.in_place.context, &words, &packet, &memory);
+        reference.memory_mut().copy_from_slice(&shown.copied);
+        compiled.set_memory(&shown.in_place);
+        compiled.packet = packet[..linear as usize].to_vec();
+        let fuel = random.choose(&[20_000, 20_000, 2_000, 100]);
+        let arguments = [buffer.context, buffer.window, len].map(u64::from);
+        let mut expected = reference.call(arguments, fuel);
+        if matches!(expected.0, Ok(2..)) {
+            expected.0 = Err(Trap::UnknownVerdict as u32);
+        }
+        let outcome = compiled.call(arguments, fuel);
+        assert!(compiled.memory() == shown.in_place, "memory was written");
+        if outcome.result == Err(Trap::MemoryOutOfBounds as u32) {
+            outcomes.given_up += 1;
+            continue;
+        }
+        assert_eq!(outcome.result, expected.0, "result, fuel {fuel}");
+        if outcome.result != Err(Trap::OutOfFuel as u32) {
+            assert_eq!(outcome.fuel, expected.1, "fuel");
+        }
+        match outcome.result {
+            Ok(_) => outcomes.verdicts += 1,
+            Err(_) => outcomes.traps += 1,
+        }
+    }
+}
+
+#[test]
+fn packets_in_place_are_decided_as_copies_are() {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let seed = number("NF_WASM_SEED", 1);
+    let (from, cases) = (number("NF_WASM_FROM", 0), number("NF_WASM_CASES", 300));
+    let mut outcomes = Outcomes::default();
+    for at in from..from + cases {
+        let done = catch_unwind(AssertUnwindSafe(|| case(seed, at, &mut outcomes)));
+        assert!(
+            done.is_ok(),
+            "NF_WASM_SEED={seed} NF_WASM_FROM={at} NF_WASM_CASES=1"
+        );
+    }
+    eprintln!("{outcomes:?}");
+    assert!(outcomes.verdicts > 0);
+}
