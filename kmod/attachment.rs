@@ -186,20 +186,19 @@ impl Attachment {
         let Packet { skb, state, len } = packet;
         // SAFETY: By the contract.
         let program = unsafe { self.filter.program_in_section() };
-        let Some(usual) = program.usual(cpu) else {
+        let Some(call) = program.usual(cpu) else {
             // SAFETY: By the contract.
             return unsafe { self.decide_at_length(skb, state, len, cpu.number()) };
         };
         let counters = self.counters.here(cpu);
         // SAFETY: The call is this CPU's, and we are alone with its packet path. It calls nobody who
         // could come back here.
-        let code = unsafe { usual.run(&packet) };
-        let call = &usual.call;
+        let code = unsafe { call.run(&packet) };
         if code >= TRAPPED {
             // SAFETY: By the contract.
             return unsafe {
-                match usual.may_copy(code) {
-                    true => self.decide_copy(call, counters, skb, state, len),
+                match call.wants_copy(code) {
+                    true => self.decide_copy(call, counters, skb, len),
                     false => self.trapped(call, counters, skb, len, code),
                 }
             };
@@ -227,12 +226,11 @@ impl Attachment {
         call: &Call,
         counters: &CpuCounters,
         skb: *mut kernel_bindings::sk_buff,
-        state: *const bindings::nf_hook_state,
         len: u32,
     ) -> c_uint {
         // SAFETY: By the contract.
         unsafe {
-            let code = call.call(&Packet { skb, state, len });
+            let code = call.run_on_copy(skb, len);
             if code >= TRAPPED {
                 return self.trapped(call, counters, skb, len, code);
             }

@@ -175,13 +175,6 @@ struct nf_wasm_context {
 /* Writes all of @context. The engine fills in version, size and window_len, which are 0 here. */
 void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
 			  const struct nf_hook_state *state);
-/*
- * Puts a packet of @packet_len bytes before a guest: all of @context, with @window_len, and behind it
- * the packet's first @window bytes, of which there are as many. Returns 0 or a negative errno.
- */
-int nf_wasm_show(struct nf_wasm_context *context, const struct sk_buff *skb,
-		 const struct nf_hook_state *state, u32 packet_len, u32 window_len, u32 window);
-
 /* What compiled code runs on: see jit/src/machine.rs. */
 struct nf_wasm_machine {
 	s64 fuel;
@@ -192,6 +185,7 @@ struct nf_wasm_machine {
 	void *owner;
 	const void *window;
 	s64 room;
+	const struct nf_hook_state *state;
 	u64 shown;
 	u64 slots[];
 };
@@ -205,29 +199,37 @@ struct nf_wasm_machine {
 #define NF_WASM_FIELDS_USUAL 1
 #define NF_WASM_FIELDS_ALL 2
 
-/* How a filter's code decides packets that it can look at where they are. */
-struct nf_wasm_in_place {
+/* How a filter's code decides packets. */
+struct nf_wasm_call {
 	u32 (*run)(struct nf_wasm_machine *machine);
 	struct nf_wasm_machine *machine;
 	/* For each packet. */
 	s64 fuel;
+	/* Where it is shown them: the context, and the window behind it. NULL if it looks at neither. */
 	struct nf_wasm_context *context;
+	/* Bytes of the window at most, and those that the code may look at. */
+	u32 snaplen;
+	u32 window;
+	/* For packets that it can look at where they are, if there is such code. */
+	u32 (*run_in_place)(struct nf_wasm_machine *machine);
 	/* Bytes of the window that have to be there in one piece; enough for an IPv4 header. */
 	u32 least;
-	/* Bytes of the window at most. */
-	u32 snaplen;
 	/* One of the NF_WASM_FIELDS_*. */
 	u32 fields;
 };
 
+/* The packet could not be read. */
+#define NF_WASM_NO_PACKET 0x10e
 /* The packet cannot be looked at where it is, or the code looked for more. */
 #define NF_WASM_NOT_IN_PLACE 0x101
 
 /*
- * Has code decide a packet of @packet_len bytes where it is. Returns what the code returned, or
- * NF_WASM_NOT_IN_PLACE.
+ * Has code decide a packet of @packet_len bytes. Returns what the code returned, or NF_WASM_NO_PACKET.
  */
-u32 nf_wasm_run_in_place(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
+u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *skb,
+			const struct nf_hook_state *state, u32 packet_len);
+/* The same where the packet is, by @run_in_place, or NF_WASM_NOT_IN_PLACE. */
+u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
 			 const struct nf_hook_state *state, u32 packet_len);
 /*
  * Copies from @offset after the network header. Returns -EFAULT, or how many pieces of memory,

@@ -14,7 +14,7 @@ use crate::bindings;
 use crate::boundary::{self, BuildRequest, CallOutcome};
 use crate::cpu::Cpu;
 use crate::decode::check::Settings;
-use crate::native::{Call, Native, Usual};
+use crate::native::Native;
 use crate::packet::Host;
 use crate::program::Program;
 use crate::refusal::{refuse, Answer, Refusal, Text};
@@ -141,15 +141,10 @@ impl Instance {
         unsafe { self.call(&cpu, host, context, fuel) }
     }
 
-    /// See [`Slot::usual`].
-    pub(crate) fn usual(&self, program: &Program) -> Option<Usual> {
-        let native = self.native.as_ref()?.0;
-        let call = Call {
-            native,
-            fuel: program.settings().fuel,
-            program,
-        };
-        native.host.is_null().then(|| Usual::new(call))
+    /// Whether it was compiled and calls no host function.
+    pub(crate) fn is_usual(&self) -> bool {
+        let native = self.native.as_ref();
+        native.is_some_and(|native| native.0.host.is_null())
     }
 
     /// Hands a packet to the guest.

@@ -182,71 +182,106 @@ static __always_inline void fill_constants(struct nf_wasm_context *context, u32 
 	context->window_len = window_len;
 }
 
-/* nf_wasm_show() for all packets. */
-static noinline int show(struct nf_wasm_context *context, const struct sk_buff *skb,
-			 const struct nf_hook_state *state, u32 packet_len, u32 window_len,
-			 u32 window)
+/* Readies the machine for a packet; returns the window's length. */
+static __always_inline u32 ready(const struct nf_wasm_call *call, u32 packet_len)
 {
-	unsigned int start = skb->len - packet_len;
+	u32 window_len = min(packet_len, call->snaplen);
 
-	fill_constants(context, window_len);
-	fill(context, skb, state, start, packet_len);
-	return skb_copy_bits(skb, start, context + 1, window);
+	call->machine->slots[NF_WASM_LEN_SLOT] = window_len;
+	call->machine->fuel = call->fuel;
+	return window_len;
 }
 
-int nf_wasm_show(struct nf_wasm_context *context, const struct sk_buff *skb,
-		 const struct nf_hook_state *state, u32 packet_len, u32 window_len, u32 window)
+/* Bytes of a packet from its beginning on that are in one piece; less than 0 if not even that is. */
+static __always_inline s32 in_one_piece(const struct sk_buff *skb, u32 packet_len)
 {
+	return packet_len - skb->data_len;
+}
+
+static __always_inline const u8 *beginning(const struct sk_buff *skb, u32 packet_len)
+{
+	return skb->data + (skb->len - packet_len);
+}
+
+/* nf_wasm_run_on_copy() for all packets. */
+static noinline u32 run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *skb,
+				const struct nf_hook_state *state, u32 packet_len)
+{
+	struct nf_wasm_context *context = call->context;
+	struct nf_wasm_machine *machine = call->machine;
+	u32 window_len = ready(call, packet_len);
+	u32 window = min(window_len, call->window);
 	unsigned int start = skb->len - packet_len;
-	unsigned int linear = skb_headlen(skb);
+
+	/* Behind what is copied nothing is left of the last packet. */
+	if (machine->shown > window)
+		memset((u8 *)(context + 1) + window, 0, machine->shown - window);
+	machine->shown = window;
+	fill_constants(context, window_len);
+	fill(context, skb, state, start, packet_len);
+	if (skb_copy_bits(skb, start, context + 1, window))
+		return NF_WASM_NO_PACKET;
+	return call->run(machine);
+}
+
+u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *skb,
+			const struct nf_hook_state *state, u32 packet_len)
+{
+	struct nf_wasm_context *context = call->context;
+	struct nf_wasm_machine *machine = call->machine;
+	s32 room = in_one_piece(skb, packet_len);
+	u32 window_len = ready(call, packet_len);
+	u32 window = min(window_len, call->window);
+	const u8 *packet = beginning(skb, packet_len);
 
 	/* Most packets, without a call. */
 	if (unlikely(state->pf != NFPROTO_IPV4 || window > SMALL_WINDOW ||
-		     start + sizeof(struct iphdr) > linear || start + window > linear))
-		return show(context, skb, state, packet_len, window_len, window);
+		     room < (s32)sizeof(struct iphdr) || room < (s32)window ||
+		     window < machine->shown))
+		return run_on_copy(call, skb, state, packet_len);
+	machine->shown = window;
 	fill_constants(context, window_len);
 	fill_metadata(context, skb, state, packet_len);
-	transport_of_ipv4(context, (const void *)(skb->data + start), packet_len);
-	copy_window((u8 *)(context + 1), skb->data + start, window);
-	return 0;
+	transport_of_ipv4(context, (const void *)packet, packet_len);
+	copy_window((u8 *)(context + 1), packet, window);
+	return call->run(machine);
 }
 
 /* Puts the machine on the packet's own bytes, if there are enough in one piece. */
-static __always_inline bool look_at(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
-				    u32 packet_len)
+static __always_inline bool look_at(const struct nf_wasm_call *call, const struct sk_buff *skb,
+				    const struct nf_hook_state *state, u32 packet_len)
 {
 	struct nf_wasm_machine *machine = call->machine;
-	/* Less than zero where not even the first byte is in the linear part. */
-	s32 room = min_t(s32, packet_len - skb->data_len, call->snaplen);
+	s32 room = min_t(s32, in_one_piece(skb, packet_len), call->snaplen);
 	s32 short_of = call->least - 1 - room;
 	unsigned long inside;
 
+	machine->state = state;
 	if (unlikely(short_of >= 0))
 		return false;
 	/* Nothing is looked at on a mispredicted check. */
 	OPTIMIZER_HIDE_VAR(short_of);
 	inside = (long)(short_of >> 31);
-	machine->window = (void *)((unsigned long)(skb->data + (skb->len - packet_len)) & inside);
+	machine->window = (void *)((unsigned long)beginning(skb, packet_len) & inside);
 	machine->room = -(s64)(room & inside);
-	machine->slots[NF_WASM_LEN_SLOT] = min(packet_len, call->snaplen);
-	machine->fuel = call->fuel;
+	ready(call, packet_len);
 	return true;
 }
 
 /* nf_wasm_run_in_place() for all packets and contexts. */
-static noinline u32 run_in_place(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
+static noinline u32 run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
 				 const struct nf_hook_state *state, u32 packet_len)
 {
 	struct nf_wasm_context *context = call->context;
 
-	if (!look_at(call, skb, packet_len))
+	if (!look_at(call, skb, state, packet_len))
 		return NF_WASM_NOT_IN_PLACE;
 	context->window_len = min(packet_len, call->snaplen);
 	fill(context, skb, state, skb->len - packet_len, packet_len);
-	return call->run(call->machine);
+	return call->run_in_place(call->machine);
 }
 
-u32 nf_wasm_run_in_place(const struct nf_wasm_in_place *call, const struct sk_buff *skb,
+u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
 			 const struct nf_hook_state *state, u32 packet_len)
 {
 	struct nf_wasm_context *context = call->context;
@@ -254,19 +289,19 @@ u32 nf_wasm_run_in_place(const struct nf_wasm_in_place *call, const struct sk_bu
 	if (call->fields == NF_WASM_FIELDS_USUAL) {
 		if (unlikely(state->pf != NFPROTO_IPV4))
 			return run_in_place(call, skb, state, packet_len);
-		if (!look_at(call, skb, packet_len))
+		if (!look_at(call, skb, state, packet_len))
 			return NF_WASM_NOT_IN_PLACE;
 		context->packet_len = packet_len;
 		context->transport_offset = NO_TRANSPORT;
 		context->transport_protocol = NO_TRANSPORT;
 		transport_of_ipv4(context, call->machine->window, packet_len);
 	} else if (call->fields == NF_WASM_FIELDS_NONE) {
-		if (!look_at(call, skb, packet_len))
+		if (!look_at(call, skb, state, packet_len))
 			return NF_WASM_NOT_IN_PLACE;
 	} else {
 		return run_in_place(call, skb, state, packet_len);
 	}
-	return call->run(call->machine);
+	return call->run_in_place(call->machine);
 }
 
 /* Pages and fragments of @skb that skb_copy_bits() passes on its way to byte @end. */

@@ -20,7 +20,7 @@ use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::instance::Instance;
 use crate::logger::Logger;
-use crate::native::{Call, Usual};
+use crate::native::Call;
 use crate::packet::{self, Host, Packet};
 use crate::programs;
 use crate::racy::Racy;
@@ -36,22 +36,14 @@ struct Slot {
     consecutive_traps: Cell<u32>,
     /// [`Program::releases`] when that was counted.
     releases: Cell<u32>,
-    /// Whether `usual` is what happens to a packet: the instance was compiled, does not call the
+    /// Whether `call` is all that happens to a packet: the instance was compiled, does not call the
     /// host, and has not just trapped. Then nothing else of the slot matters.
     is_usual: Cell<bool>,
-    usual: UnsafeCell<MaybeUninit<Usual>>,
+    /// How an instance that was compiled decides.
+    call: UnsafeCell<MaybeUninit<Call>>,
 }
 
 impl Slot {
-    /// Says what is usual from here on.
-    fn set_usual(&self, usual: Option<Usual>) {
-        self.is_usual.set(usual.is_some());
-        if let Some(usual) = usual {
-            // SAFETY: The slot is the caller's, and no packet is being decided.
-            unsafe { (*self.usual.get()).write(usual) };
-        }
-    }
-
     fn empty() -> Self {
         Slot {
             instance: UnsafeCell::new(None),
@@ -59,7 +51,7 @@ impl Slot {
             consecutive_traps: Cell::new(0),
             releases: Cell::new(0),
             is_usual: Cell::new(false),
-            usual: UnsafeCell::new(MaybeUninit::uninit()),
+            call: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 }
@@ -197,8 +189,11 @@ impl Program {
         self.memory_per_cpu
             .store(size_of::<Slot>() + instance.bytes(), Relaxed);
         slot.consecutive_traps.set(0);
-        slot.set_usual(instance.usual(self));
-        if instance.native.is_some() {
+        slot.is_usual.set(instance.is_usual());
+        if let Some(native) = &instance.native {
+            let call = Call::new(&native.0, self.settings.fuel, self);
+            // SAFETY: By the contract nobody else uses the slot.
+            unsafe { (*slot.call.get()).write(call) };
             self.compiled.fetch_add(1, Relaxed);
         } else {
             *self.tier_reason.lock() = instance.tier_reason;
@@ -218,7 +213,7 @@ impl Program {
         let Some(slot) = self.slots.of(cpu) else {
             return;
         };
-        slot.set_usual(None);
+        slot.is_usual.set(false);
         // SAFETY: By the contract nobody else uses the slot.
         if let Some(instance) = unsafe { (*slot.instance.get()).take() } {
             self.instances.fetch_sub(1, Relaxed);
@@ -278,14 +273,14 @@ impl Program {
     /// How this CPU's instance decides packets, if nothing but that is to be done: see
     /// [`Slot::usual`].
     #[inline(always)]
-    pub(crate) fn usual(&self, cpu: &Cpu) -> Option<&Usual> {
+    pub(crate) fn usual(&self, cpu: &Cpu) -> Option<&Call> {
         let slot = self.slots.here(cpu);
         if !slot.is_usual.get() || self.quarantined() {
             return None;
         }
-        // SAFETY: It was written when the slot was said to be usual. The cell is this CPU's, and
+        // SAFETY: It was written before the slot was said to be usual. The cell is this CPU's, and
         // written only with its packet path to itself.
-        Some(unsafe { (*slot.usual.get()).assume_init_ref() })
+        Some(unsafe { (*slot.call.get()).assume_init_ref() })
     }
 
     /// What becomes of a packet that [`Self::usual`] trapped on, with `code`.
@@ -326,7 +321,7 @@ impl Program {
         let outcome = unsafe {
             (*slot.instance.get())
                 .as_mut()
-                .map(|instance| self.ask(instance, cpu, packet, logger))
+                .map(|instance| self.ask(slot, instance, cpu, packet, logger))
         };
         slot.busy.set(false);
         match outcome {
@@ -354,10 +349,11 @@ impl Program {
     ///
     /// # Safety
     ///
-    /// The instance is used by nobody else, and `packet` is the caller's.
+    /// The instance is the slot's and used by nobody else, and `packet` is the caller's.
     #[inline(always)]
     unsafe fn ask(
         &self,
+        slot: &Slot,
         instance: &mut Instance,
         cpu: &Cpu,
         packet: &Packet,
@@ -373,21 +369,23 @@ impl Program {
                 instance.call(cpu, &mut host, &mut context, fuel)
             };
         };
-        let call = Call {
-            native: native.0,
-            fuel,
-            program: self,
-        };
-        if !call.native.host.is_null() {
+        let native = &native.0;
+        // SAFETY: It was written when the instance came, which was compiled.
+        let call = unsafe { (*slot.call.get()).assume_init_ref() };
+        if !native.host.is_null() {
             // SAFETY: The places are the instance's.
             unsafe {
-                *call.native.host = host.as_raw();
-                *call.native.packet_len = packet.len;
+                *native.host = host.as_raw();
+                *native.packet_len = packet.len;
             }
         }
         // SAFETY: By the contract; the host lives until the code has returned.
-        let code =
-            unsafe { region::on_packet_path(cpu, &mut *instance.region, || call.call(packet)) };
+        let code = unsafe {
+            region::on_packet_path(cpu, &mut *instance.region, || match call.run(packet) {
+                code if call.wants_copy(code) => call.run_on_copy(packet.skb, packet.len),
+                code => code,
+            })
+        };
         call.outcome(code)
     }
 
@@ -397,13 +395,13 @@ impl Program {
         slot.consecutive_traps.set(0);
         // SAFETY: The slot is the caller's CPU's, and no call is under way.
         let instance = unsafe { (*slot.instance.get()).as_ref() };
-        slot.set_usual(instance.and_then(|it| it.usual(self)));
+        slot.is_usual.set(instance.is_some_and(Instance::is_usual));
     }
 
     /// Counts a trap, and has a program that keeps trapping quarantined.
     #[cold]
     fn note_trap(&self, slot: &Slot) {
-        slot.set_usual(None);
+        slot.is_usual.set(false);
         let releases = self.releases.load(Relaxed);
         if slot.releases.replace(releases) != releases {
             slot.consecutive_traps.set(0);

@@ -274,6 +274,7 @@ fn machine(code: &Code, (memory, memory_bytes): (*mut u8, usize), globals: *mut 
         owner: ptr::null_mut(),
         window: ptr::null(),
         room: 0,
+        state: ptr::null(),
         shown: 0,
     };
     // SAFETY: There is room for it.

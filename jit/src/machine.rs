@@ -25,8 +25,10 @@ pub struct Machine {
     pub window: *const u8,
     /// And less than zero by how many bytes of the window are there.
     pub room: i64,
+    /// How its packet came, for whoever has to decide that in another way. The code does not know of it.
+    pub state: *const c_void,
     /// Bytes of the window that were last written to linear memory, and are to be zero where the next
-    /// packet is shorter. The code does not know of it.
+    /// packet is shorter. Nor of this.
     pub shown: u64,
 }
 

@@ -42,7 +42,7 @@ const STAGES: [(&str, &[&str]); 5] = [
     (
         "context and window",
         &[
-            "nf_wasm_show",
+            "nf_wasm_run_on_copy",
             "nf_wasm_run_in_place",
             "nf_wasm_context_fill",
             "nf_wasm_skb_load",

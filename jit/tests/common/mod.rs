@@ -77,6 +77,7 @@ impl Instance {
             owner: ptr::null_mut(),
             window: self.packet.as_ptr(),
             room: -(self.packet.len() as i64),
+            state: ptr::null(),
             shown: 0,
         };
         let first = MACHINE + FIRST_SLOT as usize;
