@@ -73,7 +73,10 @@ impl<H> Guest<H> for Caller<'_, State<H>> {
         ptr: u32,
         len: u32,
     ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
-        let memory = self.data().memory.ok_or(TrapCode::MemoryOutOfBounds)?;
+        let Some(memory) = self.data().memory else {
+            // Where there is no memory, there is one of no bytes.
+            return Ok((bytes(&mut [], ptr, len)?, self.data_mut()));
+        };
         let (data, state) = memory.data_and_store_mut(self);
         Ok((bytes(data, ptr, len)?, state))
     }

@@ -107,6 +107,22 @@ fn a_module_without_memory_gets_nothing_but_zeros() {
 }
 
 #[test]
+fn no_memory_is_one_of_no_bytes() {
+    let write = |ptr: u32, len: u32| {
+        let text = format!(
+            r#"(module
+        (import "nfw.log" "write" (func $write (param i32 i32) (result i32)))
+        (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+            (i32.eqz (call $write (i32.const {ptr}) (i32.const {len})))))"#
+        );
+        verdict(&text)
+    };
+    assert_eq!(write(0, 0), Ok(ACCEPT));
+    assert_eq!(write(1, 0), Err(Trap::MemoryOutOfBounds));
+    assert_eq!(write(0, 1), Err(Trap::MemoryOutOfBounds));
+}
+
+#[test]
 fn the_buffer_is_the_guest_s_if_it_has_one() {
     let text = |address: &str| {
         format!(
