@@ -198,7 +198,7 @@ impl Attachment {
             // SAFETY: By the contract.
             return unsafe {
                 match call.wants_copy(code) {
-                    true => self.decide_copy(call, counters, skb, len),
+                    true => self.decide_copy(call, counters, skb, len, code),
                     false => self.trapped(call, counters, skb, len, code),
                 }
             };
@@ -215,7 +215,7 @@ impl Attachment {
         unsafe { bindings::nf_wasm_drop_verdict(skb) }
     }
 
-    /// Decides a packet that could not be decided where it is.
+    /// Decides a packet that could not be decided where it is, as `code` says.
     ///
     /// # Safety
     ///
@@ -227,7 +227,9 @@ impl Attachment {
         counters: &CpuCounters,
         skb: *mut kernel_bindings::sk_buff,
         len: u32,
+        code: u32,
     ) -> c_uint {
+        call.note_copy(code, counters.packets());
         // SAFETY: By the contract.
         unsafe {
             let code = call.run_on_copy(skb, len);

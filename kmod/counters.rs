@@ -59,6 +59,11 @@ impl CpuCounters {
         self.count_fuel(decision.fuel);
     }
 
+    /// Packets so far.
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets.get()
+    }
+
     /// Counts one packet that the filter decided, by 1 to accept it and by 0 not to.
     #[inline(always)]
     pub(crate) fn count_verdict(&self, bytes: u32, verdict: u32, fuel: u64) {

@@ -220,15 +220,17 @@ struct nf_wasm_call {
 
 /* The packet could not be read. */
 #define NF_WASM_NO_PACKET 0x10e
-/* The packet cannot be looked at where it is, or the code looked for more. */
-#define NF_WASM_NOT_IN_PLACE 0x101
+/* The packet is not there in one piece. */
+#define NF_WASM_NOT_IN_PLACE 0x1ff
+/* The code looked for more of it than there is, or for something else. */
+#define NF_WASM_GAVE_UP 0x101
 
 /*
  * Has code decide a packet of @packet_len bytes. Returns what the code returned, or NF_WASM_NO_PACKET.
  */
 u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *skb,
 			const struct nf_hook_state *state, u32 packet_len);
-/* The same where the packet is, by @run_in_place, or NF_WASM_NOT_IN_PLACE. */
+/* The same where the packet is, by @run_in_place, or NF_WASM_NOT_IN_PLACE or _GAVE_UP. */
 u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
 			 const struct nf_hook_state *state, u32 packet_len);
 /*

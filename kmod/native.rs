@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Filters as native code, and how that is called.
 
+use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::mem::{offset_of, transmute};
 
@@ -63,12 +64,18 @@ const _: () = {
     assert!(size_of::<Machine>() == offset_of!(InC, slots));
     assert!(LEN_SLOT == bindings::NF_WASM_LEN_SLOT);
     assert!(bindings::NF_WASM_NO_PACKET == TRAPPED | Trap::Packet as u32);
-    assert!(bindings::NF_WASM_NOT_IN_PLACE == TRAPPED | Trap::MemoryOutOfBounds as u32);
+    assert!(bindings::NF_WASM_GAVE_UP == TRAPPED | Trap::MemoryOutOfBounds as u32);
 };
 
-/// How an instance decides packets natively.
+/// So often code may give up on packets in place before it is asked how often it did not.
+const PATIENCE: u32 = 64;
+
+/// How an instance decides packets natively. It is its CPU's, and used with that CPU's packet path.
 pub(crate) struct Call {
-    call: bindings::nf_wasm_call,
+    call: UnsafeCell<bindings::nf_wasm_call>,
+    /// How often the code gave up, and how many packets there had been before.
+    given_up: Cell<u32>,
+    packets_before: Cell<u64>,
     /// Whose instance it is: it lives as long as that.
     pub(crate) program: *const Program,
 }
@@ -78,7 +85,7 @@ impl Call {
     pub(crate) fn new(native: &NativeCall, fuel: u64, program: *const Program) -> Self {
         let in_place = native.in_place.as_ref();
         Self {
-            call: bindings::nf_wasm_call {
+            call: UnsafeCell::new(bindings::nf_wasm_call {
                 // SAFETY: The machine is the same in either language.
                 run: Some(unsafe { transmute(native.run) }),
                 machine: native.machine.cast(),
@@ -90,9 +97,16 @@ impl Call {
                 run_in_place: in_place.map(|it| unsafe { transmute(it.run) }),
                 least: in_place.map_or(0, |it| it.window.max(LEAST)),
                 fields: in_place.map_or(0, |it| fields(it.context_words)),
-            },
+            }),
+            given_up: Cell::new(0),
+            packets_before: Cell::new(0),
             program,
         }
+    }
+
+    fn raw(&self) -> &bindings::nf_wasm_call {
+        // SAFETY: It is written by `note_giving_up` alone, on this CPU, which hands out no reference.
+        unsafe { &*self.call.get() }
     }
 
     /// Has the code decide a packet, where it is if there is code for that. Returns what the code
@@ -104,7 +118,7 @@ impl Call {
     /// that was made ready.
     #[inline(always)]
     pub(crate) unsafe fn run(&self, packet: &Packet) -> u32 {
-        let call = &self.call;
+        let call = self.raw();
         let Packet { skb, state, len } = *packet;
         // SAFETY: By the contract.
         unsafe {
@@ -121,7 +135,28 @@ impl Call {
 
     /// Whether what [`Self::run`] returned only says that the packet cannot be decided where it is.
     pub(crate) fn wants_copy(&self, code: u32) -> bool {
-        self.call.run_in_place.is_some() && code == bindings::NF_WASM_NOT_IN_PLACE
+        use bindings::{NF_WASM_GAVE_UP as GAVE_UP, NF_WASM_NOT_IN_PLACE as NOT_IN_PLACE};
+        self.raw().run_in_place.is_some() && matches!(code, NOT_IN_PLACE | GAVE_UP)
+    }
+
+    /// [`Self::run`] returned `code`, and wants a copy; `packets` is how many there were where this one
+    /// came by. Code that gives up on more packets than not is not asked any more.
+    pub(crate) fn note_copy(&self, code: u32, packets: u64) {
+        if code != bindings::NF_WASM_GAVE_UP {
+            return;
+        }
+        self.given_up.set(self.given_up.get() + 1);
+        if self.given_up.get() < PATIENCE {
+            return;
+        }
+        // Where the filter has several attachments, this may be another's number: all that is at stake
+        // is time.
+        if packets.wrapping_sub(self.packets_before.get()) < u64::from(2 * PATIENCE) {
+            // SAFETY: No call is under way, and nobody has a reference.
+            unsafe { (*self.call.get()).run_in_place = None };
+        }
+        self.given_up.set(0);
+        self.packets_before.set(packets);
     }
 
     /// Has the code decide a copy of the packet that [`Self::run`] was given.
@@ -130,7 +165,7 @@ impl Call {
     ///
     /// As [`Self::run`].
     pub(crate) unsafe fn run_on_copy(&self, skb: *mut kernel_bindings::sk_buff, len: u32) -> u32 {
-        let call = &self.call;
+        let call = self.raw();
         // SAFETY: By the contract; the machine was told of the hook's state, which is still there.
         unsafe { bindings::nf_wasm_run_on_copy(call, skb, (*call.machine).state, len) }
     }
@@ -139,8 +174,8 @@ impl Call {
     #[inline(always)]
     pub(crate) fn fuel_used(&self) -> u64 {
         // SAFETY: The machine is there as long as the instance is.
-        let left = unsafe { (*self.call.machine).fuel };
-        self.call.fuel.wrapping_sub(left) as u64
+        let left = unsafe { (*self.raw().machine).fuel };
+        self.raw().fuel.wrapping_sub(left) as u64
     }
 
     /// What became of a packet, by what the code returned for it.
@@ -152,7 +187,7 @@ impl Call {
             // A block is charged for when it is entered, and what does not suffice for it is as good
             // as used.
             fuel_used: if trap == Trap::OutOfFuel as u32 {
-                self.call.fuel as u64
+                self.raw().fuel as u64
             } else {
                 self.fuel_used()
             },

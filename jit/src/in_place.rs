@@ -14,21 +14,26 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::form::{Binary, Function, Op, Value, Var, Width};
+use crate::form::{Binary, BlockId, Function, Op, Value, Width};
 use crate::module::Module;
 use crate::{back, front, Buffer, Code, Environment};
 
 /// Wasm's operators of a function at most: of a larger one the copy is not what takes time.
 const MOST_OPERATORS: usize = 1 << 12;
-/// How often the operations are gone through for pointers: one that is handed on against their order
-/// more often is not seen to be one.
-const ROUNDS: u32 = 4;
+/// Locals of a function times its blocks, at most.
+const MOST_STATES: usize = 1 << 18;
+/// How often the blocks are gone through for pointers: one that is handed on against their order more
+/// often is not seen to be one.
+const ROUNDS: u32 = 8;
+
+/// For each local, whether it is likely to be an address in the window.
+pub(crate) type Locals = Vec<bool>;
 
 /// How a function is compiled for packets in place.
 pub(crate) struct InPlace {
     pub(crate) buffer: Buffer,
-    /// For each local whether it is, somewhere, an address in the window.
-    pointers: Vec<bool>,
+    /// For each block, what its locals are when it is entered.
+    pointers: Vec<Locals>,
 }
 
 impl Buffer {
@@ -45,8 +50,9 @@ impl InPlace {
         self.buffer.context.into()
     }
 
-    pub(crate) fn is_pointer(&self, local: Var) -> bool {
-        self.pointers.get(local as usize).copied().unwrap_or(false)
+    /// What locals are where a block begins.
+    pub(crate) fn pointers(&self, block: BlockId) -> &[bool] {
+        self.pointers.get(block as usize).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -69,7 +75,8 @@ pub(crate) fn compile(
     }
     let in_place = InPlace {
         buffer,
-        pointers: pointers(&function, buffer),
+        // Both times the function has the same blocks.
+        pointers: pointers(&function, buffer)?,
     };
     back::compile(module, export, environment, Some(&in_place)).ok()
 }
@@ -97,26 +104,48 @@ pub(crate) fn leaves_pointer(op: &Op, points: impl Fn(Value) -> bool) -> bool {
     }
 }
 
-/// For each local, whether it is somewhere an address in the window.
-fn pointers(function: &Function, buffer: Buffer) -> Vec<bool> {
-    let mut pointers = vec![false; function.vars as usize];
+/// Finds out, for the beginning of each block, which locals are likely to be addresses in the window.
+/// Compilers give one local many values, one after the other, so it takes the way of each.
+fn pointers(function: &Function, buffer: Buffer) -> Option<Vec<Locals>> {
+    let blocks = &function.blocks;
+    let locals = function.locals as usize;
+    if blocks.len() * locals > MOST_STATES {
+        return None;
+    }
+    let mut at: Vec<Locals> = vec![vec![false; locals]; blocks.len()];
+    // Of what is on the operand stack, which is handed on in variables of one use.
+    let mut stack = vec![false; function.vars as usize];
     for _ in 0..ROUNDS {
-        let mut found = false;
-        for op in function.blocks.iter().flat_map(|block| &block.ops) {
-            let points = |value: Value| match value {
-                Value::Const(value) => buffer.has_pointer(value),
-                Value::Var(var) => pointers[var as usize],
-            };
-            let (to, count) = op.writes();
-            if count == 1 && !pointers[to as usize] && leaves_pointer(op, points) {
-                pointers[to as usize] = true;
-                found = true;
+        let mut has_changed = false;
+        for block in &function.order {
+            let mut here = at[*block as usize].clone();
+            let block = &blocks[*block as usize];
+            for op in &block.ops {
+                let points = |value: Value| match value {
+                    Value::Const(value) => buffer.has_pointer(value),
+                    Value::Var(var) => {
+                        here.get(var as usize).unwrap_or(&stack[var as usize]) == &true
+                    }
+                };
+                let (to, count) = op.writes();
+                let points = count == 1 && leaves_pointer(op, points);
+                for var in to..to + count {
+                    match here.get_mut(var as usize) {
+                        Some(local) => *local = points,
+                        None => stack[var as usize] |= points,
+                    }
+                }
             }
+            block.end.successors(|next| {
+                for (there, here) in at[next as usize].iter_mut().zip(&here) {
+                    has_changed |= *here && !*there;
+                    *there |= *here;
+                }
+            });
         }
-        if !found {
+        if !has_changed {
             break;
         }
     }
-    pointers.truncate(function.locals as usize);
-    pointers
+    Some(at)
 }

@@ -91,6 +91,7 @@ impl Builder<'_, '_> {
         self.function.order.push(block);
         self.function.blocks[block as usize].depth = self.loops;
         self.known.effect();
+        self.enter_pointers(block);
     }
 
     /// Ends the current block. What follows cannot be reached, unless another block is placed.
@@ -316,7 +317,9 @@ impl Builder<'_, '_> {
         }
         for (to, from) in to.iter().zip(values) {
             if from != Value::Var(*to) {
-                self.emit(Op::Copy { to: *to, from });
+                let copy = Op::Copy { to: *to, from };
+                self.note_pointer_on_a_way(*to, &copy);
+                self.emit(copy);
             }
         }
     }

@@ -67,7 +67,7 @@ struct Builder<'m, 'a> {
     constants: Vec<Option<u32>>,
     /// For variables that are no locals, the most that they can be.
     bounds: Vec<u64>,
-    /// For these, whether they are likely to be an address in the window.
+    /// For variables, whether they are likely to be an address in the window.
     pointers: Vec<bool>,
 }
 
@@ -337,6 +337,11 @@ impl Builder<'_, '_> {
         if value == Value::Var(local) {
             return;
         }
+        let copy = Op::Copy {
+            to: local,
+            from: value,
+        };
+        self.note_pointer(local, &copy);
         self.known.forget(local);
         let most = self.most(value);
         self.known.learn(local, value, most);
@@ -348,10 +353,7 @@ impl Builder<'_, '_> {
                 return;
             }
         }
-        self.emit(Op::Copy {
-            to: local,
-            from: value,
-        });
+        self.emit(copy);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::memory::{Addressed, REACH};
 use super::Builder;
-use crate::form::{Binary, Op, Place, Value, Var, Width};
+use crate::form::{Binary, BlockId, Op, Place, Value, Var, Width};
 use crate::in_place;
 use crate::Buffer;
 
@@ -21,7 +21,6 @@ impl Builder<'_, '_> {
         };
         match value {
             Value::Const(value) => in_place.buffer.has_pointer(value),
-            Value::Var(var) if var < self.function.locals => in_place.is_pointer(var),
             Value::Var(var) => self.pointers.get(var as usize).copied().unwrap_or(false),
         }
     }
@@ -35,6 +34,24 @@ impl Builder<'_, '_> {
         }
         if let Some(pointer) = self.pointers.get_mut(at) {
             *pointer = points;
+        }
+    }
+
+    /// The same for what is handed on to the end of a frame, on one of several ways there.
+    pub(super) fn note_pointer_on_a_way(&mut self, to: Var, op: &Op) {
+        let points = self.points(Value::Var(to));
+        if !points {
+            self.note_pointer(to, op);
+        }
+    }
+
+    /// Has locals be what they are where a block begins.
+    pub(super) fn enter_pointers(&mut self, block: BlockId) {
+        if let Some(in_place) = self.in_place {
+            let locals = in_place.pointers(block);
+            let len = self.pointers.len().max(locals.len());
+            self.pointers.resize(len, false);
+            self.pointers[..locals.len()].copy_from_slice(locals);
         }
     }
 

@@ -13,7 +13,7 @@ use nf_wasm_abi::ioctl::{
 use nf_wasm_tests::device::{hook, netdev, Spec};
 use nf_wasm_tests::filter::Filter;
 use nf_wasm_tests::net::{Namespace, Net, BOTH};
-use nf_wasm_tests::traffic::{accept, receive, send_one};
+use nf_wasm_tests::traffic::{accept, receive, send, send_one};
 use nf_wasm_tests::{eventually, wasm};
 
 crate::tests![
@@ -35,6 +35,8 @@ const SPEND: &str = "
 
 /// Sizes of datagrams: shorter than a window, longer, and several pieces of a packet.
 const SIZES: [usize; 9] = [0, 1, 20, 100, 207, 208, 300, 1_400, 3_000];
+/// Datagrams besides, so that code that gives up on each is not asked any more.
+const MANY: u64 = 200;
 /// Bytes that a connection carries, in segments whose payload lies in pages of its own.
 const STREAM: usize = 200_000;
 
@@ -115,6 +117,8 @@ fn all_is_the_same(body: &str) {
             send_one(&sender, &payload);
             receive(&socket, 1);
         }
+        send(&sender, MANY, 100);
+        receive(&socket, MANY);
         let listener = net.server.tcp(address, 80);
         let mut there = net.client.dial(SocketAddr::new(address, 80)).connected();
         let mut here = accept(&listener);
