@@ -69,8 +69,8 @@ pub(crate) struct NativeCall {
     pub(crate) snaplen: u32,
     /// Bytes of it that the code may look at.
     pub(crate) window: u32,
-    /// The same for packets that can be looked at where they are, if the filter was compiled for that.
-    pub(crate) in_place: Option<InPlaceCall>,
+    /// The same for packets that can be looked at where they are.
+    pub(crate) in_place: InPlaceCall,
     /// Where host functions find the host, and the packet's length; null if there are none.
     pub(crate) host: *mut *mut c_void,
     /// As above.
@@ -83,10 +83,10 @@ pub(crate) struct NativeCall {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct InPlaceCall {
-    /// See [`NativeCall::program`].
+    /// See [`NativeCall::program`]; null if the filter was not compiled for that.
     pub(crate) program: *mut c_void,
-    /// The code.
-    pub(crate) run: Run,
+    /// The code, if there is any.
+    pub(crate) run: Option<Run>,
     /// Bytes of the window that have to be there.
     pub(crate) window: u32,
     /// What it reads of the context: a set of the numbers of words.

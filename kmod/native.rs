@@ -12,7 +12,7 @@ use crate::abi::ioctl::NO_TRAP;
 use crate::abi::trap::Trap;
 use crate::bindings;
 use crate::boundary::{self, CallOutcome, NativeCall};
-use crate::machine::{Machine, LEN_SLOT, TRAPPED};
+use crate::machine::{Machine, Run, LEN_SLOT, TRAPPED};
 use crate::packet::Packet;
 use crate::program::Program;
 
@@ -22,8 +22,8 @@ pub(crate) struct Native(pub(crate) NativeCall);
 impl Native {
     /// What the kernel has compiled.
     pub(crate) fn programs(&self) -> impl Iterator<Item = *mut c_void> {
-        let in_place = self.0.in_place.map(|it| it.program);
-        [Some(self.0.program), in_place].into_iter().flatten()
+        let programs = [self.0.program, self.0.in_place.program];
+        programs.into_iter().filter(|program| !program.is_null())
     }
 }
 
@@ -67,6 +67,14 @@ const _: () = {
     assert!(bindings::NF_WASM_GAVE_UP == TRAPPED | Trap::MemoryOutOfBounds as u32);
 };
 
+/// Code as C has it.
+type RunInC = unsafe extern "C" fn(*mut bindings::nf_wasm_machine) -> u32;
+
+fn in_c(run: Run) -> RunInC {
+    // SAFETY: The machine is the same in either language.
+    unsafe { transmute::<Run, RunInC>(run) }
+}
+
 /// So often code may give up on packets in place before it is asked how often it did not.
 const PATIENCE: u32 = 64;
 
@@ -83,20 +91,18 @@ pub(crate) struct Call {
 impl Call {
     /// With so much `fuel` for each packet.
     pub(crate) fn new(native: &NativeCall, fuel: u64, program: *const Program) -> Self {
-        let in_place = native.in_place.as_ref();
+        let in_place = &native.in_place;
         Self {
             call: UnsafeCell::new(bindings::nf_wasm_call {
-                // SAFETY: The machine is the same in either language.
-                run: Some(unsafe { transmute(native.run) }),
+                run: Some(in_c(native.run)),
                 machine: native.machine.cast(),
                 fuel: fuel as i64,
                 context: native.context.cast(),
                 snaplen: native.snaplen,
                 window: native.window,
-                // SAFETY: As above.
-                run_in_place: in_place.map(|it| unsafe { transmute(it.run) }),
-                least: in_place.map_or(0, |it| it.window.max(LEAST)),
-                fields: in_place.map_or(0, |it| fields(it.context_words)),
+                run_in_place: in_place.run.map(in_c),
+                least: in_place.window.max(LEAST),
+                fields: fields(in_place.context_words),
             }),
             given_up: Cell::new(0),
             packets_before: Cell::new(0),

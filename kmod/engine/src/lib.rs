@@ -201,13 +201,14 @@ unsafe fn link(instance: *mut Instance<KernelHost>, compiled: &Compiled) -> Opti
     let Native { program, run } = compiled.native;
     // SAFETY: The caller's promise.
     let entry = unsafe { Instance::link(instance, run)? };
-    let in_place = compiled.in_place.as_ref().map(|native| InPlaceCall {
-        program: native.program,
-        run: native.run,
+    let in_place = compiled.in_place.as_ref();
+    let in_place = InPlaceCall {
+        program: in_place.map_or(ptr::null_mut(), |native| native.program),
+        run: in_place.map(|native| native.run),
         window: entry.in_place.window,
         // It has twelve words.
         context_words: entry.in_place.context as u32,
-    });
+    };
     Some(NativeCall {
         program,
         run,
