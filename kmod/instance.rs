@@ -16,7 +16,6 @@ use crate::cpu::Cpu;
 use crate::decode::check::Settings;
 use crate::native::Native;
 use crate::packet::Host;
-use crate::program::Program;
 use crate::refusal::{refuse, Answer, Refusal, Text};
 use crate::region::{self, Failing, Region};
 use crate::thread::{self, Outcome, Work};

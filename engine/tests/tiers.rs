@@ -31,7 +31,9 @@ thread_local! {
 unsafe extern "C" fn run(machine: *mut Machine) -> u32 {
     CODE.with_borrow(|code| {
         let code = code.as_ref().expect("code");
-        vm::run(&code.insns, machine as u64, &[0..u64::MAX], |number| {
+        let everything = 0..u64::MAX;
+        let bounds = std::slice::from_ref(&everything);
+        vm::run(&code.insns, machine as u64, bounds, |number| {
             let address = helper_address::<Packet>(Helper::ALL[number as usize]);
             // SAFETY: All helpers take five arguments or fewer, in registers, and return one.
             unsafe { std::mem::transmute::<*const c_void, vm::Helper>(address) }
