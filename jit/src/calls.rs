@@ -157,3 +157,33 @@ fn direct_callees(
     }
     Ok(callees.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use nf_wasm_abi::limits;
+
+    use super::Calls;
+    use crate::module::Module;
+    use crate::testing::{environment, wasm};
+
+    fn calls(fields: &str) -> Calls {
+        let wasm = wasm(fields);
+        let module = Module::parse(&wasm).unwrap();
+        Calls::new(&module, 0, &environment()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_called_is_left_out() {
+        let calls = calls("(func (call 2)) (func) (func (call 3) (call 3)) (func)");
+        assert_eq!(calls.functions, [0, 2, 3]);
+        assert!(calls.nest && !calls.may_overflow && !calls.root_is_called);
+        // Three frames of ten slots, at most.
+        assert!(calls.slots >= 30 && calls.slots < limits::VALUE_STACK_SLOTS);
+    }
+
+    #[test]
+    fn recursion_may_overflow() {
+        assert!(calls("(func (call 1)) (func (call 1))").may_overflow);
+        assert!(calls("(func (call 0))").root_is_called);
+    }
+}

@@ -149,3 +149,35 @@ fn pointers(function: &Function, buffer: Buffer) -> Option<Vec<Locals>> {
     }
     Some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::build;
+
+    #[test]
+    fn a_local_is_a_pointer_as_long_as_it_holds_one() {
+        let buffer = Buffer {
+            context: 1_000,
+            window: 1_048,
+            snaplen: 256,
+        };
+        // The local begins as a number, moves along in the window in a loop, and is a number then.
+        let function = build(
+            "(block (loop
+               (br_if 1 (i32.eqz (local.get 3)))
+               (local.set 3 (i32.add (local.get 0) (i32.const 1050)))
+               (br 0)))
+             (local.set 3 (i32.mul (local.get 0) (i32.const 2)))
+             (if (local.get 3) (then (nop)))
+             (local.get 3)",
+        );
+        let pointers = pointers(&function, buffer).unwrap();
+        let is_one = |at: usize| pointers[function.order[at] as usize][3];
+        // In the function, in the loop, and behind it.
+        assert_eq!(
+            [0, 1, function.order.len() - 1].map(is_one),
+            [false, true, false]
+        );
+    }
+}

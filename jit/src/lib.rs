@@ -10,6 +10,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod back;
 mod calls;
@@ -19,6 +21,8 @@ mod helper;
 mod in_place;
 pub mod machine;
 mod module;
+#[cfg(test)]
+mod testing;
 
 use alloc::vec::Vec;
 use core::fmt;

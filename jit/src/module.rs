@@ -95,3 +95,24 @@ impl<'a> Module<'a> {
         self.bodies.get(index as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Module;
+    use crate::testing::wasm;
+
+    #[test]
+    fn types_that_are_the_same_are_one() {
+        let wasm = wasm(
+            "(type $a (func (param i32))) (type $b (func)) (type $c (func (param i32)))
+             (func (type $b)) (func (export \"f\") (type $c))",
+        );
+        let module = Module::parse(&wasm).unwrap();
+        assert_eq!([0, 1, 2].map(|ty| module.canonical(ty)), [0, 1, 0]);
+        assert_eq!((module.signature(0), module.signature(1)), (1, 0));
+        assert_eq!(
+            (module.exported("f"), module.exported("g")),
+            (Some(1), None)
+        );
+    }
+}

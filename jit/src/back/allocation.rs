@@ -221,3 +221,44 @@ fn scan(order: &[Var], intervals: &[Interval], homes: &mut [Home]) {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::String;
+
+    use super::{Allocation, Home};
+    use crate::testing::build;
+
+    #[test]
+    fn no_register_has_two_values_at_a_time() {
+        // As many values at a time as there are levels, more than there are registers.
+        let mut body = String::from("(local.get 0)");
+        for level in 0..12 {
+            body = format!("(i32.add (i32.mul (local.get 1) (i32.const {level})) {body})");
+        }
+        let function = build(&body);
+        let allocation = Allocation::new(&function);
+        for residents in &allocation.residents {
+            assert!(!residents.is_empty());
+            for pair in residents.windows(2) {
+                assert!(pair[0].0.end <= pair[1].0.start, "{pair:?}");
+            }
+        }
+        assert!(allocation
+            .homes
+            .iter()
+            .any(|home| matches!(home, Home::Slot(_))));
+    }
+
+    #[test]
+    fn what_is_used_in_a_loop_has_a_register_first() {
+        let many = "(drop (i32.add (local.get 2) (local.get 1)))".repeat(3);
+        let function = build(&format!(
+            "{many} (loop (local.set 3 (i32.add (local.get 3) (local.get 0)))
+               (br_if 0 (local.get 3))) (local.get 3)"
+        ));
+        let homes = Allocation::new(&function).homes;
+        assert!([0, 3].iter().all(|var| matches!(homes[*var], Home::Reg(_))));
+    }
+}

@@ -225,3 +225,39 @@ fn carry(
         .map(|(_, var)| *var)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{liveness, Interval};
+    use crate::testing::build;
+
+    #[test]
+    fn a_value_lives_from_its_write_to_its_last_read() {
+        let function = build("(local.set 3 (i32.mul (local.get 0) (local.get 1))) (local.get 3)");
+        let liveness = liveness(&function);
+        // Parameters are there from the start. One multiplication, and the return.
+        let Interval { start, end, .. } = liveness.intervals[0];
+        assert_eq!((start, end), (1, 2));
+        let Interval { start, end, .. } = liveness.intervals[3];
+        assert_eq!((start, end), (3, 4));
+        assert!(liveness.intervals[2].is_empty() && liveness.zeroed.is_empty());
+    }
+
+    #[test]
+    fn what_is_carried_around_a_loop_lives_in_all_of_it() {
+        let function = build(
+            "(loop
+               (local.set 3 (i32.add (local.get 3) (local.get 0)))
+               (local.set 4 (i32.mul (local.get 0) (local.get 1)))
+               (br_if 0 (i32.lt_u (local.get 4) (local.get 1))))
+             (local.get 3)",
+        );
+        let liveness = liveness(&function);
+        // It begins as zero, and is read last by the return; the other one is written in each round.
+        assert_eq!(liveness.zeroed, [3]);
+        let (sum, round) = (liveness.intervals[3], liveness.intervals[4]);
+        assert!(sum.start < round.start && round.end < sum.end);
+        // What the loop reads and does not write.
+        assert!(liveness.intervals[0].end >= round.end);
+    }
+}

@@ -47,3 +47,50 @@ pub(crate) fn cases(labels: &[Label], default: Label) -> Vec<Case> {
         .map(|(number, label)| (number as u32, label))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::back::insn::{alu, exit, Alu, Insn, ALU64, R0, R1};
+
+    /// Where a tree of comparisons of R1 leads: the number that R0 is set to.
+    fn follow(insns: &[Insn], number: u32) -> i32 {
+        let mut at = 0;
+        loop {
+            let insn = insns[at];
+            at += 1;
+            let is_compare = insn.code == JMP32 | Jump::Ge as u8;
+            if insn.code == alu(ALU64, Alu::Mov, R0, Source::Imm(0)).code {
+                return insn.imm;
+            }
+            if !is_compare || number >= insn.imm as u32 {
+                at = (at as i64 + i64::from(insn.offset)) as usize;
+            }
+        }
+    }
+
+    #[test]
+    fn each_number_finds_its_case() {
+        for count in [0, 1, 2, 7, 300] {
+            let mut asm = Assembler::default();
+            // Every third has the same, one after the other too.
+            let labels: Vec<Label> = (0..4).map(|_| asm.label()).collect();
+            let of = |number: usize| if number >= count { 3 } else { number / 2 % 3 };
+            let targets: Vec<Label> = (0..count).map(|number| labels[of(number)]).collect();
+            switch(&mut asm, R1, &cases(&targets, labels[3]));
+            for (value, label) in labels.iter().enumerate() {
+                asm.bind(*label);
+                asm.push(alu(ALU64, Alu::Mov, R0, Source::Imm(value as i32)));
+                asm.push(exit());
+            }
+            let insns = asm.finish().insns;
+            for number in (0..count + 3).chain([u32::MAX as usize]) {
+                assert_eq!(
+                    follow(&insns, number as u32),
+                    of(number) as i32,
+                    "{number} of {count}"
+                );
+            }
+        }
+    }
+}

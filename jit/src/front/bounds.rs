@@ -88,3 +88,48 @@ impl Builder<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::form::Op;
+    use crate::testing::{build, ops};
+    use std::format;
+
+    /// How many accesses are checked.
+    fn checks(body: &str) -> usize {
+        let is_check = |op: &&Op| matches!(op, Op::Check { .. });
+        ops(&build(body)).iter().filter(is_check).count()
+    }
+
+    #[test]
+    fn what_cannot_be_large_is_not_checked() {
+        for (index, checked) in [
+            ("(local.get 0)", 1),
+            ("(i32.and (local.get 0) (i32.const 0xfff0))", 0),
+            ("(i32.and (local.get 0) (i32.const 0x1fff0))", 1),
+            ("(i32.shl (i32.load8_u (i32.const 0)) (i32.const 2))", 0),
+            ("(i32.rem_u (local.get 0) (i32.const 1000))", 0),
+            ("(i32.rem_s (local.get 0) (i32.const 1000))", 1),
+            ("(i32.load8_s (i32.const 0))", 1),
+            // It wraps around.
+            (
+                "(i32.mul (i32.shr_u (local.get 0) (i32.const 1)) (i32.const 4))",
+                1,
+            ),
+        ] {
+            assert_eq!(checks(&format!("(i32.load {index})")), checked, "{index}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_local_ends_where_it_changes() {
+        let load = "(drop (i32.load8_u (local.get 3)))";
+        let small = "(local.set 3 (i32.load8_u (local.get 0)))";
+        let any = "(local.set 3 (local.get 1))";
+        assert_eq!(checks(&format!("{small} {load} (i32.const 1)")), 1);
+        assert_eq!(
+            checks(&format!("{small} {load} {any} {load} (i32.const 1)")),
+            2
+        );
+    }
+}

@@ -417,3 +417,40 @@ impl Builder<'_, '_> {
         self.end_block(End::Return(range));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::form::End;
+    use crate::testing::build;
+    use std::vec::Vec;
+
+    #[test]
+    fn each_region_pays_for_its_own_operators() {
+        let function = build(
+            "(if (local.get 0)
+               (then (drop (i32.const 1)))
+               (else (loop (br_if 0 (local.get 1)))))
+             (i32.const 1)",
+        );
+        let fuel = function.blocks.iter().map(|block| block.fuel);
+        let fuel: Vec<u32> = fuel.filter(|fuel| *fuel > 0).collect();
+        // The function: itself, its frame of ten slots, local.get, if, i32.const. Then: itself, a
+        // constant. Else: itself. The loop: itself, local.get, br_if.
+        assert_eq!(fuel, [5, 2, 1, 3]);
+    }
+
+    #[test]
+    fn loops_come_back_to_where_they_begin() {
+        let function = build("(loop (br_if 0 (local.get 0))) (i32.const 1)");
+        let [(start, end)] = function.loops[..] else {
+            panic!("one loop");
+        };
+        let header = function.order[start as usize];
+        let last = function.order[start as usize..end as usize].iter();
+        let comes_back = last.filter(|block| {
+            let end = &function.blocks[**block as usize].end;
+            matches!(end, End::Branch { then, .. } if *then == header)
+        });
+        assert_eq!(comes_back.count(), 1);
+    }
+}

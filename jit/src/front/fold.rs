@@ -105,3 +105,52 @@ pub(crate) fn compare(compare: &Compare) -> Option<bool> {
         Condition::GeS => signed_a >= signed_b,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Value::{Const, Var};
+    use Width::{W32, W64};
+
+    #[test]
+    fn constants_of_32_bits_have_zeros_above() {
+        let fold = |op, a, b| binary(op, W32, Const(a), Const(b));
+        assert_eq!(fold(Binary::Sub, 0, 1), Some(Const(0xffff_ffff)));
+        assert_eq!(fold(Binary::Shl, 1, 33), Some(Const(2)));
+        assert_eq!(
+            fold(Binary::ShrS, 0x8000_0000, 31),
+            Some(Const(0xffff_ffff))
+        );
+        assert_eq!(fold(Binary::RotR, 1, 1), Some(Const(0x8000_0000)));
+        assert_eq!(unary(Unary::Extend8, W32, 0x80), 0xffff_ff80);
+        assert_eq!(unary(Unary::Extend8, W64, 0x80), -0x80);
+        assert_eq!(
+            binary(Binary::ShrU, W64, Const(-1), Const(65)),
+            Some(Const(i64::MAX))
+        );
+    }
+
+    #[test]
+    fn one_constant_may_decide() {
+        assert_eq!(binary(Binary::And, W32, Var(3), Const(0)), Some(Const(0)));
+        assert_eq!(binary(Binary::Mul, W64, Const(1), Var(3)), Some(Var(3)));
+        assert_eq!(binary(Binary::Shl, W32, Const(0), Var(3)), None);
+        assert_eq!(binary(Binary::Sub, W32, Const(0), Var(3)), None);
+    }
+
+    #[test]
+    fn comparisons_know_the_sign_of_their_width() {
+        let holds = |condition, width| {
+            let (a, b) = (Const(0xffff_ffff), Const(1));
+            compare(&Compare {
+                condition,
+                width,
+                a,
+                b,
+            })
+        };
+        assert_eq!(holds(Condition::LtS, W32), Some(true));
+        assert_eq!(holds(Condition::LtS, W64), Some(false));
+        assert_eq!(holds(Condition::LtU, W32), Some(false));
+    }
+}

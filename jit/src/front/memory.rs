@@ -233,3 +233,48 @@ impl Builder<'_, '_> {
         address
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::form::Op;
+    use crate::testing::{build, ops};
+    use std::format;
+    use std::vec::Vec;
+
+    /// The extents that are checked.
+    fn extents(body: &str) -> Vec<u64> {
+        let extent = |op: &Op| match op {
+            Op::Check { extent, .. } => Some(*extent),
+            _ => None,
+        };
+        ops(&build(body)).iter().filter_map(extent).collect()
+    }
+
+    const NEAR: &str = "(drop (i32.load8_u (local.get 0)))";
+    const FAR: &str = "(drop (i32.load offset=96 (local.get 0)))";
+    const END: &str = "(i32.const 1)";
+
+    #[test]
+    fn one_check_is_for_all_that_follows() {
+        assert_eq!(extents(&[NEAR, FAR, NEAR, END].concat()), [100]);
+        // What can be seen after a trap has to be done before that.
+        let store = "(i32.store (i32.const 0) (i32.const 1))";
+        assert_eq!(extents(&[NEAR, store, NEAR, END].concat()), [1]);
+        assert_eq!(extents(&[NEAR, store, FAR, END].concat()), [1, 100]);
+    }
+
+    #[test]
+    fn a_check_holds_until_the_local_changes_or_ways_meet() {
+        let change = "(local.set 0 (local.get 1))";
+        assert_eq!(extents(&[NEAR, change, NEAR, END].concat()), [1, 1]);
+        let either = |then: &str| format!("(if (local.get 1) (then {then}))");
+        assert_eq!(extents(&[NEAR, &either(NEAR), END].concat()), [1]);
+        assert_eq!(extents(&[&either(NEAR), NEAR, END].concat()), [1, 1]);
+    }
+
+    #[test]
+    fn what_lies_outside_traps() {
+        let ops = ops(&build("(i32.load offset=65533 (local.get 0))"));
+        assert!(matches!(ops[0], Op::Trap(_)));
+    }
+}

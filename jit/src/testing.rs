@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Small modules, for the tests that stand beside the stages.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::form::{Function, Op};
+use crate::module::Module;
+use crate::{front, Environment, Results};
+
+/// A module of these functions; `f` is the one of index 0.
+pub(crate) fn wasm(fields: &str) -> Vec<u8> {
+    wat::parse_str(format!("(module (memory 1) {fields})")).expect("a module")
+}
+
+/// A module whose only function is `f`, with three parameters and two more locals.
+pub(crate) fn lone(body: &str) -> Vec<u8> {
+    wasm(&format!(
+        "(func (export \"f\") (param i32 i32 i32) (result i32) (local i32 i32) {body})"
+    ))
+}
+
+/// A page of memory, and no table.
+pub(crate) fn environment() -> Environment<'static> {
+    Environment {
+        memory_bytes: 65_536,
+        memory_grows: false,
+        table: &[],
+        frame_slots: &[10; 8],
+        global_stride: 8,
+        most_instructions: 1_000_000,
+        parameters: &[],
+        results: Results::Stay,
+    }
+}
+
+/// What the front end makes of [`lone`].
+pub(crate) fn build(body: &str) -> Function {
+    let wasm = lone(body);
+    let module = Module::parse(&wasm).expect("a module");
+    front::build(&module, 0, &environment(), &[], None).expect("a function")
+}
+
+/// All of its operations, in the order of the code.
+pub(crate) fn ops(function: &Function) -> Vec<Op> {
+    let blocks = function.order.iter();
+    blocks
+        .flat_map(|block| function.blocks[*block as usize].ops.iter().copied())
+        .collect()
+}
