@@ -29,8 +29,8 @@ const KBUILD_SOURCES: &str = "kmod/main.rs";
 
 /// How many cases comparisons of the tiers try: many want an optimizer.
 const CASES: &str = "NF_WASM_CASES";
-/// What comparisons of the tiers are told.
-const COMPARISONS: [&str; 3] = ["NF_WASM_SEED", "NF_WASM_FROM", CASES];
+/// What comparisons of the tiers are told, and that a table is to be written.
+const COMPARISONS: [&str; 4] = ["NF_WASM_SEED", "NF_WASM_FROM", CASES, "NF_WASM_WRITE"];
 
 /// Formats all sources.
 pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
