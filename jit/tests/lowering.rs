@@ -15,8 +15,8 @@ use std::path::Path;
 use nf_wasm_jit::{compile, Environment, Insn, Results};
 
 /// Constants that a global is set to before and behind an operator, so that its instructions are found.
-const BEFORE: i32 = 0x5e7_b4;
-const BEHIND: i32 = 0x5e7_af;
+const BEFORE: i32 = 1_111_111;
+const BEHIND: i32 = 2_222_222;
 
 /// Locals: `$a` and `$b` have 32 bits, `$c` and `$d` 64; the result goes to `$x` or `$y`.
 const SECTIONS: &[(&str, &[(&str, &str)])] = &[

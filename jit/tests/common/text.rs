@@ -16,7 +16,7 @@ pub fn show(insns: &[Insn], range: Range<usize>) -> Vec<String> {
     while at < range.end {
         let insn = insns[at];
         if insn.code == 0x18 {
-            let value = u64::from(insn.imm as u32) | u64::from(insns[at + 1].imm as u32) << 32;
+            let value = u64::from(insn.imm as u32) | (u64::from(insns[at + 1].imm as u32) << 32);
             lines.push(format!("r{} = {value:#x} ll", insn.registers & 15));
             at += 2;
         } else {
@@ -45,7 +45,7 @@ fn line(insns: &[Insn], at: usize) -> String {
         _ => format!("{register}{src}"),
     };
     let place = |base: u8| {
-        let size = SIZES[(code >> 3 & 3) as usize];
+        let size = SIZES[((code >> 3) & 3) as usize];
         format!("*({size} *)(r{base} {offset:+})")
     };
     match class {
