@@ -12,11 +12,11 @@ mod vm;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use nf_wasm_abi::guest::Context;
 use nf_wasm_engine::{helper_address, Instance, Options, Outcome};
 use nf_wasm_generate::case::{Case, Filters};
+use nf_wasm_generate::cases;
 use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
@@ -99,18 +99,8 @@ fn both(seed: u64, number: u64) -> String {
 
 #[test]
 fn compiled_filters_do_as_interpreted_ones() {
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let seed = number("NF_WASM_SEED", 1);
-    let (from, cases) = (number("NF_WASM_FROM", 0), number("NF_WASM_CASES", 300));
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for at in from..from + cases {
-        let done = catch_unwind(AssertUnwindSafe(|| both(seed, at)));
-        let what = done
-            .unwrap_or_else(|_| panic!("NF_WASM_SEED={seed} NF_WASM_FROM={at} NF_WASM_CASES=1"));
-        *counts.entry(what).or_default() += 1;
-    }
+    cases::each(|seed, at| *counts.entry(both(seed, at)).or_default() += 1);
     eprintln!("{counts:#?}");
     assert!(counts.contains_key("verdicts"));
 }

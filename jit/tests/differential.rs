@@ -9,13 +9,11 @@ mod common;
 #[path = "common/reference.rs"]
 mod reference;
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
-
 use common::Instance;
 use nf_wasm_abi::trap::Trap;
-use nf_wasm_generate::arithmetic;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_generate::{arithmetic, cases};
 use nf_wasm_jit::{compile, Environment, Results, Unsupported};
 use reference::Reference;
 
@@ -102,19 +100,8 @@ fn case(seed: u64, number: u64, stack: &mut [u32; 16]) {
 
 #[test]
 fn compiled_modules_do_as_interpreted_ones() {
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let seed = number("NF_WASM_SEED", 1);
-    let (from, cases) = (number("NF_WASM_FROM", 0), number("NF_WASM_CASES", 300));
     let mut outcomes = [0; 16];
-    for at in from..from + cases {
-        let done = catch_unwind(AssertUnwindSafe(|| case(seed, at, &mut outcomes)));
-        assert!(
-            done.is_ok(),
-            "NF_WASM_SEED={seed} NF_WASM_FROM={at} NF_WASM_CASES=1"
-        );
-    }
+    let cases = cases::each(|seed, at| case(seed, at, &mut outcomes));
     eprintln!("{cases} modules; by trap, results last: {outcomes:?}");
     assert!(outcomes[15] > 0);
 }

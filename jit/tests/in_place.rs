@@ -11,14 +11,12 @@ mod common;
 #[path = "common/reference.rs"]
 mod reference;
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
-
 use common::Instance;
 use nf_wasm_abi::guest::Context;
 use nf_wasm_abi::trap::Trap;
-use nf_wasm_generate::arithmetic;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_generate::{arithmetic, cases};
 use nf_wasm_jit::{compile_in_place, Buffer, Environment, Results};
 use reference::Reference;
 
@@ -152,19 +150,8 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
 
 #[test]
 fn packets_in_place_are_decided_as_copies_are() {
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let seed = number("NF_WASM_SEED", 1);
-    let (from, cases) = (number("NF_WASM_FROM", 0), number("NF_WASM_CASES", 300));
     let mut outcomes = Outcomes::default();
-    for at in from..from + cases {
-        let done = catch_unwind(AssertUnwindSafe(|| case(seed, at, &mut outcomes)));
-        assert!(
-            done.is_ok(),
-            "NF_WASM_SEED={seed} NF_WASM_FROM={at} NF_WASM_CASES=1"
-        );
-    }
+    cases::each(|seed, at| case(seed, at, &mut outcomes));
     eprintln!("{outcomes:?}");
     assert!(outcomes.verdicts > 0);
 }
