@@ -81,6 +81,8 @@ const PATIENCE: u32 = 64;
 /// How an instance decides packets natively. It is its CPU's, and used with that CPU's packet path.
 pub(crate) struct Call {
     call: UnsafeCell<bindings::nf_wasm_call>,
+    /// The code that decides any packet: the same as in `call`, where it might be missing.
+    run: RunInC,
     /// How often the code gave up, and how many packets there had been before.
     given_up: Cell<u32>,
     packets_before: Cell<u64>,
@@ -92,9 +94,11 @@ impl Call {
     /// With so much `fuel` for each packet.
     pub(crate) fn new(native: &NativeCall, fuel: u64, program: *const Program) -> Self {
         let in_place = &native.in_place;
+        let run = in_c(native.run);
         Self {
+            run,
             call: UnsafeCell::new(bindings::nf_wasm_call {
-                run: Some(in_c(native.run)),
+                run: Some(run),
                 machine: native.machine.cast(),
                 fuel: fuel as i64,
                 context: native.context.cast(),
@@ -128,13 +132,13 @@ impl Call {
         let Packet { skb, state, len } = *packet;
         // SAFETY: By the contract.
         unsafe {
-            match (call.run, call.run_in_place) {
-                (Some(run), _) if call.context.is_null() => {
-                    (*call.machine).fuel = call.fuel;
-                    run(call.machine)
-                }
-                (_, Some(_)) => bindings::nf_wasm_run_in_place(call, skb, state, len),
-                (_, None) => bindings::nf_wasm_run_on_copy(call, skb, state, len),
+            if call.context.is_null() {
+                (*call.machine).fuel = call.fuel;
+                return (self.run)(call.machine);
+            }
+            match call.run_in_place {
+                Some(_) => bindings::nf_wasm_run_in_place(call, skb, state, len),
+                None => bindings::nf_wasm_run_on_copy(call, skb, state, len),
             }
         }
     }
