@@ -115,7 +115,7 @@ impl Call {
     }
 
     fn raw(&self) -> &bindings::nf_wasm_call {
-        // SAFETY: It is written by `note_giving_up` alone, on this CPU, which hands out no reference.
+        // SAFETY: It is written by `note_copy` alone, on this CPU, while nobody uses such a reference.
         unsafe { &*self.call.get() }
     }
 

@@ -73,7 +73,7 @@ mod tests {
     fn each_number_finds_its_case() {
         for count in [0, 1, 2, 7, 300] {
             let mut asm = Assembler::default();
-            // Every third has the same, one after the other too.
+            // Pairs have the same label, and labels come again.
             let labels: Vec<Label> = (0..4).map(|_| asm.label()).collect();
             let of = |number: usize| if number >= count { 3 } else { number / 2 % 3 };
             let targets: Vec<Label> = (0..count).map(|number| labels[of(number)]).collect();
