@@ -46,9 +46,10 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
         Some(part @ ("lint" | "host" | "fuzz" | "vm" | "bench")) => (vec![part], words.get(1)),
         Some(_) => (vec!["host", "vm"], words.first()),
     };
-    let table = Table::default();
+    let table = Table::start();
     let labelled = parts.len() + options.kernels.len() > 2;
-    let suites = Suites::new(cache, checkout, &table, filter, labelled);
+    let several = options.kernels.len() > 1;
+    let suites = Suites::new(cache, checkout, &table, filter, labelled, several);
     let timed = |part: &str, check: &dyn Fn(&Root, &Patched) -> Result<bool>| -> Result<()> {
         if parts.contains(&part) {
             let _lock = cache.lock_checkout()?;

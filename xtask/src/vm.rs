@@ -59,10 +59,11 @@ impl Default for Machine {
     }
 }
 
-/// Boot arguments that make a stock kernel look harder for memory errors.
+/// Boot arguments that make a stock kernel look harder for memory errors. SLUB does not remember who
+/// allocated: that is a backtrace for each object, a good part of the time.
 pub const HARDENED: [&str; 3] = [
     "kfence.sample_interval=50",
-    "slub_debug=FZPU",
+    "slub_debug=FZP",
     "page_poison=1",
 ];
 

@@ -38,5 +38,5 @@ fn requests_that_lie_change_nothing() {
 
 fn compiled_functions_do_what_interpreted_ones_do() {
     let _inserted = With::parameters(&["guest_test=1"]);
-    nothing_found(tiers::run(campaign(200)));
+    nothing_found(tiers::run(campaign(100)));
 }

@@ -300,6 +300,7 @@ fn a_storm_of_traps_allocates_nothing() {
         let path = path(Spec::new("storm", wasm).quarantine(QUARANTINE_NEVER));
         let count = match kind {
             // Half a million instructions each.
+            Trap::OutOfFuel if kernel::is_slow() => 10,
             Trap::OutOfFuel => 50,
             _ if kernel::is_slow() => 100,
             _ => 500,
