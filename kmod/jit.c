@@ -24,7 +24,8 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 		*reason = "Wasm's memory is little-endian, and this machine is not";
 		return NULL;
 	}
-	prog = bpf_prog_alloc(bpf_prog_size(len), 0);
+	/* Without code the filter is interpreted: that is nothing to warn of. */
+	prog = bpf_prog_alloc(bpf_prog_size(len), __GFP_NOWARN);
 	if (!prog) {
 		*reason = "memory ran out";
 		return NULL;

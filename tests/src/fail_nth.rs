@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's fault injection: one chosen allocation of one thread fails.
+//! The kernel's fault injection: one chosen allocation of one thread fails, or any below a function.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -21,8 +21,8 @@ const SETTINGS: [(&str, &str); 8] = [
     ("fail_page_alloc/stacktrace-depth", "32"),
 ];
 
-/// The frames that count: those of nf_wasm.
-const RANGES: [&str; 2] = ["failslab", "fail_page_alloc"];
+/// What may fail. Only allocations below certain frames do.
+const ATTRIBUTES: [&str; 2] = ["failslab", "fail_page_alloc"];
 
 /// Fault injection, set up for allocations that have nf_wasm on their stack.
 #[derive(Debug)]
@@ -39,14 +39,7 @@ impl Faults {
         if !fs::exists(FAIL_NTH).unwrap_or(false) {
             return None;
         }
-        for (file, value) in SETTINGS {
-            set(file, value);
-        }
-        let (start, end) = module_text();
-        for attribute in RANGES {
-            set(&format!("{attribute}/require-start"), &start.to_string());
-            set(&format!("{attribute}/require-end"), &end.to_string());
-        }
+        set_up(module_text());
         Some(Self(()))
     }
 
@@ -72,10 +65,41 @@ impl Faults {
 
 impl Drop for Faults {
     fn drop(&mut self) {
-        for attribute in RANGES {
-            set(&format!("{attribute}/require-start"), "0");
-            set(&format!("{attribute}/require-end"), &u64::MAX.to_string());
+        set_all("require-start", "0");
+        set_all("require-end", &u64::MAX.to_string());
+    }
+}
+
+/// Allocations of any thread that have a function of the kernel's on their stack fail, until this is
+/// dropped.
+#[derive(Debug)]
+pub struct FaultsBelow(());
+
+impl FaultsBelow {
+    /// Every `interval`th of them fails; there are none if this kernel has no fault injection.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel has it, and does not let itself be set up, or has no such function.
+    #[track_caller]
+    pub fn set_up(function: &str, interval: u32) -> Option<Self> {
+        if !fs::exists(FAIL_NTH).unwrap_or(false) {
+            return None;
         }
+        set_up(text_of(function));
+        set_all("task-filter", "N");
+        set_all("times", "-1");
+        set_all("interval", &interval.to_string());
+        set_all("probability", "100");
+        Some(Self(()))
+    }
+}
+
+impl Drop for FaultsBelow {
+    fn drop(&mut self) {
+        set_all("probability", "0");
+        set_all("require-start", "0");
+        set_all("require-end", &u64::MAX.to_string());
     }
 }
 
@@ -117,6 +141,23 @@ impl Armed {
     }
 }
 
+/// Only frames from the first address up to the second count.
+#[track_caller]
+fn set_up((start, end): (u64, u64)) {
+    for (file, value) in SETTINGS {
+        set(file, value);
+    }
+    set_all("require-start", &start.to_string());
+    set_all("require-end", &end.to_string());
+}
+
+#[track_caller]
+fn set_all(name: &str, value: &str) {
+    for attribute in ATTRIBUTES {
+        set(&format!("{attribute}/{name}"), value);
+    }
+}
+
 #[track_caller]
 fn set(file: &str, value: &str) {
     if let Err(error) = fs::write(format!("/sys/kernel/debug/{file}"), value) {
@@ -124,17 +165,39 @@ fn set(file: &str, value: &str) {
     }
 }
 
+/// Where functions are, and the rest of their lines in `/proc/kallsyms`.
+#[track_caller]
+fn functions() -> Vec<(u64, String)> {
+    let symbols = fs::read_to_string("/proc/kallsyms").expect("kallsyms");
+    let functions = symbols.lines().filter_map(|line| {
+        let (address, rest) = line.split_once(' ')?;
+        let name = rest.strip_prefix(['t', 'T'])?.trim_start();
+        Some((u64::from_str_radix(address, 16).ok()?, name.to_owned()))
+    });
+    functions.collect()
+}
+
+/// Where a function is, and where the next begins.
+#[track_caller]
+fn text_of(function: &str) -> (u64, u64) {
+    let functions = functions();
+    let is_it = |name: &str| name.split_whitespace().next() == Some(function);
+    let Some((start, _)) = functions.iter().find(|(_, name)| is_it(name)) else {
+        panic!("kallsyms does not show {function}");
+    };
+    let behind = functions.iter().map(|(address, _)| *address);
+    let end = behind.filter(|address| address > start).min();
+    (*start, end.expect("there are functions behind it"))
+}
+
 /// Where the module's functions are.
 #[track_caller]
 fn module_text() -> (u64, u64) {
-    let symbols = fs::read_to_string("/proc/kallsyms").expect("kallsyms");
-    let addresses = symbols.lines().filter(|line| line.ends_with("[nf_wasm]"));
-    let addresses = addresses.filter_map(|line| {
-        let (address, rest) = line.split_once(' ')?;
-        let text = rest.starts_with(['t', 'T']);
-        u64::from_str_radix(address, 16).ok().filter(|_| text)
-    });
-    let addresses: Vec<u64> = addresses.collect();
+    let functions = functions();
+    let ours = functions
+        .iter()
+        .filter(|(_, name)| name.ends_with("[nf_wasm]"));
+    let addresses: Vec<u64> = ours.map(|(address, _)| *address).collect();
     let (Some(first), Some(last)) = (addresses.iter().min(), addresses.iter().max()) else {
         panic!("kallsyms does not show nf_wasm");
     };

@@ -105,6 +105,11 @@ impl Build {
         self.root.command([format!("/cache/{target}/{name}")])
     }
 
+    /// Which accelerator runs this kernel here.
+    pub fn accelerator(&self) -> Result<&'static str> {
+        vm::accelerator(&self.kernel, &self.guest, &self.root, &self.cache)
+    }
+
     /// Puts together what goes into a machine.
     pub fn prepare(&self, machine: &Machine) -> Result<Run> {
         machine.prepare(&self.guest, &self.root, &self.cache)
@@ -119,7 +124,7 @@ impl Build {
     pub fn run(&self, machine: &Machine, run: &Run, accelerator: Option<&str>) -> Result<i32> {
         let accelerator = match accelerator {
             Some(name) => name,
-            None => vm::accelerator(&self.kernel, &self.guest, &self.root, &self.cache)?,
+            None => self.accelerator()?,
         };
         machine
             .run(

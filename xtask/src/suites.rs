@@ -85,6 +85,8 @@ impl<'a> Suites<'a> {
                 self.table.add(&format!("  {what}"), *time, true);
             }
         }
+        // This and what goes into the machines are made now, while nobody builds: they take the same lock.
+        let accelerator = build.accelerator()?;
         let mut machines = Vec::new();
         let spared = self.one_of_several && kernel == Flavour::Rt;
         let commands = commands(self.filter, spared);
@@ -96,7 +98,6 @@ impl<'a> Suites<'a> {
                 (true, what) => format!("{name} {what}"),
             };
             let machine = machine(kernel, label, &words);
-            // Now, while nobody builds.
             let run = build.prepare(&machine)?;
             machines.push((what, machine, run));
         }
@@ -106,7 +107,7 @@ impl<'a> Suites<'a> {
             scope.spawn(move || {
                 self.when_there_is_room(|| {
                     let since = Instant::now();
-                    let passed = test(&build, &machine, &run);
+                    let passed = test(&build, &machine, &run, accelerator);
                     if let Err(error) = &passed {
                         eprintln!("{error}");
                     }
@@ -183,8 +184,8 @@ fn machine(kernel: Flavour, label: String, words: &[String]) -> Machine {
     }
 }
 
-fn test(build: &Build, machine: &Machine, run: &Run) -> Result<()> {
-    match build.run(machine, run, None)? {
+fn test(build: &Build, machine: &Machine, run: &Run, accelerator: &str) -> Result<()> {
+    match build.run(machine, run, Some(accelerator))? {
         0 => Ok(()),
         status => Err(Error::new(format!(
             "nf-wasm-vmtest ended with status {status}"

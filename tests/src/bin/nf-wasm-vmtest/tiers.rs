@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use nf_wasm_abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_INTERP, TIER_JIT};
 use nf_wasm_tests::device::{hook, text, Device, Spec};
+use nf_wasm_tests::fail_nth::FaultsBelow;
 use nf_wasm_tests::net::{Ip, Net};
 use nf_wasm_tests::traffic::receive;
 use nf_wasm_tests::wasm;
@@ -16,6 +17,7 @@ crate::tests![
     filters_are_interpreted_if_told_so,
     what_cannot_be_compiled_is_interpreted_or_refused,
     without_the_kernels_compiler_filters_are_interpreted,
+    without_memory_for_code_filters_are_interpreted,
     hardened_code_decides_the_same,
     a_replacement_may_change_the_tier,
     memory_includes_native_code,
@@ -123,6 +125,43 @@ fn without_the_kernels_compiler_filters_are_interpreted() {
     let refused = net.server.try_load(&spec(TIER_JIT)).expect_err("refused");
     assert_eq!(refused.errno, Errno::EOPNOTSUPP);
     assert!(refused.text.contains("bpf_jit_enable"), "{refused}");
+}
+
+/// Memory runs out below the kernel's compiler, or before it is asked: always, or now and then, when some
+/// CPUs have code and others do not.
+fn without_memory_for_code_filters_are_interpreted() {
+    let net = Net::pair();
+    let spec = |tier| {
+        Spec::new("poor", wasm::always(1))
+            .tier(tier)
+            .at(hook(FAMILY_IPV4, HOOK_INPUT, 0))
+    };
+    for (function, reason) in [
+        ("bpf_int_jit_compile", "could not compile it"),
+        ("nf_wasm_host_jit", "memory ran out"),
+    ] {
+        for interval in 1..=5 {
+            let Some(faults) = FaultsBelow::set_up(function, interval) else {
+                println!("skipped: this kernel has no fault injection");
+                return;
+            };
+            let refused = (interval == 1).then(|| net.server.try_load(&spec(TIER_JIT)));
+            let filter = net.server.load(spec(TIER_AUTO));
+            drop(faults);
+            if let Some(refused) = refused {
+                let refused = refused.expect_err("refused");
+                assert_eq!(refused.errno, Errno::EOPNOTSUPP);
+                assert!(refused.text.contains(reason), "{refused}");
+                assert_interpreted(&filter.entry(), reason);
+            }
+            let entry = filter.entry();
+            if entry.compiled < entry.instances {
+                assert_ne!(text(&entry.tier_reason), "");
+            }
+            one_packet(&net);
+            assert_eq!(filter.counters().accepted, 1, "{function}, {interval}");
+        }
+    }
 }
 
 fn hardened_code_decides_the_same() {
