@@ -48,8 +48,7 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
     };
     let table = Table::start();
     let labelled = parts.len() + options.kernels.len() > 2;
-    let several = options.kernels.len() > 1;
-    let suites = Suites::new(cache, checkout, &table, filter, labelled, several);
+    let suites = Suites::new(cache, checkout, &table, filter, labelled);
     let timed = |part: &str, check: &dyn Fn(&Root, &Patched) -> Result<bool>| -> Result<()> {
         if parts.contains(&part) {
             let _lock = cache.lock_checkout()?;

@@ -19,18 +19,8 @@ const AT_A_TIME: usize = 2;
 const TIMEOUT: Duration = Duration::from_secs(45 * 60);
 /// Lockdown cannot be undone, and has a machine of its own.
 const LAST: &str = "lockdown";
-/// Subjects to which preemption makes no difference. Where other kernels are tested too, the PREEMPT_RT
-/// kernel is spared them.
-const CALM: [&str; 8] = [
-    "admission",
-    "audit",
-    "bad_modules",
-    "bad_requests",
-    "guest_test",
-    "loader",
-    "odd_packets",
-    "permissions",
-];
+/// Longer than any test is silent, on a machine that is shared with others.
+const SILENCE: Duration = Duration::from_secs(12 * 60);
 
 /// The tests of one `cargo xtask test`.
 pub struct Suites<'a> {
@@ -41,8 +31,6 @@ pub struct Suites<'a> {
     filter: Option<&'a String>,
     /// Each line that a machine prints begins with its kernel's name.
     labelled: bool,
-    /// Whether there are other kernels to be tested.
-    one_of_several: bool,
     /// Machines that may still be started.
     free: Mutex<usize>,
     freed: Condvar,
@@ -55,7 +43,6 @@ impl<'a> Suites<'a> {
         table: &'a Table,
         filter: Option<&'a String>,
         labelled: bool,
-        one_of_several: bool,
     ) -> Self {
         Self {
             cache,
@@ -63,7 +50,6 @@ impl<'a> Suites<'a> {
             table,
             filter,
             labelled,
-            one_of_several,
             free: Mutex::new(AT_A_TIME),
             freed: Condvar::new(),
         }
@@ -88,8 +74,7 @@ impl<'a> Suites<'a> {
         // This and what goes into the machines are made now, while nobody builds: they take the same lock.
         let accelerator = build.accelerator()?;
         let mut machines = Vec::new();
-        let spared = self.one_of_several && kernel == Flavour::Rt;
-        let commands = commands(self.filter, spared);
+        let commands = commands(self.filter);
         let labelled = self.labelled || commands.len() > 1;
         for (what, words) in commands {
             let label = match (labelled, what) {
@@ -133,36 +118,21 @@ impl<'a> Suites<'a> {
     }
 }
 
-/// What runs, each in a machine of its own, and what to call it beside the kernel's name. A kernel that is
-/// `spared` does not run everything.
-fn commands(filter: Option<&String>, spared: bool) -> Vec<(&'static str, Vec<String>)> {
+/// What runs, each in a machine of its own, and what to call it beside the kernel's name.
+fn commands(filter: Option<&String>) -> Vec<(&'static str, Vec<String>)> {
     const TESTS: &str = "nf-wasm-vmtest";
     // Filters run as native code where these say nothing of it: what decides packets is tested once more.
     const INTERPRETED: &str = "export NF_WASM_TIER=interp
         for subject in verdicts traps storm; do nf-wasm-vmtest $subject:: || exit; done";
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    // Two machines share the tests.
-    let part = |part| {
-        let mut command: Vec<String> = words(&["env", part, TESTS]);
-        if spared {
-            for subject in CALM {
-                command.extend(words(&["--skip", &format!("{subject}::")]));
-            }
-        }
-        command
-    };
     match filter.map(String::as_str) {
-        None => {
-            let mut commands = vec![
-                ("part 1", part("NF_WASM_PART=1/2")),
-                ("part 2", part("NF_WASM_PART=2/2")),
-                ("interpreted", words(&["sh", "-c", INTERPRETED])),
-            ];
-            if !spared {
-                commands.push((LAST, words(&[TESTS, "--ignored", LAST])));
-            }
-            commands
-        }
+        // Two machines share the tests.
+        None => vec![
+            ("part 1", words(&["env", "NF_WASM_PART=1/2", TESTS])),
+            ("part 2", words(&["env", "NF_WASM_PART=2/2", TESTS])),
+            ("interpreted", words(&["sh", "-c", INTERPRETED])),
+            (LAST, words(&[TESTS, "--ignored", LAST])),
+        ],
         Some(filter) if filter.starts_with(LAST) => {
             vec![("", words(&[TESTS, "--ignored", filter]))]
         }
@@ -180,6 +150,7 @@ fn machine(kernel: Flavour, label: String, words: &[String]) -> Machine {
             false => HARDENED.iter().map(|word| (*word).to_owned()).collect(),
         },
         timeout: TIMEOUT,
+        silence: SILENCE,
         ..Machine::default()
     }
 }

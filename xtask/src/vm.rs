@@ -34,6 +34,8 @@ pub struct Machine {
     pub command: Vec<OsString>,
     /// How long it may take.
     pub timeout: Duration,
+    /// How long it may say nothing. What hangs keeps its processors busy.
+    pub silence: Duration,
     /// Whether the module is loaded first.
     pub with_module: bool,
     /// What each line of its output begins with, if not empty.
@@ -52,6 +54,7 @@ impl Default for Machine {
             share: None,
             command: Vec::new(),
             timeout: Duration::from_secs(1800),
+            silence: Duration::MAX,
             with_module: true,
             label: String::new(),
             captured: false,
@@ -209,7 +212,7 @@ impl Machine {
             .stdout(Stdio::null())
             .stderr(errors);
         let mut child = qemu.spawn().context("qemu-system-x86_64")?;
-        let in_time = self.pass_output(&mut child, run)?;
+        let late = self.pass_output(&mut child, run)?;
         let kept = match self.label.as_str() {
             "" => cache.path("log/console.log"),
             label => {
@@ -218,14 +221,9 @@ impl Machine {
             }
         };
         fs::copy(run.path.join("console"), &kept).context("the console's log")?;
-        if in_time {
-            console::judge(&run.path)
-        } else {
-            let limit = progress::seconds(self.timeout);
-            Err(console::trouble(
-                &run.path,
-                &format!("it was not done after {limit}"),
-            ))
+        match late {
+            None => console::judge(&run.path),
+            Some(late) => Err(console::trouble(&run.path, &late)),
         }
         .context(format!("The machine's console is in {}", kept.display()))
     }
@@ -286,7 +284,9 @@ impl Machine {
         // KASAN's shadow alone takes an eighth.
         let enough = if kernel.flavour.is_own() { 2048 } else { 1024 };
         let memory_mib = self.memory_mib.unwrap_or(enough);
-        let mut append: Vec<String> = ["console=ttyS0", "panic=-1", "oops=panic"]
+        // While the kernel finds out anew what its processor can, an interrupt sees one without five
+        // levels of page tables, and KASAN takes every address for a wild one.
+        let mut append: Vec<String> = ["console=ttyS0", "panic=-1", "oops=panic", "no5lvl"]
             .iter()
             .map(|word| (*word).to_owned())
             .collect();
@@ -342,15 +342,28 @@ impl Machine {
             .args(&self.qemu_args);
     }
 
-    /// Passes on what the command prints until the machine stops; false if that took too long.
-    fn pass_output(&self, qemu: &mut Child, run: &Run) -> Result<bool> {
+    /// Passes on what the command prints until the machine stops. Where it is stopped, returns why.
+    fn pass_output(&self, qemu: &mut Child, run: &Run) -> Result<Option<String>> {
         let started = Instant::now();
+        let mut heard = Heard {
+            bytes: 0,
+            since: started,
+        };
         let mut stdout = Tail::of(run.path.join("stdout"), &self.label);
         let mut stderr = Tail::of(run.path.join("stderr"), &self.label);
         loop {
             let ended = qemu.try_wait().context("qemu-system-x86_64")?.is_some();
-            let late = started.elapsed() > self.timeout;
-            if late && !ended {
+            heard.listen(&run.path);
+            let late = if started.elapsed() > self.timeout {
+                let limit = progress::seconds(self.timeout);
+                Some(format!("it was not done after {limit}"))
+            } else if heard.since.elapsed() > self.silence {
+                let limit = progress::seconds(self.silence);
+                Some(format!("it said nothing for {limit}"))
+            } else {
+                None
+            };
+            if late.is_some() && !ended {
                 let _ = qemu.kill();
                 let _ = qemu.wait();
             }
@@ -358,10 +371,32 @@ impl Machine {
                 stdout.pass_on(&mut io::stdout())?;
             }
             stderr.pass_on(&mut io::stderr())?;
-            if ended || late {
-                return Ok(ended);
+            if ended {
+                return Ok(None);
+            }
+            if late.is_some() {
+                return Ok(late);
             }
             thread::sleep(POLL);
+        }
+    }
+}
+
+/// When a machine last said something.
+struct Heard {
+    bytes: u64,
+    since: Instant,
+}
+
+impl Heard {
+    fn listen(&mut self, run: &Path) {
+        let len = |file| fs::metadata(run.join(file)).map_or(0, |file| file.len());
+        let bytes = ["console", "stdout", "stderr"].map(len).iter().sum();
+        if bytes != self.bytes {
+            *self = Self {
+                bytes,
+                since: Instant::now(),
+            };
         }
     }
 }

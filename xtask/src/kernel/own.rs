@@ -53,8 +53,7 @@ impl Kernel {
             let detail = "configuration, compilation (about 10 minutes on two processors)";
             progress.step("Kernel tree", detail, log, || {
                 let make = |targets: &[&str]| {
-                    // Machines that run meanwhile wait for their processors' answers while these do not run.
-                    let mut make = root.command(["nice", "make", "-C", &source, "LLVM=1"]);
+                    let mut make = root.command(["make", "-C", &source, "LLVM=1"]);
                     make.args([
                         format!("O={}", self.inside("build")),
                         format!("-j{}", jobs()),
