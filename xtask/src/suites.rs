@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(45 * 60);
 /// Lockdown cannot be undone, and has a machine of its own.
 const LAST: &str = "lockdown";
 /// Longer than any test is silent, on a machine that is shared with others.
-const SILENCE: Duration = Duration::from_secs(12 * 60);
+const SILENCE: Duration = Duration::from_secs(20 * 60);
 
 /// The tests of one `cargo xtask test`.
 pub struct Suites<'a> {
