@@ -65,8 +65,7 @@ impl Faults {
 
 impl Drop for Faults {
     fn drop(&mut self) {
-        set_all("require-start", "0");
-        set_all("require-end", &u64::MAX.to_string());
+        any_frame_counts();
     }
 }
 
@@ -98,8 +97,7 @@ impl FaultsBelow {
 impl Drop for FaultsBelow {
     fn drop(&mut self) {
         set_all("probability", "0");
-        set_all("require-start", "0");
-        set_all("require-end", &u64::MAX.to_string());
+        any_frame_counts();
     }
 }
 
@@ -149,6 +147,11 @@ fn set_up((start, end): (u64, u64)) {
     }
     set_all("require-start", &start.to_string());
     set_all("require-end", &end.to_string());
+}
+
+fn any_frame_counts() {
+    set_all("require-start", "0");
+    set_all("require-end", &u64::MAX.to_string());
 }
 
 #[track_caller]

@@ -119,29 +119,27 @@ impl<'a> Suites<'a> {
 }
 
 /// What runs, each in a machine of its own, and what to call it beside the kernel's name.
-fn commands(filter: Option<&String>) -> Vec<(&'static str, Vec<String>)> {
+fn commands(filter: Option<&String>) -> Vec<(&str, Vec<&str>)> {
     const TESTS: &str = "nf-wasm-vmtest";
-    // Filters run as native code where these say nothing of it: what decides packets is tested once more.
+    // Filters run as native code where these say nothing of it: what decides packets, or traps at one, is
+    // tested once more.
     const INTERPRETED: &str = "export NF_WASM_TIER=interp
-        for subject in verdicts traps storm; do nf-wasm-vmtest $subject:: || exit; done";
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        for name in verdicts:: traps storm::; do nf-wasm-vmtest $name || exit; done";
     match filter.map(String::as_str) {
         // Two machines share the tests.
         None => vec![
-            ("part 1", words(&["env", "NF_WASM_PART=1/2", TESTS])),
-            ("part 2", words(&["env", "NF_WASM_PART=2/2", TESTS])),
-            ("interpreted", words(&["sh", "-c", INTERPRETED])),
-            (LAST, words(&[TESTS, "--ignored", LAST])),
+            ("part 1", vec!["env", "NF_WASM_PART=1/2", TESTS]),
+            ("part 2", vec!["env", "NF_WASM_PART=2/2", TESTS]),
+            ("interpreted", vec!["sh", "-c", INTERPRETED]),
+            (LAST, vec![TESTS, "--ignored", LAST]),
         ],
-        Some(filter) if filter.starts_with(LAST) => {
-            vec![("", words(&[TESTS, "--ignored", filter]))]
-        }
-        Some(filter) => vec![("", words(&[TESTS, filter]))],
+        Some(filter) if filter.starts_with(LAST) => vec![("", vec![TESTS, "--ignored", filter])],
+        Some(filter) => vec![("", vec![TESTS, filter])],
     }
 }
 
 /// A machine whose kernel looks hard for errors.
-fn machine(kernel: Flavour, label: String, words: &[String]) -> Machine {
+fn machine(kernel: Flavour, label: String, words: &[&str]) -> Machine {
     Machine {
         command: words.iter().map(Into::into).collect(),
         label,

@@ -63,7 +63,7 @@ impl Default for Machine {
 }
 
 /// Boot arguments that make a stock kernel look harder for memory errors. SLUB does not remember who
-/// allocated: that is a backtrace for each object, a good part of the time.
+/// allocated: that is a backtrace for each object.
 pub const HARDENED: [&str; 3] = [
     "kfence.sample_interval=50",
     "slub_debug=FZP",
@@ -284,7 +284,7 @@ impl Machine {
         // KASAN's shadow alone takes an eighth.
         let enough = if kernel.flavour.is_own() { 2048 } else { 1024 };
         let memory_mib = self.memory_mib.unwrap_or(enough);
-        // While the kernel finds out anew what its processor can, an interrupt sees one without five
+        // While identify_cpu() finds out anew what the processor can, an interrupt sees one without five
         // levels of page tables, and KASAN takes every address for a wild one.
         let mut append: Vec<String> = ["console=ttyS0", "panic=-1", "oops=panic", "no5lvl"]
             .iter()

@@ -127,8 +127,8 @@ fn without_the_kernels_compiler_filters_are_interpreted() {
     assert!(refused.text.contains("bpf_jit_enable"), "{refused}");
 }
 
-/// Memory runs out below the kernel's compiler, or before it is asked: always, or now and then, when some
-/// CPUs have code and others do not.
+/// Memory runs out below the kernel's compiler, or before it is asked: always, or every
+/// second to fifth time.
 fn without_memory_for_code_filters_are_interpreted() {
     let net = Net::pair();
     let spec = |tier| {
