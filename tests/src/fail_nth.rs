@@ -75,20 +75,20 @@ impl Drop for Faults {
 pub struct FaultsBelow(());
 
 impl FaultsBelow {
-    /// Every `interval`th of them fails; there are none if this kernel has no fault injection.
+    /// Sets it up, if this kernel has it.
     ///
     /// # Panics
     ///
     /// If the kernel has it, and does not let itself be set up, or has no such function.
     #[track_caller]
-    pub fn set_up(function: &str, interval: u32) -> Option<Self> {
+    pub fn set_up(function: &str) -> Option<Self> {
         if !fs::exists(FAIL_NTH).unwrap_or(false) {
             return None;
         }
         set_up(text_of(function));
         set_all("task-filter", "N");
         set_all("times", "-1");
-        set_all("interval", &interval.to_string());
+        set_all("interval", "1");
         set_all("probability", "100");
         Some(Self(()))
     }
