@@ -14,13 +14,15 @@ use super::abi::ioctl::{
 pub unsafe trait Plain: Copy {
     /// Its bytes.
     fn as_bytes(&self) -> &[u8] {
-        // SAFETY: By the contract no byte is uninitialised.
+        // SAFETY: `self` is valid for reads of its size while it is borrowed. `Plain` says that no byte
+        // is padding, so each is initialised.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
 
     /// Its bytes, to be written.
     fn as_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: By the contract any bytes may be written.
+        // SAFETY: `self` is valid for reads and writes of its size and borrowed for nobody else.
+        // `Plain` says that no byte is padding and that any value may be written to it.
         unsafe {
             core::slice::from_raw_parts_mut(core::ptr::from_mut(self).cast(), size_of::<Self>())
         }
@@ -28,7 +30,7 @@ pub unsafe trait Plain: Copy {
 
     /// With nothing in it.
     fn zeroed() -> Self {
-        // SAFETY: By the contract all zero is valid.
+        // SAFETY: `Plain` says that every bit pattern is valid; all zero is one.
         unsafe { core::mem::zeroed() }
     }
 }

@@ -54,7 +54,8 @@ impl Machine {
     /// `machine` is followed by slots, of which this is one.
     #[inline(always)]
     pub unsafe fn slot(machine: *mut Self, slot: u32) -> *mut u64 {
-        // SAFETY: By the contract it is behind the machine, which is some words long.
+        // SAFETY: The caller vouches that slots follow the machine and that `slot` is one of them, so both
+        // additions stay in one allocation. `Machine` is a whole number of words: the slots are aligned.
         unsafe { machine.add(1).cast::<u64>().add(slot as usize) }
     }
 }
