@@ -76,7 +76,7 @@ impl Instance {
             trap: 0,
             owner: ptr::null_mut(),
             window: self.packet.as_ptr(),
-            room: -(self.packet.len() as i64),
+            minus_end: -(self.packet.as_ptr() as i64 + self.packet.len() as i64),
             state: ptr::null(),
             shown: 0,
         };
