@@ -184,7 +184,7 @@ struct nf_wasm_machine {
 	u64 trap;
 	void *owner;
 	const void *window;
-	s64 room;
+	s64 minus_end;
 	const struct nf_hook_state *state;
 	u64 shown;
 	u64 slots[];

@@ -58,7 +58,7 @@ const _: () = {
     use bindings::nf_wasm_machine as InC;
     assert!(offset_of!(Machine, fuel) == offset_of!(InC, fuel));
     assert!(offset_of!(Machine, window) == offset_of!(InC, window));
-    assert!(offset_of!(Machine, room) == offset_of!(InC, room));
+    assert!(offset_of!(Machine, minus_end) == offset_of!(InC, minus_end));
     assert!(offset_of!(Machine, state) == offset_of!(InC, state));
     assert!(offset_of!(Machine, shown) == offset_of!(InC, shown));
     assert!(size_of::<Machine>() == offset_of!(InC, slots));

@@ -254,7 +254,7 @@ static __always_inline bool look_at(const struct nf_wasm_call *call, const struc
 	struct nf_wasm_machine *machine = call->machine;
 	s32 room = min_t(s32, in_one_piece(skb, packet_len), call->snaplen);
 	s32 short_of = call->least - 1 - room;
-	unsigned long inside;
+	unsigned long inside, packet;
 
 	machine->state = state;
 	if (unlikely(short_of >= 0))
@@ -262,8 +262,9 @@ static __always_inline bool look_at(const struct nf_wasm_call *call, const struc
 	/* Nothing is looked at on a mispredicted check. */
 	OPTIMIZER_HIDE_VAR(short_of);
 	inside = (long)(short_of >> 31);
-	machine->window = (void *)((unsigned long)beginning(skb, packet_len) & inside);
-	machine->room = -(s64)(room & inside);
+	packet = (unsigned long)beginning(skb, packet_len) & inside;
+	machine->window = (const void *)packet;
+	machine->minus_end = -(s64)(packet + (room & inside));
 	ready(call, packet_len);
 	return true;
 }

@@ -273,7 +273,7 @@ fn machine(code: &Code, (memory, memory_bytes): (*mut u8, usize), globals: *mut 
         trap: 0,
         owner: ptr::null_mut(),
         window: ptr::null(),
-        room: 0,
+        minus_end: 0,
         state: ptr::null(),
         shown: 0,
     };

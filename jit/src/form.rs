@@ -146,6 +146,43 @@ pub(crate) struct Place {
     pub(crate) offset: u16,
 }
 
+/// Bytes from a base on, by their place in [`Extents`]. Operations that have it in common are raised
+/// together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent(u32);
+
+/// The extents of a function. They are not final before it is built.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extents(Vec<u64>);
+
+impl Extents {
+    pub(crate) fn add(&mut self, bytes: u64) -> Extent {
+        self.0.push(bytes);
+        Extent(self.0.len() as u32 - 1)
+    }
+
+    pub(crate) fn bytes(&self, extent: Extent) -> u64 {
+        self.0[extent.0 as usize]
+    }
+
+    /// Has all operations with this extent be for `bytes` at least.
+    pub(crate) fn raise(&mut self, extent: Extent, bytes: u64) {
+        let old = &mut self.0[extent.0 as usize];
+        *old = bytes.max(*old);
+    }
+}
+
+/// What keeps an address in linear memory where the check before it is mispredicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mask {
+    /// The base is a constant. Nothing is checked at run time.
+    Constant,
+    /// The base is at most this by how it was computed, whichever way led there. There is no check.
+    Bound(u64),
+    /// The base becomes 0 where less than this is behind it, without a branch.
+    Extent(Extent),
+}
+
 /// What is done by a function of the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Callee {
@@ -197,31 +234,30 @@ pub(crate) enum Op {
     /// Traps if `base` and `extent` bytes from there are not within linear memory.
     Check {
         base: Var,
-        extent: u64,
+        extent: Extent,
     },
     /// Always traps. What follows is never reached.
     Trap(nf_wasm_abi::trap::Trap),
-    /// The native address of `base + offset`. Under speculation, where a check may not have been waited
-    /// for, it is that of memory of which `extent` bytes from the base on are there.
+    /// The native address of `base + offset`. It does not check; while a check is mispredicted, the mask
+    /// decides how many bytes from the base on are linear memory.
     Address {
         to: Var,
         base: Value,
         offset: u32,
-        extent: u64,
-        /// The base cannot be more than what leaves room for the extent, whatever is speculated on.
-        is_bounded: bool,
+        mask: Mask,
     },
     /// The native address of a packet's first byte.
     Packet {
         to: Var,
     },
-    /// The native address of the packet's byte `base - less`, of which `extent` bytes are there: else it
-    /// traps, and under speculation it is that of the first.
+    /// The native address of the packet's byte `base - less`. Traps if `extent` bytes from there are not
+    /// all in the packet. While that check is mispredicted, it is the linear memory's first byte: that
+    /// has as many bytes, which the packet may not.
     PacketAddress {
         to: Var,
         base: Value,
         less: u32,
-        extent: u32,
+        extent: Extent,
     },
     Load {
         to: Var,
@@ -303,6 +339,7 @@ pub(crate) struct Function {
     /// Loops, as ranges of `order`: from the first to behind the last.
     pub(crate) loops: Vec<(u32, u32)>,
     pub(crate) values: Vec<Value>,
+    pub(crate) extents: Extents,
     pub(crate) params: u32,
     /// Parameters included.
     pub(crate) locals: u32,

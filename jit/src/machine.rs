@@ -23,8 +23,8 @@ pub struct Machine {
     pub owner: *mut c_void,
     /// Of code that reads packets in place: the packet's first byte.
     pub window: *const u8,
-    /// And less than zero by how many bytes of the window are there.
-    pub room: i64,
+    /// And minus the address behind the bytes of the window that are there.
+    pub minus_end: i64,
     /// How its packet came, for whoever has to decide that in another way. The code does not know of it.
     pub state: *const c_void,
     /// Bytes of the window that were last written to linear memory, and are to be zero where the next

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiled code beside the interpreter: result, trap, fuel, memory and globals are the same.
+//! Compiled code beside the interpreter: result, trap, fuel, memory and globals are the same. Of half of
+//! the modules branches are mispredicted, too.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host compiled_modules
@@ -9,6 +10,7 @@ mod common;
 #[path = "common/reference.rs"]
 mod reference;
 
+use common::vm::Speculation;
 use common::Instance;
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_generate::random::Random;
@@ -22,7 +24,18 @@ const UNKNOWN_VERDICT: u32 = Trap::UnknownVerdict as u32;
 /// Calls of each module.
 const CALLS: u32 = 6;
 
-fn case(seed: u64, number: u64, stack: &mut [u32; 16]) {
+/// What became of modules.
+#[derive(Debug, Default)]
+struct Outcomes {
+    /// Calls by trap, results last.
+    calls: [u32; 16],
+    instructions: u64,
+    /// Mispredicted branches, and loads and stores behind them.
+    mistakes: u64,
+    accesses: u64,
+}
+
+fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
     let mut random = Random::new(seed, number);
     let bytes = random.bytes(3_000);
     let mut u = Unstructured::new(&bytes);
@@ -68,6 +81,7 @@ fn case(seed: u64, number: u64, stack: &mut [u32; 16]) {
     });
     let mut compiled = Instance::of(&code, memory_bytes as usize >> 16, &globals);
     compiled.is_filter = is_filter;
+    compiled.speculation = (number % 2 == 1).then(|| Speculation::new(random.clone()));
     for _ in 0..CALLS {
         let mut argument = || match random.below(3) {
             0 => random.below(100),
@@ -94,14 +108,19 @@ fn case(seed: u64, number: u64, stack: &mut [u32; 16]) {
             let value: u64 = unsafe { pointer.cast().read() };
             assert_eq!(compiled.global(at), value, "global {at}");
         }
-        stack[outcome.result.map_or_else(|trap| trap as usize, |_| 15)] += 1;
+        outcomes.calls[outcome.result.map_or_else(|trap| trap as usize, |_| 15)] += 1;
+    }
+    outcomes.instructions += compiled.instructions;
+    if let Some(speculation) = compiled.speculation {
+        outcomes.mistakes += speculation.mistakes;
+        outcomes.accesses += speculation.accesses;
     }
 }
 
 #[test]
 fn compiled_modules_do_as_interpreted_ones() {
-    let mut outcomes = [0; 16];
+    let mut outcomes = Outcomes::default();
     let cases = cases::each(|seed, at| case(seed, at, &mut outcomes));
-    eprintln!("{cases} modules; by trap, results last: {outcomes:?}");
-    assert!(outcomes[15] > 0);
+    eprintln!("{cases} modules: {outcomes:?}");
+    assert!(outcomes.calls[15] > 0 && (cases < 2 || outcomes.accesses > 0));
 }

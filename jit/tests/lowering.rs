@@ -89,6 +89,46 @@ The memory has one page. `$a`, `$b` and their results are in registers here. Wha
 is: each width, each comparison, each size of access.
 ";
 
+const TAIL: &str = "
+## Accesses to memory
+
+An access to `n` bytes at `base + offset` needs `offset + n` bytes from the base on: its *extent*. It becomes
+up to three operations of `jit/src/form.rs`.
+
+* **`Check`** traps if the extent is not all in linear memory. A base that is a constant is checked when the
+  function is compiled. A base that is small enough by how it was computed, whichever branches led there, is
+  not checked.
+* **`Address`** computes the native address that loads and stores start from. It never traps. Its *mask* says
+  what keeps it in linear memory while the check before it is mispredicted, and so for how many bytes from
+  the base on it is good:
+
+  | mask | of | instructions | good for |
+  |---|---|---|---|
+  | `Constant` | a base that is a constant | `r2 = r7` | all of the memory |
+  | `Bound(most)` | a base that is not checked | `r2 += r7`; if the base comes from the frame, it is masked to be `most` or less | the memory's size less `most` |
+  | `Extent(e)` | other bases | the base becomes 0 if less than `e` bytes follow it: `w1 = w2`, `r1 -= last + 1`, `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
+
+* **`Load`** and **`Store`** add what is left of the offset, less than 32,768. What is above that is in the
+  address.
+
+**Raise.** A check and the addresses that are masked for it have one extent in common. A wider access by the
+same local raises it, with one write for all of them, as long as nothing has happened since the check that
+could be seen after a trap: a store, an assignment to a global, a call, a division, a new block. After
+that there is a second check, with an extent of its own; what was computed before keeps the first one.
+
+**Reuse.** An address is used again for the same local and the same part of the offset above 32,767, if it is
+good for as many bytes as the access needs. What is known of a local is one record: its extent, whether that
+can still be raised, its addresses. The record goes as a whole: when the local changes, where ways meet, or
+when eight others are newer (`jit/src/front/known.rs`).
+
+**Packets in place.** `PacketAddress` is check and address in one, raised and used again in the same way. Where
+its check is mispredicted, the address is that of the linear memory's first byte and not of the packet's:
+the packet may have fewer bytes than the extent, linear memory has at least as many.
+
+What masks are for, and what they are not, is in
+[threat-model.md](threat-model.md#speculation).
+";
+
 fn module(body: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
@@ -148,7 +188,7 @@ fn table() -> String {
         }
         table += "```\n";
     }
-    table
+    table + TAIL
 }
 
 #[test]

@@ -6,7 +6,7 @@ use nf_wasm_abi::trap::Trap;
 use super::allocation::Home;
 use super::function::Emitter;
 use super::insn::{alu, load, store, Alu, Jump, Reg, Size, Source, ALU32, JMP, R0, R1, R7};
-use crate::form::{Access, Place, Value, Var, Width};
+use crate::form::{Access, Extent, Mask, Place, Value, Var, Width};
 
 fn size(bytes: u8) -> Size {
     match bytes {
@@ -18,23 +18,20 @@ fn size(bytes: u8) -> Size {
 }
 
 impl Emitter<'_, '_> {
-    pub(super) fn check(&mut self, base: Var, extent: u64) {
-        let outside = self.program.trap(Trap::MemoryOutOfBounds);
+    /// The last base that has an extent behind it.
+    fn last(&self, extent: Extent) -> u64 {
         // The front end has seen to it that there is so much memory, at most 4 MiB.
-        let last = (self.program.limit() - extent) as i32;
-        let base = self.in_register(Value::Var(base), R0);
-        self.asm()
-            .branch(JMP, Jump::Gt, base, Source::Imm(last), outside);
+        self.program.limit() - self.function.extents.bytes(extent)
     }
 
-    pub(super) fn address(
-        &mut self,
-        to: Var,
-        base: Value,
-        offset: u32,
-        extent: u64,
-        is_bounded: bool,
-    ) {
+    pub(super) fn check(&mut self, base: Var, extent: Extent) {
+        let outside = self.program.trap(Trap::MemoryOutOfBounds);
+        let last = Source::Imm(self.last(extent) as i32);
+        let base = self.in_register(Value::Var(base), R0);
+        self.asm().branch(JMP, Jump::Gt, base, last, outside);
+    }
+
+    pub(super) fn address(&mut self, to: Var, base: Value, offset: u32, mask: Mask) {
         if self.home(to) == Home::Nowhere {
             return;
         }
@@ -42,25 +39,34 @@ impl Emitter<'_, '_> {
         // What comes from the frame may, under speculation, be what was there before.
         let comes_from_frame =
             matches!(base, Value::Var(var) if !matches!(self.home(var), Home::Reg(_)));
-        if is_bounded && !comes_from_frame {
-            self.set(target, base);
-            self.alu64(Alu::Add, target, Source::Reg(R7));
-        } else if let Value::Var(_) = base {
-            self.set(target, base);
-            // All ones if the base is less, or zero: no branch, so nothing to speculate on.
-            let end = (self.program.limit() - extent + 1) as i32;
-            self.alu64(Alu::Mov, R1, Source::Reg(target));
-            self.alu64(Alu::Sub, R1, Source::Imm(end));
-            self.alu64(Alu::Arsh, R1, Source::Imm(63));
-            self.alu64(Alu::And, target, Source::Reg(R1));
-            self.alu64(Alu::Add, target, Source::Reg(R7));
-        } else {
+        let last = match mask {
+            Mask::Bound(most) if comes_from_frame => Some(most),
+            Mask::Constant | Mask::Bound(_) => None,
+            Mask::Extent(extent) => Some(self.last(extent)),
+        };
+        if mask == Mask::Constant {
             self.alu64(Alu::Mov, target, Source::Reg(R7));
+        } else {
+            self.set(target, base);
+            if let Some(last) = last {
+                self.mask(target, last);
+            }
+            self.alu64(Alu::Add, target, Source::Reg(R7));
         }
         if offset != 0 {
             self.alu64(Alu::Add, target, Source::Imm(offset as i32));
         }
         self.done(to);
+    }
+
+    /// Has `reg` be 0 if its lower half is more than `last`. No branch, so nothing to mispredict. The
+    /// upper half is 0 in any case: on a wrong way into a function there may be something in it.
+    fn mask(&mut self, reg: Reg, last: u64) {
+        self.push(alu(ALU32, Alu::Mov, R1, Source::Reg(reg)));
+        self.alu64(Alu::Sub, R1, Source::Imm(last as i32 + 1));
+        // The upper half of a difference that is less than zero: 32 ones.
+        self.alu64(Alu::Rsh, R1, Source::Imm(32));
+        self.alu64(Alu::And, reg, Source::Reg(R1));
     }
 
     pub(super) fn packet(&mut self, to: Var) {
@@ -72,24 +78,28 @@ impl Emitter<'_, '_> {
         self.done(to);
     }
 
-    pub(super) fn packet_address(&mut self, to: Var, base: Value, less: u32, extent: u32) {
+    pub(super) fn packet_address(&mut self, to: Var, base: Value, less: u32, extent: Extent) {
         let outside = self.program.trap(Trap::MemoryOutOfBounds);
         let target = self.target(to);
         self.set(target, base);
         // With zeros above: what was less than that is too large.
         let less = Source::Imm(less.wrapping_neg() as i32);
         self.push(alu(ALU32, Alu::Add, target, less));
-        // Less than zero if all of it is there.
-        self.program.room(R1);
-        self.alu64(Alu::Add, R1, Source::Reg(target));
-        // A window has less than 65,536 bytes.
-        self.alu64(Alu::Add, R1, Source::Imm(extent as i32 - 1));
-        let zero = Source::Imm(0);
-        self.asm().branch(JMP, Jump::Sge, R1, zero, outside);
-        self.alu64(Alu::Arsh, R1, Source::Imm(63));
-        self.alu64(Alu::And, target, Source::Reg(R1));
         self.program.packet(R1);
         self.alu64(Alu::Add, target, Source::Reg(R1));
+        // Less than zero if all of it is there.
+        self.program.minus_end(R1);
+        self.alu64(Alu::Add, R1, Source::Reg(target));
+        // A window has less than 65,536 bytes.
+        let behind = self.function.extents.bytes(extent) as i32 - 1;
+        self.alu64(Alu::Add, R1, Source::Imm(behind));
+        let zero = Source::Imm(0);
+        self.asm().branch(JMP, Jump::Sge, R1, zero, outside);
+        // The distance from the linear memory, or none.
+        self.alu64(Alu::Arsh, R1, Source::Imm(63));
+        self.alu64(Alu::Sub, target, Source::Reg(R7));
+        self.alu64(Alu::And, target, Source::Reg(R1));
+        self.alu64(Alu::Add, target, Source::Reg(R7));
         self.done(to);
     }
 

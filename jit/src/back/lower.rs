@@ -68,9 +68,8 @@ impl Emitter<'_, '_> {
                 to,
                 base,
                 offset,
-                extent,
-                is_bounded,
-            } => self.address(to, base, offset, extent, is_bounded),
+                mask,
+            } => self.address(to, base, offset, mask),
             Op::Packet { to } => self.packet(to),
             Op::PacketAddress {
                 to,

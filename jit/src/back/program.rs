@@ -64,7 +64,7 @@ mod offset {
     pub(super) const GLOBALS: i16 = offset_of!(Machine, globals) as i16;
     pub(super) const TRAP: i16 = offset_of!(Machine, trap) as i16;
     pub(super) const WINDOW: i16 = offset_of!(Machine, window) as i16;
-    pub(super) const ROOM: i16 = offset_of!(Machine, room) as i16;
+    pub(super) const MINUS_END: i16 = offset_of!(Machine, minus_end) as i16;
 }
 
 /// Compiles the exported function and all that it may call.
@@ -205,10 +205,10 @@ impl Program<'_> {
         self.load(reg, machine, offset::WINDOW);
     }
 
-    /// Has what the machine says of the packet's bytes in `reg`.
-    pub(super) fn room(&mut self, reg: Reg) {
+    /// Has minus the address behind the packet in `reg`.
+    pub(super) fn minus_end(&mut self, reg: Reg) {
         let machine = self.machine_in(reg);
-        self.load(reg, machine, offset::ROOM);
+        self.load(reg, machine, offset::MINUS_END);
     }
 
     /// From the kernel into the first function. Returns where that comes back to.

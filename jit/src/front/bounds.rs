@@ -72,12 +72,14 @@ impl Builder<'_, '_> {
                 b: Value::Const(by @ 1..),
                 ..
             } => (by as u64 - 1).min(most_of(width)),
+            // By zero, where that is mispredicted, a quotient may be anything.
             Op::Divide {
                 op: Divide::DivU,
                 width,
                 a,
+                b: Value::Const(by @ 1..),
                 ..
-            } => self.most(a).min(most_of(width)),
+            } => self.most(a).min(most_of(width)) / by as u64,
             Op::Load { access, .. } if access.signed.is_none() => match access.bytes {
                 bytes @ (1 | 2 | 4) => (1 << (8 * bytes)) - 1,
                 _ => u64::MAX,
@@ -111,6 +113,8 @@ mod tests {
             ("(i32.rem_u (local.get 0) (i32.const 1000))", 0),
             ("(i32.rem_s (local.get 0) (i32.const 1000))", 1),
             ("(i32.load8_s (i32.const 0))", 1),
+            ("(i32.div_u (local.get 0) (i32.const 0x10001))", 0),
+            ("(i32.div_u (i32.load8_u (i32.const 0)) (local.get 0))", 1),
             // It wraps around.
             (
                 "(i32.mul (i32.shr_u (local.get 0) (i32.const 1)) (i32.const 4))",

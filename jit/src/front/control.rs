@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use nf_wasm_abi::trap::Trap;
 use wasmparser::{BlockType, BrTable};
 
-use super::memory::Known;
+use super::known::Known;
 use super::{Builder, Result};
 use crate::form::{Block, BlockId, Compare, End, Op, Value, Var};
 

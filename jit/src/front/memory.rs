@@ -4,112 +4,21 @@
 //! Memory does not grow while packets are decided, so its size is a constant. Along a way that has
 //! no label on it, what was checked of a local stays checked until the local changes, and its native
 //! address is computed once.
-
-use alloc::vec;
-use alloc::vec::Vec;
+//!
+//! A check and the addresses behind it have one extent: how many bytes from the local on are checked, and
+//! how many the addresses are masked for. A wider access raises the extent, and so all of them, as long
+//! as nothing has happened since the check that could be seen after a trap. Then there is a new check,
+//! with an extent of its own. An address that is not masked for as many bytes as an access needs is not
+//! used for it: `known.rs` hands out no other.
 
 use nf_wasm_abi::trap::Trap;
 
+use super::known::{Address, Reach, Space};
 use super::Builder;
-use crate::form::{Op, Place, Value, Var};
+use crate::form::{Extent, Mask, Op, Place, Value, Var};
 
 /// How far a place may be from its address: what a load's or store's offset can say.
 pub(super) const REACH: u64 = 1 << 15;
-/// Addresses that are kept in mind at a time.
-const MOST: usize = 8;
-
-/// A local of which was checked that it is an address.
-#[derive(Clone, Debug)]
-struct Checked {
-    local: Var,
-    /// Bytes that are there.
-    extent: u64,
-    /// The operation of this block that checked it, and those that computed addresses, while they may
-    /// still be made to check more: nothing has happened since then that could be seen after a trap.
-    ops: Option<Vec<usize>>,
-}
-
-/// A native address that was computed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Addressed {
-    pub(super) base: Value,
-    /// Added to the base.
-    pub(super) offset: u64,
-    /// Bytes from the base on that it is good for, speculation included.
-    pub(super) extent: u64,
-    pub(super) address: Var,
-}
-
-/// What is known at a place in the code.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
-    checked: Vec<Checked>,
-    addressed: Vec<Addressed>,
-    /// Locals, and the most that they can be: by how they were computed, not by which way was taken.
-    bounds: Vec<(Var, u64)>,
-    /// Locals that are constants.
-    constants: Vec<(Var, i64)>,
-}
-
-impl Known {
-    /// A local changes.
-    pub(super) fn forget(&mut self, local: Var) {
-        self.checked.retain(|it| it.local != local);
-        self.addressed.retain(|it| it.base != Value::Var(local));
-        self.bounds.retain(|it| it.0 != local);
-        self.constants.retain(|it| it.0 != local);
-    }
-
-    /// A local was given a value of which this is known.
-    pub(super) fn learn(&mut self, local: Var, value: Value, most: u64) {
-        fn keep<T>(list: &mut Vec<T>, item: T) {
-            if list.len() == MOST {
-                list.remove(0);
-            }
-            list.push(item);
-        }
-        match value {
-            Value::Const(value) => keep(&mut self.constants, (local, value)),
-            Value::Var(_) if most < u64::from(u32::MAX) => keep(&mut self.bounds, (local, most)),
-            Value::Var(_) => {}
-        }
-    }
-
-    /// An address that was computed and is good for this.
-    pub(super) fn address(&self, base: Value, offset: u64, extent: u64) -> Option<Var> {
-        let mut addressed = self.addressed.iter();
-        let found =
-            addressed.find(|it| (it.base, it.offset) == (base, offset) && it.extent >= extent);
-        found.map(|it| it.address)
-    }
-
-    /// An address was computed.
-    pub(super) fn keep_address(&mut self, addressed: Addressed) {
-        if self.addressed.len() == MOST {
-            self.addressed.remove(0);
-        }
-        self.addressed.push(addressed);
-    }
-
-    /// The constant that a local is.
-    pub(super) fn constant(&self, local: Var) -> Option<i64> {
-        let found = self.constants.iter().find(|it| it.0 == local);
-        found.map(|(_, value)| *value)
-    }
-
-    /// The most that a local can be.
-    pub(super) fn bound(&self, local: Var) -> Option<u64> {
-        let found = self.bounds.iter().find(|it| it.0 == local);
-        found.map(|(_, most)| *most)
-    }
-
-    /// Something happens that can be seen after a trap, or a new block begins.
-    pub(super) fn effect(&mut self) {
-        for checked in &mut self.checked {
-            checked.ops = None;
-        }
-    }
-}
 
 impl Builder<'_, '_> {
     /// The place of an access to `bytes` bytes at `base + offset`, after its check.
@@ -122,18 +31,19 @@ impl Builder<'_, '_> {
             Value::Const(base) => (Value::Const(0), base as u64 + offset, self.memory_bytes),
             Value::Var(_) => (base, offset, self.limit),
         };
-        let extent = offset + bytes;
-        if extent > limit {
+        let bytes = offset + bytes;
+        if bytes > limit {
             return self.no_place();
         }
         let most = self.most(base);
-        let is_bounded = most <= limit - extent;
-        if let (Value::Var(base), false) = (base, is_bounded) {
-            self.check(base, extent);
-        }
+        let mask = match base {
+            Value::Const(_) => Mask::Constant,
+            Value::Var(_) if most <= limit - bytes => Mask::Bound(most),
+            Value::Var(base) => Mask::Extent(self.check(base, bytes)),
+        };
         let near = offset % REACH;
         let is_direct = base == Value::Const(0) && offset == near;
-        let address = (!is_direct).then(|| self.address(base, offset - near, extent, is_bounded));
+        let address = (!is_direct).then(|| self.address(base, offset - near, bytes, mask));
         Place {
             address,
             offset: near as u16,
@@ -149,105 +59,83 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Sees to it that `extent` bytes from `base` on are checked.
-    fn check(&mut self, base: Var, extent: u64) {
-        let at = self.ops().len();
-        let ops = &mut self.function.blocks[self.current as usize].ops;
-        let checked = &mut self.known.checked;
-        if let Some(known) = checked.iter_mut().find(|it| it.local == base) {
-            if known.extent >= extent {
-                return;
-            }
-            known.extent = extent;
-            if let Some(earlier) = &known.ops {
-                for at in earlier {
-                    if let Op::Check { extent: old, .. } | Op::Address { extent: old, .. } =
-                        &mut ops[*at]
-                    {
-                        *old = extent;
-                    }
-                }
-                for known in &mut self.known.addressed {
-                    if known.base == Value::Var(base) {
-                        known.extent = extent;
-                    }
-                }
-                return;
-            }
-            known.ops = Some(vec![at]);
-            // What was computed before is good for less.
-            let addressed = &mut self.known.addressed;
-            addressed.retain(|it| it.base != Value::Var(base));
-        } else if base < self.function.locals {
-            if checked.len() == MOST {
-                checked.remove(0);
-            }
-            checked.push(Checked {
-                local: base,
-                extent,
-                ops: Some(vec![at]),
-            });
+    /// Sees to it that `bytes` bytes from `base` on are checked; returns what with.
+    fn check(&mut self, base: Var, bytes: u64) -> Extent {
+        let key = (Value::Var(base), Space::Linear);
+        let extents = &mut self.function.extents;
+        if let Some(extent) = self.known.checked(key, bytes, extents) {
+            return extent;
         }
-        ops.push(Op::Check { base, extent });
+        let extent = extents.add(bytes);
+        self.emit(Op::Check { base, extent });
+        if self.is_kept(key.0) {
+            self.known.check(key, extent);
+        }
+        extent
     }
 
-    /// The native address of `base + offset`, for accesses up to `extent` bytes from the base on.
-    fn address(&mut self, base: Value, offset: u64, extent: u64, is_bounded: bool) -> Var {
-        if let Some(known) = self.known.address(base, offset, extent) {
+    /// The native address of `base + offset`, for accesses up to `bytes` bytes from the base on.
+    fn address(&mut self, base: Value, offset: u64, bytes: u64, mask: Mask) -> Var {
+        let key = (base, Space::Linear);
+        let extents = &self.function.extents;
+        if let Some(known) = self.known.address(key, offset, bytes, extents) {
             return known;
         }
-        // What was checked may be more than this access needs.
-        let checked = self.known.checked.iter_mut();
-        let mut checked = checked.filter(|it| base == Value::Var(it.local));
-        let mut good_for = extent;
-        if let Some(checked) = checked.next() {
-            good_for = checked.extent;
-            let at = self.function.blocks[self.current as usize].ops.len();
-            if let Some(ops) = &mut checked.ops {
-                ops.push(at);
-            }
-        }
-        let address = self.new_var();
+        let to = self.new_var();
         self.emit(Op::Address {
-            to: address,
+            to,
             base,
             // Within the memory, of which there are few megabytes.
             offset: offset as u32,
-            extent: good_for,
-            is_bounded,
+            mask,
         });
-        // Other variables have one user.
-        if !matches!(base, Value::Var(var) if var >= self.function.locals) {
-            self.known.keep_address(Addressed {
-                base,
-                offset,
-                // A constant is good for all that there is.
-                extent: if base == Value::Const(0) {
-                    u64::MAX
-                } else {
-                    good_for
-                },
-                address,
-            });
+        if self.is_kept(base) {
+            let reach = match mask {
+                Mask::Constant => Reach::Bytes(u64::MAX),
+                Mask::Bound(most) => Reach::Bytes(self.limit - most),
+                Mask::Extent(extent) => Reach::Extent(extent),
+            };
+            let address = Address::new(offset, reach, to);
+            self.known.keep_address(key, address);
         }
-        address
+        to
+    }
+
+    /// Whether a base may come again: variables that are no locals have one user.
+    pub(super) fn is_kept(&self, base: Value) -> bool {
+        !matches!(base, Value::Var(var) if var >= self.function.locals)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::form::Op;
+    use crate::form::{Mask, Op};
     use crate::testing::{build, ops};
     use std::format;
     use std::vec::Vec;
 
     /// The extents that are checked.
     fn extents(body: &str) -> Vec<u64> {
+        let function = build(body);
         let extent = |op: &Op| match op {
-            Op::Check { extent, .. } => Some(*extent),
+            Op::Check { extent, .. } => Some(function.extents.bytes(*extent)),
             _ => None,
         };
-        ops(&build(body)).iter().filter_map(extent).collect()
+        ops(&function).iter().filter_map(extent).collect()
+    }
+
+    /// The masks of addresses, extents in bytes.
+    fn masks(body: &str) -> Vec<(char, u64)> {
+        let function = build(body);
+        let mask = |op: &Op| match op {
+            Op::Address { mask, .. } => Some(match mask {
+                Mask::Constant => ('c', 0),
+                Mask::Bound(most) => ('b', *most),
+                Mask::Extent(extent) => ('e', function.extents.bytes(*extent)),
+            }),
+            _ => None,
+        };
+        ops(&function).iter().filter_map(mask).collect()
     }
 
     const NEAR: &str = "(drop (i32.load8_u (local.get 0)))";
@@ -270,6 +158,43 @@ mod tests {
         let either = |then: &str| format!("(if (local.get 1) (then {then}))");
         assert_eq!(extents(&[NEAR, &either(NEAR), END].concat()), [1]);
         assert_eq!(extents(&[&either(NEAR), NEAR, END].concat()), [1, 1]);
+    }
+
+    #[test]
+    fn an_address_is_used_for_what_it_is_masked_for() {
+        let store = "(i32.store (i32.const 0) (i32.const 1))";
+        // One that is raised with its check is.
+        assert_eq!(masks(&[NEAR, FAR, NEAR, END].concat()), [('e', 100)]);
+        // One that was masked before another check is for less.
+        let body = [NEAR, store, FAR, NEAR, END].concat();
+        assert_eq!(masks(&body), [('e', 1), ('e', 100)]);
+        let body = [FAR, store, NEAR, END].concat();
+        assert_eq!(masks(&body), [('e', 100)]);
+        // One that needs no mask is for what its bound leaves room for.
+        let small = "(local.set 0 (i32.load16_u (i32.const 0)))";
+        let body = [small, NEAR, FAR, NEAR, END].concat();
+        assert_eq!(masks(&body), [('b', 65_535), ('e', 100)]);
+    }
+
+    #[test]
+    fn a_check_is_raised_by_one_write() {
+        // Whatever the number of operations that it raises: each of these addresses is another.
+        let far = |at: u32| format!("(drop (i32.load8_u offset={at} (local.get 0)))");
+        let body: std::string::String = (0..8_000).map(|at| far(at % 2 * 32_768 + at)).collect();
+        let function = build(&(body + END));
+        let ops = ops(&function);
+        let of = |op: &Op| match op {
+            Op::Check { extent, .. } => Some(*extent),
+            Op::Address {
+                mask: Mask::Extent(extent),
+                ..
+            } => Some(*extent),
+            _ => None,
+        };
+        let extents: Vec<_> = ops.iter().filter_map(of).collect();
+        assert_eq!(extents.len(), 3);
+        assert!(extents.iter().all(|it| *it == extents[0]));
+        assert_eq!(function.extents.bytes(extents[0]), 32_768 + 8_000);
     }
 
     #[test]

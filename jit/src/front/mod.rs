@@ -6,6 +6,7 @@
 //! | `operators.rs` | each Wasm operator, and what it becomes |
 //! | `control.rs` | blocks, loops, branches |
 //! | `memory.rs` | checks of addresses |
+//! | `known.rs` | what was checked and computed already |
 //! | `fold.rs` | what is known of constants |
 //! | `bounds.rs` | what is known of other values |
 //! | `packet.rs` | accesses to packets in place |
@@ -13,6 +14,7 @@
 mod bounds;
 mod control;
 mod fold;
+mod known;
 mod memory;
 mod operators;
 mod packet;
@@ -26,7 +28,7 @@ use crate::in_place::InPlace;
 use crate::module::Module;
 use crate::{Environment, Unsupported};
 use control::Frame;
-use memory::Known;
+use known::Known;
 
 type Result<T> = core::result::Result<T, Unsupported>;
 

@@ -4,7 +4,8 @@
 //! Of constant addresses it is known. Others are taken for the window's where they are likely to be;
 //! where a guess is wrong, a check in the code finds it.
 
-use super::memory::{Addressed, REACH};
+use super::known::{Address, Reach, Space};
+use super::memory::REACH;
 use super::Builder;
 use crate::form::{Binary, BlockId, Op, Place, Value, Var, Width};
 use crate::in_place;
@@ -102,44 +103,40 @@ impl Builder<'_, '_> {
 
     /// The native address of the packet.
     fn packet(&mut self, buffer: Buffer) -> Var {
-        let base = Value::Const(buffer.window.into());
-        if let Some(known) = self.known.address(base, 0, 0) {
+        let base = (Value::Const(buffer.window.into()), Space::Packet);
+        if let Some(known) = self.known.address(base, 0, 0, &self.function.extents) {
             return known;
         }
         let to = self.new_var();
         self.emit(Op::Packet { to });
-        self.known.keep_address(Addressed {
-            base,
-            offset: 0,
-            extent: 0,
-            address: to,
-        });
+        // What is read from here is there, or the code is not called.
+        let address = Address::new(0, Reach::Bytes(u64::MAX), to);
+        self.known.keep_address(base, address);
         to
     }
 
-    /// The native address of what `base` points to, of which `extent` bytes are there.
-    fn packet_address(&mut self, buffer: Buffer, base: Var, extent: u64) -> Var {
-        let is_local = base < self.function.locals;
-        let pointer = Value::Var(base);
-        if let Some(known) = self.known.address(pointer, 0, extent) {
-            return known;
+    /// The native address of what `base` points to, of which `bytes` bytes are there.
+    fn packet_address(&mut self, buffer: Buffer, base: Var, bytes: u64) -> Var {
+        let key = (Value::Var(base), Space::Packet);
+        let extents = &mut self.function.extents;
+        if self.known.checked(key, bytes, extents).is_some() {
+            if let Some(known) = self.known.address(key, 0, bytes, extents) {
+                return known;
+            }
         }
+        let extent = extents.add(bytes);
         let (base, less) = self.without_sum(base, buffer.window);
         let to = self.new_var();
         self.emit(Op::PacketAddress {
             to,
             base,
             less,
-            extent: extent as u32,
+            extent,
         });
-        // Other variables have one user.
-        if is_local {
-            self.known.keep_address(Addressed {
-                base: pointer,
-                offset: 0,
-                extent,
-                address: to,
-            });
+        if self.is_kept(key.0) {
+            self.known.check(key, extent);
+            let address = Address::new(0, Reach::Extent(extent), to);
+            self.known.keep_address(key, address);
         }
         to
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Runs compiled code in user space.
 
-mod vm;
+pub mod vm;
 
 use std::ptr;
 
@@ -15,47 +15,68 @@ pub struct Outcome {
     pub fuel: i64,
 }
 
-/// Everything that the code may touch is one piece of memory, and that it touches nothing else is
-/// checked: the machine, frames, globals, and the linear memory up to its end.
+/// Everything that the code may touch, and that it touches nothing else is checked: the machine and its
+/// frames, globals, the linear memory up to its end, the packet up to its end.
 pub struct Instance {
     code: Code,
-    memory: Vec<u64>,
-    globals: usize,
-    /// Where the linear memory begins, in words.
-    linear: usize,
+    frames: Vec<u64>,
+    globals: Vec<u64>,
+    linear: Guarded,
     /// Whether a verdict is returned.
     pub is_filter: bool,
     /// What there is of a packet in place.
     pub packet: Vec<u8>,
+    /// Whether branches are mispredicted, too.
+    pub speculation: Option<vm::Speculation>,
+    /// Instructions of all calls.
+    pub instructions: u64,
 }
 
 /// Words of a machine.
 const MACHINE: usize = size_of::<Machine>() / 8;
+/// Words on both sides of memory that a guest has addresses in: what it reaches there is nobody's.
+const GUARD: usize = 1 << 13;
+
+/// Words with nothing around them.
+struct Guarded(Vec<u64>);
+
+impl Guarded {
+    fn new(words: usize) -> Self {
+        Self(vec![0; GUARD + words + GUARD])
+    }
+
+    fn words(&self) -> &[u64] {
+        &self.0[GUARD..self.0.len() - GUARD]
+    }
+
+    fn words_mut(&mut self) -> &mut [u64] {
+        let end = self.0.len() - GUARD;
+        &mut self.0[GUARD..end]
+    }
+}
 
 impl Instance {
     pub fn of(code: &Code, pages: usize, globals: &[u64]) -> Self {
-        let first_global = MACHINE + code.slots as usize;
-        let linear = first_global + globals.len();
-        let mut memory = vec![0; linear + (pages << 16) / 8];
-        memory[first_global..linear].copy_from_slice(globals);
         Self {
             code: code.clone(),
-            memory,
-            globals: first_global,
-            linear,
+            frames: vec![0; MACHINE + code.slots as usize],
+            globals: globals.to_vec(),
+            linear: Guarded::new((pages << 16) / 8),
             is_filter: false,
             packet: Vec::new(),
+            speculation: None,
+            instructions: 0,
         }
     }
 
     pub fn memory(&self) -> &[u8] {
-        bytes_of(&self.memory[self.linear..])
+        bytes_of(self.linear.words())
     }
 
     /// Has the linear memory hold other bytes.
     #[allow(dead_code, reason = "not all tests do")]
     pub fn set_memory(&mut self, bytes: &[u8]) {
-        let words = self.memory[self.linear..].iter_mut();
+        let words = self.linear.words_mut().iter_mut();
         for (word, bytes) in words.zip(bytes.chunks_exact(8)) {
             *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
         }
@@ -63,43 +84,55 @@ impl Instance {
 
     #[allow(dead_code, reason = "not all tests look at one")]
     pub fn global(&self, index: usize) -> u64 {
-        self.memory[self.globals + index]
+        self.globals[index]
     }
 
     pub fn call(&mut self, arguments: [u64; 3], fuel: i64) -> Outcome {
-        let start = self.memory.as_mut_ptr();
+        let mut packet = Guarded::new(self.packet.len().div_ceil(8));
+        for (word, bytes) in packet.words_mut().iter_mut().zip(self.packet.chunks(8)) {
+            let mut of_word = [0; 8];
+            of_word[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_ne_bytes(of_word);
+        }
+        let window = packet.words().as_ptr().cast::<u8>();
+        let linear = self.linear.words_mut().as_mut_ptr_range();
+        let globals = self.globals.as_mut_ptr_range();
         let machine = Machine {
             fuel,
-            memory: start.wrapping_add(self.linear).cast(),
+            memory: linear.start.cast(),
             memory_bytes: self.memory().len(),
-            globals: start.wrapping_add(self.globals).cast(),
+            globals: globals.start.cast(),
             trap: 0,
             owner: ptr::null_mut(),
-            window: self.packet.as_ptr(),
-            room: -(self.packet.len() as i64),
+            window,
+            minus_end: -(window as i64 + self.packet.len() as i64),
             state: ptr::null(),
             shown: 0,
         };
         let first = MACHINE + FIRST_SLOT as usize;
-        // SAFETY: It is at the beginning, and has room there.
+        let start = self.frames.as_mut_ptr();
+        // SAFETY: The words begin with a machine's, and are aligned as its fields are.
         unsafe { start.cast::<Machine>().write(machine) };
-        self.memory[first..first + 3].copy_from_slice(&arguments);
-        let bounds = self.memory.as_mut_ptr_range();
-        let packet = self.packet.as_ptr_range();
+        self.frames[first..first + 3].copy_from_slice(&arguments);
+        let frames = self.frames.as_mut_ptr_range();
         let bounds = [
-            bounds.start as u64..bounds.end as u64,
-            packet.start as u64..packet.end as u64,
+            frames.start as u64..frames.end as u64,
+            globals.start as u64..globals.end as u64,
+            linear.start as u64..linear.end as u64,
+            window as u64..window as u64 + self.packet.len() as u64,
         ];
-        let code = vm::run(&self.code.insns, start as u64, &bounds, |number| {
-            helper(Helper::ALL[number as usize])
-        });
-        // SAFETY: It is still there.
-        let machine = unsafe { start.cast::<Machine>().read() };
+        let (insns, speculation) = (&self.code.insns, self.speculation.as_mut());
+        let helper = |number| helper(Helper::ALL[number as usize]);
+        let (code, instructions) =
+            vm::run(insns, frames.start as u64, &bounds, helper, speculation);
+        self.instructions += instructions;
+        // SAFETY: It was written above, and has any bits.
+        let machine = unsafe { frames.start.cast::<Machine>().read() };
         Outcome {
             result: match code as u32 {
                 0 if self.is_filter => Ok(0),
                 1 if self.is_filter => Ok(1),
-                0 => Ok(self.memory[first]),
+                0 => Ok(self.frames[first]),
                 trap => Err(trap - TRAPPED),
             },
             fuel: machine.fuel,

@@ -2,113 +2,334 @@
 //! An eBPF machine after RFC 9669, for the instructions that are emitted: strict, so that whatever is
 //! wrong with a program panics.
 //!
+//! On request it speculates as a CPU does: at a conditional branch it goes the wrong way for some
+//! hundred instructions, and takes back what they did. Whatever they load or store has to be in the
+//! same memory that the program may touch otherwise.
+//!
 //! Not rbpf's: its interpreter sign-extends what 32-bit operations leave, and its compiler has room for
 //! a page of code.
 
-use nf_wasm_jit::Insn;
+use std::ops::Range;
+
+use nf_wasm_abi::trap::Trap;
+use nf_wasm_generate::random::Random;
+use nf_wasm_jit::machine::TRAPPED;
+use nf_wasm_jit::{Insn, Machine};
 
 /// A helper: it looks at as many arguments as it has.
 pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
 /// Instructions after which a program has no end.
 const MOST_STEPS: u64 = 1 << 32;
+/// Instructions on a wrong way: what a large core has under way.
+const MOST_AHEAD: u32 = 300;
+/// One in so many branches goes the wrong way where neither way is a trap: at first, and for another
+/// one on a wrong way.
+const RARITY: u64 = 64;
+const RARITY_AHEAD: u64 = 8;
 
-/// Runs a program with `argument`. It may touch the addresses in `bounds`, and its stack.
+/// Ways that are gone by mistake.
+#[derive(Debug)]
+pub struct Speculation {
+    random: Random,
+    /// Branches that were mispredicted, those on wrong ways included.
+    pub mistakes: u64,
+    /// Loads and stores on wrong ways.
+    pub accesses: u64,
+}
+
+impl Speculation {
+    #[allow(dead_code, reason = "not all tests speculate")]
+    pub fn new(random: Random) -> Self {
+        Self {
+            random,
+            mistakes: 0,
+            accesses: 0,
+        }
+    }
+}
+
+/// What an instruction does besides.
+enum Step {
+    Next,
+    Call(i32),
+    Exit(u64),
+}
+
+/// Where a conditional branch leads to.
+struct Branch {
+    right: usize,
+    wrong: usize,
+}
+
+struct Vm<'a> {
+    insns: &'a [Insn],
+    /// Each is memory of its own: an address that is wrong in one reaches no other.
+    bounds: &'a [Range<u64>],
+    stack: Range<u64>,
+    r: [u64; 11],
+    at: usize,
+    /// Whether functions call each other.
+    nests: bool,
+    /// It is looked for the caller that a function returns to.
+    returns: bool,
+    /// On a wrong way: the address and bytes that stores have changed.
+    undo: Option<Vec<(u64, u64, usize)>>,
+}
+
+/// Runs a program with `argument`. It may touch the addresses in `bounds`, and its stack. Returns what
+/// it does, and how many instructions that took.
 pub fn run(
     insns: &[Insn],
     argument: u64,
-    bounds: &[std::ops::Range<u64>],
+    bounds: &[Range<u64>],
     helper: impl Fn(i32) -> Helper,
-) -> u64 {
+    mut speculation: Option<&mut Speculation>,
+) -> (u64, u64) {
     let mut stack = [0_u64; 64];
     let stack = stack.as_mut_ptr_range();
-    let stack = stack.start as u64..stack.end as u64;
-    let mut r = [0_u64; 11];
-    (r[1], r[10]) = (argument, stack.end);
-    let mut at = 0_usize;
-    for _ in 0..MOST_STEPS {
-        let insn = insns[at];
-        let (dst, src) = (
-            (insn.registers & 15) as usize,
-            (insn.registers >> 4) as usize,
-        );
+    let mut vm = Vm {
+        insns,
+        bounds,
+        stack: stack.start as u64..stack.end as u64,
+        r: [0; 11],
+        at: 0,
+        nests: insns.iter().any(|insn| insn.registers >> 4 == 10),
+        returns: false,
+        undo: None,
+    };
+    (vm.r[1], vm.r[10]) = (argument, vm.stack.end);
+    for steps in 1..MOST_STEPS {
+        if let Some(speculation) = &mut speculation {
+            vm.speculate(speculation);
+        }
+        match vm.step() {
+            Step::Next => {}
+            Step::Call(number) => {
+                let [_, a, b, c, d, e, ..] = vm.r;
+                // SAFETY: The program was compiled to call it so.
+                vm.r[0] = unsafe { helper(number)(a, b, c, d, e) };
+                // They are not what they were.
+                vm.r[1..6].fill(0xdead_beef_dead_beef);
+            }
+            Step::Exit(value) => return (value, steps),
+        }
+        assert_eq!(vm.r[10], vm.stack.end);
+    }
+    panic!("no end");
+}
+
+impl Vm<'_> {
+    /// Goes the wrong way at a branch, if it is to be, and comes back.
+    fn speculate(&mut self, speculation: &mut Speculation) {
+        let Some(wrong) = self.mistake(speculation, RARITY) else {
+            return;
+        };
+        let (registers, at, returns) = (self.r, self.at, self.returns);
+        self.undo = Some(Vec::new());
+        self.at = wrong;
+        for _ in 0..MOST_AHEAD {
+            if let Some(wrong) = self.mistake(speculation, RARITY_AHEAD) {
+                self.at = wrong;
+                continue;
+            }
+            let is_access = matches!(self.insns[self.at].code & 7, 1..=3);
+            speculation.accesses += u64::from(is_access);
+            // What a helper does is not this program's.
+            if !matches!(self.step(), Step::Next) {
+                break;
+            }
+        }
+        for (address, bytes, len) in self.undo.take().into_iter().flatten().rev() {
+            // SAFETY: It was written to, and is as it was for everybody else.
+            unsafe { write(address, bytes, len) };
+        }
+        (self.r, self.at, self.returns) = (registers, at, returns);
+    }
+
+    /// The wrong way, if the next instruction is a branch that is to be mispredicted. Where the right
+    /// one is a trap, it always is.
+    fn mistake(&self, speculation: &mut Speculation, rarity: u64) -> Option<usize> {
+        let branch = self.branch()?;
+        let traps = |at| self.trap(at);
+        let is_one = match (traps(branch.right), traps(branch.wrong)) {
+            // That there is a frame is no matter of an index.
+            (Some(Trap::StackOverflow), _) | (_, Some(_)) => false,
+            (Some(_), None) => true,
+            (None, None) => speculation.random.below(rarity) == 0,
+        };
+        speculation.mistakes += u64::from(is_one);
+        is_one.then_some(branch.wrong)
+    }
+
+    /// The next instruction's ways, if it is a branch of the guest's. Those to a function that is called
+    /// through the table, and back to a caller, are not: they are taken for right.
+    fn branch(&self) -> Option<Branch> {
+        let insn = self.insns[self.at];
         let (class, op) = (insn.code & 7, insn.code & 0xf0);
-        let imm = i64::from(insn.imm) as u64;
-        let b = if insn.code & 8 != 0 { r[src] } else { imm };
-        let here = at;
-        at += 1;
-        let jump = |distance: i64| (at as i64 + distance) as usize;
+        let is_of_table = self.nests && insn.code == 0x36 && insn.registers & 15 == 1;
+        if !matches!(class, 5 | 6) || matches!(op, 0 | 0x80 | 0x90) || self.returns || is_of_table {
+            return None;
+        }
+        let next = self.at + 1;
+        let target = (next as i64 + i64::from(insn.offset)) as usize;
+        Some(match self.is_taken(insn) {
+            true => Branch {
+                right: target,
+                wrong: next,
+            },
+            false => Branch {
+                right: next,
+                wrong: target,
+            },
+        })
+    }
+
+    /// The trap that is all that follows.
+    fn trap(&self, mut at: usize) -> Option<Trap> {
+        while let Some(distance) = distance(self.insns[at]) {
+            at = (at as i64 + 1 + distance) as usize;
+        }
+        let insn = self.insns[at];
+        let number = (insn.imm as u32).checked_sub(TRAPPED);
+        number
+            .filter(|_| insn.code == 0xb4 && insn.registers == 0)
+            .and_then(Trap::from_number)
+    }
+
+    fn is_taken(&self, insn: Insn) -> bool {
+        let (a, b) = (self.r[(insn.registers & 15) as usize], self.operand(insn));
+        let (a, b) = match insn.code & 7 {
+            5 => (a, b),
+            // Sign-extended: comparisons come out the same.
+            _ => (a as i32 as u64, b as i32 as u64),
+        };
+        holds(insn.code & 0xf0, a, b)
+    }
+
+    fn operand(&self, insn: Insn) -> u64 {
+        if insn.code & 8 != 0 {
+            self.r[(insn.registers >> 4) as usize]
+        } else {
+            i64::from(insn.imm) as u64
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        let insn = self.insns[self.at];
+        let dst = (insn.registers & 15) as usize;
+        let (class, op) = (insn.code & 7, insn.code & 0xf0);
+        let b = self.operand(insn);
+        let here = self.at;
+        self.at += 1;
+        if !matches!(class, 5 | 6) {
+            self.returns = false;
+        }
         match class {
             // LD: a constant of 64 bits.
             0 => {
                 assert_eq!(insn.code, 0x18);
-                r[dst] = u64::from(insn.imm as u32) | (u64::from(insns[at].imm as u32) << 32);
-                at += 1;
+                let upper = self.insns[self.at].imm as u32;
+                self.r[dst] = u64::from(insn.imm as u32) | (u64::from(upper) << 32);
+                self.at += 1;
             }
-            // LDX, ST, STX
-            1..=3 => {
-                assert_eq!(insn.code & 0xe0, 0x60);
-                let bytes = match insn.code & 0x18 {
-                    0x10 => 1,
-                    0x08 => 2,
-                    0x00 => 4,
-                    _ => 8,
-                };
-                let base = if class == 1 { r[src] } else { r[dst] };
-                let address = base.wrapping_add(insn.offset as u64);
-                let end = address.wrapping_add(bytes as u64);
-                let is_in =
-                    |range: &std::ops::Range<u64>| range.start <= address && end <= range.end;
-                assert!(
-                    bounds.iter().any(is_in) || is_in(&stack),
-                    "instruction {here} touches {bytes} bytes outside"
-                );
-                let pointer = address as *mut u8;
-                let value = if class == 2 { imm } else { r[src] };
-                let mut word = [0; 8];
-                // SAFETY: It was just checked.
-                unsafe {
-                    if class == 1 {
-                        std::ptr::copy_nonoverlapping(pointer, word.as_mut_ptr(), bytes);
-                        r[dst] = u64::from_le_bytes(word);
-                    } else {
-                        word = value.to_le_bytes();
-                        std::ptr::copy_nonoverlapping(word.as_ptr(), pointer, bytes);
-                    }
-                }
+            1..=3 => self.access(insn, here),
+            4 => {
+                let a = self.r[dst] as u32;
+                self.r[dst] = u64::from(alu32(op, a, b as u32, self.undo.is_some()));
             }
-            4 => r[dst] = u64::from(alu32(op, r[dst] as u32, b as u32)),
-            7 => r[dst] = alu64(op, r[dst], b),
-            5 | 6 if op == 0 => {
-                let distance = if class == 5 {
-                    i64::from(insn.offset)
-                } else {
-                    i64::from(insn.imm)
-                };
-                at = jump(distance);
-            }
-            5 if op == 0x80 => {
-                // SAFETY: The program was compiled to call it so.
-                r[0] = unsafe { helper(insn.imm)(r[1], r[2], r[3], r[4], r[5]) };
-                // They are not what they were.
-                r[1..6].fill(0xdead_beef_dead_beef);
-            }
-            5 if op == 0x90 => return r[0],
+            7 => self.r[dst] = alu64(op, self.r[dst], b, self.undo.is_some()),
+            5 if op == 0x80 => return Step::Call(insn.imm),
+            5 if op == 0x90 => return Step::Exit(self.r[0]),
             5 | 6 => {
-                let (a, b) = match class {
-                    5 => (r[dst], b),
-                    // Sign-extended: comparisons come out the same.
-                    _ => (r[dst] as i32 as u64, b as i32 as u64),
+                let distance = match distance(insn) {
+                    Some(distance) => distance,
+                    None if self.is_taken(insn) => insn.offset.into(),
+                    None => 0,
                 };
-                if holds(op, a, b) {
-                    at = jump(i64::from(insn.offset));
-                }
+                self.at = (self.at as i64 + distance) as usize;
             }
             _ => unreachable!(),
         }
-        assert_eq!(r[10], stack.end);
+        Step::Next
     }
-    panic!("no end");
+
+    /// LDX, ST, STX
+    fn access(&mut self, insn: Insn, here: usize) {
+        let (dst, src) = (
+            (insn.registers & 15) as usize,
+            (insn.registers >> 4) as usize,
+        );
+        assert_eq!(insn.code & 0xe0, 0x60);
+        let len = match insn.code & 0x18 {
+            0x10 => 1,
+            0x08 => 2,
+            0x00 => 4,
+            _ => 8,
+        };
+        let class = insn.code & 7;
+        let base = if class == 1 { self.r[src] } else { self.r[dst] };
+        let address = base.wrapping_add(insn.offset as u64);
+        let end = address.wrapping_add(len as u64);
+        let is_in = |range: &Range<u64>| range.start <= address && end <= range.end;
+        assert!(
+            self.bounds.iter().any(is_in) || is_in(&self.stack),
+            "instruction {here} touches {len} bytes at {address:#x}, outside of {:x?}{}",
+            self.bounds,
+            match self.undo {
+                Some(_) => ", on a mispredicted branch",
+                None => "",
+            }
+        );
+        // SAFETY: It was just checked.
+        let bytes = unsafe { read(address, len) };
+        if class == 1 {
+            self.r[dst] = bytes;
+            // A frame's first word: where the call came from.
+            self.returns = self.nests
+                && dst == 0
+                && src == 9
+                && usize::try_from(insn.offset) == Ok(size_of::<Machine>());
+            return;
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.push((address, bytes, len));
+        }
+        let value = match class {
+            2 => i64::from(insn.imm) as u64,
+            _ => self.r[src],
+        };
+        // SAFETY: It was just checked.
+        unsafe { write(address, value, len) };
+    }
+}
+
+/// How far an unconditional jump goes.
+fn distance(insn: Insn) -> Option<i64> {
+    match insn.code {
+        0x05 => Some(insn.offset.into()),
+        0x06 => Some(insn.imm.into()),
+        _ => None,
+    }
+}
+
+/// # Safety
+///
+/// So many bytes are there, 8 at most.
+unsafe fn read(address: u64, len: usize) -> u64 {
+    let mut word = [0; 8];
+    // SAFETY: The caller says that they are there, and nobody else writes to them.
+    unsafe { std::ptr::copy_nonoverlapping(address as *const u8, word.as_mut_ptr(), len) };
+    u64::from_le_bytes(word)
+}
+
+/// # Safety
+///
+/// So many bytes are there, 8 at most, and are the program's to write to.
+unsafe fn write(address: u64, value: u64, len: usize) {
+    let word = value.to_le_bytes();
+    // SAFETY: The caller says that they are there, and nobody else looks at them meanwhile.
+    unsafe { std::ptr::copy_nonoverlapping(word.as_ptr(), address as *mut u8, len) };
 }
 
 fn holds(op: u8, a: u64, b: u64) -> bool {
@@ -128,18 +349,24 @@ fn holds(op: u8, a: u64, b: u64) -> bool {
     }
 }
 
-fn alu32(op: u8, a: u32, b: u32) -> u32 {
+/// A quotient or remainder of zero's, which the kernel's compiler computes, too. On a wrong way it is
+/// whatever the divider has left.
+fn divided<T>(result: Option<T>, is_wrong: bool, worst: T) -> T {
+    assert!(result.is_some() || is_wrong, "division by zero");
+    result.unwrap_or(worst)
+}
+
+fn alu32(op: u8, a: u32, b: u32, is_wrong: bool) -> u32 {
     match op {
         0x00 => a.wrapping_add(b),
         0x10 => a.wrapping_sub(b),
         0x20 => a.wrapping_mul(b),
-        // The kernel's compiler divides by zero.
-        0x30 => a.checked_div(b).expect("no zero"),
+        0x30 => divided(a.checked_div(b), is_wrong, u32::MAX),
         0x40 => a | b,
         0x50 => a & b,
         0x60 => a.checked_shl(b).expect("at most 31"),
         0x70 => a.checked_shr(b).expect("at most 31"),
-        0x90 => a.checked_rem(b).expect("no zero"),
+        0x90 => divided(a.checked_rem(b), is_wrong, u32::MAX),
         0xa0 => a ^ b,
         0xb0 => b,
         0xc0 => (a as i32).checked_shr(b).expect("at most 31") as u32,
@@ -147,18 +374,18 @@ fn alu32(op: u8, a: u32, b: u32) -> u32 {
     }
 }
 
-fn alu64(op: u8, a: u64, b: u64) -> u64 {
+fn alu64(op: u8, a: u64, b: u64, is_wrong: bool) -> u64 {
     let by = u32::try_from(b).unwrap_or(u32::MAX);
     match op {
         0x00 => a.wrapping_add(b),
         0x10 => a.wrapping_sub(b),
         0x20 => a.wrapping_mul(b),
-        0x30 => a.checked_div(b).expect("no zero"),
+        0x30 => divided(a.checked_div(b), is_wrong, u64::MAX),
         0x40 => a | b,
         0x50 => a & b,
         0x60 => a.checked_shl(by).expect("at most 63"),
         0x70 => a.checked_shr(by).expect("at most 63"),
-        0x90 => a.checked_rem(b).expect("no zero"),
+        0x90 => divided(a.checked_rem(b), is_wrong, u64::MAX),
         0xa0 => a ^ b,
         0xb0 => b,
         0xc0 => (a as i64).checked_shr(by).expect("at most 63") as u64,

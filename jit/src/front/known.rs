@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What is known of locals at a place in the code.
+
+use alloc::vec::Vec;
+
+use crate::form::{Extent, Extents, Value, Var};
+
+/// Locals of which something is kept in mind at a time, and bases of addresses.
+const MOST: usize = 8;
+/// Addresses of a base.
+const MOST_ADDRESSES: usize = 4;
+
+/// What an address is one in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    Linear,
+    /// A packet in place.
+    Packet,
+}
+
+/// Where an address is computed from.
+pub(super) type Base = (Value, Space);
+
+/// How many bytes from its base on an address is good for, whatever is mispredicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// So many, for good.
+    Bytes(u64),
+    /// As many as the operation that computed it is masked for.
+    Extent(Extent),
+}
+
+impl Reach {
+    fn bytes(self, extents: &Extents) -> u64 {
+        match self {
+            Reach::Bytes(bytes) => bytes,
+            Reach::Extent(extent) => extents.bytes(extent),
+        }
+    }
+}
+
+/// A native address that was computed. Only [`Self::reused`] hands it out again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address {
+    /// Added to the base.
+    offset: u64,
+    reach: Reach,
+    var: Var,
+}
+
+impl Address {
+    pub(super) fn new(offset: u64, reach: Reach, var: Var) -> Self {
+        Self { offset, reach, var }
+    }
+
+    /// The address, if it is this one's, and good for `bytes` bytes from the base on.
+    fn reused(&self, offset: u64, bytes: u64, extents: &Extents) -> Option<Var> {
+        let is_good = self.offset == offset && bytes <= self.reach.bytes(extents);
+        is_good.then_some(self.var)
+    }
+}
+
+/// All that is known of a base: it is forgotten at once.
+#[derive(Clone, Debug)]
+struct Pointer {
+    base: Base,
+    /// Bytes from the base on that were checked last.
+    checked: Option<Extent>,
+    /// Nothing has happened since the check that could be seen after a trap: it may check more.
+    rises: bool,
+    /// The last ones that were computed.
+    addresses: [Option<Address>; MOST_ADDRESSES],
+}
+
+/// What is known at a place in the code.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pointers: Vec<Pointer>,
+    /// Locals, and the most that they can be: by how they were computed, not by which way was taken.
+    bounds: Vec<(Var, u64)>,
+    /// Locals that are constants.
+    constants: Vec<(Var, i64)>,
+}
+
+/// Keeps an item in mind, in place of the oldest.
+fn keep<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == MOST {
+        list.remove(0);
+    }
+    list.push(item);
+}
+
+impl Known {
+    /// A local changes.
+    pub(super) fn forget(&mut self, local: Var) {
+        self.pointers.retain(|it| it.base.0 != Value::Var(local));
+        self.bounds.retain(|it| it.0 != local);
+        self.constants.retain(|it| it.0 != local);
+    }
+
+    /// A local was given a value of which this is known.
+    pub(super) fn learn(&mut self, local: Var, value: Value, most: u64) {
+        match value {
+            Value::Const(value) => keep(&mut self.constants, (local, value)),
+            Value::Var(_) if most < u64::from(u32::MAX) => keep(&mut self.bounds, (local, most)),
+            Value::Var(_) => {}
+        }
+    }
+
+    fn pointer(&self, base: Base) -> Option<&Pointer> {
+        self.pointers.iter().find(|it| it.base == base)
+    }
+
+    fn pointer_mut(&mut self, base: Base) -> &mut Pointer {
+        let found = self.pointers.iter().position(|it| it.base == base);
+        let at = found.unwrap_or_else(|| {
+            let new = Pointer {
+                base,
+                checked: None,
+                rises: false,
+                addresses: [None; MOST_ADDRESSES],
+            };
+            keep(&mut self.pointers, new);
+            self.pointers.len() - 1
+        });
+        &mut self.pointers[at]
+    }
+
+    /// The extent of the base that is checked, if that has `bytes` bytes or can be raised to them.
+    pub(super) fn checked(&self, base: Base, bytes: u64, extents: &mut Extents) -> Option<Extent> {
+        let pointer = self.pointer(base)?;
+        let extent = pointer.checked?;
+        if pointer.rises {
+            extents.raise(extent, bytes);
+        }
+        (bytes <= extents.bytes(extent)).then_some(extent)
+    }
+
+    /// An extent of the base was checked. Addresses that were computed before are good for what they
+    /// were.
+    pub(super) fn check(&mut self, base: Base, extent: Extent) {
+        let pointer = self.pointer_mut(base);
+        pointer.checked = Some(extent);
+        pointer.rises = true;
+    }
+
+    /// An address that was computed and is good for `bytes` bytes from the base on.
+    pub(super) fn address(
+        &self,
+        base: Base,
+        offset: u64,
+        bytes: u64,
+        extents: &Extents,
+    ) -> Option<Var> {
+        let mut addresses = self.pointer(base)?.addresses.iter().flatten();
+        addresses.find_map(|it| it.reused(offset, bytes, extents))
+    }
+
+    /// An address was computed, because none was good enough.
+    pub(super) fn keep_address(&mut self, base: Base, address: Address) {
+        let addresses = &mut self.pointer_mut(base).addresses;
+        let is_like = |it: &Option<Address>| it.is_none_or(|it| it.offset == address.offset);
+        let at = addresses.iter().position(is_like).unwrap_or_else(|| {
+            addresses.rotate_left(1);
+            MOST_ADDRESSES - 1
+        });
+        addresses[at] = Some(address);
+    }
+
+    /// The constant that a local is.
+    pub(super) fn constant(&self, local: Var) -> Option<i64> {
+        let found = self.constants.iter().find(|it| it.0 == local);
+        found.map(|(_, value)| *value)
+    }
+
+    /// The most that a local can be.
+    pub(super) fn bound(&self, local: Var) -> Option<u64> {
+        let found = self.bounds.iter().find(|it| it.0 == local);
+        found.map(|(_, most)| *most)
+    }
+
+    /// Something happens that can be seen after a trap, or a new block begins.
+    pub(super) fn effect(&mut self) {
+        for pointer in &mut self.pointers {
+            pointer.rises = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Base = (Value::Var(3), Space::Linear);
+
+    #[test]
+    fn what_is_raised_together_is_good_for_more_together() {
+        let (mut known, mut extents) = (Known::default(), Extents::default());
+        let extent = extents.add(10);
+        known.check(BASE, extent);
+        known.keep_address(BASE, Address::new(0, Reach::Extent(extent), 7));
+        known.keep_address(BASE, Address::new(32_768, Reach::Bytes(40_000), 8));
+        assert_eq!(known.address(BASE, 0, 11, &extents), None);
+        assert_eq!(known.checked(BASE, 50_000, &mut extents), Some(extent));
+        assert_eq!(known.address(BASE, 0, 50_000, &extents), Some(7));
+        // It has no mask that could be raised.
+        assert_eq!(known.address(BASE, 32_768, 40_001, &extents), None);
+        assert_eq!(known.address(BASE, 32_768, 40_000, &extents), Some(8));
+        // Then it is too late.
+        known.effect();
+        assert_eq!(known.checked(BASE, 50_001, &mut extents), None);
+        assert_eq!(known.address(BASE, 0, 50_001, &extents), None);
+        let more = extents.add(60_000);
+        known.check(BASE, more);
+        assert_eq!(known.checked(BASE, 60_001, &mut extents), Some(more));
+        // What was masked before stays masked for what it was.
+        assert_eq!(known.address(BASE, 0, 50_001, &extents), None);
+        assert_eq!(known.address(BASE, 0, 50_000, &extents), Some(7));
+    }
+
+    #[test]
+    fn a_base_is_forgotten_with_its_addresses() {
+        let (mut known, mut extents) = (Known::default(), Extents::default());
+        let extent = extents.add(10);
+        for local in 0..=MOST as Var {
+            let base = (Value::Var(local), Space::Linear);
+            known.check(base, extent);
+            known.keep_address(base, Address::new(0, Reach::Extent(extent), 100 + local));
+        }
+        let mut is_known = |known: &Known, local| {
+            let base = (Value::Var(local), Space::Linear);
+            let checked = known.checked(base, 1, &mut extents).is_some();
+            assert_eq!(checked, known.address(base, 0, 1, &extents).is_some());
+            checked
+        };
+        assert!(!is_known(&known, 0) && is_known(&known, 1));
+        known.forget(1);
+        assert!(!is_known(&known, 1) && is_known(&known, MOST as Var));
+        // A base in the packet is another.
+        assert_eq!(
+            known.address((Value::Var(2), Space::Packet), 0, 1, &extents),
+            None
+        );
+    }
+
+    #[test]
+    fn the_last_addresses_of_a_base_are_kept() {
+        let (mut known, extents) = (Known::default(), Extents::default());
+        for at in 0..=MOST_ADDRESSES as u64 {
+            let address = Address::new(at << 15, Reach::Bytes(u64::MAX), at as Var);
+            known.keep_address(BASE, address);
+        }
+        let address = |at: u64| known.address(BASE, at << 15, 1, &extents);
+        assert_eq!([0, 1, 4].map(address), [None, Some(1), Some(4)]);
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Whatever branch is mispredicted, compiled code touches nothing but what is the guest's.
+
+mod common;
+
+use common::vm::Speculation;
+use common::Instance;
+use nf_wasm_generate::random::Random;
+use nf_wasm_jit::{compile, compile_in_place, Buffer, Code, Environment, Results};
+
+const PAGE: u32 = 1 << 16;
+
+fn environment<'a>(parameters: &'a [Option<u32>]) -> Environment<'a> {
+    Environment {
+        memory_bytes: PAGE.into(),
+        memory_grows: false,
+        table: &[],
+        frame_slots: &[40; 8],
+        global_stride: 8,
+        most_instructions: 1_000_000,
+        parameters,
+        results: Results::Stay,
+    }
+}
+
+/// The code of a function that is given `$a`.
+fn code(body: &str) -> Code {
+    let text = format!(
+        "(module (memory 1) (global $g (mut i32) (i32.const 0))
+           (func (export \"f\") (param $a i32) (param $b i32) (param i32) (result i32) (local $x i32)
+             {body}))"
+    );
+    let wasm = wat::parse_str(text).expect("a module");
+    compile(&wasm, "f", &environment(&[])).expect("code")
+}
+
+/// Runs it with indices around the ends of what is allowed, all in registers and all in memory.
+/// Returns how many loads and stores were made by mistake.
+fn run(code: &Code) -> u64 {
+    let mut instance = Instance::of(code, 1, &[0]);
+    instance.speculation = Some(Speculation::new(Random::new(1, 0)));
+    let edges = [
+        0, 1, 6_000, 20_000, 32_767, 32_768, 45_000, 59_535, 60_000, 65_535,
+    ];
+    let indices = edges
+        .iter()
+        .flat_map(|edge| [*edge, PAGE - 1 - *edge, PAGE + *edge]);
+    for index in indices.chain([u32::MAX, u32::MAX - 20_000, 1 << 31]) {
+        let mut memory = instance.memory().to_vec();
+        for half in memory.chunks_exact_mut(2) {
+            half.copy_from_slice(&(index as u16).to_le_bytes());
+        }
+        instance.set_memory(&memory);
+        instance.call([index.into(), 7, 0], 1_000_000);
+    }
+    let speculation = instance.speculation.expect("it was turned on");
+    assert!(speculation.mistakes > 0);
+    speculation.accesses
+}
+
+#[test]
+fn an_address_without_a_mask_is_good_for_its_bound_only() {
+    run(&code(
+        "(local.set $x (i32.load16_u (i32.const 0)))
+         (drop (i32.load8_u offset=32868 (local.get $x)))
+         (drop (i32.load8_u (local.get $x)))
+         (i32.load8_u offset=20000 (local.get $x))",
+    ));
+}
+
+#[test]
+fn a_check_that_is_raised_raises_no_address_without_a_mask() {
+    run(&code(
+        "(local.set $x (i32.load16_u (i32.const 0)))
+         (drop (i32.load8_u (local.get $x)))
+         (drop (i32.load8_u offset=32868 (local.get $x)))
+         (drop (i32.load8_u offset=32969 (local.get $x)))
+         (i32.load8_u offset=20000 (local.get $x))",
+    ));
+}
+
+#[test]
+fn what_is_forgotten_of_a_local_is_forgotten_with_its_addresses() {
+    run(&code(
+        "(local $p1 i32) (local $p2 i32) (local $p3 i32) (local $p4 i32)
+         (local $p5 i32) (local $p6 i32) (local $p7 i32) (local $p8 i32)
+         (drop (i32.load8_u offset=5000 (local.get $a)))
+         (drop (i32.load8_u (local.get $p1)))
+         (drop (i32.load8_u (local.get $p2)))
+         (drop (i32.load8_u (local.get $p3)))
+         (drop (i32.load8_u (local.get $p4)))
+         (drop (i32.load8_u (local.get $p5)))
+         (drop (i32.load8_u (local.get $p6)))
+         (drop (i32.load8_u (local.get $p7)))
+         (global.set $g (i32.const 1))
+         (drop (i32.load8_u offset=6000 (local.get $a)))
+         (drop (i32.load8_u (local.get $p8)))
+         (drop (i32.load8_u (local.get $a)))
+         (i32.load8_u offset=20000 (local.get $a))",
+    ));
+}
+
+#[test]
+fn a_packet_in_place_is_not_left_by_a_constant_offset() {
+    let wasm = wat::parse_str(
+        "(module (memory (export \"memory\") 1)
+           (func (export \"f\") (param $ctx i32) (param $pkt i32) (param $len i32) (result i32)
+             (i32.and (i32.const 1)
+               (i32.load8_u offset=3000
+                 (i32.add (local.get $pkt) (i32.load8_u offset=9 (local.get $pkt)))))))",
+    )
+    .expect("a module");
+    let buffer = Buffer {
+        context: 1_000,
+        window: 1_048,
+        snaplen: 4_096,
+    };
+    let parameters = [Some(buffer.context), Some(buffer.window), None];
+    let code = compile_in_place(&wasm, "f", &environment(&parameters), buffer).expect("code");
+    let mut instance = Instance::of(&code, 1, &[]);
+    instance.speculation = Some(Speculation::new(Random::new(1, 0)));
+    for (len, is_there) in [(20, false), (3_000, false), (3_009, false), (3_010, true)] {
+        instance.packet = vec![9; len];
+        let arguments = [buffer.context, buffer.window, len as u32].map(u64::from);
+        let result = instance.call(arguments, 1_000).result;
+        assert_eq!(result.is_ok(), is_there, "{len} bytes");
+    }
+    assert!(instance.speculation.expect("it was turned on").accesses > 0);
+}
+
+/// What the tests rely on: of code without its masks they find it.
+#[test]
+#[should_panic(expected = "on a mispredicted branch")]
+fn the_machine_finds_an_index_without_a_mask() {
+    let mut code = code("(i32.load (local.get $a))");
+    let mask = code.insns.iter_mut().find(|insn| insn.code == 0x5f);
+    // `r2 &= r1` becomes `r2 = r2`.
+    let mask = mask.expect("an `and` of two registers");
+    mask.code = 0xbf;
+    mask.registers = mask.registers & 15 | (mask.registers & 15) << 4;
+    run(&code);
+}
+
+#[test]
+fn a_wrong_way_leaves_nothing_behind() {
+    let mut instance = Instance::of(
+        &code(
+            "(if (i32.eq (local.get $a) (i32.const 1))
+               (then (i32.store (i32.const 8) (i32.const 1)) (global.set $g (i32.const 1))))
+             (i32.store (local.get $a) (i32.const 7))
+             (i32.load (i32.const 8))",
+        ),
+        1,
+        &[0],
+    );
+    let speculation = Speculation::new(Random::new(1, 0));
+    instance.speculation = Some(speculation);
+    let mut results = Vec::new();
+    for at in 0..1_000 {
+        // The store traps; where that is not seen it goes to address 0.
+        let outcome = instance.call([u64::from(PAGE) + at, 0, 0], 1_000);
+        results.push(outcome.result);
+    }
+    let speculation = instance.speculation.take().expect("it was turned on");
+    assert!(speculation.mistakes > 1_000 && speculation.accesses > 1_000);
+    assert!(results.iter().all(|it| *it == Err(1)));
+    assert!(instance.memory().iter().all(|byte| *byte == 0) && instance.global(0) == 0);
+}
