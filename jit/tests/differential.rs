@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiled code beside the interpreter: result, trap, fuel, memory and globals are the same. Of half of
-//! the modules branches are mispredicted, too.
+//! Compiled code beside the interpreter: results, trap, fuel, memory and globals are the same. For half of
+//! the modules, branches are mispredicted, too.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host compiled_modules
@@ -18,17 +18,28 @@ use nf_wasm_generate::Unstructured;
 use nf_wasm_generate::{arithmetic, cases};
 use nf_wasm_jit::{compile, Environment, Results, Unsupported};
 use reference::Reference;
+use wasm_encoder::ValType::{I32, I64};
 
 const UNKNOWN_VERDICT: u32 = Trap::UnknownVerdict as u32;
 
 /// Calls of each module.
 const CALLS: u32 = 6;
 
-/// What became of modules.
+/// Bytes that a module is made of.
+const BYTES: usize = 4_000;
+/// From so many modules on it is said how many must have been compiled, and how many calls must have
+/// returned.
+const MANY: u64 = 200;
+
+/// What became of modules, and of calls.
 #[derive(Debug, Default)]
 struct Outcomes {
-    /// Calls by trap, results last.
-    calls: [u32; 16],
+    modules: u64,
+    compiled: u64,
+    with_long_jumps: u64,
+    results: u64,
+    /// By their numbers.
+    traps: [u64; Trap::COUNT],
     instructions: u64,
     /// Mispredicted branches, and loads and stores behind them.
     mistakes: u64,
@@ -37,16 +48,18 @@ struct Outcomes {
 
 fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
     let mut random = Random::new(seed, number);
-    let bytes = random.bytes(3_000);
+    let bytes = random.bytes(BYTES);
     let mut u = Unstructured::new(&bytes);
-    let Ok(wasm) = arithmetic::module(&mut u) else {
+    let Ok(module) = arithmetic::module(&mut u) else {
         return;
     };
-    let mut reference = Reference::new(&wasm);
+    outcomes.modules += 1;
+    let mut reference = Reference::new(&module.wasm);
     let layout = reference.instance.layout(&mut reference.store).unwrap();
-    let memory_bytes = reference.memory().len() as u64;
+    let memory_bytes = module.pages << 16;
+    assert_eq!(reference.memory().len() as u64, memory_bytes);
     // As filters are compiled: two parameters are known, and the result is a verdict.
-    let is_filter = random.below(2) == 0;
+    let is_filter = module.results == [I32] && random.below(2) == 0;
     let mut argument = || match random.below(3) {
         0 => random.below(100),
         1 => random.below(0x2_0000),
@@ -70,13 +83,15 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
             Results::Stay
         },
     };
-    let code = match compile(&wasm, "f", &environment) {
+    let code = match compile(&module.wasm, "f", &environment) {
         Ok(code) => code,
         Err(Unsupported::Frame) => return,
         Err(error) => panic!("{error}"),
     };
+    outcomes.compiled += 1;
+    outcomes.with_long_jumps += u64::from(code.has_long_jumps);
     let globals = arithmetic::GLOBALS.map(|(ty, value)| match ty {
-        wasm_encoder::ValType::I64 => value as u64,
+        I64 => value as u64,
         _ => u64::from(value as u32),
     });
     let mut compiled = Instance::of(&code, memory_bytes as usize >> 16, &globals);
@@ -94,11 +109,19 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
         if is_filter && matches!(expected.0, Ok(2..)) {
             expected.0 = Err(UNKNOWN_VERDICT);
         }
-        let outcome = compiled.call(arguments, fuel);
+        let mut outcome = compiled.call(arguments, fuel);
+        if module.results.is_empty() {
+            // What is in the slot is the first argument, or nothing.
+            outcome.result = outcome.result.map(|_| 0);
+        }
         assert_eq!(
             outcome.result, expected.0,
             "result of {arguments:?}, fuel {fuel}"
         );
+        if outcome.result.is_ok() && !is_filter {
+            let results = compiled.results(module.results.len());
+            assert_eq!(results, reference.results, "results of {arguments:?}");
+        }
         if outcome.result != Err(9) {
             assert_eq!(outcome.fuel, expected.1, "fuel for {arguments:?}");
         }
@@ -108,7 +131,10 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
             let value: u64 = unsafe { pointer.cast().read() };
             assert_eq!(compiled.global(at), value, "global {at}");
         }
-        outcomes.calls[outcome.result.map_or_else(|trap| trap as usize, |_| 15)] += 1;
+        match outcome.result {
+            Ok(_) => outcomes.results += 1,
+            Err(trap) => outcomes.traps[trap as usize] += 1,
+        }
     }
     outcomes.instructions += compiled.instructions;
     if let Some(speculation) = compiled.speculation {
@@ -121,6 +147,11 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
 fn compiled_modules_do_as_interpreted_ones() {
     let mut outcomes = Outcomes::default();
     let cases = cases::each(|seed, at| case(seed, at, &mut outcomes));
-    eprintln!("{cases} modules: {outcomes:?}");
-    assert!(outcomes.calls[15] > 0 && (cases < 2 || outcomes.accesses > 0));
+    eprintln!("{outcomes:?}");
+    assert!(cases < 2 || outcomes.accesses > 0);
+    if outcomes.modules >= MANY {
+        assert!(outcomes.compiled * 100 >= outcomes.modules * 95);
+        let calls = outcomes.results + outcomes.traps.iter().sum::<u64>();
+        assert!(outcomes.results * 100 >= calls * 30);
+    }
 }

@@ -46,11 +46,12 @@ struct Outcomes {
 }
 
 fn environment<'a>(
+    pages: u64,
     parameters: &'a [Option<u32>],
     layout: &'a wasmi::InstanceLayout,
 ) -> Environment<'a> {
     Environment {
-        memory_bytes: arithmetic::PAGES << 16,
+        memory_bytes: pages << 16,
         memory_grows: false,
         table: &layout.table,
         frame_slots: &layout.frame_slots,
@@ -85,13 +86,13 @@ fn show(buffer: Buffer, words: u64, context: &[u8], packet: &[u8], memory: &[u8]
 
 fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
     let mut random = Random::new(seed, number);
-    let bytes = random.bytes(3_000);
-    let Ok(wasm) = arithmetic::reader(&mut Unstructured::new(&bytes)) else {
+    let bytes = random.bytes(4_000);
+    let Ok(module) = arithmetic::reader(&mut Unstructured::new(&bytes)) else {
         return;
     };
     outcomes.modules += 1;
     let snaplen = random.choose(&[20, 64, 256, 600]);
-    let last = (arithmetic::PAGES << 16) - CONTEXT as u64 - u64::from(snaplen);
+    let last = (module.pages << 16) - CONTEXT as u64 - u64::from(snaplen);
     let somewhere = random.below(last);
     let context = random.choose(&[somewhere, last]) as u32 & !7;
     let buffer = Buffer {
@@ -99,11 +100,11 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
         window: context + CONTEXT as u32,
         snaplen,
     };
-    let mut reference = Reference::new(&wasm);
+    let mut reference = Reference::new(&module.wasm);
     let layout = reference.instance.layout(&mut reference.store).unwrap();
     let parameters = [Some(buffer.context), Some(buffer.window), None];
-    let environment = environment(&parameters, &layout);
-    let Some(code) = compile_in_place(&wasm, "f", &environment, buffer) else {
+    let environment = environment(module.pages, &parameters, &layout);
+    let Some(code) = compile_in_place(&module.wasm, "f", &environment, buffer) else {
         return;
     };
     outcomes.compiled += 1;
@@ -111,7 +112,7 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
         wasm_encoder::ValType::I64 => value as u64,
         _ => u64::from(value as u32),
     });
-    let mut compiled = Instance::of(&code, arithmetic::PAGES as usize, &globals);
+    let mut compiled = Instance::of(&code, module.pages as usize, &globals);
     compiled.is_filter = true;
     compiled.speculation = (number % 2 == 1).then(|| Speculation::new(random.clone()));
     let mut memory = random.bytes(reference.memory().len());

@@ -1,5 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Blocks, loops, branches: Wasm's structure becomes blocks and jumps.
+//!
+//! What each event does:
+//!
+//! | event | operand stack | what is known of locals | reachability, fuel |
+//! |---|---|---|---|
+//! | `block` | settled; parameters stay where they are | stays | goes on, in the same region |
+//! | `loop` | settled; parameters are copied to variables of the loop's, which each branch back assigns to | nothing: a round may have changed any local | a region: paid for in each round |
+//! | `if` | the condition is taken off, the rest settled; parameters are there once more for `else` | stays, in both branches | a region for each branch |
+//! | `else` | what `then` left goes to the results' variables; parameters are back | what it was at `if` | reachable, as `if` was; a region |
+//! | `end`, a way leads to it besides the one through its last operator | values go to the results' variables, which replace all above the frame's height | nothing: ways may differ | reachable; the outer region pays on |
+//! | `end`, only that one leads to it | as it is | stays | reachable; the outer region pays on |
+//! | `end`, no way leads to it | does not matter | does not matter | nothing is reachable; see below |
+//! | `br` | values on top are copied to the target's variables | does not matter | nothing is reachable |
+//! | `br_if` | the condition is taken off; where it branches, values are copied as by `br`; else they stay | stays, both ways | goes on, in the same region |
+//! | `br_table` | the index is taken off; values are copied as by `br`, once for each label | does not matter | nothing is reachable |
+//! | `return` | values on top are read | does not matter | nothing is reachable |
+//! | `unreachable` | does not matter | does not matter | nothing is reachable |
+//! | a trap of an operator | as if it did not trap | a check has passed; a store, a call or a division is an effect | goes on: also behind an operator that always traps |
+//!
+//! - Settled: values that are locals become variables of their own ([`Builder::settle`]), since the local may
+//!   change on one side of a branch.
+//! - Known is what was checked of a local, its native addresses, its bound, and which constant it is
+//!   (`memory.rs`). It is forgotten when the local changes, too. Where a block begins, and at an effect, checks
+//!   can no longer be raised ([`Known::effect`]): a trap would come before what the block did. Bounds of other
+//!   variables hold for ever: these are written in one way (`bounds.rs`).
+//! - A region is the function, a loop, or a branch of an `if`. It pays, when it is entered, for all of its
+//!   operators that can be reached and are in no region within. So a trap in the middle, or a branch, gives
+//!   nothing back; both tiers count alike.
+//! - Where nothing is reachable, operators are passed over, and cost nothing ([`Builder::skip`]): up to the
+//!   `else` of a frame that could be reached, or to an `end` that another way leads to. The way may be a
+//!   branch, or an `if` that has no `else`. To the end of a loop there is none but the one through its last
+//!   operator, as branches lead to its beginning.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -10,6 +10,22 @@
 //! | `fold.rs` | what is known of constants |
 //! | `bounds.rs` | what is known of other values |
 //! | `packet.rs` | accesses to packets in place |
+//!
+//! An operand is a variable on the operand stack that is no local. It has one user, which is why an operation
+//! may be changed, retargeted or taken away again by the operator that takes its result off the stack:
+//!
+//! 1. It is pushed once. Variables are new when they are pushed: results of operations and calls, copies of
+//!    locals, parameters of loops, results of frames. `local.get` and `local.tee` push locals or constants, and
+//!    no operator pushes what another one has pushed.
+//! 2. An operator takes what it uses off the stack. No later one can name it.
+//! 3. Two events read a value, or keep it, and leave it on the stack: a `br_if` that takes it along, and an `if`,
+//!    whose parameters both branches have. Both end the block. What reads the value then stands in another block
+//!    than the operation that wrote it.
+//!
+//! So while the operation that wrote an operand is the last one of the current block, nobody has read it; and
+//! once an operator has taken it off, nobody else will. `add_to_sum`, `pop_condition`, `set_local`, `is_zero`
+//! (`operators.rs`) and `without_sum` (`packet.rs`) rely on that, and look for no other operation than the
+//! last one. [`Builder::assert_one_user`] checks it.
 
 mod bounds;
 mod control;
@@ -241,6 +257,16 @@ impl Builder<'_, '_> {
         self.push(Value::Var(to));
     }
 
+    /// Checks that an operand which was taken off the stack is not there once more. It looks at as much of the
+    /// stack as a `local.set` does, so that a deep one costs no more than a flat one.
+    fn assert_one_user(&self, operand: Var) {
+        if cfg!(debug_assertions) {
+            let mut top = self.stack.iter().rev().take(MOST_UNSETTLED);
+            let is_there = top.any(|value| *value == Value::Var(operand));
+            assert!(!is_there, "an operand has two users");
+        }
+    }
+
     fn binary(&mut self, op: Binary, width: Width) {
         let (b, a) = (self.pop(), self.pop());
         if self.add_to_sum(op, width, a, b) {
@@ -278,6 +304,7 @@ impl Builder<'_, '_> {
             } if *of == width && a == Value::Var(*to) && *to >= locals => {
                 *constant = fold::cut(width, constant.wrapping_add(more));
                 let (to, sum) = (*to, *sum);
+                self.assert_one_user(to);
                 self.bound(to, self.most_after(&sum));
                 self.note_pointer(to, &sum);
                 true
@@ -318,6 +345,7 @@ impl Builder<'_, '_> {
             if *to == var && var >= locals {
                 let compare = *compare;
                 self.ops().pop();
+                self.assert_one_user(var);
                 return compare;
             }
         }
@@ -352,6 +380,7 @@ impl Builder<'_, '_> {
             // Its only user is this.
             if var >= locals && op.target() == Some(var) {
                 op.retarget(local);
+                self.assert_one_user(var);
                 return;
             }
         }

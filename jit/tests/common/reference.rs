@@ -4,12 +4,14 @@
 use nf_wasm_abi::limits;
 use wasmi::{
     CompilationMode, Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
-    TrapCode,
+    TrapCode, Val,
 };
 
 pub struct Reference {
     pub store: Store<StoreLimits>,
     pub instance: wasmi::Instance,
+    /// What the last call returned that came to an end.
+    pub results: Vec<u64>,
 }
 
 impl Reference {
@@ -30,19 +32,22 @@ impl Reference {
             .expect("an instance");
         // As filters have it: nothing grows while packets are decided.
         *store.data_mut() = StoreLimitsBuilder::new().memory_size(0).build();
-        Self { store, instance }
+        Self {
+            store,
+            instance,
+            results: Vec::new(),
+        }
     }
 
+    /// Calls `f`. Returns its first result, or 0 where it has none, and the fuel that is left.
     pub fn call(&mut self, arguments: [u64; 3], fuel: i64) -> (Result<u64, u32>, i64) {
         self.store.set_fuel(fuel as u64).unwrap();
-        let f = self
-            .instance
-            .get_typed_func::<(u32, u32, u32), u32>(&self.store, "f")
-            .unwrap();
-        let arguments = arguments.map(|it| it as u32);
+        let f = self.instance.get_func(&self.store, "f").unwrap();
+        let arguments = arguments.map(|it| Val::I32(it as i32));
+        let types = f.ty(&self.store);
+        let mut results: Vec<Val> = types.results().iter().map(|it| Val::default(*it)).collect();
         let result = f
-            .call(&mut self.store, arguments.into())
-            .map(u64::from)
+            .call(&mut self.store, &arguments, &mut results)
             .map_err(|error| match error.as_trap_code() {
                 Some(TrapCode::UnreachableCodeReached) => 0,
                 Some(TrapCode::TableOutOfBounds) => 2,
@@ -53,6 +58,10 @@ impl Reference {
                 Some(TrapCode::StackOverflow) => 8,
                 Some(TrapCode::OutOfFuel) => 9,
                 _ => 1,
+            })
+            .map(|()| {
+                self.results = results.iter().map(bits).collect();
+                self.results.first().copied().unwrap_or(0)
             });
         (result, self.store.get_fuel().unwrap() as i64)
     }
@@ -66,5 +75,14 @@ impl Reference {
     pub fn memory(&self) -> &[u8] {
         let memory = self.instance.get_memory(&self.store, "memory").unwrap();
         memory.data(&self.store)
+    }
+}
+
+/// A value as it is in a slot.
+fn bits(value: &Val) -> u64 {
+    match value {
+        Val::I32(value) => u64::from(*value as u32),
+        Val::I64(value) => *value as u64,
+        other => panic!("{other:?}"),
     }
 }

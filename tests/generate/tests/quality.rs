@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What is made is worth running: most of it loads, is of every kind, and the same each time.
 
+#[path = "../../../jit/tests/common/reference.rs"]
+mod reference;
+mod shapes;
+
 use std::collections::BTreeMap;
 
 use nf_wasm_abi::limits::{INIT_FUEL, MEMORY_PAGES};
@@ -8,9 +12,15 @@ use nf_wasm_engine::{Instance, Options};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
-use nf_wasm_generate::{smith, Unstructured};
+use nf_wasm_generate::{arithmetic, smith, Unstructured};
+use nf_wasm_jit::{compile, Environment, Results};
+use reference::Reference;
 
 const CASES: u64 = 400;
+/// Modules in which each shape is looked for.
+const SHAPED: u64 = 1_500;
+/// Modules that are compiled and called.
+const RUN: u64 = 500;
 
 /// How many of the modules load, in a hundred; says why others do not.
 fn loaded(make: impl Fn(&mut Unstructured<'_>) -> Vec<u8>) -> u64 {
@@ -45,4 +55,77 @@ fn most_of_wasm_smiths_modules_load() {
 #[test]
 fn most_programs_load() {
     assert!(loaded(|u| Case::new(u, Filters::Programs, false).expect("bytes").wasm) >= 60);
+}
+
+/// The `index`th module of a generator.
+fn arithmetic_module(
+    index: u64,
+    make: fn(&mut Unstructured<'_>) -> nf_wasm_generate::Result<arithmetic::Module>,
+) -> arithmetic::Module {
+    let bytes = Random::new(1, index).bytes(4_000);
+    make(&mut Unstructured::new(&bytes)).expect("bytes")
+}
+
+#[test]
+fn every_shape_occurs() {
+    let (mut all, mut reading) = (shapes::Counts::new(), shapes::Counts::new());
+    for index in 0..SHAPED {
+        shapes::count(
+            &arithmetic_module(index, arithmetic::module).wasm,
+            &mut all,
+        );
+        shapes::count(
+            &arithmetic_module(index, arithmetic::reader).wasm,
+            &mut reading,
+        );
+    }
+    println!("of {SHAPED}: {all:#?}, of those that read {reading:#?}");
+    let missing = |counts: &shapes::Counts, names: &[&'static str]| {
+        let is_missing = |name: &&&str| !counts.contains_key(**name);
+        names.iter().filter(is_missing).copied().collect::<Vec<_>>()
+    };
+    let everywhere = shapes::EVERYWHERE;
+    assert_eq!(missing(&all, &everywhere), [""; 0]);
+    assert_eq!(missing(&all, &shapes::OTHERS), [""; 0]);
+    assert_eq!(missing(&reading, &everywhere), [""; 0], "where only reads");
+}
+
+#[test]
+fn most_modules_compile_and_return() {
+    let (mut compiled, mut long, mut large) = (0, 0, 0);
+    let (mut returns, mut small) = (0, 0);
+    for index in 0..RUN {
+        let module = arithmetic_module(index, arithmetic::module);
+        small += u64::from(module.wasm.len() < 4_000);
+        let mut reference = Reference::new(&module.wasm);
+        let layout = reference.instance.layout(&mut reference.store).unwrap();
+        let environment = Environment {
+            memory_bytes: module.pages << 16,
+            memory_grows: false,
+            table: &layout.table,
+            frame_slots: &layout.frame_slots,
+            global_stride: 8,
+            most_instructions: 1_000_000,
+            parameters: &[],
+            results: Results::Stay,
+        };
+        if let Ok(code) = compile(&module.wasm, "f", &environment) {
+            compiled += 1;
+            long += u64::from(code.has_long_jumps);
+            large += u64::from(layout.frame_slots.iter().any(|slots| *slots > 200));
+        }
+        // Of arguments of all sizes at least one.
+        let sizes = [[0, 1, 2], [7, 64, 1_000], [0xffff, 0x1_0000, 0xffff_fff0]];
+        returns += u64::from(
+            sizes
+                .iter()
+                .any(|arguments| reference.call(*arguments, 20_000).0.is_ok()),
+        );
+    }
+    println!("of {RUN}: {compiled} compiled, {returns} return, {small} are small");
+    println!("{long} have long jumps, {large} large frames");
+    assert!(compiled * 100 >= RUN * 98);
+    assert!(returns * 100 >= RUN * 50);
+    assert!(small * 100 >= RUN * 90);
+    assert!(long > 0 && large > 0);
 }

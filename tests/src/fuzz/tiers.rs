@@ -6,7 +6,7 @@ use nf_wasm_abi::ioctl::{GUEST_TEST_INVOKE, GUEST_TEST_READ_BYTES, NO_TRAP, TIER
 use nf_wasm_abi::limits::INIT_FUEL;
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::guest_test::Session as Interpreter;
-use nf_wasm_generate::arithmetic;
+use nf_wasm_generate::arithmetic::{self, Module};
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
 
@@ -16,7 +16,11 @@ use crate::guest_test::{named, Session};
 /// Calls of each module, each a case of its own.
 const CALLS: u64 = 12;
 /// Bytes that a module is made of.
-const BYTES: usize = 3_000;
+const BYTES: usize = 4_000;
+
+/// Parameters of the functions that are called, and results at most.
+const PARAMS: usize = 3;
+const MOST_RESULTS: usize = 4;
 
 /// Runs a campaign.
 pub fn run(campaign: Campaign) -> Report {
@@ -25,11 +29,11 @@ pub fn run(campaign: Campaign) -> Report {
         report.next = index + 1;
         let mut random = Random::new(campaign.seed, index);
         let bytes = random.bytes(BYTES);
-        let Ok(wasm) = arithmetic::module(&mut Unstructured::new(&bytes)) else {
+        let Ok(made) = arithmetic::module(&mut Unstructured::new(&bytes)) else {
             report.count("not a module");
             continue;
         };
-        if let Err(what) = module(&wasm, &mut random, &mut report) {
+        if let Err(what) = module(&made, &mut random, &mut report) {
             let seed = campaign.seed;
             report.findings.push(format!(
                 "tiers --seed {seed} --from {index} --runs 1: {what}"
@@ -39,31 +43,34 @@ pub fn run(campaign: Campaign) -> Report {
     report
 }
 
-fn module(wasm: &[u8], random: &mut Random, report: &mut Report) -> Result<(), String> {
+fn module(made: &Module, random: &mut Random, report: &mut Report) -> Result<(), String> {
     let (mut interpreter, kernel) = (Interpreter::new(), Session::open());
-    let made = interpreter.instantiate(wasm, INIT_FUEL);
+    let made = interpreter.instantiate(&made.wasm, INIT_FUEL);
     let here = made.map_err(|refusal| refusal.message)?;
     let here = here.result.map_err(|trap| trap.name().to_owned())?;
     let there = kernel
-        .instantiate(wasm)
+        .instantiate(&made.wasm)
         .map_err(|failure| format!("{failure:?}"))?;
     for _ in 0..CALLS {
-        let mut values = [0; 3].map(|_: u64| match random.below(3) {
+        // Arguments, and then results.
+        let mut values = [0; PARAMS.max(MOST_RESULTS)];
+        values[..PARAMS].fill_with(|| match random.below(3) {
             0 => random.below(100),
             1 => random.below(0x2_0000),
             _ => random.next() & 0xffff_ffff,
         });
         let fuel = random.choose(&[20_000, 20_000, 2_000, 100]);
         let mut request = named(GUEST_TEST_INVOKE, there, "f");
-        request.values[..3].copy_from_slice(&values);
-        (request.value_count, request.fuel, request.tier) = (3, fuel, TIER_JIT);
+        request.values[..PARAMS].copy_from_slice(&values[..PARAMS]);
+        (request.value_count, request.fuel, request.tier) = (PARAMS as u32, fuel, TIER_JIT);
         let answer = kernel.operation(request).map_err(|it| it.to_string())?;
-        let called = interpreter.invoke(here, "f", &mut values, 3, fuel);
+        let called = interpreter.invoke(here, "f", &mut values, PARAMS, fuel);
         let called = called.map_err(|refusal| refusal.message)?;
 
-        let expected = called.result.map(|_| values[0]);
+        let results = made.results.len();
+        let expected = called.result.map(|_| &values[..results]);
         let seen = match answer.trap {
-            NO_TRAP => Ok(answer.values[0]),
+            NO_TRAP => Ok(&answer.values[..results]),
             trap => Err(Trap::from_number(trap).unwrap_or(Trap::Internal)),
         };
         if seen != expected {
@@ -91,12 +98,15 @@ fn module(wasm: &[u8], random: &mut Random, report: &mut Report) -> Result<(), S
             ));
         }
     }
-    let mut expected = vec![0; GUEST_TEST_READ_BYTES as usize];
-    let read = interpreter.read(here, "memory", 0, &mut expected);
-    read.map_err(|refusal| refusal.message)?;
-    let seen = kernel.read(there, "memory", 0, GUEST_TEST_READ_BYTES);
-    if seen.map_err(|it| it.to_string())? != expected {
-        return Err("another memory".to_owned());
+    let piece = u64::from(GUEST_TEST_READ_BYTES);
+    for offset in (0..made.pages << 16).step_by(GUEST_TEST_READ_BYTES as usize) {
+        let mut expected = vec![0; piece as usize];
+        let read = interpreter.read(here, "memory", offset, &mut expected);
+        read.map_err(|refusal| refusal.message)?;
+        let seen = kernel.read(there, "memory", offset, GUEST_TEST_READ_BYTES);
+        if seen.map_err(|it| it.to_string())? != expected {
+            return Err(format!("another memory, from {offset} on"));
+        }
     }
     Ok(())
 }

@@ -1,39 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Modules full of integers, accesses to memory, branches and calls, at their edges: what a compiler
 //! gets wrong. They import nothing.
+//!
+//! | file | |
+//! |---|---|
+//! | `shape.rs` | what a module has: memory, functions, a table, rare large things |
+//! | `value.rs` | what leaves a value on the stack |
+//! | `statement.rs` | what leaves the stack as it was |
+//! | `control.rs` | blocks, loops and branches, with values |
+//! | `large.rs` | many locals, deep stacks, code that near jumps do not reach across |
+//!
+//! `tests/generate/tests/quality.rs` says which shapes occur.
 
+mod control;
+mod large;
+mod shape;
 mod statement;
 mod value;
 
 use arbitrary::{Result, Unstructured};
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, ExportKind, ExportSection, Function,
-    FunctionSection, GlobalSection, GlobalType, InstructionSink, MemorySection, MemoryType, Module,
-    RefType, TableSection, TableType, TypeSection, ValType,
+    FunctionSection, GlobalSection, GlobalType, InstructionSink, MemorySection, MemoryType, RefType,
+    TableSection, TableType, ValType,
 };
 use ValType::{I32, I64};
 
-/// Pages of the memory.
-pub const PAGES: u64 = 2;
+use control::Label;
+use shape::{Shape, Types};
+
 /// Values of the globals; the last cannot change.
 pub const GLOBALS: [(ValType, i64); 3] = [(I32, 7), (I64, -7), (I32, 1_000)];
-/// Elements of the table.
-pub const TABLE: u32 = 8;
 
 /// Expressions in expressions.
 const DEPTH: u32 = 5;
-/// The functions: the first is exported as `f`.
-const SIGNATURES: [(&[ValType], &[ValType]); 5] = [
-    (&[I32, I32, I32], &[I32]),
-    (&[I32], &[I32]),
-    (&[I64, I32], &[I64]),
-    (&[], &[I32, I64]),
-    (&[I32], &[I32]),
-];
-/// Types of blocks with parameters, behind those of functions.
-const BLOCKS: [(&[ValType], &[ValType]); 2] = [(&[I32, I32], &[I32, I32]), (&[I64, I32], &[I32])];
-/// Locals of each function behind its parameters. The last ones count rounds.
-const LOCALS: [ValType; 6] = [I32, I64, I32, I64, I32, I32];
+/// Locals of each function behind its parameters, at least.
+const LOCALS: [ValType; 4] = [I32, I64, I32, I64];
+/// Locals that count rounds: the last ones.
 const COUNTERS: u32 = 2;
 
 const EDGES: [i64; 18] = [
@@ -64,46 +67,70 @@ const WIDE_EDGES: [i64; 5] = [
     0x1234_5678_9abc_def0,
 ];
 
+/// A module, and what its user has to know.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// The binary. It exports the function `f`, of three `i32`, the memory, and the globals `g0` to `g2`.
+    pub wasm: Vec<u8>,
+    /// Pages of the memory, which cannot have more.
+    pub pages: u64,
+    /// What `f` returns: mostly one `i32`.
+    pub results: Vec<ValType>,
+}
+
+/// Offsets of accesses: around what an instruction can say, and the ends of pages.
+const FAR: [u64; 9] = [
+    0x7ffe,
+    0x7fff,
+    0x8000,
+    0x8001,
+    0xfffe,
+    0xffff,
+    0x1_0000,
+    0x1_fffc,
+    0xffff_ffff,
+];
+
 /// A module of random bytes.
 ///
 /// # Errors
 ///
 /// The bytes do not suffice.
-pub fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+pub fn module(u: &mut Unstructured<'_>) -> Result<Module> {
     make(u, false)
 }
 
-/// A module whose functions only read, most of all where the first two parameters point.
+/// A module whose functions only read, most of all where the first two parameters point. `f` returns one
+/// `i32`.
 ///
 /// # Errors
 ///
 /// The bytes do not suffice.
-pub fn reader(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+pub fn reader(u: &mut Unstructured<'_>) -> Result<Module> {
     make(u, true)
 }
 
-fn make(u: &mut Unstructured<'_>, only_reads: bool) -> Result<Vec<u8>> {
-    let mut types = TypeSection::new();
-    for (params, results) in SIGNATURES.iter().chain(&BLOCKS) {
-        types
-            .ty()
-            .function(params.iter().copied(), results.iter().copied());
-    }
+fn make(u: &mut Unstructured<'_>, only_reads: bool) -> Result<Module> {
+    let shape = Shape::new(u, only_reads)?;
+    let mut types = Types::of(&shape.signatures);
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
-    for (index, (params, results)) in SIGNATURES.iter().enumerate() {
+    for (index, (params, results)) in shape.signatures.iter().enumerate() {
         functions.function(index as u32);
-        let locals = params.iter().chain(&LOCALS).copied().collect();
-        let mut function = Function::new(LOCALS.map(|ty| (1, ty)));
+        let more = shape.locals(u, index)?;
+        let mut function = Function::new(more.iter().map(|ty| (1, *ty)));
         let mut body = Body {
             u,
             to: function.instructions(),
-            locals,
+            shape: &shape,
+            types: &mut types,
+            index,
+            locals: params.iter().chain(&more).copied().collect(),
             results,
             only_reads,
             labels: Vec::new(),
             loops: 0,
-            left: 60,
+            left: shape.instructions,
         };
         body.all()?;
         code.function(&function);
@@ -112,22 +139,26 @@ fn make(u: &mut Unstructured<'_>, only_reads: bool) -> Result<Vec<u8>> {
     tables.table(TableType {
         element_type: RefType::FUNCREF,
         table64: false,
-        minimum: TABLE.into(),
+        minimum: shape.table.len() as u64,
         maximum: None,
         shared: false,
     });
     let mut elements = ElementSection::new();
-    let members = [1, 2, 4, 1];
-    elements.active(
-        None,
-        &ConstExpr::i32_const(1),
-        Elements::Functions(members.as_slice().into()),
-    );
+    for (at, function) in (0..).zip(&shape.table) {
+        if let Some(function) = function {
+            let members = [*function];
+            elements.active(
+                None,
+                &ConstExpr::i32_const(at),
+                Elements::Functions(members.as_slice().into()),
+            );
+        }
+    }
     let mut memories = MemorySection::new();
     // So that it grows as little as a filter's.
     memories.memory(MemoryType {
-        minimum: PAGES,
-        maximum: Some(PAGES),
+        minimum: shape.pages,
+        maximum: Some(shape.pages),
         memory64: false,
         shared: false,
         page_size_log2: None,
@@ -153,22 +184,31 @@ fn make(u: &mut Unstructured<'_>, only_reads: bool) -> Result<Vec<u8>> {
     for global in 0..GLOBALS.len() as u32 {
         exports.export(&format!("g{global}"), ExportKind::Global, global);
     }
-    let mut module = Module::new();
-    module.section(&types).section(&functions).section(&tables);
+    let mut module = wasm_encoder::Module::new();
+    module.section(&types.section());
+    module.section(&functions).section(&tables);
     module.section(&memories).section(&globals);
     module.section(&exports).section(&elements).section(&code);
-    Ok(module.finish())
+    Ok(Module {
+        wasm: module.finish(),
+        pages: shape.pages,
+        results: shape.signatures[0].1.clone(),
+    })
 }
 
 struct Body<'a, 'b, 'c> {
     u: &'a mut Unstructured<'b>,
     to: InstructionSink<'c>,
+    shape: &'a Shape,
+    types: &'a mut Types,
+    /// Which function it is.
+    index: usize,
     locals: Vec<ValType>,
-    results: &'static [ValType],
+    results: &'a [ValType],
     /// It neither writes nor calls.
     only_reads: bool,
-    /// What branches to each label take along, the innermost last.
-    labels: Vec<Vec<ValType>>,
+    /// Where branches lead, the innermost last.
+    labels: Vec<Label>,
     loops: u32,
     /// Instructions that may still be made, about.
     left: u32,
@@ -176,9 +216,19 @@ struct Body<'a, 'b, 'c> {
 
 impl Body<'_, '_, '_> {
     fn all(&mut self) -> Result<()> {
-        self.labels.push(self.results.to_vec());
+        self.labels.push(Label::end(self.results));
+        let is_large = self.locals.len() > 100;
+        if is_large {
+            self.fill_locals()?;
+        }
+        if self.index == 0 && self.shape.is_long {
+            self.long_code()?;
+        }
         for _ in 0..self.u.int_in_range(1..=8)? {
             self.statement(0)?;
+        }
+        if is_large {
+            self.read_locals();
         }
         for ty in self.results {
             self.value(*ty, 0)?;

@@ -5,26 +5,12 @@ use arbitrary::Result;
 use wasm_encoder::{BlockType, ValType};
 use ValType::{I32, I64};
 
+use super::control::Label;
+use super::shape::list;
 use super::{Body, COUNTERS, DEPTH};
 
 impl Body<'_, '_, '_> {
-    /// A label that a branch takes nothing to.
-    fn label(&mut self) -> Result<Option<u32>> {
-        let all: Vec<u32> = self
-            .labels
-            .iter()
-            .rev()
-            .enumerate()
-            .filter(|(_, taken)| taken.is_empty())
-            .map(|(depth, _)| depth as u32)
-            .collect();
-        if all.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(*self.u.choose(&all)?))
-    }
-
-    fn statements(&mut self, depth: u32) -> Result<()> {
+    pub(super) fn statements(&mut self, depth: u32) -> Result<()> {
         for _ in 0..self.u.int_in_range(0..=3)? {
             self.statement(depth)?;
         }
@@ -35,9 +21,9 @@ impl Body<'_, '_, '_> {
         if self.left == 0 || depth >= DEPTH {
             return Ok(());
         }
-        let statement = match self.pick(15)? {
+        let statement = match self.pick(20)? {
             // What has effects becomes an assignment.
-            4..=6 | 14 if self.only_reads => 0,
+            4..=6 | 14 | 20 if self.only_reads => 0,
             statement => statement,
         };
         match statement {
@@ -56,7 +42,7 @@ impl Body<'_, '_, '_> {
             7 => {
                 self.value(I32, depth)?;
                 self.to.if_(BlockType::Empty);
-                self.labels.push(Vec::new());
+                self.labels.push(Label::end(&[]));
                 self.statements(depth + 1)?;
                 if self.pick(1)? == 0 {
                     self.to.else_();
@@ -68,68 +54,93 @@ impl Body<'_, '_, '_> {
             8 | 9 if self.loops < COUNTERS => self.rounds(depth)?,
             10 => {
                 self.to.block(BlockType::Empty);
-                self.labels.push(Vec::new());
+                self.labels.push(Label::end(&[]));
                 self.statements(depth + 1)?;
                 self.labels.pop();
                 self.to.end();
             }
             11 => {
                 if let Some(label) = self.label()? {
-                    self.value(I32, depth)?;
+                    self.condition(depth)?;
                     self.to.br_if(label);
                 }
             }
-            12 => self.table(depth)?,
-            13 => match self.pick(3)? {
-                0 => {
-                    for ty in self.results {
-                        self.value(*ty, depth)?;
-                    }
-                    self.value(I32, depth)?;
-                    let function = self.labels.len() as u32 - 1;
-                    self.to.br_if(function);
-                    for _ in self.results {
-                        self.to.drop();
-                    }
-                }
-                1 => {
-                    // Nothing behind it can be reached.
-                    self.to.block(BlockType::Empty);
-                    self.labels.push(Vec::new());
-                    self.value(I32, depth)?;
-                    self.to.br_if(0);
-                    for ty in self.results {
-                        self.value(*ty, depth)?;
-                    }
-                    self.to.return_();
-                    self.labels.pop();
-                    self.to.end();
-                }
-                2 => {
-                    self.value(I32, depth)?;
-                    self.to.if_(BlockType::Empty).unreachable().end();
-                }
-                _ => {
-                    let ty = if self.pick(1)? == 0 { I32 } else { I64 };
-                    self.value(ty, depth)?;
-                    self.to.drop();
-                }
-            },
-            14 => {
-                self.address(depth)?;
-                self.value(I32, depth)?;
-                self.to.i32_const(self.u.int_in_range(0..=200)?);
-                if self.pick(1)? == 0 {
-                    self.to.memory_fill(0);
-                } else {
-                    self.to.memory_copy(0, 0);
-                }
+            12 | 15 => self.table(depth)?,
+            13 => {
+                let ty = if self.pick(1)? == 0 { I32 } else { I64 };
+                self.value(ty, depth)?;
+                self.to.drop();
             }
+            14 => self.bulk(depth)?,
+            16 => {
+                let results = list(self.u, 4)?;
+                self.frame(&results, depth)?;
+                self.take_off(&results)?;
+            }
+            17 => self.try_to_leave(depth)?,
+            18 => {
+                self.condition(depth)?;
+                self.to.if_(BlockType::Empty);
+                self.labels.push(Label::end(&[]));
+                self.leave(depth + 1)?;
+                if self.pick(1)? == 0 {
+                    self.to.else_();
+                    self.statements(depth + 1)?;
+                }
+                self.labels.pop();
+                self.to.end();
+            }
+            19 => {
+                // Nothing behind it can be reached, or anything.
+                self.to.block(BlockType::Empty);
+                self.labels.push(Label::end(&[]));
+                self.try_to_leave(depth + 1)?;
+                self.leave(depth + 1)?;
+                self.labels.pop();
+                self.to.end();
+            }
+            20 => self.call_any(depth)?,
             _ => {
                 let local = self.local(I32)?;
                 self.value(I32, depth)?;
                 self.to.local_tee(local).drop();
             }
+        }
+        Ok(())
+    }
+
+    /// Calls any function but the exported one.
+    fn call_any(&mut self, depth: u32) -> Result<()> {
+        let signatures = &self.shape.signatures;
+        let first = (self.index + 1).min(signatures.len() - 1);
+        let function = self.u.int_in_range(first..=signatures.len() - 1)?;
+        let (params, results) = &signatures[function];
+        self.call_of(function as u32, params, depth)?;
+        self.take_off(results)
+    }
+
+    /// Fills or copies memory: mostly little of it.
+    fn bulk(&mut self, depth: u32) -> Result<()> {
+        self.address(depth)?;
+        self.value(I32, depth)?;
+        match self.pick(7)? {
+            0 => self.value(I32, depth)?,
+            1 => {
+                let len = self.u.int_in_range(200..=0x1_0000)?;
+                self.to.i32_const(len);
+            }
+            2 => {
+                self.value(I32, depth)?;
+                self.to.i32_const(0xfff).i32_and();
+            }
+            _ => {
+                self.to.i32_const(self.u.int_in_range(0..=200)?);
+            }
+        }
+        if self.pick(1)? == 0 {
+            self.to.memory_fill(0);
+        } else {
+            self.to.memory_copy(0, 0);
         }
         Ok(())
     }
@@ -150,49 +161,6 @@ impl Body<'_, '_, '_> {
             (_, 1) => to.i32_store16(place),
             (_, _) => to.i32_store(place),
         };
-        Ok(())
-    }
-
-    /// A loop that ends, unless something in it branches to it.
-    fn rounds(&mut self, depth: u32) -> Result<()> {
-        let counter = self.locals.len() as u32 - COUNTERS + self.loops;
-        let rounds = self.u.int_in_range(0..=9)?;
-        self.to.i32_const(rounds).local_set(counter);
-        self.to.block(BlockType::Empty).loop_(BlockType::Empty);
-        self.labels.push(Vec::new());
-        self.labels.push(Vec::new());
-        self.loops += 1;
-        self.to.local_get(counter).i32_eqz().br_if(1);
-        self.to
-            .local_get(counter)
-            .i32_const(1)
-            .i32_sub()
-            .local_set(counter);
-        self.statements(depth + 1)?;
-        self.to.br(0);
-        self.loops -= 1;
-        self.labels.truncate(self.labels.len() - 2);
-        self.to.end().end();
-        Ok(())
-    }
-
-    fn table(&mut self, depth: u32) -> Result<()> {
-        self.to.block(BlockType::Empty);
-        self.labels.push(Vec::new());
-        self.to.block(BlockType::Empty);
-        self.labels.push(Vec::new());
-        self.value(I32, depth)?;
-        let mut targets = Vec::new();
-        for _ in 0..self.u.int_in_range(0..=6)? {
-            targets.extend(self.label()?);
-        }
-        let default = self.label()?.unwrap_or(0);
-        self.to.br_table(targets, default);
-        self.labels.pop();
-        self.to.end();
-        self.statements(depth + 1)?;
-        self.labels.pop();
-        self.to.end();
         Ok(())
     }
 }

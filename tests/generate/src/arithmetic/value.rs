@@ -5,7 +5,8 @@ use arbitrary::Result;
 use wasm_encoder::{BlockType, MemArg, ValType};
 use ValType::{I32, I64};
 
-use super::{Body, DEPTH, EDGES, SIGNATURES, TABLE, WIDE_EDGES};
+use super::control::Label;
+use super::{Body, DEPTH, EDGES, FAR, WIDE_EDGES};
 
 impl Body<'_, '_, '_> {
     fn constant(&mut self, ty: ValType) -> Result<()> {
@@ -23,12 +24,12 @@ impl Body<'_, '_, '_> {
 
     pub(super) fn place(&mut self) -> Result<MemArg> {
         // Few loads of a filter that reads are far from where they start.
-        let rare = if self.only_reads { 63 } else { 7 };
+        let rare = if self.only_reads { 63 } else { 15 };
         let offset = match self.pick(rare)? {
-            0 => *self
-                .u
-                .choose(&[0x7ffe, 0x8000, 0xffff, 0x1_fffc, 0xffff_ffff])?,
+            0 => *self.u.choose(&FAR)?,
             1 => self.u.int_in_range(0..=300)?,
+            2 => self.u.int_in_range(300..=0x7fff)?,
+            3 => self.u.int_in_range(0x7fe0..=0x8010)?,
             _ => self.u.int_in_range(0..=12)?,
         };
         Ok(MemArg {
@@ -46,12 +47,14 @@ impl Body<'_, '_, '_> {
         match self.pick(5)? {
             0 => self.value(I32, depth),
             1 => {
-                self.to.i32_const(self.u.int_in_range(0..=0x2_0004)?);
+                let end = self.shape.bytes() as i32 + 4;
+                self.to.i32_const(self.u.int_in_range(0..=end)?);
                 Ok(())
             }
             2 => {
                 self.value(I32, depth)?;
-                self.to.i32_const(0x1_ffff).i32_and();
+                let mask = *self.u.choose(&[0x1_ffff, 0xffff, 0x7fff, 0xff])?;
+                self.to.i32_const(mask).i32_and();
                 Ok(())
             }
             _ => {
@@ -101,7 +104,7 @@ impl Body<'_, '_, '_> {
                 }
             };
         }
-        match self.pick(17)? {
+        match self.pick(20)? {
             0 => self.constant(ty),
             1 | 2 => {
                 let local = self.local(ty)?;
@@ -136,7 +139,7 @@ impl Body<'_, '_, '_> {
             14 => {
                 self.value(I32, depth + 1)?;
                 self.to.if_(BlockType::Result(ty));
-                self.labels.push(vec![ty]);
+                self.labels.push(Label::end(&[ty]));
                 self.value(ty, depth + 1)?;
                 self.to.else_();
                 self.value(ty, depth + 1)?;
@@ -146,7 +149,7 @@ impl Body<'_, '_, '_> {
             }
             15 => {
                 self.to.block(BlockType::Result(ty));
-                self.labels.push(vec![ty]);
+                self.labels.push(Label::end(&[ty]));
                 self.value(ty, depth + 1)?;
                 self.value(I32, depth + 1)?;
                 self.to.br_if(0);
@@ -158,58 +161,19 @@ impl Body<'_, '_, '_> {
             }
             16 if self.only_reads => self.load(ty, depth + 1),
             16 => self.call(ty, depth + 1),
-            _ if ty == I32 => match self.pick(2)? {
-                0 => {
+            17 | 18 => self.frame(&[ty], depth),
+            19 => self.deep_stack(ty, depth),
+            _ if ty == I32 => {
+                if self.pick(1)? == 0 {
                     self.to.memory_size(0);
-                    Ok(())
-                }
-                1 => {
+                } else {
                     self.value(I32, depth + 1)?;
                     self.to.memory_grow(0);
-                    Ok(())
                 }
-                _ => self.block_with_parameters(depth + 1),
-            },
+                Ok(())
+            }
             _ => self.constant(ty),
         }
-    }
-
-    /// A block that takes values and gives one.
-    fn block_with_parameters(&mut self, depth: u32) -> Result<()> {
-        let first = SIGNATURES.len() as u32;
-        if self.pick(1)? == 0 {
-            self.value(I64, depth)?;
-            self.value(I32, depth)?;
-            self.to.block(BlockType::FunctionType(first + 1));
-            self.labels.push(vec![I32]);
-            let (a, b) = (self.local(I32)?, self.local(I64)?);
-            self.to.local_set(a).local_set(b);
-            self.value(I32, depth)?;
-        } else {
-            self.value(I32, depth)?;
-            self.value(I32, depth)?;
-            self.value(I32, depth)?;
-            self.to.if_(BlockType::FunctionType(first));
-            self.labels.push(vec![I32, I32]);
-            let (a, b) = (self.local(I32)?, self.local(I32)?);
-            self.to.local_set(a).local_set(b);
-            self.to.local_get(a).local_get(b);
-            if self.pick(1)? == 0 {
-                self.value(I32, depth)?;
-                self.to.br_if(0);
-            }
-            if self.pick(1)? == 0 {
-                self.to.else_();
-                self.to.i32_sub();
-                self.value(I32, depth)?;
-            }
-            self.labels.pop();
-            self.to.end().i32_xor();
-            return Ok(());
-        }
-        self.labels.pop();
-        self.to.end();
-        Ok(())
     }
 
     fn binary(&mut self, ty: ValType, depth: u32) -> Result<()> {
@@ -353,39 +317,75 @@ impl Body<'_, '_, '_> {
 
     /// Calls a function that gives a value of this type.
     fn call(&mut self, ty: ValType, depth: u32) -> Result<()> {
-        let function = match (ty, self.pick(2)?) {
-            (I64, 0) => 3,
-            (I64, _) => 2,
-            (_, 0) => 3,
-            (_, 1) => 1,
-            (_, _) => 4,
-        };
-        let (params, _) = SIGNATURES[function];
-        for param in params {
-            self.value(*param, depth)?;
+        let signatures = &self.shape.signatures;
+        let all: Vec<u32> = (0..)
+            .zip(signatures)
+            .filter(|(_, (_, results))| results.contains(&ty))
+            .map(|(function, _)| function)
+            .collect();
+        // The function of this type that is first, and does not call itself all the time.
+        let mut function = *self.u.choose(&all)?;
+        if function == 0 && self.pick(3)? != 0 {
+            function = all[all.len() - 1];
         }
-        if function != 3 && self.pick(1)? == 0 {
-            match self.pick(2)? {
-                0 => self.value(I32, depth)?,
-                _ => {
-                    self.to.i32_const(self.u.int_in_range(0..=TABLE as i32)?);
-                }
-            }
-            self.to.call_indirect(0, function as u32);
-        } else {
-            self.to.call(function as u32);
+        let (params, results) = &signatures[function as usize];
+        // Few that call themselves come back.
+        let may_recurse = function as usize <= self.index;
+        if may_recurse && self.pick(7)? != 0 {
+            let local = self.local(I32)?;
+            self.to.local_get(local).i32_const(8).i32_shr_u();
+            self.to.local_tee(local);
+            self.to.if_(BlockType::Result(ty));
+            self.labels.push(Label::end(&[ty]));
+            self.call_of(function, params, depth)?;
+            self.keep_one(ty, results)?;
+            self.to.else_();
+            self.value(ty, depth)?;
+            self.labels.pop();
+            self.to.end();
+            return Ok(());
         }
-        if function == 3 {
-            // One of its two results.
-            match ty {
-                I64 => {
-                    let local = self.local(I64)?;
-                    self.to.local_set(local).drop().local_get(local);
-                }
-                _ => {
-                    self.to.drop();
-                }
+        self.call_of(function, params, depth)?;
+        self.keep_one(ty, results)
+    }
+
+    /// Calls a function, by its index or through the table.
+    pub(super) fn call_of(&mut self, function: u32, params: &[ValType], depth: u32) -> Result<()> {
+        self.produce(params, depth)?;
+        if self.pick(1)? == 0 {
+            self.to.call(function);
+            return Ok(());
+        }
+        let table = &self.shape.table;
+        let place = table.iter().position(|element| *element == Some(function));
+        match (self.pick(7)?, place) {
+            (0, _) | (1..=4, None) => self.value(I32, depth)?,
+            (1..=5, Some(place)) => {
+                self.to.i32_const(place as i32);
             }
+            // Any of the eight.
+            (6, _) => {
+                self.value(I32, depth)?;
+                self.to.i32_const(table.len() as i32).i32_rem_u();
+            }
+            _ => {
+                let any = self.u.int_in_range(0..=table.len() as i32)?;
+                self.to.i32_const(any);
+            }
+        }
+        self.to.call_indirect(0, function);
+        Ok(())
+    }
+
+    /// Leaves a value of this type of a call's results, which have one.
+    fn keep_one(&mut self, ty: ValType, results: &[ValType]) -> Result<()> {
+        let at = results.iter().position(|it| *it == ty).unwrap_or(0);
+        self.take_off(&results[at + 1..])?;
+        if at > 0 {
+            let local = self.local(ty)?;
+            self.to.local_set(local);
+            self.take_off(&results[..at])?;
+            self.to.local_get(local);
         }
         Ok(())
     }
