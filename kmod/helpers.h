@@ -9,6 +9,7 @@
 #include <linux/tracepoint-defs.h>
 #include <linux/types.h>
 
+struct bpf_insn;
 struct completion;
 struct mutex;
 struct net;
@@ -199,9 +200,15 @@ struct nf_wasm_machine {
 #define NF_WASM_FIELDS_USUAL 1
 #define NF_WASM_FIELDS_ALL 2
 
+/*
+ * Code of the kernel's eBPF compiler, called with a struct nf_wasm_machine and NULL. It has to be a
+ * bpf_func_t to the letter: with CONFIG_CFI the caller checks a hash of the type.
+ */
+typedef unsigned int (*nf_wasm_run)(const void *machine, const struct bpf_insn *unused);
+
 /* How a filter's code decides packets. */
 struct nf_wasm_call {
-	u32 (*run)(struct nf_wasm_machine *machine);
+	nf_wasm_run run;
 	struct nf_wasm_machine *machine;
 	/* For each packet. */
 	s64 fuel;
@@ -211,7 +218,7 @@ struct nf_wasm_call {
 	u32 snaplen;
 	u32 window;
 	/* For packets that it can look at where they are, if there is such code. */
-	u32 (*run_in_place)(struct nf_wasm_machine *machine);
+	nf_wasm_run run_in_place;
 	/* Bytes of the window that have to be there in one piece; enough for an IPv4 header. */
 	u32 least;
 	/* One of the NF_WASM_FIELDS_*. */

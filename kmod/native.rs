@@ -4,6 +4,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::mem::{offset_of, transmute};
+use core::ptr;
 
 use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
@@ -68,10 +69,12 @@ const _: () = {
 };
 
 /// Code as C has it.
-type RunInC = unsafe extern "C" fn(*mut bindings::nf_wasm_machine) -> u32;
+type RunInC = unsafe extern "C" fn(*const c_void, *const kernel_bindings::bpf_insn) -> u32;
 
 fn in_c(run: Run) -> RunInC {
-    // SAFETY: The machine is the same in either language.
+    // SAFETY: Both are pointers to functions with the same convention, and their arguments and results
+    // differ in nothing but how a pointer's target, which is not looked at, is declared. For kCFI both
+    // are `bpf_func_t`, because both targets are called `bpf_insn`.
     unsafe { transmute::<Run, RunInC>(run) }
 }
 
@@ -134,7 +137,7 @@ impl Call {
         unsafe {
             if call.context.is_null() {
                 (*call.machine).fuel = call.fuel;
-                return (self.run)(call.machine);
+                return (self.run)(call.machine.cast(), ptr::null());
             }
             match call.run_in_place {
                 Some(_) => bindings::nf_wasm_run_in_place(call, skb, state, len),

@@ -430,7 +430,7 @@ impl<H: Host> Instance<H> {
             (*machine).owner = this.cast();
             (*machine).fuel = fuel as i64;
             Machine::slot(machine, LEN_SLOT).write(len.into());
-            (run(machine), (*machine).fuel)
+            (run(machine.cast(), ptr::null()), (*machine).fuel)
         };
         let result = match code.checked_sub(TRAPPED) {
             None => Ok(code as i32),

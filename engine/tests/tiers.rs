@@ -20,7 +20,8 @@ use nf_wasm_generate::cases;
 use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
-use nf_wasm_jit::{Code, Helper, Machine};
+use nf_wasm_jit::machine::bpf_insn;
+use nf_wasm_jit::{Code, Helper};
 
 thread_local! {
     /// What the instance that runs was compiled to.
@@ -28,7 +29,7 @@ thread_local! {
 }
 
 /// Native code, in the place of what the kernel makes of the instructions.
-unsafe extern "C" fn run(machine: *mut Machine) -> u32 {
+unsafe extern "C" fn run(machine: *const c_void, _: *const bpf_insn) -> u32 {
     CODE.with_borrow(|code| {
         let code = code.as_ref().expect("code");
         let everything = 0..u64::MAX;

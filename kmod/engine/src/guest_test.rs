@@ -2,7 +2,7 @@
 //! Tests of the engine: the boundary's side of [`nf_wasm_engine::guest_test`].
 
 use alloc::boxed::Box;
-use core::{slice, str};
+use core::{ptr, slice, str};
 
 use nf_wasm_engine::guest_test::{Called, Session};
 use nf_wasm_engine::{NativeCode, Refusal, RefusalKind};
@@ -98,7 +98,7 @@ struct Program(Native);
 impl NativeCode for Program {
     unsafe fn run(&self, machine: *mut Machine) -> u32 {
         // SAFETY: The caller's promise.
-        unsafe { (self.0.run)(machine) }
+        unsafe { (self.0.run)(machine.cast(), ptr::null()) }
     }
 }
 
