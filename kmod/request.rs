@@ -52,6 +52,6 @@ fn user_ptr(address: u64) -> UserPtr {
 /// Copies `len` bytes from a caller.
 pub(crate) fn read_bytes(address: u64, len: u32) -> Result<KVVec<u8>> {
     let mut bytes = KVVec::new();
-    UserSlice::new(user_ptr(address), len as usize).read_all(&mut bytes, GFP_KERNEL)?;
+    UserSlice::new(user_ptr(address), len as usize).read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
     Ok(bytes)
 }
