@@ -80,3 +80,23 @@ impl Drop for Charged<'_> {
         unsafe { bindings::nf_wasm_owner_uncharge(self.before) };
     }
 }
+
+/// A scope in which the OOM killer, if it has to choose, is to choose the calling process: what it asks
+/// for is large, and nobody else is to pay for it.
+pub(crate) struct OomOrigin(NotThreadSafe);
+
+impl OomOrigin {
+    /// Begins one.
+    pub(crate) fn mark() -> Self {
+        // SAFETY: This is process context: there is a calling process.
+        unsafe { bindings::nf_wasm_oom_origin(true) };
+        OomOrigin(NotThreadSafe)
+    }
+}
+
+impl Drop for OomOrigin {
+    fn drop(&mut self) {
+        // SAFETY: By the type this is the task that began the scope, so its process is the calling one.
+        unsafe { bindings::nf_wasm_oom_origin(false) };
+    }
+}

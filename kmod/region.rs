@@ -8,7 +8,7 @@
 //!
 //! Which region an allocation goes to depends on who asks. On a packet's path it is the region of
 //! the instance that runs, and the memory comes from a small reserve inside it, because an
-//! interpreter that traps boxes its error. Everywhere else it is that of the one load under way.
+//! interpreter that traps boxes its error. On a thread with a job it is the job's. Nobody else has one.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};

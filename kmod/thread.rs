@@ -25,6 +25,7 @@ use crate::abi::guest::Context;
 use crate::bindings;
 use crate::boundary::{self, BuildRequest, CallOutcome, GuestTestRequest};
 use crate::order::Order;
+use crate::owner::OomOrigin;
 use crate::region::Region;
 
 /// The most bytes of stack that a load has used, for `NF_WASM_INFO`.
@@ -142,20 +143,15 @@ pub(crate) unsafe fn run(work: Work, region: &mut Region, order: &Order<'_>) -> 
             c"nf_wasm_load".as_char_ptr(),
         )
     })?;
-    // SAFETY: The thread was created and not started; it completes `done` before it ends. The mark is set
-    // and taken away by the process that it is for.
+    // The kernel's compiler asks for memory in ways that we have no say in.
+    let origin = order.by_command.then(OomOrigin::mark);
+    // SAFETY: The thread was created and not started; it completes `done` before it ends.
     unsafe {
-        // The kernel's compiler asks for memory in ways that we have no say in.
-        if order.by_command {
-            bindings::nf_wasm_oom_origin(true);
-        }
         // INVARIANT: The region, the owner and the work are borrowed until we return, and we wait.
         kernel_bindings::wake_up_process(thread);
         kernel_bindings::wait_for_completion(done);
-        if order.by_command {
-            bindings::nf_wasm_oom_origin(false);
-        }
     }
+    drop(origin);
     // SAFETY: The thread has completed the job and does not touch it again.
     Ok(unsafe { (*job).outcome })
 }

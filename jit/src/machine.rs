@@ -35,7 +35,10 @@ pub struct Machine {
 /// An instruction, of which compiled code is handed an address and does not look at it.
 #[repr(C)]
 #[derive(Debug)]
-#[allow(non_camel_case_types, reason = "its name is part of what is hashed: see `Run`")]
+#[allow(
+    non_camel_case_types,
+    reason = "its name is part of what is hashed: see `Run`"
+)]
 pub struct bpf_insn {
     _opaque: [u8; 0],
 }

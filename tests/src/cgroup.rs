@@ -27,7 +27,9 @@ impl Cgroup {
         let root = Path::new(ROOT);
         if !root.join("cgroup.procs").exists() {
             fs::create_dir_all(root).expect(ROOT);
-            let mount = Command::new("mount").args(["-t", "cgroup2", "none", ROOT]).status();
+            let mount = Command::new("mount")
+                .args(["-t", "cgroup2", "none", ROOT])
+                .status();
             assert!(mount.expect("mount").success(), "no cgroup2");
         }
         fs::write(root.join("cgroup.subtree_control"), "+memory").expect("+memory");
