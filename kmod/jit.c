@@ -10,7 +10,7 @@
  * Instructions of a program at most, where constants are to be blinded (net.core.bpf_jit_harden): for
  * each, the kernel moves the rest of the program and looks at all of it for jumps.
  */
-#define MOST_BLINDED 16384
+#define MOST_BLINDED 8192
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
 

@@ -83,9 +83,12 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.path);
         if !std::thread::panicking() {
             // Who was in it may still be on the way out.
-            eventually(self.name, || fs::remove_dir(&self.path).ok());
+            eventually(self.name, || {
+                (!self.path.exists() || fs::remove_dir(&self.path).is_ok()).then_some(())
+            });
         }
     }
 }

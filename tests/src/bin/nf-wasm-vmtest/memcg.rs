@@ -96,8 +96,8 @@ fn memory_for_a_cpu_that_comes_is_the_callers() {
 
 fn a_load_over_the_limit_fails_alone() {
     let cgroup = Cgroup::new("payer");
-    with_pages(64);
-    // One CPU's linear memory takes four, and the loader has to live.
+    with_pages(63);
+    // One CPU's linear memory takes four megabytes, and the loader has to live.
     cgroup.set("memory.max", &(6 << 20).to_string());
     let output = load(&cgroup, "too-heavy");
     let stderr = String::from_utf8_lossy(&output.stderr);
