@@ -79,7 +79,7 @@ impl Attachment {
                     unsafe { slot.write_bytes(0, 1) };
                 }),
             }? Error),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?)
     }
 
@@ -282,7 +282,7 @@ impl Attachment {
     ) -> c_uint {
         let packet = &Packet { skb, state, len };
         // SAFETY: By the contract.
-        let cpu = &*unsafe { Cpu::entered(cpu) };
+        let cpu = &unsafe { Cpu::entered(cpu) };
         // SAFETY: By the contract.
         unsafe {
             let program = self.filter.program_in_section();

@@ -71,9 +71,9 @@ pub(crate) struct NativeCall {
     pub(crate) window: u32,
     /// The same for packets that can be looked at where they are.
     pub(crate) in_place: InPlaceCall,
-    /// Where host functions find the host, and the packet's length; null if there are none.
+    /// Where host functions find the host; null if there are none.
     pub(crate) host: *mut *mut c_void,
-    /// As above.
+    /// Where they find the packet's length; null if there are none.
     pub(crate) packet_len: *mut u32,
 }
 
@@ -190,13 +190,18 @@ extern "C" {
     // The kernel half, called by the engine.
 
     /// `GlobalAlloc::alloc`: null if memory or the region's budget is used up.
+    ///
+    /// # Safety
+    ///
+    /// Called by the engine, on a packet's path or a thread that was given a region for it.
     pub(crate) fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8;
 
     /// `GlobalAlloc::dealloc`.
     ///
     /// # Safety
     ///
-    /// `ptr` came from [`nf_wasm_host_alloc`] with the same `size` and `align`.
+    /// As [`nf_wasm_host_alloc`], which `ptr` came from with the same `size` and `align`, for the same
+    /// instance or session. It is not used again.
     pub(crate) fn nf_wasm_host_free(ptr: *mut u8, size: usize, align: usize);
 
     /// The engine panicked, or an allocation that cannot fail did. Ends the load's thread.

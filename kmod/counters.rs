@@ -76,7 +76,8 @@ impl CpuCounters {
     #[inline(always)]
     fn count_fuel(&self, fuel: u64) {
         add(&self.fuel_total, fuel);
-        // SAFETY: Only this CPU writes.
+        // SAFETY: The caller is on the counters' own CPU, with its packet path to itself, and no other CPU
+        // writes to them.
         let (min, range) = unsafe { (self.fuel_min.own(), self.fuel_range.own()) };
         // Less than the least wraps around.
         if fuel.wrapping_sub(min) > range {

@@ -30,7 +30,7 @@ impl MiscDevice for Device {
         let device = pin_init!(Self {
             test <- new_mutex!(None),
         });
-        KBox::pin_init(device, GFP_KERNEL)
+        KBox::pin_init(device, GFP_KERNEL_ACCOUNT)
     }
 
     fn ioctl(device: Pin<&Self>, _file: &File, number: u32, argument: usize) -> Result<isize> {

@@ -17,8 +17,10 @@ use crate::command::read_module;
 use crate::decode::check;
 use crate::decode::exchange::Memory;
 use crate::module_parameters;
+use crate::order::Order;
+use crate::owner::Owner;
 use crate::refusal::{refuse, Answer, Refusal, Text};
-use crate::region::{Failing, Region};
+use crate::region::Region;
 use crate::request::Caller;
 use crate::thread::{self, Outcome, Work};
 
@@ -35,7 +37,7 @@ pub(crate) struct Session {
     region: KBox<Region>,
 }
 
-// SAFETY: The engine's session has no tie to the thread that made it.
+// SAFETY: The engine's session is memory of the region, and as that has no tie to the thread that made it.
 unsafe impl Send for Session {}
 
 /// Whether the command exists. It runs modules that nobody vouches for.
@@ -72,13 +74,15 @@ fn on_thread(
     data: &mut [u8],
 ) -> Answer {
     let mut text = Text::new()?;
+    let owner = Owner::current();
+    let order = &Order::of_command(&owner, None);
     let mut slot = slot.lock();
     let session = match &mut *slot {
         Some(session) => session,
         // INVARIANT: There is nothing yet.
         empty => empty.insert(Session {
             engine: ptr::null_mut(),
-            region: Region::new(BUDGET, Failing::command())?,
+            region: Region::new(BUDGET, order)?,
         }),
     };
     let (bytes, used) = text.as_parts();
@@ -104,9 +108,9 @@ fn on_thread(
         text_len: bytes.len(),
         text_used: 0,
     };
-    // SAFETY: All pointers are to what this function borrows or owns, and the engine's session
-    // is the region's.
-    let outcome = unsafe { thread::run(Work::GuestTest(&mut call), &mut session.region)? };
+    // SAFETY: All pointers are to what this function borrows or owns until the thread is done, and by the
+    // invariants the engine's session lives in the region.
+    let outcome = unsafe { thread::run(Work::GuestTest(&mut call), &mut session.region, order)? };
     *used = call.text_used.min(bytes.len());
     match outcome {
         Outcome::Returned(0) => {}
@@ -127,7 +131,7 @@ fn on_thread(
             );
         }
     }
-    // INVARIANT: As above.
+    // INVARIANT: It returned, so what it left lives in the region.
     session.engine = call.session;
     request.instance = call.instance;
     request.fuel_used = call.fuel_used;

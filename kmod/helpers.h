@@ -9,13 +9,17 @@
 #include <linux/tracepoint-defs.h>
 #include <linux/types.h>
 
+struct bpf_insn;
 struct completion;
+struct cred;
+struct mem_cgroup;
 struct mutex;
 struct net;
 struct net_device;
 struct nf_hook_state;
 struct ratelimit_state;
 struct sk_buff;
+struct task_struct;
 
 /* ---- kernel.c ---- */
 
@@ -34,8 +38,6 @@ void nf_wasm_cpus_unwatch(int state);
 /* Whether the CPU that @dead or @prepare is called for goes or comes for a suspend. */
 bool nf_wasm_cpus_suspend(void);
 
-/* Held while an instance is built. */
-extern struct mutex nf_wasm_loads;
 /* Returns 0, or -EINTR to a task that is killed. */
 int nf_wasm_mutex_lock_killable(struct mutex *mutex);
 
@@ -66,16 +68,75 @@ void nf_wasm_stack_paint(void);
 u32 nf_wasm_stack_used(void);
 extern const u32 nf_wasm_stack_size;
 
+/* ---- owner.c: process context, but for nf_wasm_thread_data() ---- */
+
+/* Whom something is built for: their credentials, and the memory cgroup that is charged. */
+struct nf_wasm_owner {
+	const struct cred *cred;
+	/* NULL without memory cgroups. */
+	struct mem_cgroup *memcg;
+};
+
+/* The calling task. Takes references. */
+void nf_wasm_owner_get(struct nf_wasm_owner *owner);
+void nf_wasm_owner_put(const struct nf_wasm_owner *owner);
+/*
+ * Has this task's allocations charged to @owner, until nf_wasm_owner_uncharge() is given what this
+ * returns. They nest.
+ */
+struct mem_cgroup *nf_wasm_owner_charge(const struct nf_wasm_owner *owner);
+void nf_wasm_owner_uncharge(struct mem_cgroup *before);
+/*
+ * This kernel thread acts with @owner's credentials, at its expense, until nf_wasm_owner_leave() is
+ * given what this returns.
+ */
+const struct cred *nf_wasm_owner_assume(const struct nf_wasm_owner *owner);
+void nf_wasm_owner_leave(const struct cred *before);
+/*
+ * Moves this kernel thread to all cgroups of @task, which does not end meanwhile. Locks CPU hotplug
+ * and cgroups, and may wait for a grace period.
+ */
+int nf_wasm_join_cgroups(struct task_struct *task);
+/*
+ * What the current thread was created with, if it is a kernel thread that runs @main and this is not
+ * called in an interrupt, nor with bottom halves off; otherwise NULL. Any context.
+ */
+void *nf_wasm_thread_data(int (*main)(void *data));
+struct task_struct *nf_wasm_current(void);
+/* Whether @task, which is not to end meanwhile, is about to die of a signal. */
+bool nf_wasm_task_killed(struct task_struct *task);
+/* Whether the OOM killer, if it has to choose, is to choose the calling process. */
+void nf_wasm_oom_origin(bool is);
+
+/* ---- memory.c ---- */
+
+/* What the size of a block is a multiple of, and its address. */
+#define NF_WASM_BLOCK_ALIGN 64
+
+/*
+ * A block of memory on @node, or near it; NUMA_NO_NODE is any. Charged to the active memory cgroup.
+ * Sleeps. NULL if there is none to be had without an OOM killer's help.
+ */
+void *nf_wasm_block_alloc(size_t bytes, int node);
+/* The same from anywhere, for any context. */
+void *nf_wasm_block_alloc_atomic(size_t bytes);
+/* Of either. */
+void nf_wasm_block_free(const void *block);
+/* The node of memory that is nearest to a CPU. */
+int nf_wasm_cpu_node(unsigned int cpu);
+/*
+ * Zeroed memory for each possible CPU, on its node: that of a CPU is __per_cpu_offset[] of it behind what
+ * this returns. Charged like blocks. NULL if there is none.
+ */
+void *nf_wasm_percpu_alloc(size_t size, size_t align);
+void nf_wasm_percpu_free(void *all);
+
 /* ---- hook.c ---- */
 
 /*
- * Disables bottom halves and, on PREEMPT_RT, takes the CPU's lock. Returns the CPU's number, on
- * which the caller stays, alone with its packet path, until nf_wasm_cpu_leave(). It has no region
- * then.
+ * Hooks enter their CPU: bottom halves are off and, on PREEMPT_RT, the CPU's lock is held, so that they
+ * stay there, alone with its packet path, which has no region then. This is its number.
  */
-unsigned long nf_wasm_cpu_enter(void);
-void nf_wasm_cpu_leave(void);
-/* The number of the CPU that was entered. */
 unsigned long nf_wasm_cpu_number(void);
 /*
  * Says where allocations of this task, which has entered the CPU, are served from, or NULL. Returns
@@ -199,9 +260,15 @@ struct nf_wasm_machine {
 #define NF_WASM_FIELDS_USUAL 1
 #define NF_WASM_FIELDS_ALL 2
 
+/*
+ * Code of the kernel's eBPF compiler, called with a struct nf_wasm_machine and NULL. It has to be a
+ * bpf_func_t to the letter: with CONFIG_CFI the caller checks a hash of the type.
+ */
+typedef unsigned int (*nf_wasm_run)(const void *machine, const struct bpf_insn *unused);
+
 /* How a filter's code decides packets. */
 struct nf_wasm_call {
-	u32 (*run)(struct nf_wasm_machine *machine);
+	nf_wasm_run run;
 	struct nf_wasm_machine *machine;
 	/* For each packet. */
 	s64 fuel;
@@ -211,7 +278,7 @@ struct nf_wasm_call {
 	u32 snaplen;
 	u32 window;
 	/* For packets that it can look at where they are, if there is such code. */
-	u32 (*run_in_place)(struct nf_wasm_machine *machine);
+	nf_wasm_run run_in_place;
 	/* Bytes of the window that have to be there in one piece; enough for an IPv4 header. */
 	u32 least;
 	/* One of the NF_WASM_FIELDS_*. */

@@ -73,19 +73,9 @@ static __always_inline unsigned int leave(unsigned int verdict)
 	return verdict;
 }
 
-unsigned long nf_wasm_cpu_enter(void)
-{
-	return enter();
-}
-
 unsigned long nf_wasm_cpu_number(void)
 {
 	return smp_processor_id();
-}
-
-void nf_wasm_cpu_leave(void)
-{
-	leave(0);
 }
 
 void *nf_wasm_cpu_set_region(void *region)

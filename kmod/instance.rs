@@ -15,10 +15,11 @@ use crate::boundary::{self, BuildRequest, CallOutcome};
 use crate::cpu::Cpu;
 use crate::decode::check::Settings;
 use crate::native::Native;
+use crate::order::Order;
 use crate::packet::Host;
 use crate::refusal::{refuse, Answer, Refusal, Text};
-use crate::region::{self, Failing, Region};
-use crate::thread::{self, Outcome, Work};
+use crate::region::{self, Region};
+use crate::thread::{self, CallRequest, Outcome, Work};
 
 /// One instance of a module.
 ///
@@ -26,10 +27,10 @@ use crate::thread::{self, Outcome, Work};
 ///
 /// `engine` came from `nf_wasm_engine_build` and lives in `region`.
 pub(crate) struct Instance {
-    pub(crate) engine: *mut c_void,
-    pub(crate) region: KBox<Region>,
-    /// Goes before the region does: it is what runs.
+    /// What runs. It stands before the region, whose addresses are in it, and so goes before that.
     pub(crate) native: Option<Native>,
+    engine: *mut c_void,
+    pub(crate) region: KBox<Region>,
     /// Set of the capabilities that the module imports from.
     pub(crate) capabilities_used: u64,
     /// Why there is no native code, if it was not asked for: text with NUL.
@@ -42,10 +43,10 @@ impl Instance {
         wasm: &[u8],
         settings: &Settings,
         host: &mut Host<'_>,
-        failing: Failing,
+        order: &Order<'_>,
     ) -> Answer<Self> {
         // A build cannot be interrupted, and a machine may have hundreds of CPUs.
-        // SAFETY: Only reads the calling task's state.
+        // SAFETY: Only reads the calling task's state, and this is process context.
         if unsafe { bindings::nf_wasm_killed() } {
             refuse!(
                 EINTR,
@@ -53,7 +54,7 @@ impl Instance {
             );
         }
         let budget = limits::instance_bytes(wasm.len());
-        let mut region = Region::new(budget, failing)?;
+        let mut region = Region::new(budget, order)?;
         let mut text = Text::new()?;
         let (bytes, used) = text.as_parts();
         let mut request = BuildRequest {
@@ -74,8 +75,9 @@ impl Instance {
             native: MaybeUninit::uninit(),
             tier_reason: [0; TIER_REASON_LEN],
         };
-        // SAFETY: All pointers are to what this function borrows or owns.
-        let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region)? };
+        // SAFETY: All pointers are to what this function borrows or owns until the thread is done. The
+        // region is new: the engine has kept nothing.
+        let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region, order)? };
         *used = request.text_used.min(bytes.len());
         let error = match outcome {
             Outcome::Returned(0) => None,
@@ -100,15 +102,15 @@ impl Instance {
             });
         }
         let native = if request.compiled {
-            // SAFETY: It was written if the filter was compiled.
+            // SAFETY: The engine writes it before it says that the filter was compiled.
             Some(Native(unsafe { request.native.assume_init() }))
         } else {
             None
         };
         // INVARIANT: The build went well, with this region.
         Ok(Instance {
-            engine: request.instance,
             native,
+            engine: request.instance,
             region,
             capabilities_used: request.capabilities_used,
             tier_reason: request.tier_reason,
@@ -118,7 +120,7 @@ impl Instance {
     /// Bytes of kernel memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
         let programs = self.native.iter().flat_map(Native::programs);
-        // SAFETY: They are programs, and live.
+        // SAFETY: They came from `nf_wasm_host_jit`, and go with `native`, which is borrowed.
         let bytes = programs.map(|program| unsafe { bindings::nf_wasm_jit_bytes(program) });
         self.region.bytes() + bytes.sum::<usize>()
     }
@@ -128,16 +130,33 @@ impl Instance {
         self.native.is_some()
     }
 
-    /// Runs the guest once, on whatever CPU this is, for an instance that belongs to no program.
+    /// Runs the guest once, for an instance that belongs to no program: on a thread, as it was built. It
+    /// takes no CPU's packet path, so packets, and whoever wants the CPU, need not wait for it.
     pub(crate) fn run_once(
         &mut self,
         host: &mut Host<'_>,
         context: &mut Context,
         fuel: u64,
-    ) -> CallOutcome {
-        let cpu = Cpu::enter();
-        // SAFETY: The CPU was entered, and `&mut self` says that nobody else has the instance.
-        unsafe { self.call(&cpu, host, context, fuel) }
+        order: &Order<'_>,
+    ) -> Answer<CallOutcome> {
+        let mut request = CallRequest {
+            engine: self.engine,
+            host: host.as_raw(),
+            context,
+            fuel,
+            outcome: MaybeUninit::uninit(),
+        };
+        // SAFETY: All pointers are to what this function borrows until the thread is done; `&mut self` says
+        // that nobody else has the instance, and by the invariants it lives in the region.
+        let outcome = unsafe { thread::run(Work::Call(&mut request), &mut self.region, order)? };
+        match outcome {
+            // SAFETY: The thread writes the outcome before it returns.
+            Outcome::Returned(_) => Ok(unsafe { request.outcome.assume_init() }),
+            Outcome::GivenUp(error) => refuse!(
+                error,
+                "memory ran out while the filter ran, or the engine panicked; the kernel's log says which"
+            ),
+        }
     }
 
     /// Whether it was compiled and calls no host function.
@@ -159,8 +178,9 @@ impl Instance {
         fuel: u64,
     ) -> CallOutcome {
         let region: *mut Region = &mut *self.region;
-        // SAFETY: By the contract the CPU and the instance are ours; by the invariants the region
-        // is the instance's.
+        // SAFETY: `&mut self` says that the instance, and with it the region, is used by nobody else. By the
+        // invariants the engine's part came from `build` and lives in that region. Host and context are
+        // borrowed until the call returns, and the callbacks take such a host.
         unsafe {
             region::on_packet_path(cpu, region, || {
                 boundary::nf_wasm_engine_call(self.engine, host.as_raw(), context, fuel)

@@ -6,6 +6,14 @@
 
 #include "helpers.h"
 
+/*
+ * Instructions of a program at most, where constants are to be blinded (net.core.bpf_jit_harden): for
+ * each, the kernel moves the rest of the program and looks at all of it for jumps.
+ */
+#define MOST_BLINDED 8192
+#define TEXT(number) TEXT_OF(number)
+#define TEXT_OF(number) #number
+
 /* What only the engine and its boundary call: boundary.rs says how. */
 void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_count,
 		       const void *const *helpers, u32 stack, const void **run,
@@ -24,14 +32,23 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 		*reason = "Wasm's memory is little-endian, and this machine is not";
 		return NULL;
 	}
-	/* Without code the filter is interpreted: that is nothing to warn of. */
-	prog = bpf_prog_alloc(bpf_prog_size(len), __GFP_NOWARN);
+	/*
+	 * What current may do decides whether constants are blinded, and whether memory for code is
+	 * limited: the load's thread acts with its caller's credentials. Without code the filter is
+	 * interpreted: that is nothing to warn of, or to kill anybody for.
+	 */
+	prog = bpf_prog_alloc(bpf_prog_size(len), __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
 	if (!prog) {
 		*reason = "memory ran out";
 		return NULL;
 	}
 	if (!prog->jit_requested) {
 		*reason = "the kernel's eBPF compiler is off (net.core.bpf_jit_enable is 0)";
+		goto free;
+	}
+	if (prog->blinding_requested && len > MOST_BLINDED) {
+		*reason = "it is over " TEXT(MOST_BLINDED)
+			  " eBPF instructions, the most with net.core.bpf_jit_harden";
 		goto free;
 	}
 	prog->len = len;
@@ -47,7 +64,7 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 	prog = bpf_prog_select_runtime(prog, &err);
 	/* Without an error it may still have been left to the kernel's eBPF interpreter. */
 	if (err || !prog->jited) {
-		*reason = "the kernel's eBPF compiler could not compile it";
+		*reason = "the kernel's eBPF compiler could not compile it (no memory, or net.core.bpf_jit_limit)";
 		goto free;
 	}
 	*run = prog->bpf_func;

@@ -40,8 +40,6 @@ bool nf_wasm_cpus_suspend(void)
 	return cpuhp_tasks_frozen;
 }
 
-DEFINE_MUTEX(nf_wasm_loads);
-
 int nf_wasm_mutex_lock_killable(struct mutex *mutex)
 {
 	return mutex_lock_killable(mutex);

@@ -36,6 +36,8 @@ mod logger;
 mod machine;
 mod namespace;
 mod native;
+mod order;
+mod owner;
 mod packet;
 mod program;
 mod programs;

@@ -174,7 +174,7 @@ impl Namespace {
         let mut tables = self.tables.lock();
         tables.check_room(&name)?;
         let id = tables.next_id()?;
-        Ok(Arc::pin_init(Filter::new(id, name), GFP_KERNEL)?)
+        Ok(Arc::pin_init(Filter::new(id, name), GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Adds a filter and attaches it to all of `hooks`, or does neither. Returns the attachments'
@@ -265,7 +265,7 @@ impl Namespace {
             );
         }
         let id = tables.next_id()?;
-        tables.attachments.reserve(1, GFP_KERNEL)?;
+        tables.attachments.reserve(1, GFP_KERNEL_ACCOUNT)?;
         // SAFETY: The device is registered; `Self::forget_device` runs before it no longer is.
         let mut attachment = unsafe { Attachment::new(id, filter.clone(), hook, device)? };
         // SAFETY: `net` lives as long as `self`, and every way out of the table unregisters.
@@ -279,7 +279,7 @@ impl Namespace {
             );
         }
         // There is room: it was reserved above.
-        tables.attachments.push(attachment, GFP_KERNEL)?;
+        tables.attachments.push(attachment, GFP_KERNEL_ACCOUNT)?;
         Ok(id)
     }
 
@@ -414,7 +414,7 @@ static mut DEVICE_NOTIFIER: kernel_bindings::notifier_block = kernel_bindings::n
 ///
 /// Called by the kernel, once for each namespace.
 unsafe extern "C" fn enter(net: *mut kernel_bindings::net) -> i32 {
-    match KBox::pin_init(Namespace::new(net), GFP_KERNEL) {
+    match KBox::pin_init(Namespace::new(net), GFP_KERNEL_ACCOUNT) {
         Ok(namespace) => {
             // SAFETY: The operations are being registered, so the slot exists. The box is taken
             // back in `exit`, and nothing moves it until then.

@@ -4,6 +4,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::mem::{offset_of, transmute};
+use core::ptr;
 
 use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
@@ -30,7 +31,8 @@ impl Native {
 impl Drop for Native {
     fn drop(&mut self) {
         for program in self.programs() {
-            // SAFETY: It is nobody's but ours, and does not run any more.
+            // SAFETY: It came from `nf_wasm_host_jit`, and is nobody's but ours. It does not run any more: who
+            // drops an instance has it to itself.
             unsafe { boundary::nf_wasm_host_jit_free(program) };
         }
     }
@@ -68,10 +70,12 @@ const _: () = {
 };
 
 /// Code as C has it.
-type RunInC = unsafe extern "C" fn(*mut bindings::nf_wasm_machine) -> u32;
+type RunInC = unsafe extern "C" fn(*const c_void, *const kernel_bindings::bpf_insn) -> u32;
 
 fn in_c(run: Run) -> RunInC {
-    // SAFETY: The machine is the same in either language.
+    // SAFETY: Both are pointers to functions with the same convention, and their arguments and results
+    // differ in nothing but how a pointer's target, which is not looked at, is declared. For kCFI both
+    // are `bpf_func_t`, because both targets are called `bpf_insn`.
     unsafe { transmute::<Run, RunInC>(run) }
 }
 
@@ -115,7 +119,8 @@ impl Call {
     }
 
     fn raw(&self) -> &bindings::nf_wasm_call {
-        // SAFETY: It is written by `note_copy` alone, on this CPU, while nobody uses such a reference.
+        // SAFETY: It is written by `note_copy` alone. That is called on the same packet path as this, of
+        // which there is one at a time, between two calls of the code: no such reference is in use then.
         unsafe { &*self.call.get() }
     }
 
@@ -130,11 +135,12 @@ impl Call {
     pub(crate) unsafe fn run(&self, packet: &Packet) -> u32 {
         let call = self.raw();
         let Packet { skb, state, len } = *packet;
-        // SAFETY: By the contract.
+        // SAFETY: By the contract code, machine and packet are the caller's. The code was made for this machine,
+        // and called as what it is, a `bpf_func_t`.
         unsafe {
             if call.context.is_null() {
                 (*call.machine).fuel = call.fuel;
-                return (self.run)(call.machine);
+                return (self.run)(call.machine.cast(), ptr::null());
             }
             match call.run_in_place {
                 Some(_) => bindings::nf_wasm_run_in_place(call, skb, state, len),
@@ -162,7 +168,8 @@ impl Call {
         // Where the filter has several attachments, this may be another's number: all that is at stake
         // is time.
         if packets.wrapping_sub(self.packets_before.get()) < u64::from(2 * PATIENCE) {
-            // SAFETY: No call is under way, and nobody has a reference.
+            // SAFETY: This is between two calls of the code, on the one packet path that uses it: nobody has a
+            // reference.
             unsafe { (*self.call.get()).run_in_place = None };
         }
         self.given_up.set(0);
@@ -173,17 +180,19 @@ impl Call {
     ///
     /// # Safety
     ///
-    /// As [`Self::run`].
+    /// The code and what it works on are the caller's, and `skb` is the packet that [`Self::run`] was given,
+    /// at the same hook. If the code calls the host, that was made ready.
     pub(crate) unsafe fn run_on_copy(&self, skb: *mut kernel_bindings::sk_buff, len: u32) -> u32 {
         let call = self.raw();
-        // SAFETY: By the contract; the machine was told of the hook's state, which is still there.
+        // SAFETY: By the contract code, machine and packet are the caller's. `run` told the machine of the
+        // hook's state, which is still there, because the hook has not been left.
         unsafe { bindings::nf_wasm_run_on_copy(call, skb, (*call.machine).state, len) }
     }
 
     /// Fuel that the last packet used, if it had enough.
     #[inline(always)]
     pub(crate) fn fuel_used(&self) -> u64 {
-        // SAFETY: The machine is there as long as the instance is.
+        // SAFETY: The machine is part of the instance, which outlives this; and no code runs on it now.
         let left = unsafe { (*self.raw().machine).fuel };
         self.raw().fuel.wrapping_sub(left) as u64
     }

@@ -221,7 +221,7 @@ static noinline u32 run_on_copy(const struct nf_wasm_call *call, const struct sk
 	fill(context, skb, state, start, packet_len);
 	if (skb_copy_bits(skb, start, context + 1, window))
 		return NF_WASM_NO_PACKET;
-	return call->run(machine);
+	return call->run(machine, NULL);
 }
 
 u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *skb,
@@ -244,7 +244,7 @@ u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *s
 	fill_metadata(context, skb, state, packet_len);
 	transport_of_ipv4(context, (const void *)packet, packet_len);
 	copy_window((u8 *)(context + 1), packet, window);
-	return call->run(machine);
+	return call->run(machine, NULL);
 }
 
 /* Puts the machine on the packet's own bytes, if there are enough in one piece. */
@@ -279,7 +279,7 @@ static noinline u32 run_in_place(const struct nf_wasm_call *call, const struct s
 		return NF_WASM_NOT_IN_PLACE;
 	context->window_len = min(packet_len, call->snaplen);
 	fill(context, skb, state, skb->len - packet_len, packet_len);
-	return call->run_in_place(call->machine);
+	return call->run_in_place(call->machine, NULL);
 }
 
 u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
@@ -302,7 +302,7 @@ u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *
 	} else {
 		return run_in_place(call, skb, state, packet_len);
 	}
-	return call->run_in_place(call->machine);
+	return call->run_in_place(call->machine, NULL);
 }
 
 /* Pages and fragments of @skb that skb_copy_bits() passes on its way to byte @end. */

@@ -21,11 +21,13 @@ use crate::decode::name::Name;
 use crate::instance::Instance;
 use crate::logger::Logger;
 use crate::native::Call;
+use crate::order::Order;
+use crate::owner::Owner;
 use crate::packet::{self, Host, Packet};
 use crate::programs;
 use crate::racy::Racy;
 use crate::refusal::Answer;
-use crate::region::{self, Failing};
+use crate::region;
 
 /// One CPU's place for an instance.
 #[repr(align(128))]
@@ -102,6 +104,9 @@ pub(crate) struct Program {
     admission: Admission,
     /// Its filter's.
     name: Name,
+    /// Who loaded it, or had it replace another: its instances are built with their credentials and at
+    /// their expense, whenever that is.
+    owner: Owner,
     /// How many slots are not empty.
     instances: Atomic<u32>,
     /// How many of them have native code.
@@ -119,9 +124,11 @@ pub(crate) struct Program {
 }
 
 // SAFETY: A slot is used by its own CPU's packet path, which has one user at a time, and, while
-// that does not exist, by whoever equips or strips it, under the contract of these.
+// that does not exist, by whoever equips or strips it, under the contract of these. Nothing else in it
+// has a tie to a thread.
 unsafe impl Send for Program {}
-// SAFETY: As above.
+// SAFETY: A slot that is shared is its own CPU's packet path's, or whoever's equips or strips it, one at a
+// time; all else is atomic, `Racy`, locked, or not written to once the program is there.
 unsafe impl Sync for Program {}
 
 impl Program {
@@ -144,6 +151,7 @@ impl Program {
                 wasm,
                 admission,
                 name: *logger.name(),
+                owner: Owner::current(),
                 instances: Atomic::new(0),
                 compiled: Atomic::new(0),
                 tier_reason <- new_spinlock!([0; TIER_REASON_LEN]),
@@ -151,15 +159,19 @@ impl Program {
                 memory_per_cpu: Atomic::new(0),
                 _pin: PhantomPinned,
             }? Error),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
-        // SAFETY: It was just made.
+        // SAFETY: It was just made: nobody else knows of it, and it is not on the list.
         unsafe { programs::enlist(program.as_ref(), logger)? };
         Ok(program)
     }
 
     pub(crate) fn name(&self) -> &Name {
         &self.name
+    }
+
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// Whether the CPU with number `cpu` has an instance.
@@ -169,7 +181,8 @@ impl Program {
     /// As [`Self::equip`].
     pub(crate) unsafe fn is_equipped(&self, cpu: usize) -> bool {
         self.slots.of(cpu).is_some_and(|slot| {
-            // SAFETY: By the contract nobody writes to the slot meanwhile.
+            // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it: there is
+            // no writer.
             unsafe { (*slot.instance.get()).is_some() }
         })
     }
@@ -180,10 +193,10 @@ impl Program {
     ///
     /// No packet meets the program on that CPU, because it is not published or the CPU does not
     /// run; and the caller is alone with the program, or holds the list of programs.
-    pub(crate) unsafe fn equip(&self, cpu: usize, logger: &Logger, failing: Failing) -> Answer {
+    pub(crate) unsafe fn equip(&self, cpu: usize, logger: &Logger, order: &Order<'_>) -> Answer {
         let slot = self.slots.of(cpu).ok_or(EINVAL)?;
         let host = &mut Host::init(logger);
-        let instance = Instance::build(&self.wasm, &self.settings, host, failing)?;
+        let instance = Instance::build(&self.wasm, &self.settings, host, order)?;
         self.capabilities_used
             .store(instance.capabilities_used, Relaxed);
         self.memory_per_cpu
@@ -192,13 +205,13 @@ impl Program {
         slot.is_usual.set(instance.is_usual());
         if let Some(native) = &instance.native {
             let call = Call::new(&native.0, self.settings.fuel, self);
-            // SAFETY: By the contract nobody else uses the slot.
+            // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
             unsafe { (*slot.call.get()).write(call) };
             self.compiled.fetch_add(1, Relaxed);
         } else {
             *self.tier_reason.lock() = instance.tier_reason;
         }
-        // SAFETY: By the contract nobody else uses the slot.
+        // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
         unsafe { *slot.instance.get() = Some(instance) };
         self.instances.fetch_add(1, Relaxed);
         Ok(())
@@ -214,7 +227,7 @@ impl Program {
             return;
         };
         slot.is_usual.set(false);
-        // SAFETY: By the contract nobody else uses the slot.
+        // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
         if let Some(instance) = unsafe { (*slot.instance.get()).take() } {
             self.instances.fetch_sub(1, Relaxed);
             if instance.native.is_some() {
@@ -273,13 +286,14 @@ impl Program {
     /// How this CPU's instance decides packets, if nothing but that is to be done: see
     /// [`Slot::usual`].
     #[inline(always)]
-    pub(crate) fn usual(&self, cpu: &Cpu) -> Option<&Call> {
+    pub(crate) fn usual<'a>(&'a self, cpu: &'a Cpu) -> Option<&'a Call> {
         let slot = self.slots.here(cpu);
         if !slot.is_usual.get() || self.quarantined() {
             return None;
         }
-        // SAFETY: It was written before the slot was said to be usual. The cell is this CPU's, and
-        // written only with its packet path to itself.
+        // SAFETY: It was written before the slot was said to be usual. The cell is written only while no
+        // packet meets the slot, and one does as long as `cpu` is entered, which the reference does not
+        // outlive.
         Some(unsafe { (*slot.call.get()).assume_init_ref() })
     }
 
@@ -290,7 +304,7 @@ impl Program {
     /// `call` is this CPU's, and its program lives.
     #[cold]
     pub(crate) unsafe fn note_usual_trap(cpu: &Cpu, call: &Call, code: u32) -> Decision {
-        // SAFETY: By the contract.
+        // SAFETY: By the contract the program lives until the packet path is left, which this does not outlive.
         let program = unsafe { &*call.program };
         let outcome = call.outcome(code);
         program.conclude(program.slots.here(cpu), &outcome)
@@ -360,26 +374,32 @@ impl Program {
         logger: &Logger,
     ) -> CallOutcome {
         let fuel = self.settings.fuel;
-        // SAFETY: By the contract the packet is the caller's.
+        // SAFETY: By the contract the packet is the caller's, as long as the host lives, and at a hook, where its
+        // network header is set.
         let mut host = unsafe { Host::packet(packet.skb, logger) };
         let Some(native) = &instance.native else {
-            // SAFETY: By the contract.
+            // SAFETY: By the contract the instance is used by nobody else on this packet path, which `cpu`
+            // stands for. The packet is the caller's, at a hook, and so has its network header set, and a
+            // state that is valid.
             return unsafe {
                 let mut context = packet::describe(packet.skb, packet.state);
                 instance.call(cpu, &mut host, &mut context, fuel)
             };
         };
         let native = &native.0;
-        // SAFETY: It was written when the instance came, which was compiled.
+        // SAFETY: It was written when the instance came, which was compiled. By the contract the slot is
+        // used by nobody else.
         let call = unsafe { (*slot.call.get()).assume_init_ref() };
         if !native.host.is_null() {
-            // SAFETY: The places are the instance's.
+            // SAFETY: The places are in the instance, which is used by nobody else.
             unsafe {
                 *native.host = host.as_raw();
                 *native.packet_len = packet.len;
             }
         }
-        // SAFETY: By the contract; the host lives until the code has returned.
+        // SAFETY: By the contract the instance, with its region, code and machine, is used by nobody else, and
+        // the packet is the caller's. What the code calls was told of the host, which lives until the code has
+        // returned.
         let code = unsafe {
             region::on_packet_path(cpu, &mut *instance.region, || match call.run(packet) {
                 code if call.wants_copy(code) => call.run_on_copy(packet.skb, packet.len),

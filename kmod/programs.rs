@@ -7,7 +7,7 @@
 //! program, and the list's lock makes a load and a CPU meet each other one way or the other.
 //!
 //! Lock order: the list comes after a namespace's locks (programs are dropped under its tables)
-//! and after CPU hotplug; under it are only the lock of builds and the kernel's allocator. So
+//! and after CPU hotplug; under it is only the kernel's allocator. So
 //! nothing that locks hotplug, RTNL or tables may be called with the list held.
 //!
 //! A CPU does not stay offline for a filter's sake: where an instance cannot be built, the place
@@ -22,9 +22,9 @@ use kernel::prelude::*;
 use crate::bindings;
 use crate::cpu;
 use crate::logger::Logger;
+use crate::order::Order;
 use crate::program::Program;
 use crate::refusal::Answer;
-use crate::region::Failing;
 
 kernel::sync::global_lock! {
     // SAFETY: Initialised in the module's init, before there is a program or a callback.
@@ -34,7 +34,7 @@ kernel::sync::global_lock! {
 /// A program's address.
 struct Entry(*const Program);
 
-// SAFETY: A program may be used from anywhere, and its entry goes before it does.
+// SAFETY: A program is `Sync`, and its entry goes before it does.
 unsafe impl Send for Entry {}
 
 struct Programs {
@@ -120,16 +120,19 @@ impl Programs {
 ///
 /// # Safety
 ///
-/// As [`Program::equip`].
+/// The CPU does not run, and the caller has the list of programs.
 unsafe fn equip(program: &Program, cpu: usize) -> Answer {
-    // SAFETY: The caller's promise.
+    // SAFETY: The CPU does not run, and the caller has the list, by the contract.
     if unsafe { program.is_equipped(cpu) } {
         return Ok(());
     }
+    // Who brings the CPU up is not who wants the filter there.
+    let _charged = program.owner().charge();
     // The filter's own may be gone by now; and this bounds what one bring-up logs.
     let logger = KBox::pin_init(Logger::new(*program.name()), GFP_KERNEL)?;
-    // SAFETY: The caller's promise.
-    unsafe { program.equip(cpu, &logger, Failing::bring_up()) }
+    let order = Order::of_bring_up(program.owner(), cpu);
+    // SAFETY: The CPU does not run, and the caller has the list, by the contract.
+    unsafe { program.equip(cpu, &logger, &order) }
 }
 
 /// Builds the instances of a new program, and puts it on the list. Where that fails, the program
@@ -145,7 +148,7 @@ pub(crate) unsafe fn enlist(program: Pin<&Program>, logger: &Logger) -> Answer {
         let missing = {
             let mut programs = PROGRAMS.lock();
             let missing = (0..programs.cpus.len()).find(|&cpu| {
-                // SAFETY: The caller is alone with the program.
+                // SAFETY: By the contract the caller is alone with the program, which no packet meets.
                 programs.cpus[cpu] && !unsafe { program.is_equipped(cpu) }
             });
             if missing.is_none() {
@@ -160,8 +163,10 @@ pub(crate) unsafe fn enlist(program: Pin<&Program>, logger: &Logger) -> Answer {
         let Some(cpu) = missing else {
             return Ok(());
         };
-        // SAFETY: The caller is alone with the program.
-        unsafe { program.equip(cpu, logger, Failing::command())? };
+        let order = Order::of_command(program.owner(), Some(cpu));
+        // SAFETY: By the contract the caller is alone with the program, which is not published: no packet meets
+        // it.
+        unsafe { program.equip(cpu, logger, &order)? };
     }
 }
 
@@ -178,11 +183,11 @@ pub(crate) fn delist(program: &Program) {
 /// [`Registration::new`], when there is no program.
 unsafe extern "C" fn prepare(cpu: u32) -> i32 {
     let mut programs = PROGRAMS.lock();
-    // SAFETY: By the contract.
+    // SAFETY: By the contract the CPU does not run, or there is no program.
     match unsafe { programs.prepare(cpu as usize) } {
         Ok(()) => 0,
         Err(error) => {
-            // SAFETY: By the contract.
+            // SAFETY: By the contract the CPU does not run, or there is no program.
             unsafe { programs.forget(cpu as usize) };
             error.to_errno()
         }
@@ -197,9 +202,9 @@ unsafe extern "C" fn prepare(cpu: u32) -> i32 {
 unsafe extern "C" fn dead(cpu: u32) -> i32 {
     // One that only goes for a suspend finds its instances when it is back, with the state that
     // filters keep in them; and a resume, where memory is scarce, has nothing to build.
-    // SAFETY: Callable during the callback.
+    // SAFETY: This is the callback during which it says so, and only reads.
     if !unsafe { bindings::nf_wasm_cpus_suspend() } {
-        // SAFETY: By the contract.
+        // SAFETY: By the contract the CPU does not run.
         unsafe { PROGRAMS.lock().forget(cpu as usize) };
     }
     0
@@ -215,7 +220,7 @@ impl Registration {
     ///
     /// Called once, before there is a program.
     pub(crate) unsafe fn new() -> Result<Self> {
-        // SAFETY: This is the first use.
+        // SAFETY: By the contract this is called once, and there is no program: nobody has used it.
         unsafe { PROGRAMS.init() };
         let cpus = KVec::from_elem(false, cpu::cpu_ids(), GFP_KERNEL)?;
         PROGRAMS.lock().cpus = cpus;

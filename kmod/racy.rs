@@ -17,12 +17,13 @@ pub(crate) struct Racy<T>(UnsafeCell<T>);
 /// The type is an integer, a boolean or a pointer of at most a machine word.
 pub(crate) unsafe trait Word: Copy {}
 
-// SAFETY: As it says.
+// SAFETY: A boolean is a byte.
 unsafe impl Word for bool {}
-// SAFETY: As it says; nf_wasm is for 64-bit machines only.
+// SAFETY: An integer of 64 bits is a machine word: nf_wasm is for 64-bit machines only.
 unsafe impl Word for u64 {}
 
-// SAFETY: By `Word`'s contract and by volatile accesses, no reader sees half of a write.
+// SAFETY: A `Word` is read and written by one instruction each, because accesses are volatile: no reader
+// sees half of a write. What is shared is copied, never referred to.
 unsafe impl<T: Word + Send> Sync for Racy<T> {}
 
 impl<T: Word> Racy<T> {
@@ -43,13 +44,14 @@ impl<T: Word> Racy<T> {
     /// Nobody else writes meanwhile.
     #[inline(always)]
     pub(crate) unsafe fn own(&self) -> T {
-        // SAFETY: The cell is valid and aligned; by the contract there is no race.
+        // SAFETY: The cell is valid and aligned, and the contract says that nobody else writes: this read
+        // races with none.
         unsafe { self.0.get().read() }
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, value: T) {
-        // SAFETY: As above.
+        // SAFETY: The cell is valid and aligned; a race is what WRITE_ONCE() is for.
         unsafe { self.0.get().write_volatile(value) }
     }
 }

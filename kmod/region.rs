@@ -8,70 +8,33 @@
 //!
 //! Which region an allocation goes to depends on who asks. On a packet's path it is the region of
 //! the instance that runs, and the memory comes from a small reserve inside it, because an
-//! interpreter that traps boxes its error. Everywhere else it is that of the one load under way.
+//! interpreter that traps boxes its error. On a thread with a job it is the job's. Nobody else has one.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
-use kernel::alloc::allocator::{KVmalloc, Vmalloc};
-use kernel::alloc::{Allocator, Flags, NumaNode};
-use kernel::page::PAGE_SIZE;
+use kernel::alloc::allocator::Kmalloc;
+use kernel::alloc::{Allocator, NumaNode};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
-use crate::admission;
 use crate::bindings;
 use crate::cpu::{Cpu, CACHE_LINE};
-use crate::module_parameters;
+use crate::order::Order;
+use crate::thread;
 
 /// Bytes that a packet's path may have allocated at a time.
 const RESERVE_BYTES: usize = 1024;
 
 /// What every block is a multiple of, and begins at one of. An instance writes to its memory on its
 /// own CPU, and that of another CPU's must not share a line with it.
-const BLOCK_ALIGN: usize = CACHE_LINE;
+const BLOCK_ALIGN: usize = bindings::NF_WASM_BLOCK_ALIGN as usize;
 
 /// The most that an allocation is aligned to.
 const ALIGN: usize = align_of::<Block>();
 
-/// Blocks over this come from the kernel's allocator of pages, which rounds up to the next page;
-/// the other one would, for these, to the next power of two, and a linear memory is just over one.
-const LARGE: usize = 2 * PAGE_SIZE;
-
 /// Times that a packet's path needed memory from the kernel. Stays 0, or there is a bug.
 pub(crate) static PACKET_PATH_ALLOCATIONS: Atomic<u64> = Atomic::new(0);
-
-/// Value of the parameter `fail_allocations`: of the instances that are built for loads and runs,
-/// the first fails at its first allocation, the second at its second, until one has fewer than its
-/// number.
-const FAIL_LOADS: u8 = 1;
-/// Value of the same: each instance for a CPU that comes online fails at its first allocation.
-const FAIL_BRING_UPS: u8 = 2;
-
-/// Builds since `insmod`, with [`FAIL_LOADS`].
-static BUILDS: Atomic<u64> = Atomic::new(0);
-
-/// Which allocation of a build is to fail; a region counts from 1, so that 0 is none.
-#[derive(Clone, Copy)]
-pub(crate) struct Failing(u64);
-
-impl Failing {
-    /// For an instance that a command asked for.
-    pub(crate) fn command() -> Self {
-        match module_parameters::fail_allocations.value() {
-            FAIL_LOADS if admission::tests_allowed() => Failing(BUILDS.fetch_add(1, Relaxed) + 1),
-            _ => Failing(0),
-        }
-    }
-
-    /// For an instance for a CPU that comes online.
-    pub(crate) fn bring_up() -> Self {
-        match module_parameters::fail_allocations.value() {
-            FAIL_BRING_UPS if admission::tests_allowed() => Failing(1),
-            _ => Failing(0),
-        }
-    }
-}
 
 /// Header of a block, in front of the bytes that the engine sees.
 #[repr(C, align(16))]
@@ -117,50 +80,70 @@ impl Reserve {
 ///
 /// # Invariants
 ///
-/// `head` begins a doubly linked list of blocks that came from the kernel's allocator, whose sizes
-/// add up to `bytes`, and which nobody uses once the region is dropped. A region is used by one
-/// thread at a time: by the load that fills it, and later by the packet path that owns its CPU.
+/// `head` begins a doubly linked list of blocks that came from `nf_wasm_block_alloc` or its atomic twin,
+/// whose sizes add up to `bytes`, and which nobody uses once the region is dropped. A region is used by
+/// one thread at a time: by the load that fills it, and later by the packet path that owns its CPU.
 #[repr(align(64))]
 pub(crate) struct Region {
     head: *mut Block,
     bytes: usize,
     budget: usize,
+    /// Where blocks come from.
+    node: i32,
     /// The engine's last request, of whatever kind, was for memory, and was refused.
     refused: bool,
+    /// Nobody waits for what the memory is for any more: all requests are refused.
+    given_up: bool,
     /// The packet path had blocks of its own; see [`nf_wasm_host_free`].
     overflowed: bool,
     /// Allocations so far, and the one of them that is to fail.
     allocations: u64,
-    failing: Failing,
+    failing: u64,
     reserve: Reserve,
 }
 
-const _: () = assert!(align_of::<Region>() >= CACHE_LINE);
+const _: () = assert!(align_of::<Region>() >= CACHE_LINE && BLOCK_ALIGN >= CACHE_LINE);
+const _: () = assert!(BLOCK_ALIGN % ALIGN == 0 && size_of::<Block>() % ALIGN == 0);
 
 // SAFETY: A region has no tie to the thread that made it; see the invariants for who may use it.
 unsafe impl Send for Region {}
 
+/// Who asks for a block.
+#[derive(Clone, Copy)]
+enum Asking {
+    /// A thread that may sleep.
+    Thread,
+    /// A packet's path.
+    PacketPath,
+}
+
 impl Region {
     /// An empty region that may grow to `budget` bytes.
-    pub(crate) fn new(budget: usize, failing: Failing) -> Result<KBox<Self>> {
+    pub(crate) fn new(budget: usize, order: &Order<'_>) -> Result<KBox<Self>> {
+        let node = NumaNode::new(order.node).unwrap_or(NumaNode::NO_NODE);
+        let memory = Kmalloc::alloc(Layout::new::<Self>(), GFP_KERNEL_ACCOUNT, node)?;
+        let region = memory.cast::<Self>().as_ptr();
         // INVARIANT: The empty list.
-        Ok(KBox::new(
-            Region {
+        // SAFETY: It is fresh memory of that layout, from the allocator that the box frees it with.
+        Ok(unsafe {
+            region.write(Region {
                 head: ptr::null_mut(),
                 bytes: 0,
                 budget,
+                node: order.node,
                 refused: false,
+                given_up: false,
                 overflowed: false,
                 allocations: 0,
-                failing,
+                failing: order.failing,
                 reserve: Reserve {
                     bytes: [0; RESERVE_BYTES],
                     used: 0,
                     live: 0,
                 },
-            },
-            GFP_KERNEL,
-        )?)
+            });
+            KBox::from_raw(region)
+        })
     }
 
     /// Bytes that the region takes, itself included.
@@ -168,24 +151,40 @@ impl Region {
         self.bytes + size_of::<Self>()
     }
 
-    fn alloc(&mut self, size: usize, flags: Flags) -> Option<NonNull<u8>> {
+    /// Refuses whatever is asked for from now on.
+    pub(crate) fn give_up(&mut self) {
+        self.given_up = true;
+    }
+
+    /// Whether an allocation was refused just now. Where an allocation has no way to fail, the engine
+    /// panics with nothing asked of its allocator in between; after a refusal that it could cope with, it
+    /// goes on to allocate or to free.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused
+    }
+
+    fn alloc(&mut self, size: usize, asking: Asking) -> Option<NonNull<u8>> {
         let bytes = size
             .checked_add(size_of::<Block>())?
             .checked_next_multiple_of(BLOCK_ALIGN)?;
         self.allocations += 1;
-        if bytes > self.budget - self.bytes || self.allocations == self.failing.0 {
+        if bytes > self.budget - self.bytes || self.allocations == self.failing || self.given_up {
             return None;
         }
-        let layout = Layout::from_size_align(bytes, BLOCK_ALIGN).ok()?;
-        let allocate = if bytes > LARGE && flags == GFP_KERNEL {
-            Vmalloc::alloc
-        } else {
-            KVmalloc::alloc
+        // SAFETY: A thread may sleep; on a packet's path the twin for any context is called. The node is
+        // one of the kernel's, or none.
+        let block = unsafe {
+            match asking {
+                Asking::Thread => bindings::nf_wasm_block_alloc(bytes, self.node),
+                Asking::PacketPath => bindings::nf_wasm_block_alloc_atomic(bytes),
+            }
         };
-        let block = allocate(layout, flags | __GFP_NOWARN, NumaNode::NO_NODE).ok()?;
-        let block = block.cast::<Block>().as_ptr();
-        // SAFETY: `block` is fresh memory for a header and `size` bytes; `head`, if there is one,
-        // is a live block of ours.
+        let block = block.cast::<Block>();
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: `block` is fresh memory for a header and `size` bytes, aligned for both; `head`, if
+        // there is one, is a live block of ours.
         unsafe {
             block.write(Block {
                 previous: ptr::null_mut(),
@@ -207,7 +206,9 @@ impl Region {
     ///
     /// `ptr` came from [`Self::alloc`] of this region and is not used again.
     unsafe fn free(&mut self, ptr: *mut u8) {
-        // SAFETY: By the contract, a header precedes `ptr`, and its neighbours are live blocks.
+        // SAFETY: By the contract a header precedes `ptr`. By the invariants it and its neighbours are
+        // live blocks of this list, which `&mut self` says is ours. Out of the list, the block is
+        // nobody's, and came from the allocator that it goes back to.
         unsafe {
             let block = ptr.cast::<Block>().sub(1);
             let Block {
@@ -225,99 +226,80 @@ impl Region {
             }
             // INVARIANT: The block is out of the list and out of the sum.
             self.bytes -= bytes;
-            free_block(block, bytes);
+            bindings::nf_wasm_block_free(block.cast());
         }
     }
-}
-
-/// # Safety
-///
-/// `block` came from [`KVmalloc`] with `bytes` bytes, and is not used again.
-unsafe fn free_block(block: *mut Block, bytes: usize) {
-    // SAFETY: The same layout was valid in `Region::alloc`.
-    let layout = unsafe { Layout::from_size_align_unchecked(bytes, BLOCK_ALIGN) };
-    // SAFETY: `block` is not null and came from this allocator with this layout.
-    unsafe { KVmalloc::free(NonNull::new_unchecked(block.cast()), layout) };
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
         let mut block = self.head;
         while !block.is_null() {
-            // SAFETY: By the invariants `block` is live, came from KVmalloc and is used by nobody.
+            // SAFETY: By the invariants `block` is live, came from the allocator that it goes back to, and
+            // is used by nobody. Its header is read before.
             unsafe {
-                let Block { next, bytes, .. } = block.read();
-                free_block(block, bytes);
+                let next = (*block).next;
+                bindings::nf_wasm_block_free(block.cast());
                 block = next;
             }
         }
     }
 }
 
-/// The region of the load under way. Written under the lock that loads hold, read by the load's
-/// own thread.
-static LOADING: Atomic<*mut Region> = Atomic::new(ptr::null_mut());
-
-/// Names the region that allocations outside of packet paths go to, or none.
-///
-/// # Safety
-///
-/// The caller holds the lock of loads, and `region` lives until this is called again.
-pub(crate) unsafe fn set_loading(region: *mut Region) {
-    LOADING.store(region, Relaxed);
-}
-
-/// Whether the region of the load under way has just refused an allocation. Where an allocation
-/// has no way to fail, the engine panics with nothing asked of its allocator in between; after a
-/// refusal that it could cope with, it goes on to allocate or to free.
-///
-/// # Safety
-///
-/// Called on the thread of a load under way.
-pub(crate) unsafe fn loading_refused() -> bool {
-    // SAFETY: By the contract the region is set, and lives.
-    unsafe { (*LOADING.load(Relaxed)).refused }
-}
-
 /// Runs `f` with the engine's allocations going to `region`'s reserve.
 ///
 /// # Safety
 ///
-/// `region` is used by nobody else.
+/// `region` is valid, and used by nobody else until this returns.
 #[inline(always)]
 pub(crate) unsafe fn on_packet_path<R>(cpu: &Cpu, region: *mut Region, f: impl FnOnce() -> R) -> R {
-    let before = cpu.set_region(region.cast());
+    // SAFETY: By the contract it is valid and used by nobody else until `before` is put back.
+    let before = unsafe { cpu.set_region(region.cast()) };
     let result = f();
-    cpu.set_region(before);
+    // SAFETY: Whoever set that one is further up the stack, and its contract still holds.
+    unsafe { cpu.set_region(before) };
     result
 }
 
+/// The region of the packet path that this is called on, or null.
+fn packet_region() -> *mut Region {
+    // SAFETY: Callable from any context.
+    unsafe { bindings::nf_wasm_packet_region() }.cast()
+}
+
 /// The engine's `GlobalAlloc::alloc`; see `boundary.rs`.
+///
+/// # Safety
+///
+/// Called by the engine alone. So nothing else uses the region that the caller's packet path or thread
+/// says is its own.
 #[no_mangle]
-extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
+unsafe extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
     if align > ALIGN {
         return ptr::null_mut();
     }
-    // SAFETY: Callable from any context.
-    let packet = unsafe { bindings::nf_wasm_packet_region() }.cast::<Region>();
-    let (region, flags) = if packet.is_null() {
-        (LOADING.load(Relaxed), GFP_KERNEL)
+    let packet = packet_region();
+    let (region, asking) = if packet.is_null() {
+        let region = thread::current_region();
+        if region.is_null() {
+            return ptr::null_mut();
+        }
+        (region, Asking::Thread)
     } else {
-        // SAFETY: The region was set by `on_packet_path`, below which we are.
-        if let Some(ptr) = unsafe { (*packet).reserve.alloc(size) } {
+        (packet, Asking::PacketPath)
+    };
+    // SAFETY: Whoever had the engine run gave it this region for as long, on a packet's path by
+    // `on_packet_path` and on a thread by `Job`'s invariants; and by the contract the engine is here, not
+    // in another use of it.
+    let region = unsafe { &mut *region };
+    if let Asking::PacketPath = asking {
+        if let Some(ptr) = region.reserve.alloc(size) {
             return ptr;
         }
         PACKET_PATH_ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: As above.
-        unsafe { (*packet).overflowed = true };
-        (packet, GFP_ATOMIC)
-    };
-    if region.is_null() {
-        return ptr::null_mut();
+        region.overflowed = true;
     }
-    // SAFETY: Either the packet path's own region, or that of the load whose thread this is.
-    let region = unsafe { &mut *region };
-    let block = region.alloc(size, flags);
+    let block = region.alloc(size, asking);
     region.refused = block.is_none();
     block.map_or(ptr::null_mut(), NonNull::as_ptr)
 }
@@ -326,30 +308,32 @@ extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
 ///
 /// # Safety
 ///
-/// As `GlobalAlloc::dealloc`.
+/// As [`nf_wasm_host_alloc`], and `ptr` came from there, asked for by the same instance or session, and is
+/// not used again.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_free(ptr: *mut u8, _size: usize, _align: usize) {
-    // SAFETY: Callable from any context.
-    let packet = unsafe { bindings::nf_wasm_packet_region() }.cast::<Region>();
+    let packet = packet_region();
     let region = if packet.is_null() {
-        LOADING.load(Relaxed)
+        thread::current_region()
     } else {
-        // SAFETY: The region was set by `on_packet_path`, below which we are.
-        let reserve = unsafe { &mut (*packet).reserve };
-        if reserve.owns(ptr) {
-            return reserve.free();
+        packet
+    };
+    // SAFETY: As the allocation did, so this has a region: the engine runs on a packet's path or on a
+    // thread with a job, and whoever had it run gave it this region for as long. By the contract it is here,
+    // not in another use of it.
+    let region = unsafe { &mut *region };
+    if !packet.is_null() {
+        if region.reserve.owns(ptr) {
+            return region.reserve.free();
         }
         // A segment that the guest drops was allocated at load. It stays in the region, and goes
         // with it: a packet's path does not hand memory back to the kernel either.
-        // SAFETY: As above.
-        if !unsafe { (*packet).overflowed } {
+        if !region.overflowed {
             return;
         }
-        packet
-    };
-    // SAFETY: An instance frees only what it allocated, and it allocated from this region.
-    unsafe {
-        (*region).refused = false;
-        (*region).free(ptr);
     }
+    region.refused = false;
+    // SAFETY: An instance frees only what it allocated, and all that it allocated but for the reserve came
+    // from its region's `alloc`. By the contract it is not used again.
+    unsafe { region.free(ptr) };
 }

@@ -7,6 +7,7 @@ use kernel::uaccess::{UserPtr, UserSlice};
 use crate::decode::exchange::{self, Memory, Refused};
 use crate::decode::plain::Request;
 use crate::decode::wrong::Wrong;
+use crate::owner::OomOrigin;
 use crate::refusal::{Answer, Refusal};
 
 /// The memory of the process that makes the call.
@@ -51,7 +52,8 @@ fn user_ptr(address: u64) -> UserPtr {
 
 /// Copies `len` bytes from a caller.
 pub(crate) fn read_bytes(address: u64, len: u32) -> Result<KVVec<u8>> {
+    let _origin = OomOrigin::mark();
     let mut bytes = KVVec::new();
-    UserSlice::new(user_ptr(address), len as usize).read_all(&mut bytes, GFP_KERNEL)?;
+    UserSlice::new(user_ptr(address), len as usize).read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
     Ok(bytes)
 }

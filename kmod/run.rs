@@ -15,9 +15,10 @@ use crate::decode::name::Name;
 use crate::instance::Instance;
 use crate::logger::Logger;
 use crate::namespace::Namespace;
+use crate::order::Order;
+use crate::owner::Owner;
 use crate::packet::{self, Host};
 use crate::refusal::{Answer, Text};
-use crate::region::Failing;
 use crate::request::{read_bytes, Caller};
 
 /// A packet that belongs to us.
@@ -29,7 +30,7 @@ struct Packet(*mut kernel_bindings::sk_buff);
 
 impl Packet {
     fn new(bytes: &[u8], family: u32, mark: u32) -> Result<Self> {
-        // SAFETY: The bytes are valid for their length.
+        // SAFETY: The bytes are valid for their length, which `check::run` keeps below that of an IP packet.
         let skb = unsafe {
             bindings::nf_wasm_skb_new(bytes.as_ptr().cast(), bytes.len() as u32, family, mark)
         };
@@ -43,7 +44,7 @@ impl Packet {
 
 impl Drop for Packet {
     fn drop(&mut self) {
-        // SAFETY: By the invariant.
+        // SAFETY: By the invariant nobody else has it, and this is its last use.
         unsafe { bindings::nf_wasm_skb_free(self.0) };
     }
 }
@@ -64,26 +65,28 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     let bytes = read_bytes(request.packet, request.packet_len)?;
     let packet = Packet::new(&bytes, request.family, request.mark)?;
 
+    let owner = Owner::current();
+    let order = &Order::of_command(&owner, None);
     let logger = KBox::pin_init(Logger::new(name), GFP_KERNEL)?;
     let mut output = Text::new()?;
     let mut instance = Instance::build(
         &wasm,
         &settings,
         &mut Host::init(&logger).capture(&mut output),
-        Failing::command(),
+        order,
     )?;
-    // SAFETY: The state is one that no hook was called with: all zero but for hook and family. The
-    // packet is ours.
+    // SAFETY: All of the state's fields may be zero. That describes a hook without devices, which is valid;
+    // and the packet is ours, with its network header set.
     let mut context = unsafe {
         let mut state: bindings::nf_hook_state = core::mem::zeroed();
         state.hook = request.hook as u8;
         state.pf = request.family as u8;
         packet::describe(packet.0, &state)
     };
-    // SAFETY: The packet is ours.
+    // SAFETY: The packet is ours until this function returns, with its network header set.
     let host = unsafe { Host::packet(packet.0, &logger) };
     let host = &mut host.capture(&mut output);
-    let outcome = instance.run_once(host, &mut context, settings.fuel);
+    let outcome = instance.run_once(host, &mut context, settings.fuel, order)?;
 
     request.verdict = outcome.verdict;
     request.trap = outcome.trap;
@@ -93,7 +96,7 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     } else {
         TIER_INTERP
     };
-    // SAFETY: The packet is ours.
+    // SAFETY: The packet is ours, and the guest does not run any more.
     request.mark = unsafe { bindings::nf_wasm_skb_mark(packet.0) };
     request.output.used = 0;
     write_log(&Caller, &mut request.output, output.as_bytes())?;
@@ -111,14 +114,14 @@ fn named_program(
             let rcu = rcu::read_lock();
             filter.program(&rcu).ok_or(ENOENT)?.wasm().len()
         };
-        let mut wasm = KVVec::with_capacity(len, GFP_KERNEL)?;
+        let mut wasm = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
         let rcu = rcu::read_lock();
         let program = filter.program(&rcu).ok_or(ENOENT)?;
         // Replaced by a longer one while memory was made ready.
         if program.wasm().len() > wasm.capacity() {
             continue;
         }
-        wasm.extend_from_slice(program.wasm(), GFP_KERNEL)?;
+        wasm.extend_from_slice(program.wasm(), GFP_KERNEL_ACCOUNT)?;
         return Ok((*filter.name(), wasm, *program.settings()));
     }
 }

@@ -64,9 +64,9 @@ pub struct Entry<H> {
     pub window: u32,
     /// What the code for packets in place reads.
     pub in_place: Reads,
-    /// The host, and where it finds the packet's length; null if the filter does not call it.
+    /// The host; null if the filter does not call it.
     pub host: *mut H,
-    /// As above.
+    /// Where it finds the packet's length; null if the filter does not call it.
     pub packet_len: *mut u32,
 }
 
@@ -169,9 +169,10 @@ impl<H: Host> NativeFilter<H> {
     }
 
     unsafe extern "C" fn import(machine: *mut Machine, a: u64, b: u64, c: u64, index: u64) -> u64 {
-        // SAFETY: Compiled code calls it, with the machine of an `Instance<H>`. The code does not touch
-        // the machine before this returns, and the instance is used by nobody else meanwhile: who
-        // called the code has only its address.
+        // SAFETY: Compiled code calls it, with its machine, whose owner `link` or `call_native` set to the
+        // `Instance<H>` that it is part of. The code does not touch the machine before this returns, and the
+        // instance is used by nobody else meanwhile: who called the code has only its address. The machine
+        // is a box of its own, apart from the instance.
         let (machine, instance) = unsafe {
             let instance = (*machine).owner.cast::<Instance<H>>();
             (&mut *machine, &mut *instance)
@@ -201,7 +202,8 @@ fn carry_out(
 ) -> u64 {
     let memory = match machine.memory.is_null() {
         true => &mut [][..],
-        // SAFETY: So long is the linear memory, and it is the guest's alone.
+        // SAFETY: Address and length are those of the linear memory, which does not grow once there is code.
+        // It is the guest's alone, and neither the code nor the engine touches it until the helper is done.
         false => unsafe { slice::from_raw_parts_mut(machine.memory, machine.memory_bytes) },
     };
     match f(&mut machine.fuel, memory) {
@@ -233,7 +235,8 @@ unsafe extern "C" fn memory_copy(
     len: u64,
     _: u64,
 ) -> u64 {
-    // SAFETY: Compiled code calls it with its machine, which it does not touch meanwhile.
+    // SAFETY: Compiled code calls it with its machine, and does not touch that before this returns; nor does
+    // who called the code.
     carry_out(unsafe { &mut *machine }, |fuel, memory| {
         let (to, from, len) = (to as u32, from as u32, len as u32);
         bytes(memory, from, len)?;
@@ -252,7 +255,8 @@ unsafe extern "C" fn memory_fill(
     len: u64,
     _: u64,
 ) -> u64 {
-    // SAFETY: As above.
+    // SAFETY: Compiled code calls it with its machine, and does not touch that before this returns; nor does
+    // who called the code.
     carry_out(unsafe { &mut *machine }, |fuel, memory| {
         let (to, len) = (to as u32, len as u32);
         bytes(memory, to, len)?;
@@ -277,7 +281,7 @@ fn machine(code: &Code, (memory, memory_bytes): (*mut u8, usize), globals: *mut 
         state: ptr::null(),
         shown: 0,
     };
-    // SAFETY: There is room for it.
+    // SAFETY: The slots begin with as many as a machine takes, and are aligned as its words are.
     unsafe { slots.as_mut_ptr().cast::<Machine>().write(machine) };
     slots
 }
@@ -306,7 +310,8 @@ impl Bare {
         let machine = self.machine.as_mut_ptr().cast::<Machine>();
         let first = MACHINE_SLOTS + FIRST_SLOT as usize;
         self.machine[first..first + arguments].copy_from_slice(&values[..arguments]);
-        // SAFETY: The code was made for this machine, which is used by nobody else.
+        // SAFETY: The code was made for this machine, which `&mut self` says is used by nobody else, and the
+        // instance that it works on is not used as long as this is.
         let (code, left) = unsafe {
             (*machine).fuel = fuel as i64;
             (native.run(machine), (*machine).fuel)
@@ -377,12 +382,12 @@ impl<H: Host> Instance<H> {
     /// `this` is valid, and does not move any more. `run` is what [`Self::compile`] gave, made native,
     /// and stays as long as the instance. What is returned is used as `this` is: by one at a time.
     pub unsafe fn link(this: *mut Self, run: Run) -> Option<Entry<H>> {
-        // SAFETY: By the contract.
+        // SAFETY: By the contract it is valid, and used by one at a time: by us, now.
         let instance = unsafe { &mut *this };
         let native = instance.native.as_mut()?;
         native.run = Some(run);
         let machine = native.machine.as_mut_ptr().cast::<Machine>();
-        // SAFETY: The machine is there.
+        // SAFETY: The machine is a box that `native` owns, which is borrowed.
         unsafe { (*machine).owner = this.cast() };
         let (context, snaplen) = match instance.buffer {
             Some((memory, buffer)) => {
@@ -423,14 +428,14 @@ impl<H: Host> Instance<H> {
         }) else {
             return (Err(Trap::Internal), fuel);
         };
-        // SAFETY: By the contract of `link` the code was compiled for this machine. It touches what
-        // that says, the linear memory and globals, and by helpers `this`, of which nothing else is
-        // in use meanwhile.
+        // SAFETY: By the contract of `link` the code was compiled for this machine, and is still there. It
+        // touches what the machine says, the linear memory and globals, and by helpers `this`, of which
+        // nothing else is in use meanwhile: `self` is not used between here and its return.
         let (code, left) = unsafe {
             (*machine).owner = this.cast();
             (*machine).fuel = fuel as i64;
             Machine::slot(machine, LEN_SLOT).write(len.into());
-            (run(machine), (*machine).fuel)
+            (run(machine.cast(), ptr::null()), (*machine).fuel)
         };
         let result = match code.checked_sub(TRAPPED) {
             None => Ok(code as i32),

@@ -22,6 +22,7 @@ use nf_wasm_generate::cases;
 use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_jit::machine::bpf_insn;
 use nf_wasm_jit::{Code, Helper, Machine};
 use vm::Speculation;
 use wasmparser::{Parser, Payload};
@@ -58,12 +59,12 @@ fn bounds(code: &Code, globals: u64, machine: &Machine) -> [Range<u64>; 3] {
 }
 
 /// Native code, in the place of what the kernel makes of the instructions.
-unsafe extern "C" fn run(machine: *mut Machine) -> u32 {
+unsafe extern "C" fn run(machine: *const c_void, _: *const bpf_insn) -> u32 {
     CODE.with_borrow(|code| {
         let (code, globals) = code.as_ref().expect("code");
         // SAFETY: The engine hands over the machine of the instance that it runs, and nobody writes to
         // it before the reference is gone.
-        let bounds = bounds(code, *globals, unsafe { &*machine });
+        let bounds = bounds(code, *globals, unsafe { &*machine.cast::<Machine>() });
         let helper = |number| {
             let address = helper_address::<Packet>(Helper::ALL[number as usize]);
             // SAFETY: All helpers take five arguments or fewer, in registers, and return one.

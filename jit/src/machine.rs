@@ -32,10 +32,22 @@ pub struct Machine {
     pub shown: u64,
 }
 
-/// Compiled code, as the kernel's compiler leaves it; of its arguments it looks at one. A value below
-/// [`TRAPPED`] is what it returns, the verdict of a filter or 0; another is `TRAPPED` and a trap's
-/// number.
-pub type Run = unsafe extern "C" fn(machine: *mut Machine) -> u32;
+/// An instruction, of which compiled code is handed an address and does not look at it.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(
+    non_camel_case_types,
+    reason = "its name is part of what is hashed: see `Run`"
+)]
+pub struct bpf_insn {
+    _opaque: [u8; 0],
+}
+
+/// Compiled code, as the kernel's compiler leaves it: C's `bpf_func_t`. On a kernel with control-flow
+/// integrity the code begins with a hash of that type, and who calls it through another dies. The first
+/// argument is a [`Machine`], the second is not looked at. A value below [`TRAPPED`] is what it returns,
+/// the verdict of a filter or 0; another is `TRAPPED` and a trap's number.
+pub type Run = unsafe extern "C" fn(machine: *const c_void, unused: *const bpf_insn) -> u32;
 
 /// See [`Run`].
 pub const TRAPPED: u32 = 0x100;

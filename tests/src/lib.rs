@@ -3,6 +3,7 @@
 //!
 //! - [`net`]: network namespaces that are joined by veth and go with the test
 //! - [`audit`]: the kernel's audit log
+//! - [`cgroup`]: a cgroup that goes with the test
 //! - [`cpu`]: CPUs that go and come
 //! - [`device`]: `/dev/nf_wasm`, spoken to directly
 //! - [`filter`]: a loaded filter, unloaded with the test; [`wasm`]: filters as text
@@ -14,11 +15,13 @@
 //! - [`storm`]: many processes at once
 //! - [`guest_test`]: tests of the engine in the kernel; [`spec`]: the WebAssembly specification's
 //! - [`loader`]: the command `nfwasm`
+//! - [`setting`]: settings of the kernel's
 //! - [`signed`]: a filter with signatures
 //! - [`fuzz`]: filters and requests made from a seed
 //! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
 
 pub mod audit;
+pub mod cgroup;
 pub mod cpu;
 pub mod device;
 pub mod fail_nth;
@@ -30,6 +33,7 @@ pub mod leaks;
 pub mod loader;
 pub mod net;
 pub mod pins;
+pub mod setting;
 pub mod signed;
 pub mod spec;
 pub mod storm;

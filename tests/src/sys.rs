@@ -163,6 +163,30 @@ pub fn become_nobody() -> io::Result<()> {
     Ok(())
 }
 
+/// `CAP_NET_ADMIN`, as a bit.
+pub const CAP_NET_ADMIN: u32 = 1 << 12;
+
+/// Leaves this thread, and not its process, capabilities with numbers below 32 only: those in `kept`.
+pub fn keep_capabilities(kept: u32) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    // Effective, permitted, inheritable; of the first 32, then of the others.
+    let mut data = [kept, kept, 0, 0, 0, 0];
+    // SAFETY: The header and the two sets of that version are there, and the kernel writes no more of them
+    // than the header's version.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_mut_ptr()) };
+    Errno::result(result)?;
+    Ok(())
+}
+
 /// A packet socket that is bound to the device with index `ifindex` and takes whole frames.
 pub fn frame_socket(ifindex: u32) -> io::Result<OwnedFd> {
     // SAFETY: No memory is involved.

@@ -20,7 +20,7 @@ const ENTRY_PREFIX: &str = "nf_wasm_engine_";
 /// The flags of Kbuild's rustc calls that shape code. Not taken: lints and crate search paths, what
 /// cargo's profile says (optimisation, overflow checks, debug information), and function-sections,
 /// which is wanted on for the sake of `--gc-sections`.
-const CODE_GENERATION: [&str; 22] = [
+const CODE_GENERATION: [&str; 23] = [
     "-Cforce-frame-pointers",
     "-Cpanic",
     "-Cforce-unwind-tables",
@@ -41,6 +41,7 @@ const CODE_GENERATION: [&str; 22] = [
     "-Zpatchable-function-entry",
     "-Zretpoline",
     "-Zsanitizer",
+    "-Zsanitizer-cfi-normalize-integers",
     "-Zsanitizer-recover",
     "-Ztune-cpu",
 ];

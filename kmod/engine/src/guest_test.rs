@@ -2,7 +2,7 @@
 //! Tests of the engine: the boundary's side of [`nf_wasm_engine::guest_test`].
 
 use alloc::boxed::Box;
-use core::{slice, str};
+use core::{ptr, slice, str};
 
 use nf_wasm_engine::guest_test::{Called, Session};
 use nf_wasm_engine::{NativeCode, Refusal, RefusalKind};
@@ -22,7 +22,7 @@ use crate::{native, report, Native};
 /// As declared there.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn nf_wasm_engine_guest_test(request: *mut GuestTestRequest) -> i32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: by the declaration's contract it is valid, and ours until we return.
     let request = unsafe { &mut *request };
     if request.session.is_null() {
         // Never dropped: the region that it lives in is freed as a whole.
@@ -34,7 +34,7 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_guest_test(request: *mut GuestTes
     match carry_out(session, request) {
         Ok(()) => 0,
         Err(refusal) => {
-            // SAFETY: the caller's promise.
+            // SAFETY: by the declaration's contract the text's place is valid for its length.
             request.text_used = unsafe { report(&refusal, request.text, request.text_len) };
             -refusal.kind.errno()
         }
@@ -42,7 +42,8 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_guest_test(request: *mut GuestTes
 }
 
 fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<(), Refusal> {
-    // SAFETY: the caller's promise, for these and their lengths.
+    // SAFETY: by the contract of `nf_wasm_engine_guest_test` both are valid for their lengths, and the values
+    // are nobody else's meanwhile.
     let (name, values) = unsafe {
         (
             slice::from_raw_parts(request.name, request.name_len),
@@ -53,7 +54,7 @@ fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<()
     let instance = request.instance;
     match request.operation {
         GUEST_TEST_INSTANTIATE => {
-            // SAFETY: the caller's promise.
+            // SAFETY: by the contract of `nf_wasm_engine_guest_test` it is valid for its length.
             let wasm = unsafe { slice::from_raw_parts(request.wasm, request.wasm_len) };
             let called = session.instantiate(wasm, request.fuel)?;
             request.instance = take(request, called);
@@ -83,7 +84,8 @@ fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<()
         }
         GUEST_TEST_SET => session.set(instance, name, values[0])?,
         GUEST_TEST_READ => {
-            // SAFETY: the caller's promise.
+            // SAFETY: by the contract of `nf_wasm_engine_guest_test` it is valid for its length, and nobody
+            // else's meanwhile.
             let to = unsafe { slice::from_raw_parts_mut(request.data, request.data_len) };
             session.read(instance, name, request.offset, to)?;
         }
@@ -97,14 +99,14 @@ struct Program(Native);
 
 impl NativeCode for Program {
     unsafe fn run(&self, machine: *mut Machine) -> u32 {
-        // SAFETY: The caller's promise.
-        unsafe { (self.0.run)(machine) }
+        // SAFETY: by the contract the code was made for this machine; and as long as `self` is there, so is it.
+        unsafe { (self.0.run)(machine.cast(), ptr::null()) }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: It is ours.
+        // SAFETY: it came from `nf_wasm_host_jit` and is nobody's but ours; who drops it does not run it.
         unsafe { nf_wasm_host_jit_free(self.0.program) };
     }
 }

@@ -81,12 +81,12 @@ impl Host for KernelHost {
 /// As declared there.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: by the declaration's contract it is valid, and ours until we return.
     let request = unsafe { &mut *request };
     match build(request) {
         Ok(()) => 0,
         Err(refusal) => {
-            // SAFETY: the caller's promise.
+            // SAFETY: by the declaration's contract the text's place is valid for its length.
             request.text_used = unsafe { report(&refusal, request.text, request.text_len) };
             -refusal.kind.errno()
         }
@@ -96,7 +96,7 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_build(request: *mut BuildRequest)
 fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     request.text_used = 0;
     request.instance = ptr::null_mut();
-    // SAFETY: the caller's promise.
+    // SAFETY: by the contract of `nf_wasm_engine_build` it is valid for its length.
     let wasm = unsafe { slice::from_raw_parts(request.wasm, request.wasm_len) };
     let options = Options {
         capabilities: request.capabilities,
@@ -129,7 +129,8 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     instance.host_mut().0 = ptr::null_mut();
     // Never dropped: the region that it lives in is freed as a whole.
     let instance = Box::into_raw(instance);
-    // SAFETY: There it stays, used by one at a time; and the program is kept with it.
+    // SAFETY: it is valid, and stays there; who has the instance uses it, and what `link` returns, by one at a
+    // time, and keeps the program as long as it.
     if let Some(call) = compiled.and_then(|compiled| unsafe { link(instance, &compiled) }) {
         request.native.write(call);
         request.compiled = true;
@@ -170,7 +171,8 @@ fn native(code: &Code) -> Result<Native, &'static CStr> {
     let helpers = nf_wasm_jit::Helper::ALL.map(nf_wasm_engine::helper_address::<KernelHost>);
     let mut run = ptr::null();
     let mut reason = c"".as_ptr();
-    // SAFETY: All of it is valid during the call.
+    // SAFETY: instructions and calls are valid for their lengths, of helpers there are as many as calls name,
+    // and the rest is ours to be written to.
     let program = unsafe {
         nf_wasm_host_jit(
             code.insns.as_ptr().cast(),
@@ -184,10 +186,10 @@ fn native(code: &Code) -> Result<Native, &'static CStr> {
         )
     };
     if program.is_null() {
-        // SAFETY: It is a text, and stays.
+        // SAFETY: without a program the kernel half leaves a text with NUL there, a constant.
         return Err(unsafe { CStr::from_ptr(reason) });
     }
-    // SAFETY: That is the code, as the kernel has compiled it.
+    // SAFETY: the kernel half leaves a program's code there, which is not null, and a `bpf_func_t` as `Run` is.
     let run = unsafe { core::mem::transmute::<*const c_void, Run>(run) };
     Ok(Native { program, run })
 }
@@ -199,7 +201,8 @@ fn native(code: &Code) -> Result<Native, &'static CStr> {
 /// As `Instance::link`.
 unsafe fn link(instance: *mut Instance<KernelHost>, compiled: &Compiled) -> Option<NativeCall> {
     let Native { program, run } = compiled.native;
-    // SAFETY: The caller's promise.
+    // SAFETY: by the contract the instance is valid, stays, and is used by one at a time; and the code is what
+    // its `compile` gave, made native, and kept with it.
     let entry = unsafe { Instance::link(instance, run)? };
     let in_place = compiled.in_place.as_ref();
     let in_place = InPlaceCall {
@@ -254,7 +257,7 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_call(
     // SAFETY: `build` made it, and nobody else uses it now.
     let instance = unsafe { &mut *instance.cast::<Instance<KernelHost>>() };
     instance.host_mut().0 = host;
-    // SAFETY: the caller's promise.
+    // SAFETY: by the declaration's contract it is valid, and nobody else's meanwhile.
     let outcome = instance.call(unsafe { &mut *context }, fuel);
     let (verdict, trap) = match outcome.verdict {
         Ok(verdict) => (verdict, NO_TRAP),

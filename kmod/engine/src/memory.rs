@@ -11,12 +11,13 @@ struct KernelMemory;
 // null, and it neither unwinds nor calls back.
 unsafe impl GlobalAlloc for KernelMemory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: it has no preconditions beyond those of the declaration.
+        // SAFETY: this is the engine. Where it runs, the kernel half has said which region is its own.
         unsafe { nf_wasm_host_alloc(layout.size(), layout.align()) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: this is the engine, as for `alloc`. That `ptr` came from there with this layout, and is
+        // not used again, is `GlobalAlloc::dealloc`'s contract.
         unsafe { nf_wasm_host_free(ptr, layout.size(), layout.align()) }
     }
 }

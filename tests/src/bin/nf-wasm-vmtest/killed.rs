@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use nf_wasm_abi::ioctl::{FAMILY_INET, HOOK_INPUT, NF_WASM_UNLOAD, TIER_INTERP};
+use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{hook, text, Device, Spec};
 use nf_wasm_tests::net::{Namespace, Net};
 use nf_wasm_tests::storm::COMMAND;
@@ -18,6 +19,7 @@ use nix::unistd::Pid;
 
 crate::tests![
     who_waits_for_a_slow_load_can_be_killed,
+    a_slow_load_holds_nobody_up,
     a_killed_process_leaves_whole_filters,
     a_stopped_process_holds_nobody_up,
 ];
@@ -40,6 +42,36 @@ fn state(process: &Child) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// Whether a load's thread is there.
+fn is_building() -> Option<()> {
+    let tasks = fs::read_dir("/proc").expect("/proc").flatten();
+    let mut names = tasks.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok());
+    names.any(|name| name == "nf_wasm_load\n").then_some(())
+}
+
+/// Nor who asks elsewhere, nor a CPU that comes.
+fn a_slow_load_holds_nobody_up() {
+    let net = Net::pair();
+    let loaded = AtomicBool::new(false);
+    let offline = Offline::take(1);
+    let _present = net.client.load(Spec::new("present", wasm::always(1)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            net.server.enter(|| {
+                let spec = Spec::new("slow", slow()).tier(TIER_INTERP);
+                Device::open().load(&spec).expect("load");
+                loaded.store(true, Ordering::Relaxed);
+            });
+        });
+        eventually("its thread", is_building);
+        let quick = net.client.load(Spec::new("quick", wasm::always(1)));
+        offline.bring_back();
+        let entry = quick.entry();
+        assert!(!loaded.load(Ordering::Relaxed), "the slow load was first");
+        assert_eq!(entry.instances, 2);
+    });
+}
+
 fn who_waits_for_a_slow_load_can_be_killed() {
     let net = Net::pair();
     let file = "/tmp/slow.wasm";
@@ -56,11 +88,7 @@ fn who_waits_for_a_slow_load_can_be_killed() {
             });
         });
         eventually("a load", || under_way.load(Ordering::Relaxed).then_some(()));
-        eventually("its thread", || {
-            let tasks = fs::read_dir("/proc").expect("/proc").flatten();
-            let mut names = tasks.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok());
-            names.any(|name| name == "nf_wasm_load\n").then_some(())
-        });
+        eventually("its thread", is_building);
         let mut second = net.server.enter(|| {
             Command::new("nfwasm")
                 .args(["load", file, "--name", "second"])

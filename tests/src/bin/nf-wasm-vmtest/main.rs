@@ -14,6 +14,7 @@ mod faults;
 mod fragments;
 mod fuzz;
 mod guest_test;
+mod hardening;
 mod hostile;
 mod hotplug;
 mod in_place;
@@ -21,6 +22,7 @@ mod killed;
 mod lifetime;
 mod loader;
 mod lockdown;
+mod memcg;
 mod nonlinear;
 mod observability;
 mod odd_packets;
@@ -59,11 +61,13 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("counters", counters::TESTS),
     ("traps", traps::TESTS),
     ("tiers", tiers::TESTS),
+    ("hardening", hardening::TESTS),
     ("in_place", in_place::TESTS),
     ("fragments", fragments::TESTS),
     ("odd_packets", odd_packets::TESTS),
     ("nonlinear", nonlinear::TESTS),
     ("run", run::TESTS),
+    ("memcg", memcg::TESTS),
     ("observability", observability::TESTS),
     ("permissions", permissions::TESTS),
     ("admission", admission::TESTS),

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `NF_WASM_RUN`: one packet, no hook.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use nf_wasm_abi::capability::{ALL_BITS, LOG, MARK};
 use nf_wasm_abi::ioctl::{
-    Run, FAMILY_IPV4, FAMILY_NETDEV, HOOK_FORWARD, HOOK_INPUT, NO_TRAP, TRAP_DROP,
+    Run, FAMILY_IPV4, FAMILY_NETDEV, HOOK_FORWARD, HOOK_INPUT, NO_TRAP, TIER_INTERP, TRAP_DROP,
 };
+use nf_wasm_abi::limits::MAX_FUEL;
 use nf_wasm_abi::trap::Trap;
+use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{hook, name_field, Device, Refused, Spec};
 use nf_wasm_tests::net::Net;
 use nf_wasm_tests::{wasm, BLOCK_TELNET};
@@ -18,6 +24,7 @@ crate::tests![
     gives_the_trap,
     tells_family_and_hook,
     counts_nothing_and_leaves_the_filter_alone,
+    leaves_the_cpu_to_others,
     refuses_what_it_cannot_run,
 ];
 
@@ -28,6 +35,37 @@ fn request() -> Run {
         capabilities: ALL_BITS,
         ..Run::new()
     }
+}
+
+/// While a guest uses up its fuel on the only CPU, another thread wakes up there.
+fn leaves_the_cpu_to_others() {
+    let _offline = Offline::take(1);
+    let wasm = wasm::filter("", "(loop $for (br $for)) (unreachable)");
+    let wakeups = |fuel| {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let mut wakeups = 0;
+                while !over.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_micros(100));
+                    wakeups += 1;
+                }
+                wakeups
+            });
+            let asked = Run {
+                fuel,
+                tier: TIER_INTERP,
+                ..request()
+            };
+            let (answer, _) = run(asked, &wasm, &[0x45; 20]).expect("run");
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(answer.trap, Trap::OutOfFuel as u32);
+            other.join().expect("the other thread")
+        })
+    };
+    let (short, long) = (wakeups(100), wakeups(MAX_FUEL));
+    println!("{short} wakeups during a short run, {long} during a long one");
+    assert!(long > short + 20, "{short}, {long}");
 }
 
 fn run(request: Run, wasm: &[u8], packet: &[u8]) -> Result<(Run, String), Refused> {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How filters run: as native code where they can, interpreted otherwise, and which it is.
 
-use std::fs;
 use std::net::SocketAddr;
 
 use nf_wasm_abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_INTERP, TIER_JIT};
 use nf_wasm_tests::device::{hook, text, Device, Spec};
 use nf_wasm_tests::fail_nth::FaultsBelow;
 use nf_wasm_tests::net::{Ip, Net};
+use nf_wasm_tests::setting::Setting;
 use nf_wasm_tests::traffic::receive;
 use nf_wasm_tests::wasm;
 use nix::errno::Errno;
@@ -18,33 +18,11 @@ crate::tests![
     what_cannot_be_compiled_is_interpreted_or_refused,
     without_the_kernels_compiler_filters_are_interpreted,
     without_memory_for_code_filters_are_interpreted,
-    hardened_code_decides_the_same,
     a_replacement_may_change_the_tier,
     memory_includes_native_code,
 ];
 
 const ENABLE: &str = "/proc/sys/net/core/bpf_jit_enable";
-const HARDEN: &str = "/proc/sys/net/core/bpf_jit_harden";
-
-/// A setting of the kernel's, as it was when this is dropped.
-struct Setting {
-    file: &'static str,
-    before: String,
-}
-
-impl Setting {
-    fn set(file: &'static str, value: &str) -> Self {
-        let before = fs::read_to_string(file).expect(file);
-        fs::write(file, value).expect(file);
-        Self { file, before }
-    }
-}
-
-impl Drop for Setting {
-    fn drop(&mut self) {
-        fs::write(self.file, &self.before).expect(self.file);
-    }
-}
 
 /// Uses floats.
 fn with_floats() -> Vec<u8> {
@@ -52,7 +30,7 @@ fn with_floats() -> Vec<u8> {
 }
 
 /// Has a packet reach the server's filters, and its socket.
-fn one_packet(net: &Net) {
+pub(crate) fn one_packet(net: &Net) {
     let address = net.server_address(Ip::V4);
     let socket = net.server.udp(address, 9);
     net.client
@@ -153,22 +131,6 @@ fn without_memory_for_code_filters_are_interpreted() {
         one_packet(&net);
         assert_eq!(filter.counters().accepted, 1, "{function}");
     }
-}
-
-fn hardened_code_decides_the_same() {
-    let net = Net::pair();
-    let _hardened = Setting::set(HARDEN, "2");
-    // Constants of all sizes, which hardening takes apart.
-    let body = "(if (i64.ne
-          (i64.mul (i64.extend_i32_u (i32.load offset=16 (local.get 0))) (i64.const 0x123456789abc))
-          (i64.mul (i64.const 0x123456789abc) (i64.extend_i32_u (i32.load offset=16 (local.get 0)))))
-        (then (return (i32.const 0))))
-      (i32.eq (i32.load8_u offset=9 (local.get 1)) (i32.const 17))";
-    let spec = Spec::new("hardened", wasm::filter("", body)).tier(TIER_JIT);
-    let filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_INPUT, 0)));
-    one_packet(&net);
-    let counters = filter.counters();
-    assert_eq!((counters.packets, counters.accepted), (1, 1));
 }
 
 fn a_replacement_may_change_the_tier() {
