@@ -22,18 +22,20 @@ use crate::decode::check;
 use crate::decode::exchange::{read_hooks, write_table};
 use crate::decode::name::Name;
 use crate::decode::plain::Plain;
-use crate::namespace::{Namespace, Record, Tables};
+use crate::namespace::Namespace;
 use crate::program::Program;
 use crate::refusal::{Answer, Refusal};
 use crate::region;
 use crate::request::{read_bytes, Caller};
+use crate::tables::{Record, Tables};
 use crate::thread;
 
 pub(crate) use crate::run::run;
 
 /// `NF_WASM_INFO`.
 pub(crate) fn info(info: &mut Info) -> Answer {
-    // SAFETY: Constants of the C half; the text ends with NUL.
+    // SAFETY: They are constants of the C half, and stay as long as the module, which stays during
+    // a call of its device's; the text ends with NUL.
     let (built_for, load_stack_size) = unsafe {
         (
             CStr::from_char_ptr(core::ptr::addr_of!(bindings::nf_wasm_built_for).cast()),
@@ -71,6 +73,7 @@ pub(crate) fn info(info: &mut Info) -> Answer {
         allowed_digests: admission::listed_digests(),
         max_signature_bytes: limits::SIGNATURE_BYTES,
         reserved: 0,
+        max_hook_fuel: limits::HOOK_FUEL,
     };
     Ok(())
 }
@@ -101,7 +104,8 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
     let admission = admit_as(c"nf_wasm_load", namespace, &name, 0, &wasm, &signature)?;
     let (filter, attachments) = {
         let _turn = namespace.turn()?;
-        let filter = namespace.prepare(name)?;
+        let filter = namespace.prepare(name, settings.fuel, &hooks)?;
+        // There is none that it replaces.
         filter.publish(Program::new(wasm, admission, settings, &filter.logger)?);
         let attachments = namespace.add(&filter, &hooks)?;
         (filter, attachments)
@@ -150,9 +154,12 @@ pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
         *filter.program(&rcu).ok_or(ENOENT)?.settings()
     };
     let settings = settings.replaced(request)?;
+    namespace.check_new_fuel(&filter, settings.fuel)?;
     let program = Program::new(wasm, admission, settings, &filter.logger)?;
-    namespace.replace(&filter, program)?;
+    let replaced = namespace.replace(&filter, program)?;
     drop(turn);
+    // Waits for the packets that it decides.
+    drop(replaced);
     Entry::of(op, namespace, &filter)
         .program(&admission)
         .write();
@@ -189,12 +196,7 @@ pub(crate) fn detach(namespace: &Namespace, request: &mut Detach) -> Answer {
 /// `NF_WASM_RELEASE`.
 pub(crate) fn release(namespace: &Namespace, request: &mut Select) -> Answer {
     let filter = namespace.find(&check::select(request)?)?;
-    {
-        let rcu = rcu::read_lock();
-        if let Some(program) = filter.program(&rcu) {
-            program.release();
-        }
-    }
+    filter.release();
     Entry::of(c"nf_wasm_release", namespace, &filter).write();
     Ok(())
 }
@@ -220,8 +222,7 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
         replaced: record.replaced,
         attachments: tables
             .attachments()
-            .iter()
-            .filter(|it| it.filter.id == filter.id)
+            .filter(|it| it.filter().id == filter.id)
             .count() as u32,
         counters: tables.totals(record).counters(),
         ..FilterEntry::zeroed()
@@ -256,7 +257,8 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
 pub(crate) fn list_attachments(namespace: &Namespace, request: &mut List) -> Answer {
     list(request, || {
         namespace.read(|tables| {
-            let mut entries = KVVec::with_capacity(tables.attachments().len(), GFP_KERNEL)?;
+            let count = tables.attachments().count();
+            let mut entries = KVVec::with_capacity(count, GFP_KERNEL)?;
             for attachment in tables.attachments() {
                 entries.push(attachment.entry(), GFP_KERNEL)?;
             }

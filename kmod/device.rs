@@ -5,6 +5,7 @@ use kernel::fs::File;
 use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
+use kernel::task::CurrentTask;
 
 use crate::abi::ioctl;
 use crate::bindings;
@@ -34,23 +35,34 @@ impl MiscDevice for Device {
     }
 
     fn ioctl(device: Pin<&Self>, _file: &File, number: u32, argument: usize) -> Result<isize> {
+        let caller = current!();
         match number {
             ioctl::NF_WASM_INFO => exchange(argument, command::info),
-            ioctl::NF_WASM_LOAD => exchange(argument, |it| command::load(authorised()?, it)),
-            ioctl::NF_WASM_REPLACE => exchange(argument, |it| command::replace(authorised()?, it)),
-            ioctl::NF_WASM_UNLOAD => exchange(argument, |it| command::unload(authorised()?, it)),
-            ioctl::NF_WASM_ATTACH => exchange(argument, |it| command::attach(authorised()?, it)),
-            ioctl::NF_WASM_DETACH => exchange(argument, |it| command::detach(authorised()?, it)),
-            ioctl::NF_WASM_LIST_FILTERS => {
-                exchange(argument, |it| command::list_filters(authorised()?, it))
+            ioctl::NF_WASM_LOAD => exchange(argument, |it| command::load(authorised(caller)?, it)),
+            ioctl::NF_WASM_REPLACE => {
+                exchange(argument, |it| command::replace(authorised(caller)?, it))
             }
-            ioctl::NF_WASM_LIST_ATTACHMENTS => {
-                exchange(argument, |it| command::list_attachments(authorised()?, it))
+            ioctl::NF_WASM_UNLOAD => {
+                exchange(argument, |it| command::unload(authorised(caller)?, it))
             }
-            ioctl::NF_WASM_RUN => exchange(argument, |it| command::run(authorised()?, it)),
-            ioctl::NF_WASM_RELEASE => exchange(argument, |it| command::release(authorised()?, it)),
+            ioctl::NF_WASM_ATTACH => {
+                exchange(argument, |it| command::attach(authorised(caller)?, it))
+            }
+            ioctl::NF_WASM_DETACH => {
+                exchange(argument, |it| command::detach(authorised(caller)?, it))
+            }
+            ioctl::NF_WASM_LIST_FILTERS => exchange(argument, |it| {
+                command::list_filters(authorised(caller)?, it)
+            }),
+            ioctl::NF_WASM_LIST_ATTACHMENTS => exchange(argument, |it| {
+                command::list_attachments(authorised(caller)?, it)
+            }),
+            ioctl::NF_WASM_RUN => exchange(argument, |it| command::run(authorised(caller)?, it)),
+            ioctl::NF_WASM_RELEASE => {
+                exchange(argument, |it| command::release(authorised(caller)?, it))
+            }
             ioctl::NF_WASM_GUEST_TEST if guest_test::is_available() => exchange(argument, |it| {
-                authorised_by(false)?;
+                authorised_by(caller, false)?;
                 guest_test::carry_out(&device.test, it)
             }),
             _ => Err(ENOTTY),
@@ -59,14 +71,14 @@ impl MiscDevice for Device {
 }
 
 /// The caller's network namespace, if the caller may act in it.
-fn authorised() -> Answer<&'static Namespace> {
-    authorised_by(module_parameters::user_namespaces.value() != 0)
+fn authorised(caller: &CurrentTask) -> Answer<&Namespace> {
+    authorised_by(caller, module_parameters::user_namespaces.value() != 0)
 }
 
 /// As [`authorised`]; `user_namespaces` says whether the capability over the namespace will do.
-fn authorised_by(user_namespaces: bool) -> Answer<&'static Namespace> {
-    let namespace = Namespace::current()?;
-    // SAFETY: The namespace lives as long as its state does.
+fn authorised_by(caller: &CurrentTask, user_namespaces: bool) -> Answer<&Namespace> {
+    let namespace = Namespace::current(caller)?;
+    // SAFETY: `namespace` is borrowed, and its `net` outlives it.
     if !unsafe { bindings::nf_wasm_net_capable(namespace.net(), user_namespaces) } {
         let which = if user_namespaces {
             "the user namespace that owns this network namespace"

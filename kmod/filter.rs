@@ -8,7 +8,8 @@ use kernel::sync::atomic::{Acquire, Atomic, Full};
 use kernel::sync::rcu;
 
 use crate::decode::name::Name;
-use crate::logger::Logger;
+use crate::grace_period::GracePeriod;
+use crate::logger::{Logger, Speaker};
 use crate::program::Program;
 
 /// A filter.
@@ -26,12 +27,13 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// A filter without a program, which is published before the filter is.
-    pub(crate) fn new(id: u32, name: Name) -> impl PinInit<Self> {
+    /// A filter without a program, which is published before the filter is. `is_initial` says whether
+    /// it is in the network namespace that the machine booted with.
+    pub(crate) fn new(id: u32, name: Name, is_initial: bool) -> impl PinInit<Self> {
         // INVARIANT: Null.
         pin_init!(Filter {
             id,
-            logger <- Logger::new(name),
+            logger <- Logger::new(Speaker { name, is_initial }),
             program: Atomic::new(ptr::null_mut()),
         })
     }
@@ -42,7 +44,9 @@ impl Filter {
 
     /// The program, as long as the reader's critical section lasts.
     pub(crate) fn program<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a Program> {
-        // SAFETY: The guard is the critical section.
+        // SAFETY: The pointer is null or, by the invariant, to a program that lives for a grace period
+        // after it was taken out. That cannot end before the critical section does that `_rcu`
+        // stands for, and so not during `'a`. Programs are only changed through shared references.
         unsafe { self.read().as_ref() }
     }
 
@@ -54,30 +58,56 @@ impl Filter {
     /// published.
     #[inline(always)]
     pub(crate) unsafe fn program_in_section<'a>(&'a self) -> &'a Program {
-        // SAFETY: By the contract. What was published is replaced, and not taken away.
+        // SAFETY: The caller's critical section keeps the program alive for `'a`, as a guard would. It
+        // is there: what was published is replaced, and not taken away.
         unsafe { self.read().as_ref().unwrap_unchecked() }
     }
 
-    /// As rcu_dereference(): what is read through the pointer depends on it. By the invariant the
-    /// program lives for a grace period after it was taken out, which cannot end before a critical
-    /// section does that this is called in.
+    /// As rcu_dereference(): what is read through the pointer depends on it.
     #[inline(always)]
     fn read(&self) -> *const Program {
-        // SAFETY: The pointer is ours to read.
+        // SAFETY: The pointer is valid and aligned; it is written atomically, and read whole.
         unsafe { self.program.as_ptr().read_volatile() }
     }
 
-    /// Puts `program` in the place of the current one, and frees that one when no packet can meet
-    /// it any more. Sleeps.
-    pub(crate) fn publish(&self, program: Pin<KBox<Program>>) {
-        // SAFETY: It stays where it is until it is dropped.
+    /// Fuel that the filter has for a packet; 0 without a program.
+    pub(crate) fn fuel(&self) -> u64 {
+        let rcu = rcu::read_lock();
+        self.program(&rcu).map_or(0, |it| it.settings().fuel)
+    }
+
+    /// Puts `program` in the place of the current one, if there is one, and returns that.
+    pub(crate) fn publish(&self, program: Pin<KBox<Program>>) -> Option<Replaced> {
+        // SAFETY: The box is not moved out of: it is pinned again when it is made from the pointer.
         let program = unsafe { Pin::into_inner_unchecked(program) };
-        // INVARIANT: A program that was a box; the old one is freed after a grace period.
+        // INVARIANT: A program that was a box.
         let old = self.program.xchg(KBox::into_raw(program), Full);
-        if !old.is_null() {
-            rcu::synchronize_rcu();
-            // SAFETY: It came from `KBox::into_raw`, and its last readers are gone.
-            drop(unsafe { KBox::from_raw(old) });
+        if old.is_null() {
+            return None;
+        }
+        // INVARIANT: It is taken out by now.
+        Some(Replaced {
+            grace_period: GracePeriod::begin(),
+            // SAFETY: It came from `KBox::into_raw`, and by the exchange it is ours. It has not moved
+            // since it was pinned.
+            _program: unsafe { Pin::new_unchecked(KBox::from_raw(old)) },
+        })
+    }
+
+    /// Ends a quarantine. Sleeps.
+    pub(crate) fn release(&self) {
+        let is_quarantined = {
+            let rcu = rcu::read_lock();
+            self.program(&rcu).is_some_and(Program::quarantined)
+        };
+        if is_quarantined {
+            // Packets that came before the quarantine may still be inside, on other CPUs. What they
+            // trap on belongs to it, and must not bring it back.
+            GracePeriod::begin().wait();
+        }
+        let rcu = rcu::read_lock();
+        if let Some(program) = self.program(&rcu) {
+            program.release();
         }
     }
 }
@@ -87,9 +117,28 @@ impl PinnedDrop for Filter {
     fn drop(self: Pin<&mut Self>) {
         let program = self.program.load(Acquire);
         if !program.is_null() {
-            // SAFETY: Whoever drops the last reference has detached the filter and waited for a
-            // grace period: the program has no readers, and it is ours.
+            // SAFETY: It came from `KBox::into_raw`, and by the invariant it is ours. It has no
+            // readers: each has a `&Filter`, those on a packet's way by their hook's registration,
+            // which lets go of the filter when they are out.
             drop(unsafe { KBox::from_raw(program) });
         }
+    }
+}
+
+/// A program that was replaced. Packets may still be decided by it: dropping it waits for them, and
+/// for the list of programs, so let nothing wait for you meanwhile.
+///
+/// # Invariants
+///
+/// The filter has had another program since `grace_period` began.
+pub(crate) struct Replaced {
+    grace_period: GracePeriod,
+    _program: Pin<KBox<Program>>,
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        // The program goes after this.
+        self.grace_period.wait();
     }
 }

@@ -43,17 +43,24 @@ int nf_wasm_mutex_lock_killable(struct mutex *mutex);
 
 /* Where the namespace keeps this module's pointer. */
 void **nf_wasm_net_slot(const struct net *net, unsigned int id);
-/* The caller's network namespace; valid as long as the caller stays in it. */
-struct net *nf_wasm_current_net(void);
+/* The network namespace of @task, which is the calling one; valid as long as it stays there. */
+struct net *nf_wasm_task_net(const struct task_struct *task);
+bool nf_wasm_net_is_initial(const struct net *net);
+/* Whether the operator wants to hear namespaces other than the initial one in the log. */
+bool nf_wasm_log_all_namespaces(void);
 bool nf_wasm_net_capable(const struct net *net, bool user_namespaces);
 struct net *nf_wasm_dev_net(const struct net_device *dev);
 bool nf_wasm_dev_registered(const struct net_device *dev);
 void nf_wasm_dev_put(struct net_device *dev);
 u32 nf_wasm_dev_ifindex(const struct net_device *dev);
-/* Copies IFNAMSIZ bytes. */
+/*
+ * Copies IFNAMSIZ bytes, with a NUL among them; of a device that is being renamed, perhaps some of
+ * either name. netdev_copy_name(), which would wait, is not exported.
+ */
 void nf_wasm_dev_name(const struct net_device *dev, char *to);
 struct net_device *nf_wasm_notifier_dev(void *info);
 extern const unsigned long nf_wasm_netdev_unregister;
+extern const unsigned long nf_wasm_netdev_changename;
 
 void nf_wasm_init_completion(struct completion *done);
 /* In C, because the HZ that bindgen finds is user space's. */

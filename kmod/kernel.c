@@ -13,6 +13,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <net/net_namespace.h>
+#include <net/netfilter/nf_log.h>
 #include <net/netns/generic.h>
 
 #include "helpers.h"
@@ -50,9 +51,19 @@ void **nf_wasm_net_slot(const struct net *net, unsigned int id)
 	return net_generic(net, id);
 }
 
-struct net *nf_wasm_current_net(void)
+struct net *nf_wasm_task_net(const struct task_struct *task)
 {
-	return current->nsproxy->net_ns;
+	return task->nsproxy->net_ns;
+}
+
+bool nf_wasm_net_is_initial(const struct net *net)
+{
+	return net_eq(net, &init_net);
+}
+
+bool nf_wasm_log_all_namespaces(void)
+{
+	return READ_ONCE(sysctl_nf_log_all_netns);
 }
 
 bool nf_wasm_net_capable(const struct net *net, bool user_namespaces)
@@ -84,10 +95,12 @@ u32 nf_wasm_dev_ifindex(const struct net_device *dev)
 
 void nf_wasm_dev_name(const struct net_device *dev, char *to)
 {
-	memcpy(to, dev->name, IFNAMSIZ);
+	data_race(memcpy(to, dev->name, IFNAMSIZ));
+	to[IFNAMSIZ - 1] = '\0';
 }
 
 const unsigned long nf_wasm_netdev_unregister = NETDEV_UNREGISTER;
+const unsigned long nf_wasm_netdev_changename = NETDEV_CHANGENAME;
 
 struct net_device *nf_wasm_notifier_dev(void *info)
 {

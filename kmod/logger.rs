@@ -12,25 +12,37 @@ use crate::decode::name::Name;
 const LOG_BURST: i32 = 10;
 const LOG_INTERVAL_SECONDS: i32 = 5;
 
-/// A filter's voice in the kernel's log: its name, and a limit to its rate.
+/// Who says something.
+#[derive(Clone, Copy)]
+pub(crate) struct Speaker {
+    /// The filter's.
+    pub(crate) name: Name,
+    /// Whether it is in the network namespace that the machine booted with. The kernel's log is that
+    /// one's; others are heard if its operator wants to, by `net.netfilter.nf_log_all_netns`.
+    pub(crate) is_initial: bool,
+}
+
+/// A filter's voice in the kernel's log: who it is, and a limit to its rate.
 #[pin_data]
 pub(crate) struct Logger {
-    name: Name,
+    speaker: Speaker,
     #[pin]
     limit: Opaque<kernel_bindings::ratelimit_state>,
 }
 
-// SAFETY: `___ratelimit` may be called from anywhere at any time; the name does not change.
+// SAFETY: The limit has a lock of its own, which no thread holds for longer than a call; the speaker
+// does not change.
 unsafe impl Send for Logger {}
-// SAFETY: As above.
+// SAFETY: `___ratelimit` may be called by any number of threads at once, in any context.
 unsafe impl Sync for Logger {}
 
 impl Logger {
-    pub(crate) fn new(name: Name) -> impl PinInit<Self> {
+    pub(crate) fn new(speaker: Speaker) -> impl PinInit<Self> {
         pin_init!(Logger {
-            name,
+            speaker,
             limit <- Opaque::ffi_init(|slot| {
-                // SAFETY: The slot is ours, and pinned.
+                // SAFETY: `slot` is valid for writes, nobody else has it, and it is pinned, as the lock
+                // in it wants.
                 unsafe {
                     bindings::nf_wasm_ratelimit_init(slot, LOG_INTERVAL_SECONDS, LOG_BURST)
                 }
@@ -38,13 +50,22 @@ impl Logger {
         })
     }
 
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
+    pub(crate) fn speaker(&self) -> &Speaker {
+        &self.speaker
     }
 
-    /// Takes one line off the limit.
+    pub(crate) fn name(&self) -> &Name {
+        &self.speaker.name
+    }
+
+    /// Takes one line off the limit, where the filter is heard at all.
     pub(crate) fn may_log(&self) -> bool {
-        // SAFETY: The state was initialised, and does not move.
+        // SAFETY: Only reads a setting, in any context.
+        if !self.speaker.is_initial && !unsafe { bindings::nf_wasm_log_all_namespaces() } {
+            return false;
+        }
+        // SAFETY: `new` has initialised the limit, which is pinned; any context may call this. The
+        // name is static, and ends with NUL.
         unsafe {
             kernel_bindings::___ratelimit(self.limit.get(), c"nf_wasm filter".as_char_ptr()) != 0
         }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! nf_wasm: WebAssembly packet filters behind netfilter hooks.
 //!
-//! A packet's way: netfilter calls `hook.c`, which enters the CPU and calls [`attachment`]; that looks
+//! A packet's way: netfilter calls `hook.c`, which enters the CPU and calls a [`decider`]; that looks
 //! up the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to this CPU's
 //! [`instance`]: to its native code, or over the [`boundary`] to the engine. A filter's way: [`device`] takes the command, [`command`] makes sense of
 //! it, [`admission`] decides whether the module may run, [`thread`] has the engine build an
 //! instance in a [`region`] for each CPU that is online or comes ([`programs`]), and [`namespace`]
-//! keeps the result; [`audit`] writes it down.
+//! keeps the result in its [`tables`], with an [`attachment`] for each hook; [`audit`] writes it down.
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
@@ -20,10 +20,13 @@ mod boundary;
 mod command;
 mod counters;
 mod cpu;
+mod decider;
 mod decode;
 mod device;
 mod filter;
+mod grace_period;
 mod guest_test;
+mod hook_registration;
 mod instance;
 mod killable;
 mod logger;
@@ -46,6 +49,7 @@ mod refusal;
 mod region;
 mod request;
 mod run;
+mod tables;
 mod thread;
 
 /// The module's version, for `NF_WASM_INFO`.
@@ -89,7 +93,8 @@ impl kernel::InPlaceModule for NfWasm {
             // In this order, so that a command finds its namespace, and programs their CPUs.
             // SAFETY: This is called once, before there is a way to load anything.
             _programs: unsafe { programs::Registration::new()? },
-            _namespaces: namespace::Registration::new()?,
+            // SAFETY: A module is initialised once, and this is the only call.
+            _namespaces: unsafe { namespace::Registration::new()? },
             _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"nf_wasm" }),
         })
     }

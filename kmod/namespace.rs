@@ -4,112 +4,36 @@
 //! Lock order: RTNL, then a namespace's turn, its tables, CPU hotplug (netfilter takes it to switch
 //! a static key when a hook is registered), the list of programs ([`crate::programs`]), the lock of
 //! builds ([`crate::thread`]). A turn is never waited for with RTNL held. Nothing that takes long
-//! (building a program) is done under a namespace's tables, since the device notifier waits for
-//! them with RTNL held.
+//! is done under a namespace's tables, since the device notifier waits for them with RTNL held:
+//! no program is built or freed there, and no grace period is waited for.
 
+use core::cell::UnsafeCell;
 use core::ptr;
 
 use kernel::bindings as kernel_bindings;
+use kernel::error::to_result;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, rcu, Arc, Mutex, MutexGuard};
+use kernel::sync::{new_mutex, Arc, Mutex, MutexGuard};
+use kernel::task::CurrentTask;
 
 use crate::abi::ioctl::{Hook, FAMILY_NETDEV};
-use crate::abi::limits;
 use crate::attachment::Attachment;
 use crate::audit::Entry;
 use crate::bindings;
-use crate::counters::Totals;
 use crate::decode::check::{self, Selector};
 use crate::decode::name::Name;
-use crate::filter::Filter;
+use crate::filter::{Filter, Replaced};
+use crate::grace_period::GracePeriod;
 use crate::killable::LockKillable;
 use crate::program::Program;
 use crate::refusal::{refuse, Answer};
-
-/// A filter and what is written down of it.
-pub(crate) struct Record {
-    pub(crate) filter: Arc<Filter>,
-    /// Sum of the attachments that are gone.
-    retired: Totals,
-    pub(crate) replaced: u32,
-}
-
-/// What a namespace's lock protects.
-pub(crate) struct Tables {
-    filters: KVec<Record>,
-    attachments: KVec<Pin<KBox<Attachment>>>,
-    last_id: u32,
-}
-
-impl Tables {
-    pub(crate) fn filters(&self) -> &[Record] {
-        &self.filters
-    }
-
-    pub(crate) fn attachments(&self) -> &[Pin<KBox<Attachment>>] {
-        &self.attachments
-    }
-
-    fn next_id(&mut self) -> Answer<u32> {
-        let Some(id) = self.last_id.checked_add(1) else {
-            refuse!(
-                ENOSPC,
-                "ids are used up; unload and insert the kernel module again"
-            );
-        };
-        self.last_id = id;
-        Ok(id)
-    }
-
-    fn position(&self, selector: &Selector) -> Answer<usize> {
-        let found = self.filters.iter().position(|record| match selector {
-            Selector::Id(id) => record.filter.id == *id,
-            Selector::Name(name) => record.filter.name() == name,
-        });
-        match found {
-            Some(position) => Ok(position),
-            None => refuse!(
-                ENOENT,
-                "there is no filter {} in this network namespace; `nfwasm list` shows those that \
-                 there are",
-                selector
-            ),
-        }
-    }
-
-    fn check_room(&self, name: &Name) -> Answer {
-        if let Some(record) = self.filters.iter().find(|it| it.filter.name() == name) {
-            refuse!(
-                EEXIST,
-                "the name '{}' is taken by the filter with id {}; replace or unload that one, or \
-                 choose another name",
-                name,
-                record.filter.id
-            );
-        }
-        if self.filters.len() >= limits::FILTERS as usize {
-            refuse!(
-                ENOSPC,
-                "this network namespace has {} filters, and no more are allowed",
-                limits::FILTERS
-            );
-        }
-        Ok(())
-    }
-
-    /// Sum of what the filter's attachments have counted, past ones included.
-    pub(crate) fn totals(&self, record: &Record) -> Totals {
-        let mut totals = record.retired;
-        for attachment in &self.attachments {
-            if Arc::ptr_eq(&attachment.filter, &record.filter) {
-                totals.add(&attachment.totals());
-            }
-        }
-        totals
-    }
-}
+use crate::tables::Tables;
 
 /// A network namespace.
+///
+/// # Invariants
+///
+/// `net` outlives this, and every attachment in `tables` was registered with it, or never.
 #[pin_data]
 pub(crate) struct Namespace {
     net: *mut kernel_bindings::net,
@@ -122,24 +46,26 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    fn new(net: *mut kernel_bindings::net) -> impl PinInit<Self> {
+    /// # Safety
+    ///
+    /// `net` outlives the namespace.
+    unsafe fn new(net: *mut kernel_bindings::net) -> impl PinInit<Self> {
+        // INVARIANT: By the caller's promise, and the tables are empty.
         pin_init!(Namespace {
             net,
             turn <- new_mutex!(()),
-            tables <- new_mutex!(Tables {
-                filters: KVec::new(),
-                attachments: KVec::new(),
-                last_id: 0,
-            }),
+            tables <- new_mutex!(Tables::new()),
         })
     }
 
-    /// The namespace that the caller is in.
-    pub(crate) fn current() -> Result<&'static Self> {
-        // SAFETY: A task's namespace lives as long as the task stays in it, which it does during
-        // a system call.
-        let net = unsafe { bindings::nf_wasm_current_net() };
-        // SAFETY: It lives.
+    /// The namespace that a task is in, for as long as it stays in this call of the module's.
+    pub(crate) fn current(task: &CurrentTask) -> Result<&Self> {
+        // SAFETY: `task` is the one that runs this. Its `nsproxy` is there, since a task that has lost
+        // it on its way out makes no more calls.
+        let net = unsafe { bindings::nf_wasm_task_net(task.as_ptr()) };
+        // SAFETY: The task's `nsproxy` keeps `net`, and only the task itself could take another one,
+        // in a system call other than the one that `task` is borrowed in. The module stays: the call
+        // is made through an open file of its device.
         unsafe { Self::of(net) }.ok_or(ENODEV)
     }
 
@@ -147,14 +73,21 @@ impl Namespace {
     ///
     /// # Safety
     ///
-    /// `net` lives, and neither it nor the module goes while the result is used.
+    /// `net` lives, and neither it nor the module goes during `'a`.
     unsafe fn of<'a>(net: *mut kernel_bindings::net) -> Option<&'a Self> {
-        // SAFETY: The slot holds null or what `Self::enter` put there.
-        unsafe { (*slot(net)).cast::<Self>().as_ref() }
+        // SAFETY: `net` lives, so the slot is there as long as the module is registered, and holds
+        // null or the box of `enter`, which goes in `exit`: when `net` does, or the module.
+        unsafe { (*slot(net)?).cast::<Self>().as_ref() }
     }
 
     pub(crate) fn net(&self) -> *mut kernel_bindings::net {
         self.net
+    }
+
+    /// Whether it is the one that the machine booted with.
+    pub(crate) fn is_initial(&self) -> bool {
+        // SAFETY: The pointer is only compared.
+        unsafe { bindings::nf_wasm_net_is_initial(self.net) }
     }
 
     /// Waits until nobody else builds a program for this namespace. A caller who is killed
@@ -168,13 +101,18 @@ impl Namespace {
         f(&self.tables.lock())
     }
 
-    /// Makes a filter, without a program, that [`Self::add`] may take. Refuses early what that
-    /// would refuse after the work.
-    pub(crate) fn prepare(&self, name: Name) -> Answer<Arc<Filter>> {
+    /// Makes a filter, without a program, that [`Self::add`] may take and attach to `hooks`, if it is
+    /// to have so much `fuel`. Refuses early what that would refuse after the work.
+    pub(crate) fn prepare(&self, name: Name, fuel: u64, hooks: &[Hook]) -> Answer<Arc<Filter>> {
         let mut tables = self.tables.lock();
         tables.check_room(&name)?;
+        for hook in hooks {
+            check::hook(hook)?;
+            tables.check_fuel(hook, self.device(hook)?, fuel)?;
+        }
         let id = tables.next_id()?;
-        Ok(Arc::pin_init(Filter::new(id, name), GFP_KERNEL_ACCOUNT)?)
+        let filter = Filter::new(id, name, self.is_initial());
+        Ok(Arc::pin_init(filter, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Adds a filter and attaches it to all of `hooks`, or does neither. Returns the attachments'
@@ -183,20 +121,14 @@ impl Namespace {
         let mut ids = KVec::with_capacity(hooks.len(), GFP_KERNEL)?;
         let mut tables = self.tables.lock();
         tables.check_room(filter.name())?;
-        tables.filters.push(
-            Record {
-                filter: filter.clone(),
-                retired: Totals::new(),
-                replaced: 0,
-            },
-            GFP_KERNEL,
-        )?;
+        tables.add(filter)?;
         for hook in hooks {
             let attached = self.attach_locked(&mut tables, filter, hook);
             // There is room for all of them.
             if let Err(refusal) = attached.and_then(|id| Ok(ids.push(id, GFP_KERNEL)?)) {
-                self.detach_where(&mut tables, |it| Arc::ptr_eq(&it.filter, filter));
-                tables.filters.pop();
+                tables.take_out(filter);
+                drop(tables);
+                self.wait_for_packets();
                 return Err(refusal);
             }
         }
@@ -205,58 +137,58 @@ impl Namespace {
 
     /// The filter that `selector` names.
     pub(crate) fn find(&self, selector: &Selector) -> Answer<Arc<Filter>> {
-        let tables = self.tables.lock();
-        let position = tables.position(selector)?;
-        Ok(tables.filters[position].filter.clone())
+        self.tables.lock().find(selector).cloned()
     }
 
-    /// Swaps the filter's program, unless the filter is gone in the meantime.
-    pub(crate) fn replace(&self, filter: &Arc<Filter>, program: Pin<KBox<Program>>) -> Answer {
+    /// Swaps the filter's program, unless the filter is gone in the meantime. Returns the one that was
+    /// replaced, for the caller to drop with no lock held.
+    pub(crate) fn replace(
+        &self,
+        filter: &Arc<Filter>,
+        program: Pin<KBox<Program>>,
+    ) -> Answer<Option<Replaced>> {
         let mut tables = self.tables.lock();
-        let position = tables.position(&Selector::Id(filter.id))?;
-        tables.filters[position].replaced += 1;
-        filter.publish(program);
-        Ok(())
+        let selector = Selector::Id(filter.id);
+        tables.find(&selector)?;
+        tables.check_new_fuel(filter, program.settings().fuel)?;
+        tables.find_record(&selector)?.replaced += 1;
+        Ok(filter.publish(program))
+    }
+
+    /// Refuses early what [`Self::replace`] would refuse for its fuel.
+    pub(crate) fn check_new_fuel(&self, filter: &Filter, fuel: u64) -> Answer {
+        self.read(|tables| tables.check_new_fuel(filter, fuel))
     }
 
     /// Detaches a filter and takes it out. It is freed when the caller lets go of it.
     pub(crate) fn remove(&self, selector: &Selector) -> Answer<Arc<Filter>> {
-        let mut tables = self.tables.lock();
-        let position = tables.position(selector)?;
-        let filter = tables.filters[position].filter.clone();
-        self.detach_where(&mut tables, |it| Arc::ptr_eq(&it.filter, &filter));
-        if let Ok(record) = tables.filters.remove(position) {
-            drop(record);
-        }
+        let filter = {
+            let mut tables = self.tables.lock();
+            let filter = tables.find(selector)?.clone();
+            tables.take_out(&filter);
+            filter
+        };
+        self.wait_for_packets();
         Ok(filter)
     }
 
     /// Attaches a filter to a hook. Returns the attachment's id, and the filter.
     pub(crate) fn attach(&self, selector: &Selector, hook: &Hook) -> Answer<(u32, Arc<Filter>)> {
-        let mut tables = self.tables.lock();
-        let position = tables.position(selector)?;
-        let filter = tables.filters[position].filter.clone();
-        Ok((self.attach_locked(&mut tables, &filter, hook)?, filter))
+        let (attached, filter) = {
+            let mut tables = self.tables.lock();
+            let filter = tables.find(selector)?.clone();
+            (self.attach_locked(&mut tables, &filter, hook), filter)
+        };
+        let id = attached.inspect_err(|_| self.wait_for_packets())?;
+        Ok((id, filter))
     }
 
     fn attach_locked(&self, tables: &mut Tables, filter: &Arc<Filter>, hook: &Hook) -> Answer<u32> {
         check::hook(hook)?;
-        if tables.attachments.len() >= limits::ATTACHMENTS as usize {
-            refuse!(
-                ENOSPC,
-                "this network namespace has {} attachments, and no more are allowed",
-                limits::ATTACHMENTS
-            );
-        }
-        let device = if hook.family == FAMILY_NETDEV {
-            self.device(hook)?
-        } else {
-            ptr::null_mut()
-        };
+        let device = self.device(hook)?;
         if let Some(there) = tables
-            .attachments
-            .iter()
-            .find(|it| Arc::ptr_eq(&it.filter, filter) && it.is_at(hook, device))
+            .attachments()
+            .find(|it| Arc::ptr_eq(it.filter(), filter) && it.is_at(hook, device))
         {
             refuse!(
                 EEXIST,
@@ -264,12 +196,27 @@ impl Namespace {
                 there.id
             );
         }
+        tables.reserve_attachment()?;
+        tables.check_fuel(hook, device, filter.fuel())?;
         let id = tables.next_id()?;
-        tables.attachments.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        // SAFETY: The device is registered; `Self::forget_device` runs before it no longer is.
+        // SAFETY: A filter is in the tables, or about to be, with a program. The device is registered
+        // now, and `forget_device` has the attachment unregistered before it no longer is: it waits
+        // for the tables that the caller has locked.
         let mut attachment = unsafe { Attachment::new(id, filter.clone(), hook, device)? };
-        // SAFETY: `net` lives as long as `self`, and every way out of the table unregisters.
-        if let Err(error) = unsafe { attachment.as_mut().register(self.net) } {
+        // SAFETY: By the invariant `net` outlives the tables, and the attachment is kept there.
+        let registered = unsafe { attachment.register(self.net) };
+        // Also if it was refused: packets may be inside by now. There is room for it.
+        tables.keep(attachment)?;
+        if let Err(error) = registered {
+            if error == E2BIG {
+                refuse!(
+                    ENOSPC,
+                    "netfilter has as many hooks at hook {} of family {}, or of one of those that \
+                     belong to it, as it takes",
+                    hook.hook,
+                    hook.family
+                );
+            }
             refuse!(
                 error,
                 "netfilter refused hook {} of family {} with priority {}",
@@ -278,18 +225,19 @@ impl Namespace {
                 hook.priority
             );
         }
-        // There is room: it was reserved above.
-        tables.attachments.push(attachment, GFP_KERNEL_ACCOUNT)?;
         Ok(id)
     }
 
     /// Looks up a hook's device, without a reference: it stays at least until the notifier has had
-    /// the lock that the caller holds.
+    /// the lock that the caller holds. Null where the family has none.
     fn device(&self, hook: &Hook) -> Answer<*mut kernel_bindings::net_device> {
+        if hook.family != FAMILY_NETDEV {
+            return Ok(ptr::null_mut());
+        }
         let name = core::str::from_utf8(&hook.device)
             .unwrap_or("?")
             .trim_end_matches('\0');
-        // SAFETY: The namespace lives; the name ends with NUL, which `check::hook` saw to.
+        // SAFETY: By the invariant `net` lives; the name ends with NUL, which `check::hook` saw to.
         let device = unsafe { bindings::dev_get_by_name(self.net, hook.device.as_ptr().cast()) };
         if device.is_null() {
             refuse!(
@@ -298,8 +246,8 @@ impl Namespace {
                 name
             );
         }
-        // SAFETY: We have a reference. A device that is still registered here is one whose
-        // notifier has yet to wait for our lock, so it may be given back.
+        // SAFETY: We have a reference, which goes here. A device that is still registered is one whose
+        // notifier has yet to wait for the caller's lock, and that stays until then.
         let registered = unsafe {
             let registered = bindings::nf_wasm_dev_registered(device);
             bindings::nf_wasm_dev_put(device);
@@ -313,63 +261,60 @@ impl Namespace {
 
     /// Undoes one attachment. Returns the filter, and where it was.
     pub(crate) fn detach(&self, id: u32) -> Answer<(Arc<Filter>, Hook)> {
-        let mut tables = self.tables.lock();
-        let Some(attachment) = tables.attachments.iter().find(|it| it.id == id) else {
-            refuse!(
-                ENOENT,
-                "there is no attachment with id {} in this network namespace; `nfwasm list` shows \
-                 those that there are",
-                id
-            );
+        let was = {
+            let mut tables = self.tables.lock();
+            let Some(attachment) = tables.attachments_mut().find(|it| it.id == id) else {
+                refuse!(
+                    ENOENT,
+                    "there is no attachment with id {} in this network namespace; `nfwasm list` \
+                     shows those that there are",
+                    id
+                );
+            };
+            attachment.unregister();
+            (attachment.filter().clone(), *attachment.hook())
         };
-        let was = (attachment.filter.clone(), *attachment.hook());
-        self.detach_where(&mut tables, |it| it.id == id);
+        self.wait_for_packets();
         Ok(was)
     }
 
-    /// Undoes the attachments for which `which` holds. What they counted stays with their filters.
-    fn detach_where(&self, tables: &mut Tables, which: impl Fn(&Attachment) -> bool) {
-        let mut found = false;
-        for attachment in tables.attachments.iter_mut().filter(|it| which(it)) {
-            // SAFETY: It was registered with this namespace.
-            unsafe { attachment.as_mut().unregister(self.net) };
-            found = true;
-        }
-        if !found {
+    /// Frees the attachments that were unregistered before this was called, once no packet is inside:
+    /// one grace period for all of them. Called without the tables, because who wants to look at them
+    /// may hold RTNL.
+    fn wait_for_packets(&self) {
+        if self.read(Tables::is_settled) {
             return;
         }
-        // Packets that came in before are out after this.
-        rcu::synchronize_rcu();
-        for attachment in tables.attachments.iter().filter(|it| which(it)) {
-            let totals = attachment.totals();
-            if let Some(record) = tables
-                .filters
-                .iter_mut()
-                .find(|it| Arc::ptr_eq(&it.filter, &attachment.filter))
-            {
-                record.retired.add(&totals);
-            }
-        }
-        tables.attachments.retain(|it| !which(it));
+        GracePeriod::begin().wait();
+        self.tables.lock().forget_left();
     }
 
-    /// Undoes the attachments on a device that is about to go. Called with RTNL held.
+    /// Undoes the attachments on a device that is about to go. Called with RTNL held, so nothing is
+    /// waited for: what packets may still be inside of is freed by whoever changes the tables next, or
+    /// with the namespace.
     fn forget_device(&self, device: *const kernel_bindings::net_device) {
         let mut tables = self.tables.lock();
-        for attachment in tables.attachments.iter().filter(|it| it.is_on(device)) {
-            Entry::of(c"nf_wasm_detach", self, &attachment.filter)
+        for attachment in tables.attachments().filter(|it| it.is_on(device)) {
+            Entry::of(c"nf_wasm_detach", self, attachment.filter())
                 .at(attachment.id, attachment.hook())
                 .write_now();
         }
-        self.detach_where(&mut tables, |it| it.is_on(device));
+        tables.unregister(|it| it.is_on(device));
+        tables.forget_left();
+    }
+
+    /// A device has another name now. Called with RTNL held.
+    fn rename_device(&self, device: *const kernel_bindings::net_device) {
+        let mut tables = self.tables.lock();
+        let attachments = tables.attachments_mut();
+        attachments
+            .filter(|it| it.is_on(device))
+            .for_each(Attachment::rename);
     }
 
     /// Lets no more packets in. The namespace, or the module, is about to go.
     fn close(&self) {
-        for attachment in self.tables.lock().attachments.iter_mut() {
-            // SAFETY: It was registered with this namespace.
-            unsafe { attachment.as_mut().unregister(self.net) };
-        }
+        self.tables.lock().unregister(|_| true);
     }
 
     /// Writes down that all filters go.
@@ -380,51 +325,80 @@ impl Namespace {
     }
 }
 
-/// Where `net` keeps our pointer.
+/// Where `net` keeps our pointer, if the module's operations are registered.
 ///
 /// # Safety
 ///
-/// `net` lives, and the module's operations are registered.
-unsafe fn slot(net: *mut kernel_bindings::net) -> *mut *mut core::ffi::c_void {
-    // SAFETY: By the contract; the id was written by the registration.
-    unsafe { bindings::nf_wasm_net_slot(net, *ptr::addr_of!(NET_ID)) }
+/// `net` lives.
+unsafe fn slot(net: *mut kernel_bindings::net) -> Option<*mut *mut core::ffi::c_void> {
+    // SAFETY: The kernel writes the id while it registers the operations, before it calls any of
+    // them or we hand out a way to get here, and not after that.
+    let id = unsafe { NET_ID.get().read() };
+    if id == 0 {
+        return None;
+    }
+    // SAFETY: `net` lives, and the id is one that the kernel gave out, for which each namespace has a
+    // slot.
+    Some(unsafe { bindings::nf_wasm_net_slot(net, id) })
 }
 
-/// Which of a namespace's slots is ours. Written by `register_pernet_subsys`.
-static mut NET_ID: u32 = 0;
+/// What is the kernel's to read and write while it is registered, and nobody's before.
+#[repr(transparent)]
+struct Registered<T>(UnsafeCell<T>);
 
-static mut NET_OPERATIONS: kernel_bindings::pernet_operations =
-    kernel_bindings::pernet_operations {
+// SAFETY: What is in it is used by the kernel, under the locks that it has for that, and by the unsafe
+// blocks that name it, each of which says why it may.
+unsafe impl<T> Sync for Registered<T> {}
+
+impl<T> Registered<T> {
+    const fn new(value: T) -> Self {
+        Registered(UnsafeCell::new(value))
+    }
+
+    const fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+/// Which of a namespace's slots is ours: 0 for none, another number while we are registered.
+static NET_ID: Registered<u32> = Registered::new(0);
+
+static NET_OPERATIONS: Registered<kernel_bindings::pernet_operations> =
+    Registered::new(kernel_bindings::pernet_operations {
         init: Some(enter),
         pre_exit: Some(pre_exit),
         exit: Some(exit),
-        id: ptr::addr_of_mut!(NET_ID),
+        id: NET_ID.get(),
         size: size_of::<*mut Namespace>(),
         ..pin_init::zeroed()
-    };
+    });
 
-static mut DEVICE_NOTIFIER: kernel_bindings::notifier_block = kernel_bindings::notifier_block {
-    notifier_call: Some(device_event),
-    ..pin_init::zeroed()
-};
+static DEVICE_NOTIFIER: Registered<kernel_bindings::notifier_block> =
+    Registered::new(kernel_bindings::notifier_block {
+        notifier_call: Some(device_event),
+        ..pin_init::zeroed()
+    });
 
 /// A namespace is new, or the module is.
 ///
 /// # Safety
 ///
-/// Called by the kernel, once for each namespace.
+/// Called by the kernel, once for each namespace, which outlives the call of [`exit`].
 unsafe extern "C" fn enter(net: *mut kernel_bindings::net) -> i32 {
-    match KBox::pin_init(Namespace::new(net), GFP_KERNEL_ACCOUNT) {
-        Ok(namespace) => {
-            // SAFETY: The operations are being registered, so the slot exists. The box is taken
-            // back in `exit`, and nothing moves it until then.
-            unsafe {
-                *slot(net) = KBox::into_raw(Pin::into_inner_unchecked(namespace)).cast();
-            }
-            0
-        }
-        Err(error) => error.to_errno(),
-    }
+    // SAFETY: `exit` frees the namespace's state before `net` goes.
+    let namespace = unsafe { Namespace::new(net) };
+    let namespace = match KBox::pin_init(namespace, GFP_KERNEL_ACCOUNT) {
+        Ok(namespace) => namespace,
+        Err(error) => return error.to_errno(),
+    };
+    // SAFETY: `net` lives.
+    let Some(slot) = (unsafe { slot(net) }) else {
+        return ENODEV.to_errno();
+    };
+    // SAFETY: Nobody looks at the slot before this returns. The box is taken back in `exit`, and
+    // nothing moves it until then.
+    unsafe { *slot = KBox::into_raw(Pin::into_inner_unchecked(namespace)).cast() };
+    0
 }
 
 /// A namespace, or the module, is about to go. A grace period follows before [`exit`].
@@ -433,7 +407,7 @@ unsafe extern "C" fn enter(net: *mut kernel_bindings::net) -> i32 {
 ///
 /// Called by the kernel, once for each namespace that was entered.
 unsafe extern "C" fn pre_exit(net: *mut kernel_bindings::net) {
-    // SAFETY: The namespace was entered and not left.
+    // SAFETY: The namespace was entered, and is left in `exit`, which comes after this.
     if let Some(namespace) = unsafe { Namespace::of(net) } {
         namespace.close();
     }
@@ -446,16 +420,21 @@ unsafe extern "C" fn pre_exit(net: *mut kernel_bindings::net) {
 /// Called by the kernel, once for each namespace that was entered, a grace period after
 /// [`pre_exit`].
 unsafe extern "C" fn exit(net: *mut kernel_bindings::net) {
-    // SAFETY: The pointer came from a box in `enter`; packets are out, and no task is in a
-    // namespace that goes, nor in the device of a module that goes.
-    unsafe {
-        let namespace = core::mem::replace(&mut *slot(net), ptr::null_mut());
-        if !namespace.is_null() {
-            let namespace = KBox::from_raw(namespace.cast::<Namespace>());
-            namespace.audit_end();
-            drop(namespace);
-        }
+    // SAFETY: `net` lives until this returns.
+    let Some(slot) = (unsafe { slot(net) }) else {
+        return;
+    };
+    // SAFETY: Nobody else looks at the slot: no task is in a namespace that goes, nor a device, which
+    // the notifier could be called for; and where the module goes, no file is open on its device, and
+    // the notifier went before.
+    let namespace = unsafe { core::mem::replace(&mut *slot, ptr::null_mut()) };
+    if namespace.is_null() {
+        return;
     }
+    // SAFETY: The pointer came from a box in `enter`, and nobody else has it any more.
+    let namespace = unsafe { KBox::from_raw(namespace.cast::<Namespace>()) };
+    namespace.audit_end();
+    drop(namespace);
 }
 
 /// Something happened to a device.
@@ -468,46 +447,62 @@ unsafe extern "C" fn device_event(
     event: usize,
     info: *mut core::ffi::c_void,
 ) -> i32 {
-    // SAFETY: A constant of the C half; `info` names a device, whose namespace lives.
-    unsafe {
-        if event == bindings::nf_wasm_netdev_unregister {
-            let device = bindings::nf_wasm_notifier_dev(info);
-            if let Some(namespace) = Namespace::of(bindings::nf_wasm_dev_net(device)) {
-                namespace.forget_device(device);
-            }
+    // SAFETY: They are constants of the C half.
+    let (goes, is_renamed) = unsafe {
+        (
+            event == bindings::nf_wasm_netdev_unregister,
+            event == bindings::nf_wasm_netdev_changename,
+        )
+    };
+    if !goes && !is_renamed {
+        return kernel_bindings::NOTIFY_DONE as i32;
+    }
+    // SAFETY: `info` names a device that is there during the call.
+    let device = unsafe { bindings::nf_wasm_notifier_dev(info) };
+    // SAFETY: A namespace outlives its devices, and its state does: it belongs to a subsystem, which
+    // the kernel has leave after devices. When the module goes, the notifier does so first.
+    if let Some(namespace) = unsafe { Namespace::of(bindings::nf_wasm_dev_net(device)) } {
+        match goes {
+            true => namespace.forget_device(device),
+            false => namespace.rename_device(device),
         }
     }
     kernel_bindings::NOTIFY_DONE as i32
 }
 
 /// The module's presence in all namespaces. Dropping it detaches and frees everything.
+///
+/// # Invariants
+///
+/// There is one at a time, and while there is the operations and the notifier are registered.
 pub(crate) struct Registration(());
 
 impl Registration {
-    pub(crate) fn new() -> Result<Self> {
-        // SAFETY: The statics are only handed to the kernel here, and the module has one
-        // registration.
-        unsafe {
-            kernel::error::to_result(kernel_bindings::register_pernet_subsys(ptr::addr_of_mut!(
-                NET_OPERATIONS
-            )))?;
-            if let Err(error) = kernel::error::to_result(bindings::register_netdevice_notifier(
-                ptr::addr_of_mut!(DEVICE_NOTIFIER),
-            )) {
-                bindings::unregister_pernet_subsys(ptr::addr_of_mut!(NET_OPERATIONS));
-                return Err(error);
-            }
+    /// # Safety
+    ///
+    /// Called once.
+    pub(crate) unsafe fn new() -> Result<Self> {
+        // SAFETY: The operations are valid and static, and are not registered: this is called once.
+        to_result(unsafe { kernel_bindings::register_pernet_subsys(NET_OPERATIONS.get()) })?;
+        // SAFETY: The same holds for the notifier.
+        let watched = unsafe { bindings::register_netdevice_notifier(DEVICE_NOTIFIER.get()) };
+        if let Err(error) = to_result(watched) {
+            // SAFETY: The operations were just registered.
+            unsafe { bindings::unregister_pernet_subsys(NET_OPERATIONS.get()) };
+            return Err(error);
         }
+        // INVARIANT: Both are registered, by the one call of this.
         Ok(Registration(()))
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // SAFETY: Both were registered by `new`.
+        // SAFETY: By the invariant both are registered. The notifier goes first, since it needs the
+        // namespaces.
         unsafe {
-            bindings::unregister_netdevice_notifier(ptr::addr_of_mut!(DEVICE_NOTIFIER));
-            bindings::unregister_pernet_subsys(ptr::addr_of_mut!(NET_OPERATIONS));
+            bindings::unregister_netdevice_notifier(DEVICE_NOTIFIER.get());
+            bindings::unregister_pernet_subsys(NET_OPERATIONS.get());
         }
     }
 }

@@ -71,9 +71,11 @@ impl<'a> Host<'a> {
 
     /// # Safety
     ///
-    /// `host` came from [`Self::as_raw`], and the call that it was made for is under way.
+    /// `host` came from [`Self::as_raw`], the call that it was made for is under way, and lasts for
+    /// `'b`. There is no other such reference meanwhile.
     unsafe fn from_raw<'b>(host: *mut c_void) -> &'b mut Self {
-        // SAFETY: By the contract. During a call the host is only reached from here.
+        // SAFETY: The pointer is to a host that is borrowed mutably for as long as the call, by who
+        // made it, and that nobody reaches but by a reference from here, of which this is the one.
         unsafe { &mut *host.cast() }
     }
 }
@@ -88,11 +90,11 @@ pub(crate) unsafe fn describe(
     state: *const bindings::nf_hook_state,
 ) -> Context {
     let mut context = MaybeUninit::<Context>::uninit();
-    // SAFETY: By the contract. The context is the C struct's twin, and all of it is written.
-    unsafe {
-        bindings::nf_wasm_context_fill(context.as_mut_ptr().cast(), skb, state);
-        context.assume_init()
-    }
+    // SAFETY: The caller says that the packet is its own, with its network header set, and `state`
+    // valid. `Context` has the layout of `struct nf_wasm_context`, so there is room for it.
+    unsafe { bindings::nf_wasm_context_fill(context.as_mut_ptr().cast(), skb, state) };
+    // SAFETY: All of its fields were just written, and it is nothing but fields.
+    unsafe { context.assume_init() }
 }
 
 /// A guest's line, safe to print.
@@ -118,7 +120,7 @@ fn printable(byte: u8) -> bool {
 ///
 /// # Safety
 ///
-/// `host` is the current call's; `to` is valid for `len` bytes.
+/// `host` is the current call's; `to` is valid for writes of `len` bytes.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_load(
     host: *mut c_void,
@@ -126,12 +128,14 @@ unsafe extern "C" fn nf_wasm_host_load(
     to: *mut u8,
     len: u32,
 ) -> i32 {
-    // SAFETY: By the contract.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
+    // this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     if host.skb.is_null() {
         return EFAULT.to_errno();
     }
-    // SAFETY: The packet is ours; `to` is valid by the contract.
+    // SAFETY: The packet is the host's for as long as there is a host; the caller says that `to` is
+    // valid for `len` bytes, and they are in linear memory, not in the packet.
     unsafe { bindings::nf_wasm_skb_load(host.skb, offset, to.cast(), len) }
 }
 
@@ -142,9 +146,11 @@ unsafe extern "C" fn nf_wasm_host_load(
 /// `host` is the current call's; `text` is valid for `len` bytes.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize) {
-    // SAFETY: By the contract.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
+    // this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
-    // SAFETY: By the contract.
+    // SAFETY: The caller says that `text` is valid for `len` bytes, of which these are a part. They are
+    // in linear memory, which does not change before this returns.
     let line = unsafe { slice::from_raw_parts(text, len.min(LOG_LINE_BYTES as usize)) };
     match &mut host.capture {
         Some(capture) => {
@@ -181,12 +187,13 @@ unsafe extern "C" fn nf_wasm_host_now(_host: *mut c_void, clock: u32) -> u64 {
 /// `host` is the current call's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
-    // SAFETY: By the contract.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
+    // this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     if host.skb.is_null() {
         return 0;
     }
-    // SAFETY: The packet is ours.
+    // SAFETY: The packet is the host's for as long as there is a host.
     unsafe { bindings::nf_wasm_skb_mark(host.skb) }
 }
 
@@ -197,10 +204,11 @@ unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
 /// `host` is the current call's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
-    // SAFETY: By the contract.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
+    // this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     if !host.skb.is_null() {
-        // SAFETY: The packet is ours.
+        // SAFETY: The packet is the host's for as long as there is a host, to be read and written.
         unsafe { bindings::nf_wasm_skb_set_mark(host.skb, mark) };
     }
 }
@@ -212,9 +220,10 @@ unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
 /// `host` is the current build's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_enter(host: *mut c_void, stage: u32) {
-    // SAFETY: By the contract.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
+    // this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     let name = host.logger.name().as_c_str().as_char_ptr();
-    // SAFETY: The name is valid during the call.
+    // SAFETY: The name ends with NUL, and is the logger's, which the host has borrowed.
     unsafe { bindings::nf_wasm_trace_build(name, stage) };
 }

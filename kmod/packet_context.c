@@ -10,6 +10,9 @@
 #include <linux/unaligned.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
+#if IS_ENABLED(CONFIG_NF_CONNTRACK)
+#include <net/netfilter/nf_conntrack.h>
+#endif
 
 #include "helpers.h"
 #include "skb.h"
@@ -75,7 +78,11 @@ static noinline void find_transport_ipv6(struct nf_wasm_context *context,
 	context->transport_protocol = protocol;
 }
 
-/* 0 for none, otherwise 1 + enum ip_conntrack_info. */
+/*
+ * 0 for none, otherwise 1 + enum ip_conntrack_info. Before connection tracking has looked at a packet,
+ * a rule (iptables' CT, nftables' "ct zone set") may have put a template there, which is no
+ * connection. It is always one that is new, so that others need not be looked into.
+ */
 static __always_inline void fill_conntrack(struct nf_wasm_context *context,
 					   const struct sk_buff *skb)
 {
@@ -83,8 +90,11 @@ static __always_inline void fill_conntrack(struct nf_wasm_context *context,
 
 #if IS_ENABLED(CONFIG_NF_CONNTRACK)
 	nfct = skb_get_nfct(skb);
+	if ((nfct & NFCT_INFOMASK) == IP_CT_NEW && (nfct & NFCT_PTRMASK) &&
+	    nf_ct_is_template((const struct nf_conn *)(nfct & NFCT_PTRMASK)))
+		nfct = 0;
 #endif
-	/* Without a branch: without a connection there is no information either. */
+	/* Without a connection there is no information either, but for one that is not tracked. */
 	context->conntrack_state = !!nfct + (nfct & NFCT_INFOMASK);
 }
 

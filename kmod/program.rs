@@ -19,7 +19,7 @@ use crate::cpu::{Cpu, PerCpu};
 use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::instance::Instance;
-use crate::logger::Logger;
+use crate::logger::{Logger, Speaker};
 use crate::native::Call;
 use crate::order::Order;
 use crate::owner::Owner;
@@ -102,8 +102,8 @@ pub(crate) struct Program {
     releases: Atomic<u32>,
     wasm: KVVec<u8>,
     admission: Admission,
-    /// Its filter's.
-    name: Name,
+    /// Its filter.
+    speaker: Speaker,
     /// Who loaded it, or had it replace another: its instances are built with their credentials and at
     /// their expense, whenever that is.
     owner: Owner,
@@ -127,8 +127,8 @@ pub(crate) struct Program {
 // that does not exist, by whoever equips or strips it, under the contract of these. Nothing else in it
 // has a tie to a thread.
 unsafe impl Send for Program {}
-// SAFETY: A slot that is shared is its own CPU's packet path's, or whoever's equips or strips it, one at a
-// time; all else is atomic, `Racy`, locked, or not written to once the program is there.
+// SAFETY: Two threads with a `&Program` use different slots, or one of them waits until the other has
+// let the CPU go, as above. What is not in slots is atomic, behind a lock, or does not change.
 unsafe impl Sync for Program {}
 
 impl Program {
@@ -150,7 +150,7 @@ impl Program {
                 releases: Atomic::new(0),
                 wasm,
                 admission,
-                name: *logger.name(),
+                speaker: *logger.speaker(),
                 owner: Owner::current(),
                 instances: Atomic::new(0),
                 compiled: Atomic::new(0),
@@ -167,7 +167,12 @@ impl Program {
     }
 
     pub(crate) fn name(&self) -> &Name {
-        &self.name
+        &self.speaker.name
+    }
+
+    /// The filter, as it speaks.
+    pub(crate) fn speaker(&self) -> &Speaker {
+        &self.speaker
     }
 
     pub(crate) fn owner(&self) -> &Owner {
@@ -277,7 +282,8 @@ impl Program {
         self.quarantined.get()
     }
 
-    /// Lets a quarantined program run again. All CPUs count traps anew.
+    /// Lets a quarantined program run again. All CPUs count traps anew. The caller has waited until
+    /// no packet was left that came before the quarantine: its trap would bring it back.
     pub(crate) fn release(&self) {
         self.releases.fetch_add(1, Relaxed);
         self.quarantined.set(false);
@@ -297,14 +303,16 @@ impl Program {
         Some(unsafe { (*slot.call.get()).assume_init_ref() })
     }
 
-    /// What becomes of a packet that [`Self::usual`] trapped on, with `code`.
+    /// What becomes of a packet that a call of [`Self::usual`] trapped on, with `code`. The trap is
+    /// noted with the call's own program, whatever the filter has by now.
     ///
     /// # Safety
     ///
     /// `call` is this CPU's, and its program lives.
     #[cold]
     pub(crate) unsafe fn note_usual_trap(cpu: &Cpu, call: &Call, code: u32) -> Decision {
-        // SAFETY: By the contract the program lives until the packet path is left, which this does not outlive.
+        // SAFETY: The call's program is the one that it was made for, and lives, as the caller says.
+        // It is shared: only its slots change, and this CPU's is ours.
         let program = unsafe { &*call.program };
         let outcome = call.outcome(code);
         program.conclude(program.slots.here(cpu), &outcome)
@@ -314,7 +322,7 @@ impl Program {
     ///
     /// # Safety
     ///
-    /// `packet` is the caller's.
+    /// `packet` is the caller's, at a hook with the state that it says.
     #[inline(always)]
     pub(crate) unsafe fn decide(&self, cpu: &Cpu, packet: &Packet, logger: &Logger) -> Decision {
         let policy = self.settings.trap_policy == TRAP_ACCEPT;
@@ -331,7 +339,7 @@ impl Program {
             return Decision::trapped(policy, Trap::Reentered as u32, 0);
         }
         // SAFETY: The slot is this CPU's, we are alone with its packet path, and `busy` says that
-        // no call of ours is on it further down the stack. By the contract the packet is ours.
+        // no call of ours is on it further down the stack. The packet is ours, as the caller says.
         let outcome = unsafe {
             (*slot.instance.get())
                 .as_mut()
@@ -349,7 +357,10 @@ impl Program {
     #[inline(always)]
     fn conclude(&self, slot: &Slot, outcome: &CallOutcome) -> Decision {
         if outcome.trap != NO_TRAP {
-            self.note_trap(slot);
+            // That a packet's bytes are in a device's memory is not the filter's fault.
+            if outcome.trap != Trap::Packet as u32 {
+                self.note_trap(slot);
+            }
             let policy = self.settings.trap_policy == TRAP_ACCEPT;
             return Decision::trapped(policy, outcome.trap, outcome.fuel_used);
         }
@@ -363,7 +374,8 @@ impl Program {
     ///
     /// # Safety
     ///
-    /// The instance is the slot's and used by nobody else, and `packet` is the caller's.
+    /// The instance is the slot's and used by nobody else, the slot is that of `cpu`, and `packet` is the
+    /// caller's, at a hook with the state that it says.
     #[inline(always)]
     unsafe fn ask(
         &self,
@@ -374,32 +386,31 @@ impl Program {
         logger: &Logger,
     ) -> CallOutcome {
         let fuel = self.settings.fuel;
-        // SAFETY: By the contract the packet is the caller's, as long as the host lives, and at a hook, where its
-        // network header is set.
+        // SAFETY: The packet is the caller's until this returns, and the host does not live longer. At a
+        // hook its network header is set.
         let mut host = unsafe { Host::packet(packet.skb, logger) };
         let Some(native) = &instance.native else {
-            // SAFETY: By the contract the instance is used by nobody else on this packet path, which `cpu`
-            // stands for. The packet is the caller's, at a hook, and so has its network header set, and a
-            // state that is valid.
-            return unsafe {
-                let mut context = packet::describe(packet.skb, packet.state);
-                instance.call(cpu, &mut host, &mut context, fuel)
-            };
+            // SAFETY: The packet is the caller's, and its state the hook's, which is valid until the hook
+            // returns.
+            let mut context = unsafe { packet::describe(packet.skb, packet.state) };
+            // SAFETY: `cpu` is entered, and nobody else uses the instance, as the caller says.
+            return unsafe { instance.call(cpu, &mut host, &mut context, fuel) };
         };
         let native = &native.0;
         // SAFETY: It was written when the instance came, which was compiled. By the contract the slot is
         // used by nobody else.
         let call = unsafe { (*slot.call.get()).assume_init_ref() };
         if !native.host.is_null() {
-            // SAFETY: The places are in the instance, which is used by nobody else.
+            // SAFETY: Both places are in the instance's region, which is ours with the instance; where one
+            // is there, the other is.
             unsafe {
                 *native.host = host.as_raw();
                 *native.packet_len = packet.len;
             }
         }
-        // SAFETY: By the contract the instance, with its region, code and machine, is used by nobody else, and
-        // the packet is the caller's. What the code calls was told of the host, which lives until the code has
-        // returned.
+        // SAFETY: `cpu` is entered, and the region is the instance's, which nobody else uses. The code runs
+        // on the machine of the same instance; the packet is the caller's, and the host that the code
+        // hands to host functions lives until it has returned.
         let code = unsafe {
             region::on_packet_path(cpu, &mut *instance.region, || match call.run(packet) {
                 code if call.wants_copy(code) => call.run_on_copy(packet.skb, packet.len),

@@ -6,8 +6,8 @@
 //! writing. Loads do not lock hotplug: they look at the list's own set of CPUs when they enlist a
 //! program, and the list's lock makes a load and a CPU meet each other one way or the other.
 //!
-//! Lock order: the list comes after a namespace's locks (programs are dropped under its tables)
-//! and after CPU hotplug; under it is only the kernel's allocator. So
+//! Lock order: the list comes after a namespace's turn and after CPU hotplug; under it is only the
+//! kernel's allocator. So
 //! nothing that locks hotplug, RTNL or tables may be called with the list held.
 //!
 //! A CPU does not stay offline for a filter's sake: where an instance cannot be built, the place
@@ -129,9 +129,9 @@ unsafe fn equip(program: &Program, cpu: usize) -> Answer {
     // Who brings the CPU up is not who wants the filter there.
     let _charged = program.owner().charge();
     // The filter's own may be gone by now; and this bounds what one bring-up logs.
-    let logger = KBox::pin_init(Logger::new(*program.name()), GFP_KERNEL)?;
+    let logger = KBox::pin_init(Logger::new(*program.speaker()), GFP_KERNEL)?;
     let order = Order::of_bring_up(program.owner(), cpu);
-    // SAFETY: The CPU does not run, and the caller has the list, by the contract.
+    // SAFETY: The CPU does not run, and the caller has the list and passes on the promise.
     unsafe { program.equip(cpu, &logger, &order) }
 }
 

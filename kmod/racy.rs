@@ -44,14 +44,15 @@ impl<T: Word> Racy<T> {
     /// Nobody else writes meanwhile.
     #[inline(always)]
     pub(crate) unsafe fn own(&self) -> T {
-        // SAFETY: The cell is valid and aligned, and the contract says that nobody else writes: this read
-        // races with none.
+        // SAFETY: The cell is valid and aligned. The caller says that nobody writes meanwhile, and
+        // reading does not race with reading.
         unsafe { self.0.get().read() }
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, value: T) {
-        // SAFETY: The cell is valid and aligned; a race is what WRITE_ONCE() is for.
+        // SAFETY: The cell is valid and aligned; a race is what WRITE_ONCE() is for. What was there has
+        // nothing to drop: a `Word` is `Copy`.
         unsafe { self.0.get().write_volatile(value) }
     }
 }

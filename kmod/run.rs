@@ -13,7 +13,7 @@ use crate::decode::check::{self, Selector, Settings, Subject};
 use crate::decode::exchange::write_log;
 use crate::decode::name::Name;
 use crate::instance::Instance;
-use crate::logger::Logger;
+use crate::logger::{Logger, Speaker};
 use crate::namespace::Namespace;
 use crate::order::Order;
 use crate::owner::Owner;
@@ -67,7 +67,11 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
 
     let owner = Owner::current();
     let order = &Order::of_command(&owner, None);
-    let logger = KBox::pin_init(Logger::new(name), GFP_KERNEL)?;
+    let speaker = Speaker {
+        name,
+        is_initial: namespace.is_initial(),
+    };
+    let logger = KBox::pin_init(Logger::new(speaker), GFP_KERNEL)?;
     let mut output = Text::new()?;
     let mut instance = Instance::build(
         &wasm,

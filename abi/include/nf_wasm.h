@@ -205,6 +205,8 @@ struct nf_wasm_select {
  * @allowed_digests: Digests on the list of modules that need no signature.
  * @max_signature_bytes: Bytes of a signature.
  * @reserved: 0.
+ * @max_hook_fuel: The most fuel of all filters together that a packet meets at
+ *                 one hook.
  *
  * All fields but @size are written by the module.
  */
@@ -239,6 +241,7 @@ struct nf_wasm_info {
 	__u32 allowed_digests;
 	__u32 max_signature_bytes;
 	__u32 reserved;
+	__aligned_u64 max_hook_fuel;
 };
 
 /**
@@ -286,10 +289,11 @@ struct nf_wasm_hook {
  *
  * Errors: EEXIST the name is taken; ENOEXEC not a valid Wasm module; EACCES an
  * import needs a capability that @capabilities does not have; EFBIG over a
- * limit; ENODEV no such device; ENOSPC a table is full; EKEYREJECTED the module
- * is not signed but has to be, or the signature is not the module's; ENOKEY,
- * ENOPKG it is signed with a key that the kernel does not trust, or in a way
- * that it cannot check, but has to be; EBADMSG the signature makes no sense;
+ * limit; ENODEV no such device; ENOSPC a table is full, or the filters at a hook
+ * would have more fuel together than nf_wasm_info.max_hook_fuel; EKEYREJECTED
+ * the module is not signed but has to be, or the signature is not the module's;
+ * ENOKEY, ENOPKG it is signed with a key that the kernel does not trust, or in a
+ * way that it cannot check, but has to be; EBADMSG the signature makes no sense;
  * EOPNOTSUPP also: NF_WASM_TIER_JIT, and an instance cannot be compiled.
  */
 struct nf_wasm_load {
@@ -377,8 +381,9 @@ struct nf_wasm_replace {
  * @log: Text of a refusal.
  *
  * Errors: ENOENT no such filter; ENODEV no such device; ENOSPC the table of
- * attachments is full; EEXIST the filter is attached there already with this
- * priority.
+ * attachments is full, or the filters at the hook would have more fuel together
+ * than nf_wasm_info.max_hook_fuel; EEXIST the filter is attached there already
+ * with this priority.
  */
 struct nf_wasm_attach {
 	__u32 size;

@@ -199,6 +199,8 @@ pub struct Info {
     pub max_signature_bytes: u32,
     /// 0.
     pub reserved: u32,
+    /// The most fuel of all filters together that a packet meets at one hook.
+    pub max_hook_fuel: u64,
 }
 
 /// [`Info::admission`]: a module has to be signed with a key that the kernel trusts, or its digest

@@ -93,6 +93,7 @@ impl Info {
             allowed_digests: 0,
             max_signature_bytes: 0,
             reserved: 0,
+            max_hook_fuel: 0,
         }
     }
 }

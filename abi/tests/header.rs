@@ -60,7 +60,7 @@ fn structs() -> Vec<Struct> {
             max_table_elements, max_memory_pages, max_nesting, max_name_bytes, max_filters,
             max_attachments, max_snaplen, default_snaplen, default_quarantine, default_fuel,
             max_fuel, load_stack_peak, load_stack_size, packet_path_allocations, admission,
-            allowed_digests, max_signature_bytes, reserved,
+            allowed_digests, max_signature_bytes, reserved, max_hook_fuel,
         }
         Hook = nf_wasm_hook { family, hook, priority, reserved, device }
         Load = nf_wasm_load {

@@ -290,6 +290,23 @@ impl Device {
         self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)
     }
 
+    /// Swaps the program of the filter with id `id`, which is to have so much fuel.
+    ///
+    /// # Errors
+    ///
+    /// What the module refuses.
+    pub fn replace_with_fuel(&self, id: u32, wasm: &[u8], fuel: u64) -> Result<(), Refused> {
+        let mut request = Replace {
+            id,
+            module: address(wasm),
+            module_len: wasm.len() as u32,
+            set: ioctl::REPLACE_FUEL,
+            fuel,
+            ..Replace::new()
+        };
+        self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)
+    }
+
     /// Swaps the program of the filter with id `id`, which is to run as `tier` says.
     ///
     /// # Errors

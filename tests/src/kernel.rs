@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nf_wasm_abi::limits::MAX_FUEL;
+
 use crate::leaks::KMEMLEAK;
 
 /// The kernel's log.
@@ -32,6 +34,14 @@ pub fn is_realtime() -> bool {
 /// Whether this kernel checks itself so much that all takes many times longer than on others.
 pub fn is_slow() -> bool {
     Path::new(KMEMLEAK).exists()
+}
+
+/// Fuel for a packet that is to be under way for long: a tenth of a second, more or less.
+pub fn much_fuel() -> u64 {
+    match is_slow() {
+        true => MAX_FUEL / 10,
+        false => MAX_FUEL,
+    }
 }
 
 /// Where this kernel's nf_wasm.ko is.
@@ -114,6 +124,31 @@ impl Drop for With {
     fn drop(&mut self) {
         remove();
         insert();
+    }
+}
+
+const LOG_ALL: &str = "/proc/sys/net/netfilter/nf_log_all_netns";
+
+/// The kernel's log hears all network namespaces, until this is dropped.
+#[derive(Debug)]
+pub struct LogAll(());
+
+impl LogAll {
+    /// Has it so. Called in the initial namespace, where tests begin.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel does not let itself be told.
+    #[track_caller]
+    pub fn namespaces() -> Self {
+        fs::write(LOG_ALL, "1").expect(LOG_ALL);
+        Self(())
+    }
+}
+
+impl Drop for LogAll {
+    fn drop(&mut self) {
+        let _ = fs::write(LOG_ALL, "0");
     }
 }
 

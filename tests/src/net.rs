@@ -154,6 +154,17 @@ impl Namespace {
         self.enter(|| feed(Command::new("nft").args(["-f", "-"]), script));
     }
 
+    /// The same, where the kernel may lack what the script needs. Says whether it has it.
+    ///
+    /// # Panics
+    ///
+    /// If `nft` cannot be started.
+    #[track_caller]
+    pub fn try_nft(&self, script: &str) -> bool {
+        let output = self.enter(|| Command::new("nft").arg(script).output());
+        output.expect("nft").status.success()
+    }
+
     /// Index of a device.
     ///
     /// # Panics

@@ -42,6 +42,12 @@ pub fn always(verdict: i32) -> Vec<u8> {
     ))
 }
 
+/// A module that uses up its fuel for every packet.
+#[track_caller]
+pub fn endless() -> Vec<u8> {
+    filter("", "(loop $for (br $for)) (unreachable)")
+}
+
 /// An example filter as binary, by its file's name.
 #[track_caller]
 pub fn example(file: &str) -> Vec<u8> {

@@ -330,6 +330,9 @@ fn parse_interval(text: &str) -> Result<f64, String> {
 }
 
 /// Let a quarantined filter run again
+///
+/// It goes on with the memory that its traps left. `nfwasm replace`, also with the same module, ends a
+/// quarantine too, and begins with a fresh memory.
 #[derive(Debug, Args)]
 pub struct Release {
     /// Name or id of the filter

@@ -462,6 +462,7 @@ fn info() {
     "attachments": 512,
     "snaplen": 65535,
     "fuel": 10000000,
+    "hook_fuel": 20000000,
     "signature_bytes": 65536
   },
   "defaults": {

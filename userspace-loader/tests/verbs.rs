@@ -388,6 +388,7 @@ modules taken    any
 
 LIMIT                        MOST  DEFAULT
 fuel a packet            10000000   100000
+fuel at a hook           20000000        -
 window bytes                65535      256
 traps to quarantine             -     1000
 filters a namespace           256        -

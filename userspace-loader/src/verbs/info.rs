@@ -69,6 +69,8 @@ struct Limits {
     attachments: u32,
     snaplen: u32,
     fuel: u64,
+    /// None of a module that knows no such limit.
+    hook_fuel: Option<u64>,
     signature_bytes: u32,
 }
 
@@ -115,6 +117,7 @@ impl From<&Info> for Report {
                 attachments: info.max_attachments,
                 snaplen: info.max_snaplen,
                 fuel: info.max_fuel,
+                hook_fuel: (info.max_hook_fuel != 0).then_some(info.max_hook_fuel),
                 signature_bytes: info.max_signature_bytes,
             },
             defaults: Defaults {
@@ -174,6 +177,11 @@ fn text(report: &Report, out: &mut Output<'_>) -> Result {
             "fuel a packet",
             limits.fuel.to_string(),
             defaults.fuel.to_string(),
+        ),
+        (
+            "fuel at a hook",
+            limits.hook_fuel.map_or_else(none, |it| it.to_string()),
+            none(),
         ),
         (
             "window bytes",

@@ -161,7 +161,11 @@ pub fn release(ask: &Release, open: Open<'_>, out: &mut Output<'_>) -> Result {
     done(
         out,
         &ask.filter,
-        format_args!("released filter {}", ask.filter),
+        format_args!(
+            "released filter {}; its memory is as its traps left it, `nfwasm replace` would begin \
+             with a fresh one",
+            ask.filter
+        ),
     )
 }
 

@@ -151,6 +151,7 @@ impl Device for Fake {
             load_stack_peak: 9_000,
             load_stack_size: 16_384,
             max_signature_bytes: limits::SIGNATURE_BYTES,
+            max_hook_fuel: limits::HOOK_FUEL,
             ..Info::new()
         };
         info.version[..5].copy_from_slice(b"0.1.0");

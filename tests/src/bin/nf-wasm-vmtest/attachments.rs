@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use nf_wasm_abi::capability::MARK;
 use nf_wasm_abi::ioctl::{
-    FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, HOOK_INGRESS, HOOK_INPUT, HOOK_PREROUTING,
+    FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, HOOK_EGRESS, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT,
+    HOOK_PREROUTING, NF_WASM_UNLOAD, QUARANTINE_NEVER,
 };
-use nf_wasm_tests::device::{hook, netdev, text, Spec};
+use nf_wasm_abi::limits::{DEFAULT_FUEL, HOOK_FUEL, MAX_FUEL};
+use nf_wasm_tests::device::{hook, netdev, text, Device, Refused, Spec};
 use nf_wasm_tests::net::{Ip, Net, BOTH};
 use nf_wasm_tests::traffic::{is_silent, receive, send};
 use nf_wasm_tests::{eventually, wasm};
@@ -24,6 +26,11 @@ crate::tests![
     the_context_tells_the_place,
     no_attachment_survives_its_device,
     an_attachment_stays_on_a_renamed_device,
+    packets_in_a_hook_that_half_failed_are_waited_for,
+    a_hundred_attachments_are_waited_for_at_once,
+    fuel_at_a_hook_is_bounded,
+    a_replacement_may_not_bring_too_much_fuel,
+    a_template_of_conntrack_is_no_connection,
 ];
 
 /// Appends `digit` to the packet's mark.
@@ -277,8 +284,13 @@ fn no_attachment_survives_its_device() {
     let address = net.server_address(Ip::V4);
     let flood = net.client.flood(SocketAddr::new(address, 9));
     flood.wait_for(200);
-    assert!(filter.counters().packets > 0);
+    let counted = filter.counters().packets;
+    assert!(counted > 0);
     net.server.ip("link delete to-client");
+    assert!(
+        filter.counters().packets >= counted,
+        "counters do not go back"
+    );
     let [left] = filter.attachments()[..] else {
         panic!("one attachment is left")
     };
@@ -287,4 +299,166 @@ fn no_attachment_survives_its_device() {
     // A new device of the old name is another device.
     let refused = filter.attach(netdev(HOOK_INGRESS, "to-client"));
     assert_eq!(refused.expect_err("it is gone").errno, Errno::ENODEV);
+}
+
+/// inet's output hook is registered with IPv4, and then, because that of IPv6 is full, taken back: what
+/// packets are inside of by then must not be freed. That they are counted shows that they were inside.
+fn packets_in_a_hook_that_half_failed_are_waited_for() {
+    const NETFILTERS_MOST: usize = 1024;
+    const ATTEMPTS: usize = 500;
+    let net = Net::pair();
+    let chains = (0..NETFILTERS_MOST)
+        .map(|n| format!("chain c{n} {{ type filter hook output priority 0; }}\n"))
+        .collect::<String>();
+    net.server.nft(&format!("table ip6 full {{\n{chains}}}"));
+    let spec = Spec::new("slow", wasm::endless()).fuel(200_000);
+    let filter = net.server.load(spec.quarantine(QUARANTINE_NEVER));
+    let flood = net
+        .server
+        .flood_on_cpu(SocketAddr::from(([127, 0, 0, 1], 9)), 1);
+    flood.wait_for(50);
+    for _ in 0..ATTEMPTS {
+        let refused = filter.attach(hook(FAMILY_INET, HOOK_OUTPUT, 0));
+        let refused = refused.expect_err("the hook of IPv6 is full");
+        assert_eq!(refused.errno, Errno::ENOSPC, "{refused}");
+        assert_eq!(filter.attachments(), []);
+        if filter.counters().packets > 0 {
+            return;
+        }
+    }
+    panic!("no packet was counted in {ATTEMPTS} attempts");
+}
+
+/// How often this thread has waited for something so far.
+fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("status");
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .expect("a number of context switches")
+}
+
+fn a_hundred_attachments_are_waited_for_at_once() {
+    const ATTACHMENTS: u64 = 100;
+    let net = Net::pair();
+    let mut spec = Spec::new("everywhere", wasm::always(1));
+    for priority in 0..ATTACHMENTS {
+        spec = spec.at(hook(FAMILY_INET, HOOK_INPUT, priority as i32));
+    }
+    let waited = net.server.enter(|| {
+        let device = Device::open();
+        let id = device.load(&spec).expect("load");
+        let before = waits();
+        device.select(NF_WASM_UNLOAD, id).expect("unload");
+        waits() - before
+    });
+    assert!(waited < ATTACHMENTS / 2, "waited {waited} times");
+}
+
+#[track_caller]
+fn assert_too_much_fuel(refused: Refused, sum: u64) {
+    assert_eq!(refused.errno, Errno::ENOSPC, "{refused}");
+    for number in [sum, HOOK_FUEL] {
+        assert!(refused.text.contains(&number.to_string()), "{refused}");
+    }
+}
+
+fn fuel_at_a_hook_is_bounded() {
+    let net = Net::pair();
+    let server = &net.server;
+    let input = |family| hook(family, HOOK_INPUT, 0);
+    let spec = |name: &str, fuel| Spec::new(name, wasm::always(1)).fuel(fuel);
+    let info = Device::open().info().expect("info");
+    assert_eq!(info.max_hook_fuel, HOOK_FUEL);
+
+    // As much as a packet of IPv4 may meet; half of it is met by IPv6 too.
+    let _both = server.load(spec("both", MAX_FUEL).at(input(FAMILY_INET)));
+    let four = spec("four", HOOK_FUEL - MAX_FUEL).at(input(FAMILY_IPV4));
+    let four = server.load(four);
+    let small = server.load(spec("small", 1));
+    for family in [FAMILY_IPV4, FAMILY_INET] {
+        let refused = small.attach(input(family)).expect_err("one unit too much");
+        assert_too_much_fuel(refused, HOOK_FUEL + 1);
+        let refused = server.try_load(&spec("more", 0).at(input(family)));
+        assert_too_much_fuel(refused.expect_err("too much"), HOOK_FUEL + DEFAULT_FUEL);
+    }
+    assert_eq!(server.attachments().len(), 2);
+    assert_eq!(server.filters().len(), 3);
+    // There is room for other packets, at other hooks, and in other namespaces.
+    small.attach(input(FAMILY_IPV6)).expect("IPv6");
+    let output = hook(FAMILY_INET, HOOK_OUTPUT, 0);
+    small.attach(output).expect("another hook");
+    let there = net.client.load(spec("there", 1).at(input(FAMILY_IPV4)));
+    there.unload();
+    // And here, once one has left.
+    let [attachment] = four.attachments()[..] else {
+        panic!("one attachment");
+    };
+    four.detach(attachment.id).expect("detach");
+    small.attach(input(FAMILY_IPV4)).expect("there is room");
+
+    // A device is a place of its own, and so are its directions. All of a load counts.
+    let ingress = |priority| {
+        let mut place = netdev(HOOK_INGRESS, "to-client");
+        place.priority = priority;
+        place
+    };
+    let thrice = spec("thrice", MAX_FUEL)
+        .at(ingress(0))
+        .at(ingress(1))
+        .at(ingress(2));
+    let refused = server.try_load(&thrice).expect_err("too much");
+    assert_too_much_fuel(refused, 3 * MAX_FUEL);
+    let twice = spec("twice", MAX_FUEL)
+        .at(ingress(0))
+        .at(ingress(1))
+        .at(netdev(HOOK_INGRESS, "lo"))
+        .at(netdev(HOOK_EGRESS, "to-client"));
+    server.load(twice).unload();
+}
+
+fn a_replacement_may_not_bring_too_much_fuel() {
+    let net = Net::pair();
+    let server = &net.server;
+    let at = |priority| hook(FAMILY_INET, HOOK_INPUT, priority);
+    let wasm = wasm::always(1);
+    let replace = |id, fuel| server.enter(|| Device::open().replace_with_fuel(id, &wasm, fuel));
+    let twice = Spec::new("twice", wasm.clone()).fuel(1).at(at(0)).at(at(1));
+    let twice = server.load(twice);
+    let _other = server.load(Spec::new("other", wasm.clone()).fuel(MAX_FUEL).at(at(0)));
+    let most = (HOOK_FUEL - MAX_FUEL) / 2;
+    let refused = replace(twice.id(), most + 1).expect_err("too much");
+    assert_too_much_fuel(refused, HOOK_FUEL + 2);
+    let entry = twice.entry();
+    assert_eq!((entry.fuel, entry.replaced), (1, 0));
+    replace(twice.id(), most).expect("as much as there may be");
+    replace(twice.id(), most).expect("as much as before");
+    replace(twice.id(), 1).expect("less");
+}
+
+fn a_template_of_conntrack_is_no_connection() {
+    let net = Net::pair();
+    if !net.server.try_nft(
+        "table ip zones {
+            chain before { type filter hook output priority -300; ct zone set 7; }
+         }",
+    ) {
+        println!("skipped: this kernel has no zones of connections");
+        return;
+    }
+    // Connection tracking is at -200.
+    let state_is = |name: &str, state, priority| {
+        let spec = Spec::new(name, context_is(&[(44, state)]));
+        let place = hook(FAMILY_IPV4, HOOK_OUTPUT, priority);
+        net.server.load(spec.at(place))
+    };
+    let before = state_is("before", 0, -250);
+    let after = state_is("after", 3, -150);
+    let to = SocketAddr::new(net.client_address(Ip::V4), 9);
+    let socket = net.client.udp(to.ip(), 9);
+    send(&net.server.udp_to(to), 1, 1);
+    assert_eq!(before.counters().accepted, 1, "a template is there");
+    assert_eq!(after.counters().accepted, 1, "a connection is there");
+    receive(&socket, 1);
 }

@@ -108,6 +108,7 @@ fn fuel_has_a_minimum_and_a_maximum() {
 }
 
 fn count_by_protocol_logs() {
+    let _heard = kernel::LogAll::namespaces();
     let net = Net::pair();
     let spec = Spec::new("count-vmtest", wasm::example("count-by-protocol.wasm"));
     let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);

@@ -282,6 +282,7 @@ fn a_flood_of_lines_is_ten_lines() {
                                    (i32.const 10))))
          (i32.const 0)",
     );
+    let _heard = kernel::LogAll::namespaces();
     let (filter, _net, sender) = input(Spec::new("loud", wasm).allow(LOG.bit));
     let since = Instant::now();
     let mut sent = 0;

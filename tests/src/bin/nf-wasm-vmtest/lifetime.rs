@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 
 use nf_wasm_abi::ioctl::{
-    FAMILY_INET, HOOK_EGRESS, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING,
+    FAMILY_INET, FAMILY_IPV4, HOOK_EGRESS, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING,
+    QUARANTINE_NEVER,
 };
 use nf_wasm_tests::device::{hook, netdev, Device, Spec};
 use nf_wasm_tests::net::{Ip, Net};
@@ -18,6 +20,7 @@ crate::tests![
     unloading_lets_packets_through,
     a_module_for_another_kernel_is_refused,
     an_open_device_keeps_the_module,
+    devices_go_without_waiting_for_packets_in_filters,
 ];
 
 fn everywhere(name: &str, device: &str, verdict: i32) -> Spec {
@@ -133,10 +136,55 @@ fn a_module_for_another_kernel_is_refused() {
 
 fn an_open_device_keeps_the_module() {
     let device = Device::open();
-    let output = std::process::Command::new("rmmod")
+    let output = Command::new("rmmod")
         .arg("nf_wasm")
         .output()
         .expect("rmmod");
     assert!(!output.status.success());
     device.info().expect("info");
+}
+
+/// The device notifier is called with RTNL held, for which all that configures a network waits. Packets
+/// that take long keep grace periods long, so that who waits for one is seen to.
+fn devices_go_without_waiting_for_packets_in_filters() {
+    const DEVICES: usize = 5;
+    let net = Net::pair();
+    let mut spec = Spec::new("on-devices", wasm::always(1));
+    for n in 0..DEVICES {
+        let name = format!("dummy-{n}");
+        net.server
+            .ip(&format!("link add {name} group 77 type dummy"));
+        spec = spec.at(netdev(HOOK_INGRESS, &name));
+    }
+    let filter = net.server.load(spec);
+    let slow = Spec::new("slow", wasm::endless()).fuel(kernel::much_fuel());
+    let slow = slow.quarantine(QUARANTINE_NEVER);
+    let slow = net.server.load(slow.at(hook(FAMILY_IPV4, HOOK_OUTPUT, 0)));
+    let flood = net
+        .server
+        .flood_on_cpu(SocketAddr::from(([127, 0, 0, 1], 9)), 1);
+    eventually("slow packets", || {
+        (slow.counters().packets > 0).then_some(())
+    });
+    let mut ip = Command::new("ip")
+        .args(["-n", net.server.name(), "link", "delete", "group", "77"])
+        .spawn()
+        .expect("ip");
+    let stack = format!("/proc/{}/stack", ip.id());
+    let mut waits = Vec::new();
+    let status = loop {
+        // Gone, if the process is.
+        let frames = fs::read_to_string(&stack).unwrap_or_default();
+        if frames.contains("device_event") && frames.contains("synchronize_rcu") {
+            waits.push(frames);
+        }
+        if let Some(status) = ip.try_wait().expect("wait") {
+            break status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    assert!(status.success(), "{status}");
+    flood.stop();
+    assert_eq!(waits.first(), None);
+    assert_eq!(filter.attachments(), []);
 }

@@ -15,6 +15,7 @@ crate::tests![
     each_verdict_is_traced,
     each_stage_of_a_load_is_traced,
     a_filter_logs_with_its_name,
+    other_namespaces_are_heard_only_if_asked_for,
 ];
 
 fn a_drop_names_its_cause_and_reason() {
@@ -102,6 +103,7 @@ fn each_stage_of_a_load_is_traced() {
 }
 
 fn a_filter_logs_with_its_name() {
+    let _heard = kernel::LogAll::namespaces();
     let net = Net::pair();
     let wasm = wasm::filter(
         r#"(import "nfw.log" "write" (func $log (param i32 i32) (result i32)))
@@ -121,4 +123,27 @@ fn a_filter_logs_with_its_name() {
     assert!(!said.is_empty(), "{log}");
     assert!(said.len() < 100, "{} lines", said.len());
     assert!(said[0].contains("hello??[31m%s from a filter"), "{said:?}");
+}
+
+fn other_namespaces_are_heard_only_if_asked_for() {
+    let net = Net::pair();
+    let wasm = wasm::filter(
+        r#"(import "nfw.log" "write" (func $log (param i32 i32) (result i32)))
+           (data (i32.const 0) "is anybody there")"#,
+        "(drop (call $log (i32.const 0) (i32.const 16))) (i32.const 1)",
+    );
+    let spec = Spec::new("whisperer", wasm).allow(nf_wasm_abi::capability::LOG.bit);
+    let _filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_INPUT, 0)));
+    let address = net.server_address(Ip::V4);
+    let socket = net.server.udp(address, 9);
+    let sender = net.client.udp_to(SocketAddr::new(address, 9));
+    let said = || {
+        send(&sender, 1, 1);
+        receive(&socket, 1);
+        kernel::log().contains("whisperer: is anybody there")
+    };
+    assert!(!said(), "heard without being asked for");
+    let heard = kernel::LogAll::namespaces();
+    assert!(said(), "not heard");
+    drop(heard);
 }

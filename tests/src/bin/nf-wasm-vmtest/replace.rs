@@ -2,13 +2,14 @@
 //! Programs change under traffic, and no packet notices more than one of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT};
+use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, HOOK_OUTPUT, QUARANTINE_NEVER};
 use nf_wasm_tests::device::{hook, Device, Spec};
 use nf_wasm_tests::net::{Ip, Net};
-use nf_wasm_tests::traffic::{is_silent, receive, send, send_one};
+use nf_wasm_tests::traffic::{is_silent, pin_to_cpu, receive, send, send_one};
 use nf_wasm_tests::{eventually, kernel, wasm};
 use nix::errno::Errno;
 
@@ -16,6 +17,7 @@ crate::tests![
     no_packet_is_unaccounted,
     counters_id_and_attachments_stay,
     a_refused_replacement_changes_nothing,
+    tables_are_free_while_an_old_program_is_waited_for,
 ];
 
 const EVERY: u64 = 100;
@@ -142,4 +144,41 @@ fn a_refused_replacement_changes_nothing() {
     send(&net.client.udp_to(SocketAddr::new(address, 9)), 1, 1);
     eventually("a drop", || (filter.counters().dropped == 1).then_some(()));
     assert!(is_silent(&socket));
+}
+
+/// While a packet is still with the old program, who looks at the tables sees that there is a new one. The
+/// device notifier does so with RTNL held.
+fn tables_are_free_while_an_old_program_is_waited_for() {
+    const ATTEMPTS: u32 = 20;
+    let net = Net::pair();
+    let endless = wasm::endless();
+    let spec = Spec::new("slow", endless.clone()).fuel(kernel::much_fuel());
+    let spec = spec.quarantine(QUARANTINE_NEVER);
+    let filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_OUTPUT, 0)));
+    let to = SocketAddr::new(net.client_address(Ip::V4), 9);
+    let sender = net.server.udp_to(to);
+    for attempt in 1..=ATTEMPTS {
+        let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let was_free = thread::scope(|scope| {
+            scope.spawn(|| {
+                pin_to_cpu(1);
+                begun.store(true, Ordering::Release);
+                send(&sender, 1, 64);
+                done.store(true, Ordering::Release);
+            });
+            while !begun.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            // While this is built, the packet comes in.
+            scope.spawn(|| filter.replace(&endless));
+            eventually("the replacement", || {
+                (filter.entry().replaced == attempt).then_some(())
+            });
+            !done.load(Ordering::Acquire)
+        });
+        if was_free {
+            return;
+        }
+    }
+    panic!("in {ATTEMPTS} attempts the packet was always out before the tables could be seen");
 }

@@ -2,10 +2,13 @@
 //! Filters that go wrong: the trap policy decides, the kind is counted, the machine goes on.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nf_wasm_abi::ioctl::{
-    FAMILY_IPV4, HOOK_INPUT, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED, TRAP_ACCEPT,
-    TRAP_DROP,
+    FAMILY_IPV4, HOOK_INPUT, HOOK_OUTPUT, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED,
+    TRAP_ACCEPT, TRAP_DROP,
 };
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_tests::device::{hook, Device, Spec};
@@ -23,6 +26,7 @@ crate::tests![
     quarantine_after_consecutive_traps,
     a_verdict_ends_a_row_of_traps,
     a_release_lets_every_cpu_count_anew,
+    a_release_is_not_undone_by_a_packet_from_before,
     quarantine_can_be_off,
     a_replacement_ends_a_quarantine,
     a_storm_of_traps_allocates_nothing,
@@ -123,7 +127,7 @@ impl Path {
     #[track_caller]
     fn send_on(&self, cpu: usize, count: u64) {
         let goal = self.filter.counters().packets + count;
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 pin_to_cpu(cpu);
                 send(&self.sender, count, 1);
@@ -273,6 +277,58 @@ fn a_release_lets_every_cpu_count_anew() {
     assert_eq!(path.filter.entry().state, STATE_ACTIVE);
     path.send_on(1, 1);
     assert_eq!(path.filter.entry().state, STATE_QUARANTINED);
+}
+
+/// One packet is inside for long, and traps at last. Meanwhile another has the filter quarantined, and it
+/// is released: the first one's trap is from before that.
+fn a_release_is_not_undone_by_a_packet_from_before() {
+    const ATTEMPTS: u32 = 20;
+    let net = Net::pair();
+    // A datagram of one byte traps at once.
+    let wasm = wasm::filter(
+        "",
+        "(if (i32.eq (local.get $len) (i32.const 29)) (then (unreachable)))
+         (loop $for (br $for))
+         (unreachable)",
+    );
+    let spec = Spec::new("slow", wasm).fuel(kernel::much_fuel());
+    let spec = spec.quarantine(1);
+    let filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_OUTPUT, 0)));
+    let to = SocketAddr::new(net.client_address(Ip::V4), 9);
+    let [slow, quick] = [(); 2].map(|()| net.server.udp_to(to));
+    for _ in 0..ATTEMPTS {
+        let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let were_slow = filter.traps(Trap::OutOfFuel);
+        let was_inside = thread::scope(|scope| {
+            scope.spawn(|| {
+                pin_to_cpu(1);
+                begun.store(true, Ordering::Release);
+                send(&slow, 1, 64);
+                done.store(true, Ordering::Release);
+            });
+            scope
+                .spawn(|| {
+                    pin_to_cpu(0);
+                    while !begun.load(Ordering::Acquire) {
+                        thread::yield_now();
+                    }
+                    // Time to come in. If that was too little, or too much, it shows.
+                    thread::sleep(Duration::from_millis(5));
+                    send(&quick, 1, 1);
+                    let was_inside = !done.load(Ordering::Acquire);
+                    filter.release();
+                    was_inside
+                })
+                .join()
+                .expect("the quick one")
+        });
+        if was_inside && filter.traps(Trap::OutOfFuel) == were_slow + 1 {
+            assert_eq!(filter.entry().state, STATE_ACTIVE);
+            return;
+        }
+        filter.release();
+    }
+    panic!("the two never met in {ATTEMPTS} attempts");
 }
 
 fn quarantine_can_be_off() {

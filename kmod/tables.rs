@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a network namespace has: filters and their attachments.
+
+use kernel::bindings as kernel_bindings;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use crate::abi::ioctl::{Hook, FAMILY_IPV4, FAMILY_IPV6};
+use crate::abi::limits;
+use crate::attachment::{protocols, Attachment};
+use crate::counters::Totals;
+use crate::decode::check::Selector;
+use crate::decode::name::Name;
+use crate::filter::Filter;
+use crate::refusal::{refuse, Answer};
+
+/// A filter and what is written down of it.
+pub(crate) struct Record {
+    pub(crate) filter: Arc<Filter>,
+    /// Sum of the attachments that are gone.
+    retired: Totals,
+    pub(crate) replaced: u32,
+}
+
+/// What a namespace's lock protects.
+///
+/// # Invariants
+///
+/// The filter of an attachment is in `filters`, or held by who has just taken it out of there: an
+/// attachment is never the last to let go of its filter.
+pub(crate) struct Tables {
+    filters: KVec<Record>,
+    /// Those that packets come in by, and those that packets may still be inside of.
+    attachments: KVec<Attachment>,
+    last_id: u32,
+}
+
+impl Tables {
+    pub(crate) fn new() -> Self {
+        // INVARIANT: There are no attachments.
+        Tables {
+            filters: KVec::new(),
+            attachments: KVec::new(),
+            last_id: 0,
+        }
+    }
+
+    pub(crate) fn filters(&self) -> &[Record] {
+        &self.filters
+    }
+
+    /// The attachments that packets come in by.
+    pub(crate) fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.iter().filter(|it| it.is_registered())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn attachments_mut(&mut self) -> impl Iterator<Item = &mut Attachment> {
+        let attachments = self.attachments.iter_mut();
+        attachments.filter(|it| it.is_registered())
+    }
+
+    pub(crate) fn next_id(&mut self) -> Answer<u32> {
+        let Some(id) = self.last_id.checked_add(1) else {
+            refuse!(
+                ENOSPC,
+                "ids are used up; unload and insert the kernel module again"
+            );
+        };
+        self.last_id = id;
+        Ok(id)
+    }
+
+    fn position(&self, selector: &Selector) -> Answer<usize> {
+        let found = self.filters.iter().position(|record| match selector {
+            Selector::Id(id) => record.filter.id == *id,
+            Selector::Name(name) => record.filter.name() == name,
+        });
+        match found {
+            Some(position) => Ok(position),
+            None => refuse!(
+                ENOENT,
+                "there is no filter {} in this network namespace; `nfwasm list` shows those that \
+                 there are",
+                selector
+            ),
+        }
+    }
+
+    /// The filter that `selector` names.
+    pub(crate) fn find(&self, selector: &Selector) -> Answer<&Arc<Filter>> {
+        Ok(&self.filters[self.position(selector)?].filter)
+    }
+
+    /// The same, with what is written down of it.
+    pub(crate) fn find_record(&mut self, selector: &Selector) -> Answer<&mut Record> {
+        let position = self.position(selector)?;
+        Ok(&mut self.filters[position])
+    }
+
+    /// Whether a filter with this name may be added.
+    pub(crate) fn check_room(&self, name: &Name) -> Answer {
+        if let Some(record) = self.filters.iter().find(|it| it.filter.name() == name) {
+            refuse!(
+                EEXIST,
+                "the name '{}' is taken by the filter with id {}; replace or unload that one, or \
+                 choose another name",
+                name,
+                record.filter.id
+            );
+        }
+        if self.filters.len() >= limits::FILTERS as usize {
+            refuse!(
+                ENOSPC,
+                "this network namespace has {} filters, and no more are allowed",
+                limits::FILTERS
+            );
+        }
+        Ok(())
+    }
+
+    /// Adds a filter. [`Self::check_room`] was asked.
+    pub(crate) fn add(&mut self, filter: &Arc<Filter>) -> Result {
+        let record = Record {
+            filter: filter.clone(),
+            retired: Totals::new(),
+            replaced: 0,
+        };
+        Ok(self.filters.push(record, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Lets no more packets in to a filter, and takes it out. Who calls this holds it until its
+    /// attachments are gone.
+    pub(crate) fn take_out(&mut self, filter: &Arc<Filter>) {
+        self.unregister(|it| Arc::ptr_eq(it.filter(), filter));
+        self.filters
+            .retain(|record| !Arc::ptr_eq(&record.filter, filter));
+    }
+
+    /// Makes room for one more attachment.
+    pub(crate) fn reserve_attachment(&mut self) -> Answer {
+        self.forget_left();
+        if self.attachments().count() >= limits::ATTACHMENTS as usize {
+            refuse!(
+                ENOSPC,
+                "this network namespace has {} attachments, and no more are allowed",
+                limits::ATTACHMENTS
+            );
+        }
+        Ok(self.attachments.reserve(1, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Keeps an attachment that there is room for, of a filter that is here or that the caller holds.
+    pub(crate) fn keep(&mut self, attachment: Attachment) -> Result {
+        Ok(self.attachments.push(attachment, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Lets no more packets in by the attachments for which `which` holds. They stay, out of sight,
+    /// until [`Self::forget_left`] finds that no packet is inside.
+    pub(crate) fn unregister(&mut self, which: impl Fn(&Attachment) -> bool) {
+        let attachments = self.attachments_mut();
+        attachments
+            .filter(|it| which(it))
+            .for_each(Attachment::unregister);
+    }
+
+    /// Whether packets come in by all attachments: there is nothing to be forgotten.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.attachments.iter().all(Attachment::is_registered)
+    }
+
+    /// Frees the attachments that no packet is inside of any more. What they counted stays with their
+    /// filters. Does not wait.
+    pub(crate) fn forget_left(&mut self) {
+        let filters = &mut self.filters;
+        self.attachments.retain(|attachment| {
+            if attachment.is_registered() || !attachment.has_left() {
+                return true;
+            }
+            let record = filters
+                .iter_mut()
+                .find(|it| Arc::ptr_eq(&it.filter, attachment.filter()));
+            if let Some(record) = record {
+                record.retired.add(&attachment.totals());
+            }
+            false
+        });
+    }
+
+    /// Sum of what the filter's attachments have counted, past ones included.
+    pub(crate) fn totals(&self, record: &Record) -> Totals {
+        let mut totals = record.retired;
+        for attachment in &self.attachments {
+            if Arc::ptr_eq(attachment.filter(), &record.filter) {
+                totals.add(&attachment.totals());
+            }
+        }
+        totals
+    }
+
+    /// Refuses an attachment that would have a packet meet filters with more than
+    /// [`limits::HOOK_FUEL`] at one hook, all together.
+    pub(crate) fn check_fuel(
+        &self,
+        hook: &Hook,
+        device: *const kernel_bindings::net_device,
+        fuel: u64,
+    ) -> Answer {
+        for &protocol in protocols(hook.family) {
+            let there = self.fuel_at(protocol, hook.hook, device, Filter::fuel);
+            check_sum(protocol, hook.hook, there + fuel)?;
+        }
+        Ok(())
+    }
+
+    /// The same for a replacement that is to give `filter` so much fuel.
+    pub(crate) fn check_new_fuel(&self, filter: &Filter, fuel: u64) -> Answer {
+        if fuel <= filter.fuel() {
+            return Ok(());
+        }
+        let fuel_of = |it: &Filter| match it.id == filter.id {
+            true => fuel,
+            false => it.fuel(),
+        };
+        for attachment in self.attachments().filter(|it| it.filter().id == filter.id) {
+            let Hook { family, hook, .. } = *attachment.hook();
+            for &protocol in protocols(family) {
+                let sum = self.fuel_at(protocol, hook, attachment.device(), fuel_of);
+                check_sum(protocol, hook, sum)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a packet of `protocol` may use of fuel at a hook, at which each filter has as much as
+    /// `fuel_of` says.
+    fn fuel_at(
+        &self,
+        protocol: u32,
+        hook: u32,
+        device: *const kernel_bindings::net_device,
+        fuel_of: impl Fn(&Filter) -> u64,
+    ) -> u64 {
+        // No sum overflows: there are at most `limits::ATTACHMENTS` times `limits::MAX_FUEL`.
+        self.attachments()
+            .filter(|it| it.meets(protocol, hook, device))
+            .map(|it| fuel_of(it.filter()))
+            .sum()
+    }
+}
+
+fn check_sum(protocol: u32, hook: u32, sum: u64) -> Answer {
+    if sum <= limits::HOOK_FUEL {
+        return Ok(());
+    }
+    let family = match protocol {
+        FAMILY_IPV4 => "ipv4",
+        FAMILY_IPV6 => "ipv6",
+        _ => "netdev",
+    };
+    refuse!(
+        ENOSPC,
+        "all filters that a packet of family {} meets at hook {} would have {} units of fuel \
+         together, and {} are allowed; give this filter or those that are there less fuel, or \
+         detach one",
+        family,
+        hook,
+        sum,
+        limits::HOOK_FUEL
+    );
+}
