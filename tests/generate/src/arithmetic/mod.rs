@@ -232,7 +232,7 @@ impl Body<'_, '_, '_> {
         }
         for ty in self.results {
             self.value(*ty, 0)?;
-            if self.only_reads && *ty == I32 {
+            if self.index == 0 && *ty == I32 && (self.only_reads || self.pick(3)? != 0) {
                 // A verdict.
                 self.to.i32_const(1).i32_and();
             }
