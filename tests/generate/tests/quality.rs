@@ -70,10 +70,7 @@ fn arithmetic_module(
 fn every_shape_occurs() {
     let (mut all, mut reading) = (shapes::Counts::new(), shapes::Counts::new());
     for index in 0..SHAPED {
-        shapes::count(
-            &arithmetic_module(index, arithmetic::module).wasm,
-            &mut all,
-        );
+        shapes::count(&arithmetic_module(index, arithmetic::module).wasm, &mut all);
         shapes::count(
             &arithmetic_module(index, arithmetic::reader).wasm,
             &mut reading,

@@ -21,8 +21,8 @@ mod value;
 use arbitrary::{Result, Unstructured};
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, ExportKind, ExportSection, Function,
-    FunctionSection, GlobalSection, GlobalType, InstructionSink, MemorySection, MemoryType, RefType,
-    TableSection, TableType, ValType,
+    FunctionSection, GlobalSection, GlobalType, InstructionSink, MemorySection, MemoryType,
+    RefType, TableSection, TableType, ValType,
 };
 use ValType::{I32, I64};
 
