@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Whatever branch is mispredicted, compiled code touches nothing but what is the guest's.
+//!
+//! ```text
+//! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host accesses_in_any_order
+//! ```
 
 mod common;
 
 use common::vm::Speculation;
 use common::Instance;
+use nf_wasm_generate::cases;
 use nf_wasm_generate::random::Random;
 use nf_wasm_jit::{compile, compile_in_place, Buffer, Code, Environment, Results};
 
@@ -126,6 +131,75 @@ fn a_packet_in_place_is_not_left_by_a_constant_offset() {
         assert_eq!(result.is_ok(), is_there, "{len} bytes");
     }
     assert!(instance.speculation.expect("it was turned on").accesses > 0);
+}
+
+/// Locals of a function that is generated; the first three are parameters.
+const LOCALS: u64 = 12;
+
+/// The most that an index can be that the compiler knows something of.
+const BOUNDS: [u64; 5] = [0xff, 0xfff, 0x3fff, 0x7fff, 0xffff];
+
+/// An offset, or an index: more often than not at an edge.
+fn edge(random: &mut Random) -> u64 {
+    let (near, anything) = (random.below(4), random.below(PAGE.into()));
+    let far = (u64::from(PAGE) - random.choose(&BOUNDS) + near).saturating_sub(2);
+    random.choose(&[near, far, far, (1 << 15) - 2 + near, anything, anything])
+}
+
+fn index(random: &mut Random) -> String {
+    let local = random.below(LOCALS);
+    let (at, bound) = (random.below(1_000), random.choose(&BOUNDS));
+    match random.below(6) {
+        0 => format!("(i32.load (i32.const {at}))"),
+        1 => format!("(i32.load8_u (i32.const {at}))"),
+        2 => format!("(i32.load16_u (i32.const {at}))"),
+        3 => format!("(i32.div_u (local.get {local}) (i32.load8_u (i32.const {at})))"),
+        _ => format!("(i32.and (local.get {local}) (i32.const {bound}))"),
+    }
+}
+
+/// Accesses by the same locals again and again, and what comes between them.
+fn statement(random: &mut Random, depth: u32) -> String {
+    let (local, other) = (random.below(LOCALS), random.below(LOCALS));
+    // One is used more often than the others.
+    let local = random.choose(&[local, 0, 0]);
+    let offset = edge(random);
+    let access = random.choose(&["i32.load8_u", "i32.load8_u", "i32.load", "i64.load"]);
+    match random.below(24) {
+        0 => format!("(local.set {local} {})", index(random)),
+        1 => "(global.set $g (i32.const 1))".into(),
+        2 => format!("(i32.store8 offset={offset} (local.get {local}) (local.get {other}))"),
+        3 if depth > 0 => {
+            let body = (0..4).map(|_| statement(random, depth - 1));
+            let body: String = body.collect();
+            format!("(if (local.get {other}) (then {body}))")
+        }
+        4 => format!("(drop ({access} offset={offset} {}))", index(random)),
+        _ => format!("(drop ({access} offset={offset} (local.get {local})))"),
+    }
+}
+
+fn case(seed: u64, number: u64) {
+    let mut random = Random::new(seed, number);
+    let first = index(&mut random);
+    let statements = 10 + random.below(30);
+    let body: String = (0..statements).map(|_| statement(&mut random, 2)).collect();
+    let locals = "(local i32 i32 i32 i32 i32 i32 i32 i32)";
+    let body = format!("{locals} (local.set 0 {first}) {body} (i32.const 1)");
+    let mut instance = Instance::of(&code(&body), 1, &[0]);
+    instance.speculation = Some(Speculation::new(random.clone()));
+    for _ in 0..4 {
+        let word = random.choose(&[0, u64::MAX, random.clone().next()]);
+        let memory = word.to_le_bytes().repeat(PAGE as usize / 8);
+        instance.set_memory(&memory);
+        let mut argument = || random.choose(&[u64::from(u32::MAX), edge(&mut random.clone())]);
+        instance.call([argument(), argument(), argument()], 1_000_000);
+    }
+}
+
+#[test]
+fn accesses_in_any_order_stay_inside() {
+    cases::each(case);
 }
 
 /// What the tests rely on: of code without its masks they find it.

@@ -72,6 +72,7 @@ impl Reference {
         memory.data_mut(&mut self.store)
     }
 
+    #[allow(dead_code, reason = "not all tests look at it")]
     pub fn memory(&self) -> &[u8] {
         let memory = self.instance.get_memory(&self.store, "memory").unwrap();
         memory.data(&self.store)

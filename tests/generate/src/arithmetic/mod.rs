@@ -21,8 +21,8 @@ mod value;
 use arbitrary::{Result, Unstructured};
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, ExportKind, ExportSection, Function,
-    FunctionSection, GlobalSection, GlobalType, InstructionSink, MemorySection, MemoryType, RefType,
-    TableSection, TableType, ValType,
+    FunctionSection, GlobalSection, GlobalType, InstructionSink, MemorySection, MemoryType,
+    RefType, TableSection, TableType, ValType,
 };
 use ValType::{I32, I64};
 
@@ -232,7 +232,7 @@ impl Body<'_, '_, '_> {
         }
         for ty in self.results {
             self.value(*ty, 0)?;
-            if self.only_reads && *ty == I32 {
+            if self.index == 0 && *ty == I32 && (self.only_reads || self.pick(3)? != 0) {
                 // A verdict.
                 self.to.i32_const(1).i32_and();
             }

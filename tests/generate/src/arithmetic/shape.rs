@@ -129,7 +129,9 @@ impl Types {
     /// The type of a block.
     pub(super) fn block(&mut self, params: &[ValType], results: &[ValType]) -> u32 {
         let blocks = &self.all[self.functions..];
-        let found = blocks.iter().position(|(of, to)| of == params && to == results);
+        let found = blocks
+            .iter()
+            .position(|(of, to)| of == params && to == results);
         let at = found.unwrap_or_else(|| {
             self.all.push((params.to_vec(), results.to_vec()));
             self.all.len() - 1 - self.functions

@@ -44,14 +44,14 @@ impl Body<'_, '_, '_> {
         if self.only_reads && self.pick(15)? != 0 {
             return self.pointer(depth);
         }
-        match self.pick(5)? {
+        match self.pick(7)? {
             0 => self.value(I32, depth),
-            1 => {
+            1 | 2 => {
                 let end = self.shape.bytes() as i32 + 4;
                 self.to.i32_const(self.u.int_in_range(0..=end)?);
                 Ok(())
             }
-            2 => {
+            3 | 4 => {
                 self.value(I32, depth)?;
                 let mask = *self.u.choose(&[0x1_ffff, 0xffff, 0x7fff, 0xff])?;
                 self.to.i32_const(mask).i32_and();
@@ -180,6 +180,13 @@ impl Body<'_, '_, '_> {
         self.value(ty, depth)?;
         self.value(ty, depth)?;
         let op = self.pick(16)?;
+        if (11..=14).contains(&op) && self.pick(3)? != 0 {
+            // Few divisions are by zero.
+            match ty {
+                I64 => self.to.i64_const(1).i64_or(),
+                _ => self.to.i32_const(1).i32_or(),
+            };
+        }
         let to = &mut self.to;
         match (ty, op) {
             (I64, 0 | 15) => to.i64_add(),
@@ -352,19 +359,20 @@ impl Body<'_, '_, '_> {
     /// Calls a function, by its index or through the table.
     pub(super) fn call_of(&mut self, function: u32, params: &[ValType], depth: u32) -> Result<()> {
         self.produce(params, depth)?;
-        if self.pick(1)? == 0 {
+        let table = &self.shape.table;
+        let place = table.iter().position(|element| *element == Some(function));
+        // Few calls are of what is not there.
+        let most = if place.is_some() { 1 } else { 7 };
+        if self.pick(most)? != most {
             self.to.call(function);
             return Ok(());
         }
-        let table = &self.shape.table;
-        let place = table.iter().position(|element| *element == Some(function));
-        match (self.pick(7)?, place) {
-            (0, _) | (1..=4, None) => self.value(I32, depth)?,
-            (1..=5, Some(place)) => {
+        match (self.pick(15)?, place) {
+            (0, _) => self.value(I32, depth)?,
+            (1..=12, Some(place)) => {
                 self.to.i32_const(place as i32);
             }
-            // Any of the eight.
-            (6, _) => {
+            (13, _) => {
                 self.value(I32, depth)?;
                 self.to.i32_const(table.len() as i32).i32_rem_u();
             }

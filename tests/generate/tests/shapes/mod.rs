@@ -159,7 +159,9 @@ fn arity(resources: &ValidatorResources, ty: BlockType) -> (usize, usize) {
 
 /// Values that a branch to the frame at `depth` takes along, and whether that is a loop.
 fn taken(validator: &FuncValidator<ValidatorResources>, depth: u32) -> (usize, bool) {
-    let frame = validator.get_control_frame(depth as usize).expect("a frame");
+    let frame = validator
+        .get_control_frame(depth as usize)
+        .expect("a frame");
     let (params, results) = arity(validator.resources(), frame.block_type);
     match frame.kind {
         FrameKind::Loop => (params, true),
@@ -179,7 +181,11 @@ fn look_at_body(
     note(seen, locals > 9, "more than 9 locals");
     note(seen, locals > 100, "more than 100 locals");
     let range = body.range();
-    note(seen, range.end - range.start > 1 << 14, "a body of more than 16 KiB");
+    note(
+        seen,
+        range.end - range.start > 1 << 14,
+        "a body of more than 16 KiB",
+    );
     let mut constant = None;
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
@@ -284,7 +290,11 @@ fn look_at(
         _ => {}
     }
     if let Some(offset) = offset_of(operator) {
-        note(seen, (301..0x7ff8).contains(&offset), "an offset between 300 and 32,760");
+        note(
+            seen,
+            (301..0x7ff8).contains(&offset),
+            "an offset between 300 and 32,760",
+        );
         note(seen, AT_REACH.contains(&offset), "an offset at 32,768");
         note(seen, offset > 0xffff, "an offset beyond 65,535");
     }
