@@ -185,7 +185,7 @@ impl Decider {
     ) -> c_uint {
         let packet = &Packet { skb, state, len };
         // SAFETY: The caller has entered that CPU, and leaves it only after we have returned.
-        let cpu = &*unsafe { Cpu::entered(cpu) };
+        let cpu = &unsafe { Cpu::entered(cpu) };
         // SAFETY: The packet is ours, and `state` its hook's.
         let decision = unsafe { program.decide(cpu, packet, &self.filter.logger) };
         // SAFETY: The packet is still ours: guests cannot take it.
