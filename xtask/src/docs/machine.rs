@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What is run in the machine, and what has to come of it.
 
-use super::page::Prompted;
 use crate::vm::quote;
-use std::path::PathBuf;
 
 /// Runs what is in [`SCRIPTS`].
 pub const RUNNER: &str = include_str!("machine.sh");

@@ -8,5 +8,5 @@ for script in /share/.blocks/*; do
 	cd /root/block || exit
 	cp /usr/share/nf_wasm/filters/* .
 	find /share -maxdepth 1 -type f -exec cp {} . +
-	unshare --net --mount sh -c 'ip link set lo up; exec bash "$1"' sh "$script"
+	unshare --net --mount sh -c 'ip link set lo up; exec bash -c "$(cat "$1")"' sh "$script"
 done
