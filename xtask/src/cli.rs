@@ -155,10 +155,7 @@ impl Options {
             };
             let vm = verb == Verb::Vm;
             let fuzz = verb == Verb::Fuzz;
-            let takes_names = matches!(
-                verb,
-                Verb::Filter | Verb::Fuzz | Verb::Test | Verb::Bench
-            );
+            let takes_names = matches!(verb, Verb::Filter | Verb::Fuzz | Verb::Test | Verb::Bench);
             let fuzzing = &mut options.fuzzing;
             match name {
                 "--kernel" => options.kernels = kernels(verb, &value()?)?,
@@ -188,7 +185,9 @@ impl Options {
             }
         }
         if verb == Verb::Filter && options.rest.len() != 1 {
-            return Err(Error::new("filter takes one folder: cargo xtask filter DIR"));
+            return Err(Error::new(
+                "filter takes one folder: cargo xtask filter DIR",
+            ));
         }
         Ok(options)
     }

@@ -41,9 +41,7 @@ impl Project<'_> {
             )));
         }
         let target = cache.of_checkout("own-filters-target");
-        let products = cache
-            .path(&target)
-            .join("wasm32-unknown-unknown/release");
+        let products = cache.path(&target).join("wasm32-unknown-unknown/release");
         // Those of another project; cargo puts this one's there again.
         for old in modules(&products)? {
             fs::remove_file(&old).context(old.display())?;

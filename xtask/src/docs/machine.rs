@@ -159,6 +159,9 @@ mod tests {
     #[test]
     fn campaigns_are_short() {
         let long = "fuzz --seconds 3600 --seed 3; storm --seconds 60";
-        assert_eq!(shorter(long), "fuzz --seconds 1 --seed 3; storm --seconds 1");
+        assert_eq!(
+            shorter(long),
+            "fuzz --seconds 1 --seed 3; storm --seconds 1"
+        );
     }
 }

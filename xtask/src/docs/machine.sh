@@ -7,6 +7,6 @@ for script in /share/.blocks/*; do
 	mkdir /root/block
 	cd /root/block || exit
 	cp /usr/share/nf_wasm/filters/* .
-	find /share -maxdepth 1 -type f -exec cp {} . +
+	find /share -maxdepth 1 -type f -exec cp -t . {} +
 	unshare --net --mount sh -c 'ip link set lo up; exec bash -c "$(cat "$1")"' sh "$script"
 done

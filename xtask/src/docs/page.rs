@@ -61,7 +61,9 @@ pub fn blocks(name: &str, page: &str) -> Result<Vec<Block>> {
         let place = format!("{name}:{}", at + 1);
         let start = line.trim_start();
         if start.starts_with("~~~") || (blank && line.starts_with("    ")) {
-            return Err(Error::new(format!("{place}: begin code blocks with {FENCE}")));
+            return Err(Error::new(format!(
+                "{place}: begin code blocks with {FENCE}"
+            )));
         }
         blank = line.trim().is_empty();
         let words = match start.strip_prefix(FENCE) {

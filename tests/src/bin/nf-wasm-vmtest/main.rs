@@ -25,6 +25,7 @@ mod nonlinear;
 mod observability;
 mod odd_packets;
 mod permissions;
+mod programs;
 mod replace;
 mod run;
 mod storm;
@@ -66,6 +67,7 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("run", run::TESTS),
     ("observability", observability::TESTS),
     ("permissions", permissions::TESTS),
+    ("programs", programs::TESTS),
     ("admission", admission::TESTS),
     ("audit", audit::TESTS),
     ("bad_modules", bad_modules::TESTS),
