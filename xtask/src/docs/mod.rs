@@ -102,9 +102,6 @@ impl<'a> Workshop<'a> {
                 &dir.join(module),
             )?;
         }
-        for file in ["key.pem", "certificate.pem"] {
-            files::copy(&checkout.join("tests/signing").join(file), &dir.join(file))?;
-        }
         for (number, script) in plan.work.scripts.iter().enumerate() {
             let file = dir.join(machine::SCRIPTS).join(format!("{number:03}"));
             files::write(&file, script.text().as_bytes())?;
