@@ -8,7 +8,7 @@ mod page;
 mod plan;
 
 use crate::build::Build;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::files::{self, Cache};
 use crate::filter::Project;
 use crate::flavour::Flavour;
@@ -81,6 +81,8 @@ struct Workshop<'a> {
     dir: PathBuf,
     /// The same, as the build root sees it.
     inside: String,
+    /// What was done in it.
+    log: PathBuf,
     cache: &'a Cache,
     build: &'a Build,
 }
@@ -89,6 +91,8 @@ impl<'a> Workshop<'a> {
     fn make(cache: &'a Cache, checkout: &Path, plan: &Plan, build: &'a Build) -> Result<Self> {
         let name = cache.of_checkout("docs");
         let dir = cache.path(&name);
+        let log = cache.path("log/docs.log");
+        tool::new_log(&log)?;
         files::remove_tree(&dir)?;
         for (path, text) in &plan.files {
             files::write(&dir.join(path), text.as_bytes())?;
@@ -109,6 +113,7 @@ impl<'a> Workshop<'a> {
         Ok(Self {
             dir,
             inside: format!("/cache/{name}"),
+            log,
             cache,
             build,
         })
@@ -143,10 +148,7 @@ impl<'a> Workshop<'a> {
                 cc
             }
         };
-        match tool::show(&mut command)? {
-            true => Ok(()),
-            false => Err(Error::new("failed")),
-        }
+        tool::run(&mut command, &self.log)
     }
 }
 
