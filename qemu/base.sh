@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Assembles, in the build root, what every guest of one kernel has: busybox, the network tools with
-# their libraries, and modules of Debian's kernel.
+# Assembles, in the build root, what every guest of one kernel has: Debian's programs with their
+# libraries, busybox for what is missing there, and modules of Debian's kernel.
 #   base.sh RELEASE IMAGE OUT      -> OUT/tree, OUT/base.cpio
 set -eu
 release=$1 image=$2 out=$3
@@ -32,11 +32,40 @@ for table in protocols services; do
 done
 cp -r /etc/iproute2 "$tree/etc/" 2>/dev/null || true
 
-for program in $programs; do
-	cp -L "$program" "$tree$program"
+# Puts a program there, by the name that it is called by.
+add() {
+	real=$(readlink -f "$1")
+	mkdir -p "$tree$(dirname "$real")"
+	cp "$real" "$tree$real"
+	[ "$1" = "$real" ] || ln -s "$real" "$tree$1"
+}
+
+# What busybox has and Debian too is Debian's.
+applets=
+for applet in $(busybox --list); do
+	own=
+	for program in /usr/bin/$applet /usr/sbin/$applet; do
+		[ ! -x "$program" ] || own="$own $program"
+	done
+	programs="$programs$own"
+	[ -n "$own" ] || applets="$applets $applet"
 done
+programs=$(printf '%s\n' $programs | sort -u)
+for program in $programs; do
+	add "$program"
+done
+# An applet that starts a program takes an applet before a program of the same name: these would start
+# busybox's ip. Nobody starts that with `nc -e`.
+for applet in $applets; do
+	case $applet in
+	ash | cttyhack | linuxrc | openvt | run-init | time) ;;
+	*) ln -s busybox "$tree/usr/bin/$applet" ;;
+	esac
+done
+
 # The C library is needed whatever the tools are linked with: our own programs are.
-for library in $(ldd $programs | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^\t\(\/[^ ]*\) (.*/\1/p' | sort -u) \
+for library in $(ldd $programs 2>/dev/null |
+	sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^\t\(\/[^ ]*\) (.*/\1/p' | sort -u) \
 	/lib/x86_64-linux-gnu/libm.so.6 /lib/x86_64-linux-gnu/libgcc_s.so.1 \
 	/lib/x86_64-linux-gnu/libbpf.so.1; do
 	mkdir -p "$tree$(dirname "$library")"
@@ -45,14 +74,6 @@ done
 # What iptables loads as rules need it.
 mkdir -p "$tree/usr/lib/x86_64-linux-gnu"
 cp -r /usr/lib/x86_64-linux-gnu/xtables "$tree/usr/lib/x86_64-linux-gnu/"
-cp /usr/bin/busybox "$tree/usr/bin/busybox"
-# busybox's own shell takes its applets before the programs of the same name: dash does not.
-cp /usr/bin/dash "$tree/usr/bin/sh"
-ln -s ../bin/busybox "$tree/usr/sbin/modprobe"	# where the kernel looks for it
-for applet in $(busybox --list); do
-	[ -e "$tree/usr/bin/$applet" ] || [ -e "$tree/usr/sbin/$applet" ] ||
-		ln -s busybox "$tree/usr/bin/$applet"
-done
 
 depmod -b "$image" "$release"
 mkdir -p "$tree/$modules"

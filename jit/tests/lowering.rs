@@ -174,7 +174,7 @@ fn lowered(body: &str) -> Vec<String> {
 fn table() -> String {
     let mut table = HEAD.to_owned();
     for (title, operators) in SECTIONS {
-        let _ = write!(table, "\n## {title}\n\n```\n");
+        let _ = write!(table, "\n## {title}\n\n```text\n");
         for (name, body) in *operators {
             let lines = lowered(body);
             let _ = writeln!(

@@ -9,7 +9,8 @@
  *		return ctx->transport_protocol == NFW_TCP ? NFW_DROP : NFW_ACCEPT;
  *	}
  *
- *	clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry,-z,stack-size=8192 -o filter.wasm filter.c
+ *	clang --target=wasm32 -O2 -nostdlib -Inf_wasm/sdk/c -Wl,--no-entry,-z,stack-size=8192 \
+ *		-o filter.wasm filter.c
  *
  * Calling a function of a capability (nfw_packet_*, nfw_log_*, nfw_clock_*, nfw_mark_*) imports it;
  * the capability must then be granted at load.

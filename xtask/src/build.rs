@@ -99,6 +99,16 @@ impl Build {
         Ok(out)
     }
 
+    /// Where it was built.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The folder with the example filters.
+    pub fn filters(&self) -> &Path {
+        &self.parts.filters
+    }
+
     /// A program of this checkout's, to run in the build root.
     pub fn program(&self, name: &str) -> Command {
         let target = self.cache.of_checkout("target/debug");

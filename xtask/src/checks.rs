@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask test` and `fmt`: formatting, lints, tests on the host, fuzzing, tests in the machine.
+//! `cargo xtask test` and `fmt`: formatting, lints, tests on the host, fuzzing, tests in the machine,
+//! documentation.
 
 use crate::cli::Options;
 use crate::error::Result;
@@ -10,7 +11,7 @@ use crate::progress::Progress;
 use crate::root::Root;
 use crate::suites::Suites;
 use crate::table::Table;
-use crate::{bench, census, fuzz, module, tool, userland};
+use crate::{bench, census, docs, fuzz, module, tool, userland};
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
@@ -42,8 +43,10 @@ pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
 /// Runs the parts that are named, all if none is, with tests whose name contains FILTER.
 pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path) -> Result<i32> {
     let (parts, filter): (Vec<&str>, Option<&String>) = match words.first().map(String::as_str) {
-        None => (vec!["lint", "host", "fuzz", "vm", "bench"], None),
-        Some(part @ ("lint" | "host" | "fuzz" | "vm" | "bench")) => (vec![part], words.get(1)),
+        None => (vec!["lint", "host", "fuzz", "vm", "docs", "bench"], None),
+        Some(part @ ("lint" | "host" | "fuzz" | "vm" | "docs" | "bench")) => {
+            (vec![part], words.get(1))
+        }
         Some(_) => (vec!["host", "vm"], words.first()),
     };
     let table = Table::start();
@@ -81,6 +84,14 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
             host_tests(root, cache, patched, filter)
         })?;
         timed("fuzz", &|root, patched| fuzz::short(root, cache, patched))?;
+        if parts.contains(&"docs") {
+            let since = Instant::now();
+            let passed = docs::test(cache, checkout).unwrap_or_else(|error| {
+                eprintln!("{error}");
+                false
+            });
+            table.add("docs", since.elapsed(), passed);
+        }
         if parts.contains(&"bench") {
             let since = Instant::now();
             let passed = bench::short(cache, checkout)?;
@@ -91,7 +102,13 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
     Ok(i32::from(!table.print()))
 }
 
-/// The place where things are built.
+/// The build root.
+pub fn build_root(cache: &Cache, checkout: &Path) -> Result<Root> {
+    let _lock = cache.lock()?;
+    Root::make(cache, checkout, &Progress::start())
+}
+
+/// The place where things are built, and what they are built with.
 pub fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
     let _lock = cache.lock()?;
     let progress = Progress::start();

@@ -18,9 +18,12 @@ cargo xtask vm [OPTION]… -- COMMAND…
                                    COMMAND as root in a virtual machine with nf_wasm loaded; its
                                    output and exit status become this command's. Without COMMAND,
                                    a shell
-cargo xtask test [lint|host|fuzz|vm|bench] [FILTER]
+cargo xtask filter DIR             builds the filter in Rust whose Cargo.toml is in DIR, wherever that
+                                   is: DIR/NAME.wasm
+cargo xtask test [lint|host|fuzz|vm|docs|bench] [FILTER]
                                    formatting and lints, tests on the host, a little fuzzing, tests
-                                   in the machine, what packets cost beside what they did
+                                   in the machine, what README.md and docs/ say to do, what packets
+                                   cost beside what they did
 cargo xtask fuzz [TARGET]… [OPTION]…
                                    fuzzing outside of the kernel; docs/testing.md has more
 cargo xtask bench [WORKLOAD]…      instructions that filters add to a packet, as QEMU counts them,
@@ -62,6 +65,7 @@ Everything built goes to $NF_WASM_CACHE, else $XDG_CACHE_HOME/nf_wasm, else ~/.c
 pub enum Verb {
     Build,
     Demo,
+    Filter,
     Vm,
     Test,
     Fuzz,
@@ -96,7 +100,7 @@ pub struct Options {
     pub on_host: bool,
     /// The workload that `bench` is to profile.
     pub profile: Option<String>,
-    /// What follows `test`, `fuzz` or `bench`.
+    /// What follows `filter`, `test`, `fuzz` or `bench`.
     pub rest: Vec<String>,
 }
 
@@ -107,6 +111,7 @@ impl Options {
         let verb = match words.next().as_deref().and_then(|word| word.to_str()) {
             Some("build") => Verb::Build,
             Some("demo") => Verb::Demo,
+            Some("filter") => Verb::Filter,
             Some("vm") => Verb::Vm,
             Some("test") => Verb::Test,
             Some("fuzz") => Verb::Fuzz,
@@ -150,7 +155,7 @@ impl Options {
             };
             let vm = verb == Verb::Vm;
             let fuzz = verb == Verb::Fuzz;
-            let takes_names = matches!(verb, Verb::Fuzz | Verb::Test | Verb::Bench);
+            let takes_names = matches!(verb, Verb::Filter | Verb::Fuzz | Verb::Test | Verb::Bench);
             let fuzzing = &mut options.fuzzing;
             match name {
                 "--kernel" => options.kernels = kernels(verb, &value()?)?,
@@ -178,6 +183,11 @@ impl Options {
                     )))
                 }
             }
+        }
+        if verb == Verb::Filter && options.rest.len() != 1 {
+            return Err(Error::new(
+                "filter takes one folder: cargo xtask filter DIR",
+            ));
         }
         Ok(options)
     }
@@ -238,6 +248,9 @@ mod tests {
         assert!(parse("build --cpus 4").is_err());
         assert!(parse("vm ls").is_err());
         assert!(parse("vm --cpus none").is_err());
+        assert!(parse("filter").is_err());
+        assert!(parse("filter --kernel rt a b").is_err());
+        assert_eq!(parse("filter ../a").unwrap().rest, ["../a"]);
         assert_eq!(parse("test vm replace").unwrap().rest, ["vm", "replace"]);
     }
 

@@ -12,9 +12,11 @@ mod census;
 mod checks;
 mod cli;
 mod console;
+mod docs;
 mod engine;
 mod error;
 mod files;
+mod filter;
 mod flavour;
 mod fpu;
 mod fuzz;
@@ -78,6 +80,20 @@ fn run() -> Result<i32> {
         Verb::Vm => {
             let build = Build::make(options.kernels[0], cache, checkout)?;
             return build.boot(&options.machine, options.accelerator.as_deref());
+        }
+        Verb::Filter => {
+            let dir = Path::new(&options.rest[0]);
+            let dir = dir.canonicalize().context(dir.display())?;
+            let _lock = cache.lock_checkout()?;
+            let root = checks::build_root(&cache, checkout)?;
+            let project = filter::Project {
+                dir: &dir,
+                seen_at: &dir,
+                checkout_at: checkout,
+            };
+            for module in project.build(&root, &cache)? {
+                println!("{}", module.display());
+            }
         }
         Verb::Demo => {
             let build = Build::make(options.kernels[0], cache, checkout)?;

@@ -456,7 +456,7 @@ impl Tail {
 }
 
 /// A word as a shell reads it back.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 

@@ -27,6 +27,7 @@ mod nonlinear;
 mod observability;
 mod odd_packets;
 mod permissions;
+mod programs;
 mod replace;
 mod run;
 mod storm;
@@ -70,6 +71,7 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("memcg", memcg::TESTS),
     ("observability", observability::TESTS),
     ("permissions", permissions::TESTS),
+    ("programs", programs::TESTS),
     ("admission", admission::TESTS),
     ("audit", audit::TESTS),
     ("bad_modules", bad_modules::TESTS),
