@@ -10,6 +10,14 @@ pub const VERSION: u32 = 1;
 
 /// The export that decides a packet: `(ctx: i32, pkt: i32, len: i32) -> i32`.
 pub const EXPORT_FILTER: &str = "nfw_filter";
+/// Optional export of a library that a toolchain made, a "reactor": `() -> ()`. It sets up what
+/// the language needs. Called once per instance, before all other exports.
+pub const EXPORT_INITIALIZE: &str = "_initialize";
+/// What runs the constructors, in a module that wasm-ld made: `() -> ()`. Called in place of
+/// [`EXPORT_INITIALIZE`] where that is missing; where it is not, it makes this call itself.
+pub const EXPORT_CONSTRUCTORS: &str = "__wasm_call_ctors";
+/// What a module exports that is a program: it runs once, and is no filter.
+pub const EXPORT_START: &str = "_start";
 /// Optional export, called once per instance in process context: `() -> i32`, 0 for success.
 pub const EXPORT_INIT: &str = "nfw_init";
 /// Optional export that gives the host a buffer: `(bytes: i32) -> i32`, its 8-aligned address.

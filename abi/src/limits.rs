@@ -58,7 +58,7 @@ pub const ATTACHMENTS: u32 = 512;
 pub const DEFAULT_FUEL: u64 = 100_000;
 /// The most fuel that an operator may grant for one packet.
 pub const MAX_FUEL: u64 = 10_000_000;
-/// Fuel for `nfw_init`.
+/// Fuel for `nfw_init`, and as much for `_initialize` and for `nfw_buf`.
 pub const INIT_FUEL: u64 = 50_000_000;
 /// Bytes of the window, unless the operator says otherwise.
 pub const DEFAULT_SNAPLEN: u32 = 256;
