@@ -49,8 +49,15 @@
 #define NFW_UDP 17
 #define NFW_ICMPV6 58
 
-/* transport_offset and transport_protocol of a packet that has no transport header to be found. */
+/*
+ * transport_offset of a packet that shows no transport header. transport_protocol then says why:
+ * NFW_NO_TRANSPORT, it has none (not IP, or no next header); NFW_LATER_FRAGMENT, the first fragment
+ * has it; NFW_TRANSPORT_NOT_FOUND, or whatever else later versions say: it may have one that is not
+ * to be found (cut off, too many extension headers). A filter that keeps something out drops these.
+ */
 #define NFW_NO_TRANSPORT UINT32_MAX
+#define NFW_LATER_FRAGMENT (UINT32_MAX - 1)
+#define NFW_TRANSPORT_NOT_FOUND (UINT32_MAX - 2)
 
 /* Values of nfw_context.conntrack_state. */
 #define NFW_CT_NONE 0
