@@ -11,6 +11,8 @@
  *
  *	clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry,-z,stack-size=8192 -o filter.wasm filter.c
  *
+ * Constructors run once, before everything else: this file exports _initialize, which calls them.
+ *
  * Calling a function of a capability (nfw_packet_*, nfw_log_*, nfw_clock_*, nfw_mark_*) imports it;
  * the capability must then be granted at load.
  *
@@ -22,6 +24,10 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define NFW_VERSION 1
 
@@ -135,6 +141,18 @@ static inline uint32_t nfw_be32(const uint8_t *at)
 }
 
 /*
+ * Called once, before all other exports. That it calls the constructors also keeps wasm-ld from
+ * taking the filter for a program, each export of which would run them again. WASI's libc has an
+ * _initialize of its own, which is taken instead.
+ */
+extern void __wasm_call_ctors(void);
+
+__attribute__((weak, export_name("_initialize"))) void _initialize(void)
+{
+	__wasm_call_ctors();
+}
+
+/*
  * Gives the host what stack and data leave of the last page, and more pages if that is not enough.
  * A filter with an allocator of its own defines NFW_OWN_BUF before it includes this file, and
  * exports an nfw_buf of its own, or none: the host then appends pages.
@@ -153,6 +171,10 @@ __attribute__((weak, export_name("nfw_buf"))) void *nfw_buf(uint32_t bytes)
 	    __builtin_wasm_memory_grow(0, pages - present) == (size_t)-1)
 		__builtin_trap();
 	return (void *)(uintptr_t)start;
+}
+#endif
+
+#ifdef __cplusplus
 }
 #endif
 
