@@ -87,6 +87,9 @@ pub struct Inspection<'a> {
     pub functions: u32,
     /// The export that sets up the module's language, if there is one.
     pub initializer: Option<&'static str>,
+    /// The function that `nfw_filter` calls first, if all that it does besides is to hand its
+    /// parameters to another. wasm-ld has programs run their constructors like that.
+    pub calls_first: Option<u32>,
     /// It exports `nfw_init`.
     pub has_init: bool,
     /// It exports `nfw_buf`.

@@ -60,12 +60,13 @@ impl<'a> Inspector<'a> {
     /// Refuses a module of which `nfw_filter` and another export run the constructors. One that does
     /// it alone may mean it.
     #[inline(never)]
-    pub(super) fn refuse_wrappers(&self, types: &Types) -> Result<(), Refusal> {
+    pub(super) fn refuse_wrappers(&mut self, types: &Types) -> Result<(), Refusal> {
         let types = types.as_ref();
         let wrappers = || self.wrappers.iter().filter(|it| it.is_one(&types));
         let Some(filter) = wrappers().find(|it| it.name == EXPORT_FILTER) else {
             return Ok(());
         };
+        self.inspection.calls_first = Some(filter.first);
         let other = wrappers().find(|it| it.name != EXPORT_FILTER && it.first == filter.first);
         let Some(other) = other else {
             return Ok(());
