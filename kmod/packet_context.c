@@ -17,7 +17,10 @@
 #include "helpers.h"
 #include "skb.h"
 
+/* As in abi/src/guest.rs: why a packet shows no transport header. */
 #define NO_TRANSPORT U32_MAX
+#define LATER_FRAGMENT (U32_MAX - 1)
+#define TRANSPORT_NOT_FOUND (U32_MAX - 2)
 
 static __always_inline void transport_of_ipv4(struct nf_wasm_context *context,
 					     const struct iphdr *ip, u32 packet_len)
@@ -25,10 +28,14 @@ static __always_inline void transport_of_ipv4(struct nf_wasm_context *context,
 	/* Version 4, and 5 to 15 words of header. */
 	u32 words = *(const u8 *)ip - 0x40;
 
-	/* A later fragment has no transport header. */
 	if (unlikely(words - 5 > 10 || words * 4 >= packet_len ||
-		     (ip->frag_off & htons(IP_OFFSET))))
+		     (ip->frag_off & htons(IP_OFFSET)))) {
+		if (words - 5 <= 10 && (ip->frag_off & htons(IP_OFFSET)))
+			context->transport_protocol = LATER_FRAGMENT;
+		else
+			context->transport_protocol = TRANSPORT_NOT_FOUND;
 		return;
+	}
 	context->transport_offset = words * 4;
 	context->transport_protocol = ip->protocol;
 }
@@ -39,7 +46,9 @@ static noinline void transport_of_ipv4_pieces(struct nf_wasm_context *context,
 {
 	struct iphdr copy;
 
-	if (!skb_copy_bits(skb, start, &copy, sizeof(copy)))
+	if (skb_copy_bits(skb, start, &copy, sizeof(copy)))
+		context->transport_protocol = TRANSPORT_NOT_FOUND;
+	else
 		transport_of_ipv4(context, &copy, context->packet_len);
 }
 
@@ -52,29 +61,61 @@ static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk
 		transport_of_ipv4_pieces(context, skb, start);
 }
 
+/*
+ * ipv6_skip_exthdr(), which does not say why it fails: moves @offset behind the extension headers,
+ * the first of which is @protocol. Returns the transport header's protocol, or why there is none.
+ */
+static u32 skip_extension_headers(const struct sk_buff *skb, u8 protocol, unsigned int *offset)
+{
+	int headers = 0;
+
+	while (ipv6_ext_hdr(protocol)) {
+		/* No extension header is shorter than this one. */
+		const struct frag_hdr *header;
+		const struct ipv6_opt_hdr *length;
+		struct frag_hdr copy;
+
+		if (protocol == NEXTHDR_NONE)
+			return NO_TRANSPORT;
+		if (headers++ == IP6_MAX_EXT_HDRS_CNT)
+			return TRANSPORT_NOT_FOUND;
+		header = skb_header_pointer(skb, *offset, sizeof(copy), &copy);
+		if (!header)
+			return TRANSPORT_NOT_FOUND;
+		length = (const void *)header;
+		if (protocol == NEXTHDR_FRAGMENT) {
+			if (header->frag_off & htons(IP6_OFFSET))
+				return LATER_FRAGMENT;
+			*offset += sizeof(*header);
+		} else if (protocol == NEXTHDR_AUTH) {
+			*offset += ipv6_authlen(length);
+		} else {
+			*offset += ipv6_optlen(length);
+		}
+		protocol = header->nexthdr;
+	}
+	return protocol;
+}
+
 static noinline void find_transport_ipv6(struct nf_wasm_context *context,
 					 const struct sk_buff *skb, int start)
 {
+	unsigned int offset = start + sizeof(struct ipv6hdr);
 	const struct ipv6hdr *ip;
 	struct ipv6hdr copy;
-	__be16 fragment = 0;
-	u8 protocol;
-	int offset;
+	u32 protocol;
 
 	ip = skb_header_pointer(skb, start, sizeof(copy), &copy);
-	if (!ip || ip->version != 6)
+	if (!ip || ip->version != 6) {
+		context->transport_protocol = TRANSPORT_NOT_FOUND;
 		return;
-	protocol = ip->nexthdr;
-	offset = start + sizeof(copy);
-	if (ipv6_ext_hdr(protocol)) {
-		offset = ipv6_skip_exthdr(skb, offset, &protocol, &fragment);
-		if (offset < 0 || (fragment & htons(IP6_OFFSET)) || protocol == NEXTHDR_NONE)
-			return;
 	}
+	protocol = skip_extension_headers(skb, ip->nexthdr, &offset);
 	offset -= start;
-	if (offset >= context->packet_len)
-		return;
-	context->transport_offset = offset;
+	if (protocol <= U8_MAX && offset < context->packet_len)
+		context->transport_offset = offset;
+	else if (protocol <= U8_MAX)
+		protocol = TRANSPORT_NOT_FOUND;
 	context->transport_protocol = protocol;
 }
 
@@ -114,7 +155,7 @@ static __always_inline void fill_metadata(struct nf_wasm_context *context,
 	fill_conntrack(context, skb);
 }
 
-/* Fills in where the transport header is, if there is one to be found. */
+/* Fills in where the transport header is, or why none is shown. */
 static noinline void find_transport(struct nf_wasm_context *context, const struct sk_buff *skb,
 				    const struct nf_hook_state *state, unsigned int start)
 {

@@ -10,6 +10,14 @@ pub const VERSION: u32 = 1;
 
 /// The export that decides a packet: `(ctx: i32, pkt: i32, len: i32) -> i32`.
 pub const EXPORT_FILTER: &str = "nfw_filter";
+/// Optional export of a library that a toolchain made, a "reactor": `() -> ()`. It sets up what
+/// the language needs. Called once per instance, before all other exports.
+pub const EXPORT_INITIALIZE: &str = "_initialize";
+/// What runs the constructors, in a module that wasm-ld made: `() -> ()`. Called in place of
+/// [`EXPORT_INITIALIZE`] where that is missing; where it is not, it makes this call itself.
+pub const EXPORT_CONSTRUCTORS: &str = "__wasm_call_ctors";
+/// What a module exports that is a program: it runs once, and is no filter.
+pub const EXPORT_START: &str = "_start";
 /// Optional export, called once per instance in process context: `() -> i32`, 0 for success.
 pub const EXPORT_INIT: &str = "nfw_init";
 /// Optional export that gives the host a buffer: `(bytes: i32) -> i32`, its 8-aligned address.
@@ -23,9 +31,18 @@ pub const DROP: i32 = 0;
 /// Verdict: let the packet go on.
 pub const ACCEPT: i32 = 1;
 
-/// [`Context::transport_offset`] and [`Context::transport_protocol`] when the packet has no
-/// transport header that could be found (not IP, a later fragment, truncated).
+/// [`Context::transport_offset`] where no transport header is shown. The protocol then says why: it
+/// is this number too, [`LATER_FRAGMENT`], [`TRANSPORT_NOT_FOUND`], or in later versions something
+/// else that is above all protocols' numbers.
+///
+/// As the protocol: the packet has no transport header. It is not IP, or IPv6 without a next header.
 pub const NO_TRANSPORT: u32 = u32::MAX;
+/// [`Context::transport_protocol`] of a fragment that is not the first: the header is in that.
+pub const LATER_FRAGMENT: u32 = u32::MAX - 1;
+/// [`Context::transport_protocol`] where there may be a transport header, but it is not to be found:
+/// the packet ends before it, has more extension headers than Linux looks through, or no IP header
+/// although it says that it is IP.
+pub const TRANSPORT_NOT_FOUND: u32 = u32::MAX - 2;
 
 /// Conntrack has not seen the packet.
 pub const CT_NONE: u32 = 0;
@@ -61,7 +78,7 @@ pub struct Context {
     pub window_len: u32,
     /// Offset of the transport header from the network header, or [`NO_TRANSPORT`].
     pub transport_offset: u32,
-    /// IP protocol number of the transport header, or [`NO_TRANSPORT`].
+    /// IP protocol number of the transport header; or why there is none, see [`NO_TRANSPORT`].
     pub transport_protocol: u32,
     /// Index of the interface that the packet came in by, or 0.
     pub in_ifindex: u32,

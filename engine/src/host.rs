@@ -18,7 +18,8 @@ pub enum Stage {
     Check,
     /// It is translated for the interpreter.
     Translate,
-    /// Memory and tables are made and filled, and `nfw_buf` and `nfw_init` are called.
+    /// Memory and tables are made and filled, and what the module exports for it sets it up:
+    /// `_initialize`, `nfw_buf`, `nfw_init`.
     Instantiate,
     /// The engine's stack gets its full size.
     Warm,
@@ -30,8 +31,8 @@ pub enum Stage {
 
 /// The packet at hand, and what else a guest can reach through its capabilities.
 ///
-/// Called on the packet path: implementations do not allocate, lock or sleep. `nfw_init` may call
-/// what it imports too; there is no packet then, its length is 0.
+/// Called on the packet path: implementations do not allocate, lock or sleep. What sets up the
+/// module may call what it imports too; there is no packet then, its length is 0.
 pub trait Host: 'static {
     /// Copies bytes of the packet, from `offset` after its network header. The engine asks only
     /// for what lies within [`packet_len`](nf_wasm_abi::guest::Context::packet_len).

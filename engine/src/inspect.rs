@@ -7,6 +7,7 @@
 //! that could get there is refused here.
 
 mod code;
+mod command;
 mod interface;
 mod malformed;
 mod sections;
@@ -17,6 +18,7 @@ use wasmparser::{Chunk, FuncValidatorAllocations, Parser, Payload, ValidPayload,
 
 use crate::config::FEATURES;
 use crate::refusal::{refuse, Refusal};
+use command::Wrapper;
 use malformed::{malformed, malformed_in};
 
 /// A function that a module imports.
@@ -83,6 +85,11 @@ pub struct Inspection<'a> {
     pub memory: Option<MemoryPages>,
     /// Functions that it defines.
     pub functions: u32,
+    /// The export that sets up the module's language, if there is one.
+    pub initializer: Option<&'static str>,
+    /// The function that `nfw_filter` calls first, if all that it does besides is to hand its
+    /// parameters to another. wasm-ld has programs run their constructors like that.
+    pub calls_first: Option<u32>,
     /// It exports `nfw_init`.
     pub has_init: bool,
     /// It exports `nfw_buf`.
@@ -148,6 +155,8 @@ struct Inspector<'a> {
     inspection: Inspection<'a>,
     /// Elements that the table begins with.
     table_elements: u64,
+    /// Exports that begin with the constructors.
+    wrappers: Vec<Wrapper<'a>>,
     rules: Rules,
 }
 
@@ -158,6 +167,7 @@ impl<'a> Inspector<'a> {
             allocations: FuncValidatorAllocations::default(),
             inspection: Inspection::default(),
             table_elements: 0,
+            wrappers: Vec::new(),
             rules,
         }
     }

@@ -30,7 +30,7 @@ pub struct Options {
     pub snaplen: u32,
     /// Most pages that the linear memory may have.
     pub memory_pages: u32,
-    /// Fuel for `nfw_init`, and as much for `nfw_buf`.
+    /// Fuel for `nfw_init`, and as much for each of the exports that are called before it.
     pub init_fuel: u64,
 }
 
@@ -75,7 +75,7 @@ pub struct Instance<H> {
 }
 
 impl<H: Host> Instance<H> {
-    /// Validates, translates, links and instantiates `wasm`, runs its `nfw_init` and warms it up.
+    /// Validates, translates, links and instantiates `wasm`, has it set itself up and warms it up.
     ///
     /// In the kernel all of this has one small stack. Hence each step is a function that is not
     /// inlined, so that no step pays for another's temporaries.
@@ -105,13 +105,18 @@ impl<H: Host> Instance<H> {
         let mut store = Store::new(engine, State::new(host, options.memory_pages));
         store.limiter(|state| &mut state.growth);
         let instance = instantiate(&mut store, module, inspection.capabilities)?;
-        let buffer = match inspection.memory {
+        if inspection.memory.is_some() {
+            let memory = instance.get_memory(&store, EXPORT_MEMORY);
+            let memory = memory.ok_or_else(|| inconsistent("no memory"))?;
+            store.data_mut().memory = Some(memory);
+        }
+        // What a toolchain made may not be called before this.
+        if let Some(initializer) = inspection.initializer {
+            initialize(&mut store, instance, initializer, options)?;
+        }
+        let buffer = match store.data().memory {
             None => None,
-            Some(_) => {
-                let memory = instance
-                    .get_memory(&store, EXPORT_MEMORY)
-                    .ok_or_else(|| inconsistent("no memory"))?;
-                store.data_mut().memory = Some(memory);
+            Some(memory) => {
                 let buffer = find_buffer(&mut store, instance, memory, inspection, options)?;
                 Some((memory, buffer))
             }
@@ -141,6 +146,12 @@ impl<H: Host> Instance<H> {
             native: None,
             instance,
         }))
+    }
+
+    /// Bytes of the linear memory, which does not grow any more.
+    pub fn memory_bytes(&self) -> usize {
+        self.buffer
+            .map_or(0, |(memory, _)| memory.data_size(&self.store))
     }
 
     /// Set of the capabilities that the module imports from.
@@ -295,6 +306,21 @@ fn instantiate<H: Host>(
                 format!("the module cannot be instantiated: {error}"),
             ),
         })
+}
+
+/// Has the guest set up what its language needs.
+#[inline(never)]
+fn initialize<H: Host>(
+    store: &mut Store<State<H>>,
+    instance: wasmi::Instance,
+    initializer: &str,
+    options: &Options,
+) -> Result<(), Refusal> {
+    set_fuel(store, options.init_fuel)?;
+    instance
+        .get_typed_func::<(), ()>(&*store, initializer)
+        .and_then(|initialize| initialize.call(&mut *store, ()))
+        .map_err(|error| failed(initializer, &error))
 }
 
 /// Asks the guest for a buffer, or appends pages for one.

@@ -3,8 +3,8 @@
 //! under fuel.
 //!
 //! It knows nothing of kernels. In the kernel module it is one object behind a narrow boundary
-//! (`kmod/engine`); in user space the loader uses [`inspect`] to say before a load what the
-//! kernel will say.
+//! (`kmod/engine`); in user space the loader uses [`inspect`] and [`Instance::new`] to say before a
+//! load what the kernel will say.
 //!
 //! - [`inspect`]: may this module be loaded, and what does it need? Every limit is enforced here.
 //! - [`Instance::new`]: translate, link, instantiate, initialise, warm up. May allocate.

@@ -110,13 +110,124 @@ fn proposals() {
     }
 }
 
+/// Constants that Wasm 3.0 has, and the engine has not.
+#[test]
+fn constants_of_later_versions() {
+    for (items, word) in [
+        (
+            "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+            "extended",
+        ),
+        (
+            "(global i64 (i64.mul (i64.const 1) (i64.const 2)))",
+            "extended",
+        ),
+        (
+            "(global $a i32 (i32.const 1)) (global i32 (global.get $a))",
+            "extended",
+        ),
+        (
+            r#"(memory (export "memory") 1) (global $a i32 (i32.const 1))
+               (data (offset (global.get $a)) "x")"#,
+            "extended",
+        ),
+        (
+            "(table 9 funcref) (global $a i32 (i32.const 1)) (func $f)
+             (elem (offset (global.get $a)) func $f)",
+            "extended",
+        ),
+        (
+            "(table 9 funcref) (func $f)
+             (elem (offset (i32.sub (i32.const 2) (i32.const 1))) func $f)",
+            "extended",
+        ),
+        ("(global anyref (ref.i31 (i32.const 1)))", "gc"),
+        (
+            "(global externref (extern.convert_any (ref.i31 (i32.const 1))))",
+            "gc",
+        ),
+        ("(global v128 (v128.const i64x2 0 0))", "SIMD"),
+    ] {
+        refused(&module(items), Unsupported, &["offset 0x", word]);
+    }
+    // These are wrong in every version.
+    for items in [
+        "(global i32 (i32.div_u (i32.const 1) (i32.const 2)))",
+        "(global i32 (i32.const 1) (i32.eqz))",
+        "(global i32 (i64.const 1))",
+        "(global i32 (global.get 1)) (global i32 (i32.const 1))",
+    ] {
+        refused(&module(items), Malformed, &["not a valid Wasm module"]);
+    }
+}
+
 #[test]
 fn start_functions() {
     refused(
         &module("(func $f) (start $f)"),
         Unsupported,
-        &["start function", "nfw_init", "offset 0x"],
+        &[
+            "start function",
+            "_initialize",
+            "asc --exportStart _initialize",
+            "offset 0x",
+        ],
     );
+}
+
+/// Toolchains make two kinds of module: those of a program that runs once, and libraries.
+#[test]
+fn commands() {
+    refused(
+        &module(r#"(func (export "_start"))"#),
+        Unsupported,
+        &["_start", "program", "reactor", "offset 0x"],
+    );
+    // wasm-ld has each export of a program run the constructors first.
+    let wrapped = |filter: &str| {
+        format!(
+            r#"(module
+              (import "nfw.mark" "get" (func $get (result i32)))
+              (memory (export "memory") 1)
+              (func $ctors (i32.store (i32.const 16) (i32.add (call $get) (i32.const 1))))
+              (func $other (i32.store (i32.const 16) (i32.const 1)))
+              (func $buf (param i32) (result i32) (i32.const 1024))
+              (func $filter (param i32 i32 i32) (result i32) (i32.const 1))
+              (func (export "nfw_buf") (param i32) (result i32)
+                (call $ctors) (call $buf (local.get 0)))
+              (func (export "nfw_filter") (param i32 i32 i32) (result i32) {filter}))"#
+        )
+    };
+    let call = "(call $filter (local.get 0) (local.get 1) (local.get 2))";
+    for filter in [
+        format!("(call $ctors) {call}"),
+        // Destructors, too.
+        format!("(call $ctors) {call} (call $other)"),
+    ] {
+        refused(
+            &wrapped(&filter),
+            Interface,
+            &[
+                "nfw_filter and nfw_buf",
+                "function 1",
+                "constructors",
+                "-Wl,--export=__wasm_call_ctors",
+            ],
+        );
+    }
+    // What only looks like it.
+    for filter in [
+        format!("(call $other) {call}"),
+        call.to_owned(),
+        format!("{call} (call $ctors)"),
+        "(call $ctors) (call $filter (local.get 0) (local.get 2) (local.get 1))".to_owned(),
+        "(call $ctors) (i32.const 1)".to_owned(),
+        format!("(call $ctors) {call} (drop) (i32.const 1)"),
+        format!("(call $ctors) {call} (drop (call $get))"),
+    ] {
+        let text = wrapped(&filter);
+        assert!(load_with(&text, &options()).is_ok(), "{text}");
+    }
 }
 
 #[test]
@@ -155,6 +266,15 @@ fn optional_exports() {
         Interface,
         &["nfw_init", "the type () -> ()", "it is () -> (i32)"],
     );
+    for name in ["_initialize", "__wasm_call_ctors"] {
+        refused(
+            &module(&format!(
+                r#"(func (export "{name}") (result i32) i32.const 0)"#
+            )),
+            Interface,
+            &[name, "the type () -> (i32)", "it is () -> ()"],
+        );
+    }
     refused(
         &module(
             r#"(memory (export "memory") 1) (func (export "nfw_buf") (result i32) i32.const 0)"#,
@@ -188,9 +308,25 @@ fn imports() {
     );
     refused(
         &module(r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#),
-        Interface,
-        &["WASI", "freestanding"],
+        Unsupported,
+        &["WASI", "freestanding", "offset 0x"],
     );
+    for (name, help) in [
+        ("abort", "asc --use abort="),
+        ("memset", "-fcompiler-rt"),
+        ("memcpy", "-mbulk-memory"),
+        ("memmove", "--allow-undefined"),
+        ("memcmp", "--allow-undefined"),
+        ("puts", "--allow-undefined"),
+    ] {
+        refused(
+            &module(&format!(
+                r#"(import "env" "{name}" (func (param i32 i32 i32) (result i32)))"#
+            )),
+            Interface,
+            &["\"env\"", name, "offset 0x", help],
+        );
+    }
     refused(
         &module(r#"(import "nfw.clock" "tai" (func (result i64)))"#),
         Interface,

@@ -74,6 +74,52 @@ fn behind_a_packet_the_window_is_zero() {
     assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
 }
 
+/// Exports of toolchains that set up what a module's language needs.
+#[test]
+fn what_sets_up_the_language_is_called_once_and_first() {
+    // Each export writes down that it was called, and how many were before.
+    let module = |fields: &str| {
+        filter_with(
+            &format!(
+                r#"(global $calls (mut i32) (i32.const 0))
+                   (func $note (param i32)
+                     (i32.store8 (global.get $calls) (local.get 0))
+                     (global.set $calls (i32.add (global.get $calls) (i32.const 1))))
+                   (func (export "nfw_buf") (param i32) (result i32)
+                     (call $note (i32.const 66)) (i32.const 1024))
+                   (func (export "nfw_init") (result i32)
+                     (call $note (i32.const 73)) (i32.const 0))
+                   {fields}"#
+            ),
+            "(i32.eq (i32.load (i32.const 0)) (i32.const 0x00494253))",
+        )
+    };
+    let initialize = r#"(func (export "_initialize") (call $note (i32.const 0x53)))"#;
+    let constructors = r#"(func (export "__wasm_call_ctors") (call $note (i32.const 0x53)))"#;
+    // `_initialize` runs the constructors itself.
+    let both = format!(
+        r#"{initialize} (func (export "__wasm_call_ctors") (call $note (i32.const 0x43)))"#
+    );
+    for fields in [initialize, constructors, &both] {
+        let mut instance = load(&module(fields));
+        for _ in 0..2 {
+            assert_eq!(call(&mut instance).verdict, Ok(ACCEPT), "{fields}");
+        }
+    }
+    // It finds the memory that host functions work on, and may use all of what `nfw_init` may.
+    let text = r#"(module
+        (import "nfw.log" "write" (func $log (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_initialize")
+          (drop (call $log (i32.const 0) (i32.const 4)))
+          (drop (memory.grow (i32.const 1))))
+        (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+          (i32.eq (memory.size) (i32.const 3))))"#;
+    let mut instance = load(text);
+    assert_eq!(instance.host_mut().lines, 1);
+    assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
+}
+
 #[test]
 fn the_caller_is_told_what_the_guest_was() {
     let mut instance = load(&filter("i32.const 1"));

@@ -9,9 +9,11 @@
     (local $transport i32)
     (local.set $transport (i32.load offset=24 (local.get $ctx)))
 
-    ;; No transport header, or not TCP's: accept.
+    ;; No transport header. Why, says the protocol: there is none (-1), or it is in another fragment
+    ;; (-2): accept. It is not to be found: drop.
     (if (i32.eq (local.get $transport) (i32.const -1))
-      (then (return (i32.const 1))))
+      (then (return (i32.ge_u (i32.load offset=28 (local.get $ctx)) (i32.const -2)))))
+    ;; Not TCP's: accept.
     (if (i32.ne (i32.load offset=28 (local.get $ctx)) (i32.const 6))
       (then (return (i32.const 1))))
 

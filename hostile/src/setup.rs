@@ -85,6 +85,51 @@ pub const CASES: &[Case] = &[
         &["nfw_init returned -1"],
         || init("", "(i32.const -1)"),
     ),
+    refused(
+        "_initialize loops",
+        EINVAL,
+        &["_initialize", "out-of-fuel"],
+        || with(r#"(func (export "_initialize") (loop $for (br $for)))"#),
+    ),
+    refused(
+        "_initialize traps",
+        EINVAL,
+        &["_initialize trapped: unreachable"],
+        || with(r#"(func (export "_initialize") (unreachable))"#),
+    ),
+    refused(
+        "__wasm_call_ctors loops",
+        EINVAL,
+        &["__wasm_call_ctors", "out-of-fuel"],
+        || with(r#"(func (export "__wasm_call_ctors") (loop $for (br $for)))"#),
+    ),
+    refused(
+        "an import as _initialize",
+        EINVAL,
+        &["_initialize", "imported function"],
+        || {
+            wat(r#"(module (import "nfw.mark" "get" (func $f (result i32)))
+                 (export "_initialize" (func $f))
+                 (func (export "nfw_filter") (param i32 i32 i32) (result i32) (i32.const 1)))"#)
+        },
+    ),
+    loaded("_initialize takes all memory but a page", &[Ok(1)], || {
+        wat(r#"(module (memory (export "memory") 1)
+             (func (export "_initialize") (drop (memory.grow (i32.const 62))))
+             (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+               (i32.eq (memory.size) (i32.const 64))))"#)
+    }),
+    refused(
+        "_initialize takes all memory",
+        EFBIG,
+        &["64 are allowed"],
+        || {
+            with(
+                r#"(memory (export "memory") 1)
+               (func (export "_initialize") (drop (memory.grow (i32.const 63))))"#,
+            )
+        },
+    ),
     loaded(
         "nfw_init grows by a page until it may not",
         &[Ok(1)],

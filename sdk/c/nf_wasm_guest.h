@@ -12,6 +12,8 @@
  *	clang --target=wasm32 -O2 -nostdlib -Inf_wasm/sdk/c -Wl,--no-entry,-z,stack-size=8192 \
  *		-o filter.wasm filter.c
  *
+ * Constructors run once, before everything else: this file exports _initialize, which calls them.
+ *
  * Calling a function of a capability (nfw_packet_*, nfw_log_*, nfw_clock_*, nfw_mark_*) imports it;
  * the capability must then be granted at load.
  *
@@ -23,6 +25,10 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define NFW_VERSION 1
 
@@ -50,8 +56,15 @@
 #define NFW_UDP 17
 #define NFW_ICMPV6 58
 
-/* transport_offset and transport_protocol of a packet that has no transport header to be found. */
+/*
+ * transport_offset of a packet that shows no transport header. transport_protocol then says why:
+ * NFW_NO_TRANSPORT, it has none (not IP, or no next header); NFW_LATER_FRAGMENT, the first fragment
+ * has it; NFW_TRANSPORT_NOT_FOUND, or whatever else later versions say: it may have one that is not
+ * to be found (cut off, too many extension headers). A filter that keeps something out drops these.
+ */
 #define NFW_NO_TRANSPORT UINT32_MAX
+#define NFW_LATER_FRAGMENT (UINT32_MAX - 1)
+#define NFW_TRANSPORT_NOT_FOUND (UINT32_MAX - 2)
 
 /* Values of nfw_context.conntrack_state. */
 #define NFW_CT_NONE 0
@@ -129,6 +142,18 @@ static inline uint32_t nfw_be32(const uint8_t *at)
 }
 
 /*
+ * Called once, before all other exports. That it calls the constructors also keeps wasm-ld from
+ * taking the filter for a program, each export of which would run them again. WASI's libc has an
+ * _initialize of its own, which is taken instead.
+ */
+extern void __wasm_call_ctors(void);
+
+__attribute__((weak, export_name("_initialize"))) void _initialize(void)
+{
+	__wasm_call_ctors();
+}
+
+/*
  * Gives the host what stack and data leave of the last page, and more pages if that is not enough.
  * A filter with an allocator of its own defines NFW_OWN_BUF before it includes this file, and
  * exports an nfw_buf of its own, or none: the host then appends pages.
@@ -147,6 +172,10 @@ __attribute__((weak, export_name("nfw_buf"))) void *nfw_buf(uint32_t bytes)
 	    __builtin_wasm_memory_grow(0, pages - present) == (size_t)-1)
 		__builtin_trap();
 	return (void *)(uintptr_t)start;
+}
+#endif
+
+#ifdef __cplusplus
 }
 #endif
 

@@ -10,7 +10,9 @@ use etherparse::{
     IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, Ipv6RawExtHeader,
     PacketBuilder,
 };
-use nf_wasm_abi::guest::{Context, ACCEPT, DROP, NO_TRANSPORT};
+use nf_wasm_abi::guest::{
+    Context, ACCEPT, DROP, LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND,
+};
 use nf_wasm_abi::limits;
 use nf_wasm_engine::{Clock, Host, Instance, Options};
 use nf_wasm_tests::BLOCK_TELNET;
@@ -74,14 +76,17 @@ impl Host for Packet {
 #[derive(Debug)]
 struct Case {
     bytes: Vec<u8>,
-    transport: Option<(u32, u32)>,
+    /// Where its transport header is and whose, or why it shows none.
+    transport: Result<(u32, u32), u32>,
 }
 
 impl Case {
     /// What block-telnet is to say, from its README.
     fn expected(&self) -> i32 {
-        let Some((offset, TCP)) = self.transport else {
-            return ACCEPT;
+        let offset = match self.transport {
+            Ok((offset, TCP)) => offset,
+            Ok(_) | Err(NO_TRANSPORT | LATER_FRAGMENT) => return ACCEPT,
+            Err(_) => return DROP,
         };
         let window = &self.bytes[..self.bytes.len().min(SNAPLEN as usize)];
         let port = window.get(offset as usize + 2..offset as usize + 4);
@@ -105,7 +110,11 @@ fn corpus() -> Vec<Case> {
                         let has_transport = len > ip_len as usize;
                         cases.push(Case {
                             bytes: bytes[..len].to_vec(),
-                            transport: has_transport.then_some((ip_len, protocol)),
+                            transport: if has_transport {
+                                Ok((ip_len, protocol))
+                            } else {
+                                Err(TRANSPORT_NOT_FOUND)
+                            },
                         });
                     }
                 }
@@ -116,7 +125,20 @@ fn corpus() -> Vec<Case> {
     for offset in [96, 255, 0x7fff_ffff, u32::MAX - 4, u32::MAX - 1] {
         cases.push(Case {
             bytes: vec![0x45; 40],
-            transport: Some((offset, TCP)),
+            transport: Ok((offset, TCP)),
+        });
+    }
+    // The last two are what a later host may say.
+    for why in [
+        NO_TRANSPORT,
+        LATER_FRAGMENT,
+        TRANSPORT_NOT_FOUND,
+        TRANSPORT_NOT_FOUND - 1,
+        256,
+    ] {
+        cases.push(Case {
+            bytes: vec![0x60; 80],
+            transport: Err(why),
         });
     }
     cases
@@ -188,7 +210,7 @@ fn block_telnets_agree() {
         for (file, instance) in &mut instances {
             instance.host_mut().0.clone_from(&case.bytes);
             let (transport_offset, transport_protocol) =
-                case.transport.unwrap_or((NO_TRANSPORT, NO_TRANSPORT));
+                case.transport.unwrap_or_else(|why| (NO_TRANSPORT, why));
             let mut context = Context {
                 packet_len: case.bytes.len() as u32,
                 transport_offset,

@@ -341,8 +341,9 @@ pub struct Release {
 
 /// Say what a filter needs, and whether the kernel would take it
 ///
-/// Makes the same validation as the kernel, here: neither the kernel module nor any privilege is
-/// needed. What `nfw_init` does is not known before it is run.
+/// Does here what a load does in the kernel, by the same code: validates and translates the module,
+/// makes an instance, places the packet buffer and runs `_initialize`, `nfw_buf` and `nfw_init`.
+/// Neither the kernel module nor any privilege is needed.
 #[derive(Debug, Args)]
 pub struct Check {
     /// A WebAssembly module, binary or in the text format (.wat)
@@ -352,6 +353,10 @@ pub struct Check {
     /// Fail unless these capabilities are all that the filter needs
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
     pub allow: Option<Vec<u64>>,
+
+    /// Hand the filter this many bytes of each packet at most, as in `nfwasm load --snaplen`
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub snaplen: Option<u32>,
 }
 
 /// Run a filter on one packet, in the kernel, with no hook

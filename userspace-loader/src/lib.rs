@@ -19,6 +19,7 @@ pub mod module;
 pub mod name;
 pub mod output;
 pub mod packet;
+pub mod rehearsal;
 pub mod verbs;
 pub mod view;
 

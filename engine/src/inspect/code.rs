@@ -6,7 +6,7 @@ use core::mem;
 use nf_wasm_abi::limits;
 use wasmparser::{BinaryReader, FuncToValidate, FuncValidator, FunctionBody, ValidatorResources};
 
-use super::{malformed_in, Inspector};
+use super::{malformed_in, Inspector, Rules};
 use crate::refusal::{refuse, Refusal};
 
 /// The opcode of `br_table`.
@@ -22,6 +22,9 @@ impl Inspector<'_> {
         let mut validator = func.into_validator(mem::take(&mut self.allocations));
         check_locals(&validator, body)?;
         check_operators(&mut validator, body)?;
+        if self.rules == Rules::Filter {
+            self.note_wrapper(validator.index(), body);
+        }
         self.allocations = validator.into_allocations();
         Ok(())
     }

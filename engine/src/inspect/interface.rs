@@ -3,7 +3,9 @@
 
 use core::fmt;
 
-use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_MEMORY};
+use nf_wasm_abi::guest::{
+    EXPORT_BUF, EXPORT_CONSTRUCTORS, EXPORT_FILTER, EXPORT_INIT, EXPORT_INITIALIZE, EXPORT_MEMORY,
+};
 use wasmparser::types::{Types, TypesRef};
 use wasmparser::ValType::{self, I32};
 use wasmparser::{FuncType, ImportSectionReader, TypeRef};
@@ -45,16 +47,19 @@ impl<'a> Inspector<'a> {
         offset: usize,
     ) -> Result<&'static Module, Refusal> {
         let Some(found) = MODULES.iter().find(|m| m.capability.name == module) else {
+            if module.starts_with("wasi") {
+                refuse!(
+                    Unsupported,
+                    "the import {module:?} {name:?} at offset {offset:#x} is of WASI, which a \
+                     filter has not; build it freestanding, or without what calls the system"
+                );
+            }
             refuse!(
                 Interface,
                 "unknown import module {module:?} (of {name:?}, at offset {offset:#x}); there are \
                  {}{}",
                 List(MODULES.iter().map(|m| m.capability.name)),
-                if module.starts_with("wasi") {
-                    "; a filter has no WASI: build it freestanding"
-                } else {
-                    ""
-                }
+                help(module, name)
             );
         };
         let Some(function) = found.functions.iter().find(|f| f.name == name) else {
@@ -82,6 +87,7 @@ impl<'a> Inspector<'a> {
     /// Checks what the host will call, at the end of a valid module.
     #[inline(never)]
     pub(super) fn check_interface(&mut self, types: &Types) -> Result<(), Refusal> {
+        self.refuse_program()?;
         let filter = self.check_export(types, EXPORT_FILTER, &[I32, I32, I32], &[I32])?;
         if !filter {
             refuse!(
@@ -90,8 +96,15 @@ impl<'a> Inspector<'a> {
                 Signature(&[I32, I32, I32], &[I32])
             );
         }
+        for name in [EXPORT_INITIALIZE, EXPORT_CONSTRUCTORS] {
+            if self.check_export(types, name, &[], &[])? {
+                self.inspection.initializer = Some(name);
+                break;
+            }
+        }
         self.inspection.has_init = self.check_export(types, EXPORT_INIT, &[], &[I32])?;
         self.inspection.has_buf = self.check_export(types, EXPORT_BUF, &[I32], &[I32])?;
+        self.refuse_wrappers(types)?;
 
         match (self.export(EXPORT_MEMORY), self.inspection.memory) {
             (Some(export), _) if export.kind != ExternKind::Memory => refuse!(
@@ -108,7 +121,7 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    fn export(&self, name: &str) -> Option<&Export<'a>> {
+    pub(super) fn export(&self, name: &str) -> Option<&Export<'a>> {
         self.inspection.exports.iter().find(|e| e.name == name)
     }
 
@@ -152,6 +165,24 @@ impl<'a> Inspector<'a> {
             ),
             None => Ok(false),
         }
+    }
+}
+
+/// What helps against an import that no capability has.
+fn help(module: &str, name: &str) -> &'static str {
+    match (module, name) {
+        ("env", "abort") => {
+            "; AssemblyScript calls it where a check fails: `asc --use abort=` makes that a trap"
+        }
+        ("env", "memcpy" | "memmove" | "memset" | "memcmp" | "bcmp") => {
+            "; it is the C library's: link one (zig: -fcompiler-rt) or define it. clang \
+             -mbulk-memory needs it less. Without --allow-undefined the linker says what is missing"
+        }
+        ("env", _) => {
+            "; imports of \"env\" are what the linker did not find: without --allow-undefined it \
+             says so"
+        }
+        _ => "",
     }
 }
 

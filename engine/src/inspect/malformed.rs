@@ -136,10 +136,37 @@ fn classify(message: &str) -> (RefusalKind, &'static str) {
         ("size is out of bounds", RefusalKind::Limit, ""),
         ("size out of bounds", RefusalKind::Limit, ""),
     ];
+    if let Some(what) = message.strip_prefix("constant expression required: ") {
+        return constant(what);
+    }
     for &(word, kind, help) in WORDS {
         if message.contains(word) {
             return (kind, help);
         }
     }
     (RefusalKind::Malformed, "")
+}
+
+/// A constant that is none in Wasm 2.0: it may be one in 3.0. Whether a global of the module's own can
+/// be written, which is wrong in both, wasmparser does not say.
+fn constant(what: &str) -> (RefusalKind, &'static str) {
+    const EXTENDED: (RefusalKind, &str) = (
+        RefusalKind::Unsupported,
+        "; extended constant expressions, of Wasm 3.0, are not supported",
+    );
+    const GC: (RefusalKind, &str) = (
+        RefusalKind::Unsupported,
+        "; the gc proposal is not supported",
+    );
+    if what == "global.get of locally defined global" {
+        return EXTENDED;
+    }
+    match what.strip_prefix("non-constant operator: ") {
+        Some("i32.add" | "i32.sub" | "i32.mul" | "i64.add" | "i64.sub" | "i64.mul") => EXTENDED,
+        Some(
+            "struct.new" | "struct.new_default" | "array.new" | "array.new_default"
+            | "array.new_fixed" | "ref.i31" | "extern.convert_any" | "any.convert_extern",
+        ) => GC,
+        _ => (RefusalKind::Malformed, ""),
+    }
 }

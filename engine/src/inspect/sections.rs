@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The limits on everything outside function bodies.
 
+use nf_wasm_abi::guest::EXPORT_INITIALIZE;
 use nf_wasm_abi::limits;
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind,
@@ -45,10 +46,10 @@ impl<'a> Inspector<'a> {
             }
             Payload::StartSection { range, .. } if self.rules == Rules::Filter => refuse!(
                 Unsupported,
-                "start functions are not supported (offset {:#x}); export that code as {}, which \
-                 runs once before the first packet",
-                range.start,
-                nf_wasm_abi::guest::EXPORT_INIT
+                "start functions are not supported (offset {:#x}); export that code as \
+                 {EXPORT_INITIALIZE}, which runs once before everything else (AssemblyScript: asc \
+                 --exportStart {EXPORT_INITIALIZE})",
+                range.start
             ),
             Payload::ElementSection(section) => check_count(
                 "element segments",

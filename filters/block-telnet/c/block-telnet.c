@@ -8,7 +8,13 @@ NFW_SNAPLEN(64);
 
 NFW_FILTER(ctx, pkt, len)
 {
-	if (ctx->transport_offset == NFW_NO_TRANSPORT || ctx->transport_protocol != NFW_TCP)
+	const uint32_t protocol = ctx->transport_protocol;
+
+	/* There may be a port, and nobody sees it: drop. */
+	if (ctx->transport_offset == NFW_NO_TRANSPORT)
+		return protocol == NFW_NO_TRANSPORT || protocol == NFW_LATER_FRAGMENT ? NFW_ACCEPT :
+											NFW_DROP;
+	if (protocol != NFW_TCP)
 		return NFW_ACCEPT;
 	if (!nfw_has(len, ctx->transport_offset, 4))
 		return NFW_DROP;

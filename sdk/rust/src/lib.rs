@@ -36,7 +36,7 @@ pub mod packet;
 mod parse;
 
 pub use nf_wasm_abi::guest::Context;
-pub use parse::{protocol, Packet, Transport};
+pub use parse::{protocol, NoTransport, Packet, Transport};
 
 #[doc(hidden)]
 pub use entry::decide;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The packet as the host presents it.
 
-use nf_wasm_abi::guest::NO_TRANSPORT;
+use nf_wasm_abi::guest::{LATER_FRAGMENT, NO_TRANSPORT};
 
 use crate::Context;
 
@@ -26,6 +26,18 @@ pub struct Transport {
     pub offset: usize,
 }
 
+/// Why a packet shows no transport header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTransport {
+    /// It has none: it is not IP, or IPv6 without a next header.
+    None,
+    /// It is a fragment, and not the first, which has the header.
+    LaterFragment,
+    /// It may have one, but it is not to be found: the packet ends before it, or has more extension
+    /// headers than the host looks through. A filter that keeps something out drops such packets.
+    NotFound,
+}
+
 /// One packet: what the host says of it, and its window.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
@@ -41,16 +53,31 @@ impl<'a> Packet<'a> {
         Self { context, window }
     }
 
-    /// Its transport header, unless the packet has none: it is not IP, a later fragment, or ends
-    /// before.
+    /// Its transport header, if it shows one; [`Self::find_transport`] says why not.
     #[inline]
     pub fn transport(&self) -> Option<Transport> {
-        if self.context.transport_offset == NO_TRANSPORT {
-            return None;
+        self.find_transport().ok()
+    }
+
+    /// Its transport header, or why it shows none.
+    #[inline]
+    pub fn find_transport(&self) -> Result<Transport, NoTransport> {
+        let (offset, protocol) = (
+            self.context.transport_offset,
+            self.context.transport_protocol,
+        );
+        if offset == NO_TRANSPORT {
+            return Err(match protocol {
+                NO_TRANSPORT => NoTransport::None,
+                LATER_FRAGMENT => NoTransport::LaterFragment,
+                // What later hosts say as well.
+                _ => NoTransport::NotFound,
+            });
         }
-        Some(Transport {
-            protocol: u8::try_from(self.context.transport_protocol).ok()?,
-            offset: usize::try_from(self.context.transport_offset).ok()?,
+        Ok(Transport {
+            // Where there is an offset it is a protocol's number; the highest stands for none.
+            protocol: protocol.min(255) as u8,
+            offset: usize::try_from(offset).map_err(|_| NoTransport::NotFound)?,
         })
     }
 
@@ -129,6 +156,25 @@ mod tests {
             let context = tcp_at(offset);
             let packet = Packet::new(&context, &[0; 6]);
             assert_eq!(packet.destination_port(), None, "at {offset}");
+        }
+    }
+
+    #[test]
+    fn what_shows_no_transport_header_says_why() {
+        for (protocol, why) in [
+            (u32::MAX, NoTransport::None),
+            (u32::MAX - 1, NoTransport::LaterFragment),
+            (u32::MAX - 2, NoTransport::NotFound),
+            (u32::MAX - 3, NoTransport::NotFound),
+            (6, NoTransport::NotFound),
+        ] {
+            let context = Context {
+                transport_protocol: protocol,
+                ..tcp_at(NO_TRANSPORT)
+            };
+            let packet = Packet::new(&context, &[0; 6]);
+            assert_eq!(packet.find_transport(), Err(why));
+            assert_eq!(packet.transport(), None);
         }
     }
 

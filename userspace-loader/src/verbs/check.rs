@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `check`: what a filter needs, and whether the kernel would take it, without the kernel.
 
-use nf_wasm_engine::{Inspection, Refusal};
+use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_INIT};
+use nf_wasm_engine::Inspection;
 use nix::errno::Errno;
 use serde::Serialize;
 
 use super::Status;
 use crate::cli::Check;
-use crate::error::{Error, Result};
+use crate::device::Settings;
+use crate::error::{Error, Refusal, Result};
 use crate::manifest::Manifest;
-use crate::name;
+use crate::module::Module;
 use crate::output::Output;
-use crate::{capabilities, module, view};
+use crate::{capabilities, name, rehearsal, view};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -20,7 +22,7 @@ struct Report<'a> {
     bytes: usize,
     /// Why not, or `null`.
     refusal: Option<RefusalView>,
-    /// `null` for a module that is refused whatever it is granted.
+    /// `null` for what is no filter.
     needs: Option<Needs<'a>>,
 }
 
@@ -28,6 +30,9 @@ struct Report<'a> {
 struct RefusalView {
     errno: String,
     text: String,
+    /// It lacks a capability, which the report shows by itself.
+    #[serde(skip)]
+    is_denial: bool,
 }
 
 #[derive(Serialize)]
@@ -39,9 +44,14 @@ struct Needs<'a> {
     exports: Vec<Export<'a>>,
     functions: u32,
     memory_pages: Option<Pages>,
+    /// Of the linear memory, on each CPU, once it is set up; `null` if it was refused.
+    memory_bytes: Option<usize>,
     init: bool,
     buffer: bool,
+    /// Exports that set it up, in the order that they are called.
+    set_up: Vec<&'static str>,
     manifest: Manifest,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -88,9 +98,12 @@ impl<'a> Needs<'a> {
                 min: memory.min,
                 max: memory.max,
             }),
+            memory_bytes: None,
             init: inspection.has_init,
             buffer: inspection.has_buf,
+            set_up: set_up(inspection),
             manifest,
+            notes: notes(inspection),
         }
     }
 
@@ -99,53 +112,74 @@ impl<'a> Needs<'a> {
     }
 }
 
+/// The exports that are called before the first packet.
+fn set_up(inspection: &Inspection<'_>) -> Vec<&'static str> {
+    let has_buf = inspection.has_buf && inspection.memory.is_some();
+    let called = [
+        inspection.initializer,
+        has_buf.then_some(EXPORT_BUF),
+        inspection.has_init.then_some(EXPORT_INIT),
+    ];
+    called.into_iter().flatten().collect()
+}
+
+/// What may not be meant.
+fn notes(inspection: &Inspection<'_>) -> Vec<String> {
+    let first = inspection.calls_first.map(|function| {
+        format!(
+            "nfw_filter calls function {function} first, for every packet. If wasm-ld made that of \
+             constructors, link with -Wl,--export=__wasm_call_ctors, so that they run once"
+        )
+    });
+    first.into_iter().collect()
+}
+
 /// Says what a filter needs.
 pub fn check(ask: &Check, out: &mut Output<'_>) -> Result<Status> {
-    let wasm = module::read(&ask.file)?;
-    let file = ask.file.display().to_string();
+    let Module { wasm, manifest, .. } = Module::read(&ask.file, None)?;
     let granted = ask.allow.as_deref().map(capabilities::union);
-    match nf_wasm_engine::inspect(&wasm) {
-        Ok(inspection) => {
-            let manifest = module::manifest(&ask.file, &wasm)?;
-            let needs = Needs::new(&inspection, manifest, granted);
-            let report = Report {
-                file,
-                loadable: needs.missing().is_empty(),
-                bytes: wasm.len(),
-                refusal: None,
-                needs: Some(needs),
-            };
-            out.either(&report, |out| text(&report, out))?;
-            Ok(if report.loadable {
-                Status::Well
-            } else {
-                Status::Problem
-            })
+    let inspection = nf_wasm_engine::inspect(&wasm).ok();
+    let needed = inspection.as_ref().map_or(0, |it| it.capabilities);
+    let settings = Settings {
+        capabilities: Some(granted.unwrap_or(needed)),
+        snaplen: ask.snaplen.or(manifest.snaplen),
+        ..Settings::default()
+    };
+    let loaded = rehearsal::load(&wasm, &settings);
+    let mut needs = inspection
+        .as_ref()
+        .map(|inspection| Needs::new(inspection, manifest, granted));
+    if let (Some(needs), Ok(instance)) = (&mut needs, &loaded) {
+        needs.memory_bytes = Some(instance.memory_bytes());
+    }
+    let file = ask.file.display().to_string();
+    let refusal = loaded.err().map(|Refusal { errno, text }| RefusalView {
+        errno: format!("{errno:?}"),
+        text: name::shown_text(&text),
+        is_denial: errno == Errno::EACCES,
+    });
+    let status = match &refusal {
+        None => Status::Well,
+        Some(refusal) if !refusal.is_denial && !out.is_json() => {
+            return Err(Error::failure(
+                format_args!("{file} cannot be loaded"),
+                format_args!("{} [{}]", refusal.text, refusal.errno),
+            ));
         }
-        Err(refusal) => refused(file, wasm.len(), &refusal, out),
-    }
-}
-
-fn refused(file: String, bytes: usize, refusal: &Refusal, out: &mut Output<'_>) -> Result<Status> {
-    let text = name::shown_text(&refusal.message);
-    let errno = format!("{:?}", Errno::from_raw(refusal.kind.errno()));
-    if !out.is_json() {
-        return Err(Error::failure(
-            format_args!("{file} cannot be loaded"),
-            format_args!("{text} [{errno}]"),
-        ));
-    }
-    out.json(&Report {
+        Some(_) => Status::Problem,
+    };
+    let report = Report {
         file,
-        loadable: false,
-        bytes,
-        refusal: Some(RefusalView { errno, text }),
-        needs: None,
-    })?;
-    Ok(Status::Problem)
+        loadable: refusal.is_none(),
+        bytes: wasm.len(),
+        refusal,
+        needs,
+    };
+    out.either(&report, |out| text(&report, ask, out))?;
+    Ok(status)
 }
 
-fn text(report: &Report<'_>, out: &mut Output<'_>) -> Result {
+fn text(report: &Report<'_>, asked: &Check, out: &mut Output<'_>) -> Result {
     let Some(needs) = &report.needs else {
         return Ok(());
     };
@@ -166,20 +200,21 @@ fn text(report: &Report<'_>, out: &mut Output<'_>) -> Result {
         .map(|export| format!("{} {}", export.kind, export.name));
     let memory = match &needs.memory_pages {
         None => "none".to_owned(),
-        Some(Pages { min, max: None }) => format!("{} at first", pages(u64::from(*min))),
-        Some(Pages {
-            min,
-            max: Some(max),
-        }) => format!(
-            "{} at first, {} at most",
-            pages(u64::from(*min)),
-            pages(*max)
-        ),
+        Some(Pages { min, max }) => {
+            let mut text = format!("{} at first", pages(u64::from(*min)));
+            if let Some(max) = max {
+                text += &format!(", {} at most", pages(*max));
+            }
+            if let Some(bytes) = needs.memory_bytes {
+                text += &format!("; {} on each CPU", view::bytes(bytes as u64));
+            }
+            text
+        }
     };
-    let runs_init = if needs.init {
-        "it is run at load"
-    } else {
-        "none"
+    let set_up = match needs.set_up.join(", ") {
+        names if names.is_empty() => "nothing to run".to_owned(),
+        names if report.loadable => format!("ran {names}, as a load does on each CPU"),
+        names => format!("{names}, not run"),
     };
     let buffer = if needs.buffer {
         "from nfw_buf"
@@ -188,9 +223,10 @@ fn text(report: &Report<'_>, out: &mut Output<'_>) -> Result {
     } else {
         "none: the filter has no memory and sees no packet"
     };
-    let snaplen = match needs.manifest.snaplen {
-        Some(bytes) => format!("{bytes} bytes, by its manifest"),
-        None => "the default".to_owned(),
+    let snaplen = match (asked.snaplen, needs.manifest.snaplen) {
+        (Some(bytes), _) => format!("{bytes} bytes, as asked"),
+        (None, Some(bytes)) => format!("{bytes} bytes, by its manifest"),
+        (None, None) => "the default".to_owned(),
     };
     out.pairs(&[
         ("module", format!("{} bytes", report.bytes)),
@@ -200,10 +236,13 @@ fn text(report: &Report<'_>, out: &mut Output<'_>) -> Result {
         ("memory", memory),
         ("packet buffer", buffer.to_owned()),
         ("snaplen", snaplen),
-        ("nfw_init", runs_init.to_owned()),
+        ("set-up", set_up),
         ("capabilities", or_none(needs.capabilities.clone())),
     ])?;
     out.line("")?;
+    for note in &needs.notes {
+        out.line(format_args!("note: {note}\n"))?;
+    }
     if !needs.missing().is_empty() {
         return out.line(format_args!(
             "not granted: {}; the kernel would refuse it",
@@ -215,7 +254,11 @@ fn text(report: &Report<'_>, out: &mut Output<'_>) -> Result {
     } else {
         format!(" --allow {}", needs.capabilities.join(","))
     };
-    out.line(format_args!("nfwasm load {}{allow}", report.file))
+    let snaplen = asked
+        .snaplen
+        .map(|bytes| format!(" --snaplen {bytes}"))
+        .unwrap_or_default();
+    out.line(format_args!("nfwasm load {}{allow}{snaplen}", report.file))
 }
 
 fn pages(count: u64) -> String {

@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-use nf_wasm_sdk::{filter, manifest, protocol, Packet, Verdict};
+use nf_wasm_sdk::{filter, manifest, protocol, NoTransport, Packet, Verdict};
 
 const TELNET: u16 = 23;
 
@@ -11,8 +11,10 @@ filter!(block_telnet);
 manifest!(snaplen = 64);
 
 fn block_telnet(packet: &Packet) -> Verdict {
-    match packet.transport() {
-        Some(transport) if transport.protocol == protocol::TCP => {}
+    match packet.find_transport() {
+        Ok(transport) if transport.protocol == protocol::TCP => {}
+        // There may be a port, and nobody sees it.
+        Err(NoTransport::NotFound) => return Verdict::Drop,
         _ => return Verdict::Accept,
     }
     match packet.destination_port() {

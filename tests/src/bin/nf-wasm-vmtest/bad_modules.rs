@@ -181,10 +181,6 @@ fn wrong_imports() {
     for (import, words) in [
         (r#"(import "env" "abort" (func))"#, ["env", "abort"]),
         (
-            r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#,
-            ["wasi_snapshot_preview1", "WASI"],
-        ),
-        (
             r#"(import "nfw.packet" "steal" (func))"#,
             ["steal", "nfw.packet"],
         ),
@@ -254,6 +250,15 @@ fn unsupported_proposals() {
         ("(func (drop (v128.const i32x4 1 2 3 4)))", "SIMD"),
         ("(func (param v128))", "SIMD"),
         ("(func $start) (start $start)", "start function"),
+        (
+            r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#,
+            "WASI",
+        ),
+        (r#"(func (export "_start"))"#, "_start"),
+        (
+            "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+            "extended",
+        ),
         ("(tag)", "exceptions"),
         ("(func $tail return_call $tail)", "tail call"),
     ] {

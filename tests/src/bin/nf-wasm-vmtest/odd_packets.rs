@@ -2,6 +2,7 @@
 //! Packets that no well-meaning sender sends. The three block-telnets agree on each.
 
 use etherparse::PacketBuilder;
+use nf_wasm_abi::guest::{LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND};
 use nf_wasm_abi::ioctl::{Hook, FAMILY_INET, HOOK_INGRESS, HOOK_PREROUTING};
 use nf_wasm_tests::device::{hook, netdev, Spec};
 use nf_wasm_tests::net::{mac, Net};
@@ -11,6 +12,7 @@ crate::tests![
     block_telnets_agree_on_odd_packets,
     a_truncated_frame_is_seen_at_ingress,
     frames_that_are_not_ip_have_no_transport,
+    what_shows_no_transport_header_says_why,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,25 @@ fn tcp(port: u16) -> Vec<u8> {
     header
 }
 
+/// `count` destination options headers of eight bytes, then TCP to `port`.
+fn behind(count: usize, port: u16) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for left in (0..count).rev() {
+        payload.extend(options(if left == 0 { TCP } else { DESTINATION }, 1));
+    }
+    payload.extend(tcp(port));
+    ipv6(if count == 0 { TCP } else { DESTINATION }, &payload)
+}
+
+/// An IPv6 first fragment that ends within its extension headers.
+fn cut_by_fragmentation() -> Vec<u8> {
+    let options = &options(TCP, 8)[..16];
+    ipv6(
+        FRAGMENT,
+        &joined(&[&fragment(DESTINATION, 0, true), options]),
+    )
+}
+
 /// A fragment header.
 fn fragment(next_header: u8, offset_units: u16, more: bool) -> Vec<u8> {
     let field = (offset_units << 3) | u16::from(more);
@@ -99,6 +120,7 @@ const UDP: u8 = 17;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const NO_NEXT_HEADER: u8 = 59;
 
@@ -119,7 +141,7 @@ fn odd_packets() -> Vec<(&'static str, Vec<u8>, Verdict)> {
             Drop,
         ),
         ("web after 40 bytes of options", ipv4(40, TCP, &web), Accept),
-        ("no TCP header", ipv4(0, TCP, &[]), Accept),
+        ("no TCP header", ipv4(0, TCP, &[]), Drop),
         ("1 byte of TCP header", ipv4(0, TCP, &telnet[..1]), Drop),
         ("3 bytes of TCP header", ipv4(0, TCP, &web[..3]), Drop),
         (
@@ -183,11 +205,55 @@ fn odd_packets() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     packets.push((
         "IPv6, options that are cut off",
         ipv6(DESTINATION, &[TCP, 5, 0, 0]),
-        Accept,
+        Drop,
     ));
     packets.push((
         "IPv6, a routing header that is cut off",
         ipv6(ROUTING, &[TCP]),
+        Drop,
+    ));
+    for (what, count, port, verdict) in [
+        ("telnet behind 12 headers", 12, 23, Drop),
+        ("web behind 12 headers", 12, 80, Accept),
+        // More than Linux looks through.
+        ("telnet behind 13 headers", 13, 23, Drop),
+        ("web behind 13 headers", 13, 80, Drop),
+        ("telnet behind 14 headers", 14, 23, Drop),
+    ] {
+        packets.push((what, behind(count, port), verdict));
+    }
+    packets.push((
+        "IPv6, a first fragment that ends in its headers",
+        cut_by_fragmentation(),
+        Drop,
+    ));
+    packets.push((
+        "IPv6, a first fragment that ends behind its headers",
+        ipv6(
+            FRAGMENT,
+            &joined(&[&fragment(DESTINATION, 0, true), &options(TCP, 1)]),
+        ),
+        Drop,
+    ));
+    packets.push((
+        "IPv6, a later fragment of headers",
+        ipv6(
+            FRAGMENT,
+            &joined(&[&fragment(DESTINATION, 2, false), &telnet]),
+        ),
+        Accept,
+    ));
+    packets.push((
+        "IPv6, telnet in a fragment that is alone",
+        ipv6(FRAGMENT, &joined(&[&fragment(TCP, 0, false), &telnet])),
+        Drop,
+    ));
+    packets.push((
+        "IPv6, no next header behind options",
+        ipv6(
+            DESTINATION,
+            &joined(&[&options(NO_NEXT_HEADER, 1), &telnet]),
+        ),
         Accept,
     ));
     packets
@@ -254,18 +320,22 @@ fn block_telnets_agree_on_odd_packets() {
     }
 }
 
-/// Expects of one frame, at ingress, this context.
+/// Expects of one frame, at ingress, this context: the transport header's offset and protocol, or why
+/// there is none.
 #[track_caller]
-fn ingress_sees(net: &Net, frame: &[u8], packet_len: u32, transport_offset: u32) {
-    let filter = wasm::filter(
-        "",
-        &format!(
-            "(i32.and
-               (i32.and (i32.eq (i32.load offset=12 (local.get $ctx)) (i32.const 5))
-                        (i32.eq (i32.load offset=16 (local.get $ctx)) (i32.const {packet_len})))
-               (i32.eq (i32.load offset=24 (local.get $ctx)) (i32.const {transport_offset})))"
-        ),
-    );
+fn ingress_sees(net: &Net, frame: &[u8], packet_len: u32, transport: Result<(u32, u8), u32>) {
+    let (offset, protocol) = match transport {
+        Ok((offset, protocol)) => (offset, protocol.into()),
+        Err(why) => (NO_TRANSPORT, why),
+    };
+    let fields = [(12, 5), (16, packet_len), (24, offset), (28, protocol)];
+    let body = fields.map(|(at, value)| {
+        format!(
+            "(if (i32.ne (i32.load offset={at} (local.get $ctx)) (i32.const {value}))
+               (then (return (i32.const 0))))"
+        )
+    });
+    let filter = wasm::filter("", &(body.concat() + "(i32.const 1)"));
     let place: Hook = netdev(HOOK_INGRESS, "to-client");
     let filter = net.server.load(Spec::new("ingress", filter).at(place));
     net.client.frames("to-server").send(frame);
@@ -283,25 +353,70 @@ fn a_truncated_frame_is_seen_at_ingress() {
         .tcp(40_000, 23, 0, 1000)
         .write(&mut whole, b"payload")
         .expect("a packet");
-    ingress_sees(&net, &whole, 47, 20);
+    ingress_sees(&net, &whole, 47, Ok((20, TCP)));
     // The IP header says 47 bytes; so many are there.
-    ingress_sees(&net, &whole[..14 + 24], 24, 20);
-    ingress_sees(&net, &whole[..14 + 20], 20, u32::MAX);
-    ingress_sees(&net, &whole[..14 + 13], 13, u32::MAX);
-    ingress_sees(&net, &whole[..14 + 1], 1, u32::MAX);
+    ingress_sees(&net, &whole[..14 + 24], 24, Ok((20, TCP)));
+    for len in [20, 13, 1] {
+        let frame = &whole[..14 + len];
+        ingress_sees(&net, frame, len as u32, Err(TRANSPORT_NOT_FOUND));
+    }
     // An IP header that says it has no length.
     let mut packet = whole.clone();
     packet[14] = 0x40;
-    ingress_sees(&net, &packet, 47, u32::MAX);
+    ingress_sees(&net, &packet, 47, Err(TRANSPORT_NOT_FOUND));
     // One that says it is longer than the packet.
     packet[14] = 0x4f;
-    ingress_sees(&net, &packet, 47, u32::MAX);
+    ingress_sees(&net, &packet, 47, Err(TRANSPORT_NOT_FOUND));
 }
 
 fn frames_that_are_not_ip_have_no_transport() {
     let net = Net::pair();
-    ingress_sees(&net, &framed(0x88b5, &[7; 100]), 100, u32::MAX);
+    ingress_sees(&net, &framed(0x88b5, &[7; 100]), 100, Err(NO_TRANSPORT));
     // IPv6's type, IPv4's version.
-    ingress_sees(&net, &framed(0x86dd, &ipv4(0, TCP, &tcp(23))), 40, u32::MAX);
-    ingress_sees(&net, &framed(0x0800, &ipv6(TCP, &tcp(23))), 60, u32::MAX);
+    let frame = framed(0x86dd, &ipv4(0, TCP, &tcp(23)));
+    ingress_sees(&net, &frame, 40, Err(TRANSPORT_NOT_FOUND));
+    let frame = framed(0x0800, &ipv6(TCP, &tcp(23)));
+    ingress_sees(&net, &frame, 60, Err(TRANSPORT_NOT_FOUND));
+}
+
+fn what_shows_no_transport_header_says_why() {
+    let net = Net::pair();
+    let mut later_v4 = ipv4(0, TCP, &tcp(23));
+    later_v4[6..8].copy_from_slice(&0x2001_u16.to_be_bytes());
+    for (packet, transport) in [
+        (behind(11, 23), Ok((128, TCP))),
+        (behind(12, 23), Ok((136, TCP))),
+        (behind(13, 23), Err(TRANSPORT_NOT_FOUND)),
+        (cut_by_fragmentation(), Err(TRANSPORT_NOT_FOUND)),
+        (
+            ipv6(FRAGMENT, &joined(&[&fragment(TCP, 0, false), &tcp(23)])),
+            Ok((48, TCP)),
+        ),
+        (
+            ipv6(
+                FRAGMENT,
+                &joined(&[&fragment(DESTINATION, 9, true), &tcp(23)]),
+            ),
+            Err(LATER_FRAGMENT),
+        ),
+        // Half a fragment header.
+        (ipv6(FRAGMENT, &[TCP, 0, 0, 1]), Err(TRANSPORT_NOT_FOUND)),
+        (ipv6(TCP, &[]), Err(TRANSPORT_NOT_FOUND)),
+        (ipv6(NO_NEXT_HEADER, &tcp(23)), Err(NO_TRANSPORT)),
+        (
+            ipv6(
+                DESTINATION,
+                &joined(&[&options(NO_NEXT_HEADER, 2), &tcp(23)]),
+            ),
+            Err(NO_TRANSPORT),
+        ),
+        // An authentication header: its length counts words, two less.
+        (
+            ipv6(AUTHENTICATION, &joined(&[&[TCP, 4], &[0; 22], &tcp(23)])),
+            Ok((64, TCP)),
+        ),
+        (later_v4, Err(LATER_FRAGMENT)),
+    ] {
+        ingress_sees(&net, &frame(&packet), packet.len() as u32, transport);
+    }
 }

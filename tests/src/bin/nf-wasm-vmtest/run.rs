@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nf_wasm_abi::capability::{ALL_BITS, LOG, MARK};
 use nf_wasm_abi::ioctl::{
-    Run, FAMILY_IPV4, FAMILY_NETDEV, HOOK_FORWARD, HOOK_INPUT, NO_TRAP, TIER_INTERP, TRAP_DROP,
+    Run, FAMILY_IPV4, FAMILY_NETDEV, HOOK_FORWARD, HOOK_INPUT, NO_TRAP, TIER_INTERP, TIER_JIT,
+    TRAP_DROP,
 };
 use nf_wasm_abi::limits::MAX_FUEL;
 use nf_wasm_abi::trap::Trap;
@@ -22,6 +23,7 @@ crate::tests![
     gives_mark_fuel_and_log,
     computes_and_formats_floats,
     gives_the_trap,
+    sets_up_the_language_first,
     tells_family_and_hook,
     counts_nothing_and_leaves_the_filter_alone,
     leaves_the_cpu_to_others,
@@ -141,6 +143,32 @@ fn gives_mark_fuel_and_log() {
     };
     let (starved, _) = run(starved, &wasm, &[0x45; 20]).expect("run");
     assert_eq!(starved.trap, Trap::OutOfFuel as u32);
+}
+
+fn sets_up_the_language_first() {
+    for name in ["_initialize", "__wasm_call_ctors"] {
+        // A table of ports in memory, and what became of it in a global: a library of clang.
+        let wasm = wasm::filter(
+            &format!(
+                r#"(global $ports (mut i32) (i32.const 0))
+                   (func (export "{name}")
+                     (i32.store16 (i32.const 1024) (i32.const 23))
+                     (global.set $ports (i32.add (global.get $ports) (i32.const 1))))
+                   (func (export "nfw_init") (result i32)
+                     (i32.ne (i32.load16_u (i32.const 1024)) (i32.const 23)))"#
+            ),
+            "(if (i32.ne (global.get $ports) (i32.const 1)) (then (return (i32.const 7))))
+             (i32.ne (i32.load8_u offset=23 (local.get $pkt)) (i32.load8_u (i32.const 1024)))",
+        );
+        for tier in [TIER_INTERP, TIER_JIT] {
+            for (port, verdict) in [(23, 0), (80, 1)] {
+                let asked = Run { tier, ..request() };
+                let (answer, _) = run(asked, &wasm, &tcp_packet(port)).expect("run");
+                let said = (answer.trap, answer.verdict);
+                assert_eq!(said, (NO_TRAP, verdict), "{name}, tier {tier}: port {port}");
+            }
+        }
+    }
 }
 
 fn gives_the_trap() {
