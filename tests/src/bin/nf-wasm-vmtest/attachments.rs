@@ -306,22 +306,32 @@ fn no_attachment_survives_its_device() {
 fn packets_in_a_hook_that_half_failed_are_waited_for() {
     const NETFILTERS_MOST: usize = 1024;
     const ATTEMPTS: usize = 500;
+    const LOADS: usize = 10;
     let net = Net::pair();
     let chains = (0..NETFILTERS_MOST)
         .map(|n| format!("chain c{n} {{ type filter hook output priority 0; }}\n"))
         .collect::<String>();
     net.server.nft(&format!("table ip6 full {{\n{chains}}}"));
-    let spec = Spec::new("slow", wasm::endless()).fuel(200_000);
-    let filter = net.server.load(spec.quarantine(QUARANTINE_NEVER));
+    let place = hook(FAMILY_INET, HOOK_OUTPUT, 0);
+    let spec = |name| {
+        let spec = Spec::new(name, wasm::endless()).fuel(200_000);
+        spec.quarantine(QUARANTINE_NEVER)
+    };
+    let filter = net.server.load(spec("slow"));
     let flood = net
         .server
         .flood_on_cpu(SocketAddr::from(([127, 0, 0, 1], 9)), 1);
     flood.wait_for(50);
-    for _ in 0..ATTEMPTS {
-        let refused = filter.attach(hook(FAMILY_INET, HOOK_OUTPUT, 0));
+    // With a load the filter would be freed too, and its code.
+    for _ in 0..LOADS {
+        let refused = net.server.try_load(&spec("gone").at(place));
         let refused = refused.expect_err("the hook of IPv6 is full");
         assert_eq!(refused.errno, Errno::ENOSPC, "{refused}");
-        assert_eq!(filter.attachments(), []);
+    }
+    for _ in 0..ATTEMPTS {
+        let refused = filter.attach(place).expect_err("the hook of IPv6 is full");
+        assert_eq!(refused.errno, Errno::ENOSPC, "{refused}");
+        assert_eq!(net.server.attachments(), []);
         if filter.counters().packets > 0 {
             return;
         }
