@@ -18,9 +18,10 @@ const CALLS: u64 = 12;
 /// Bytes that a module is made of.
 const BYTES: usize = 4_000;
 
-/// Parameters of the functions that are called, and results at most.
+/// Parameters of the functions that are called.
 const PARAMS: usize = 3;
-const MOST_RESULTS: usize = 4;
+/// Parameters, or results, at most.
+const MAX_VALUES: usize = 4;
 
 /// Runs a campaign.
 pub fn run(campaign: Campaign) -> Report {
@@ -45,15 +46,15 @@ pub fn run(campaign: Campaign) -> Report {
 
 fn module(made: &Module, random: &mut Random, report: &mut Report) -> Result<(), String> {
     let (mut interpreter, kernel) = (Interpreter::new(), Session::open());
-    let made = interpreter.instantiate(&made.wasm, INIT_FUEL);
-    let here = made.map_err(|refusal| refusal.message)?;
+    let here = interpreter.instantiate(&made.wasm, INIT_FUEL);
+    let here = here.map_err(|refusal| refusal.message)?;
     let here = here.result.map_err(|trap| trap.name().to_owned())?;
     let there = kernel
         .instantiate(&made.wasm)
         .map_err(|failure| format!("{failure:?}"))?;
     for _ in 0..CALLS {
         // Arguments, and then results.
-        let mut values = [0; PARAMS.max(MOST_RESULTS)];
+        let mut values = [0; MAX_VALUES];
         values[..PARAMS].fill_with(|| match random.below(3) {
             0 => random.below(100),
             1 => random.below(0x2_0000),
