@@ -100,7 +100,22 @@ pub(crate) fn leaves_pointer(op: &Op, points: impl Fn(Value) -> bool) -> bool {
             ..
         } => points(a) && !points(b),
         Op::Select { a, b, .. } => points(a) || points(b),
-        _ => false,
+        Op::Binary { .. }
+        | Op::Divide { .. }
+        | Op::Unary { .. }
+        | Op::Compare { .. }
+        | Op::Check { .. }
+        | Op::Trap(_)
+        | Op::Address { .. }
+        | Op::Packet { .. }
+        | Op::PacketAddress { .. }
+        | Op::Load { .. }
+        | Op::Store { .. }
+        | Op::GlobalGet { .. }
+        | Op::GlobalSet { .. }
+        | Op::Call { .. }
+        | Op::CallIndirect { .. }
+        | Op::Host { .. } => false,
     }
 }
 

@@ -83,7 +83,27 @@ pub(crate) fn clobbers(op: &Op) -> Clobbers {
             b,
             ..
         } if is_variable(b) => Clobbers::Most,
-        _ => Clobbers::Nothing,
+        Op::Copy { .. }
+        | Op::Binary { .. }
+        | Op::Divide {
+            op: Divide::DivU | Divide::RemU,
+            ..
+        }
+        | Op::Unary {
+            op: Unary::Extend8 | Unary::Extend16 | Unary::Extend32 | Unary::Wrap,
+            ..
+        }
+        | Op::Compare { .. }
+        | Op::Select { .. }
+        | Op::Check { .. }
+        | Op::Trap(_)
+        | Op::Address { .. }
+        | Op::Packet { .. }
+        | Op::PacketAddress { .. }
+        | Op::Load { .. }
+        | Op::Store { .. }
+        | Op::GlobalGet { .. }
+        | Op::GlobalSet { .. } => Clobbers::Nothing,
     }
 }
 
