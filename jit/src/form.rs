@@ -308,10 +308,11 @@ pub(crate) enum End {
         then: BlockId,
         otherwise: BlockId,
     },
-    /// To the target with this number, or to the last.
+    /// To the target with this number, or to the last. Targets may be the same: `blocks` has each once.
     Table {
         index: Value,
         targets: Vec<BlockId>,
+        blocks: Vec<BlockId>,
     },
     /// Returns a range of [`Function::values`].
     Return((u32, u32)),
@@ -572,7 +573,7 @@ impl End {
         }
     }
 
-    /// Hands `f` each block that may follow.
+    /// Hands `f` each block that may follow, at most twice.
     pub(crate) fn successors(&self, mut f: impl FnMut(BlockId)) {
         match self {
             End::Jump(to) => f(*to),
@@ -582,7 +583,7 @@ impl End {
                 f(*then);
                 f(*otherwise);
             }
-            End::Table { targets, .. } => targets.iter().copied().for_each(f),
+            End::Table { blocks, .. } => blocks.iter().copied().for_each(f),
             End::Return(_) | End::Trap(_) => {}
         }
     }

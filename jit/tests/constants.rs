@@ -4,6 +4,7 @@
 //! checked where there are debug assertions.
 
 mod common;
+#[allow(dead_code, reason = "these modules have no memory")]
 #[path = "common/reference.rs"]
 mod reference;
 
