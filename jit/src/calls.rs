@@ -35,6 +35,9 @@ struct Visit {
     callees: Vec<u32>,
     /// How many of these were looked at.
     at: usize,
+    /// Slots that its calls of imported functions take: the interpreter has their arguments, and their
+    /// results in the same place, behind the frame.
+    host_slots: u32,
 }
 
 /// What a function's callees take, once they are known.
@@ -75,6 +78,7 @@ impl Calls {
                 node,
                 callees: Vec::new(),
                 at: 0,
+                host_slots: 0,
             };
             match node.checked_sub(OF_TYPE) {
                 None => nest |= visit.direct_callees(module, work)?,
@@ -112,7 +116,10 @@ impl Calls {
                 }
                 continue;
             }
-            let mut depth = Depth::default();
+            let mut depth = Depth {
+                slots: last.host_slots,
+                frames: 0,
+            };
             for callee in &last.callees {
                 if let Some(State::Done(of_callee)) = states.get(callee) {
                     depth.slots = depth.slots.max(of_callee.slots);
@@ -162,7 +169,10 @@ impl Visit {
         for operator in body.get_operators_reader()? {
             work.take(1)?;
             match operator? {
-                Operator::Call { function_index } if function_index >= module.imports => {
+                Operator::Call { function_index } if function_index < module.imports => {
+                    self.host_slots = self.host_slots.max(module.host_slots(function_index));
+                }
+                Operator::Call { function_index } => {
                     callees.insert(function_index);
                 }
                 Operator::CallIndirect { type_index, .. } => {

@@ -103,6 +103,13 @@ impl<'a> Module<'a> {
         &self.types[self.functions[function as usize] as usize]
     }
 
+    /// Slots of the interpreter's stack that a call of the imported function takes, beside frames: its
+    /// arguments, and its results in the same place.
+    pub(crate) fn host_slots(&self, function: u32) -> u32 {
+        let ty = self.type_of(function);
+        ty.params().len().max(ty.results().len()) as u32
+    }
+
     /// The first type that is the same.
     pub(crate) fn canonical(&self, ty: u32) -> u32 {
         self.canonical[ty as usize]

@@ -116,6 +116,19 @@ impl Emitter<'_, '_> {
         self.asm().branch(JMP, Jump::Gt, R0, frames, overflow);
     }
 
+    /// Traps where the interpreter's stack has no room for an imported function's arguments and results.
+    pub(super) fn check_host_slots(&mut self, function: u32) {
+        let slots = self.program.host_slots(function);
+        if slots == 0 || !self.program.may_overflow() {
+            return;
+        }
+        let overflow = self.program.trap(Trap::StackOverflow);
+        let most = (limits::VALUE_STACK_SLOTS - slots) << TAKEN_SHIFT;
+        self.load_slot(R0, TAKEN_SLOT);
+        let most = Source::Imm(most as i32);
+        self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
+    }
+
     fn block(&mut self, id: BlockId, next: Option<BlockId>) -> Result<(), Unsupported> {
         let begin = self.asm().len();
         let label = self.labels[id as usize];

@@ -271,6 +271,11 @@ impl Program<'_> {
         label
     }
 
+    /// Slots of the interpreter's stack that a call of the imported function takes.
+    pub(super) fn host_slots(&self, function: u32) -> u32 {
+        self.module.host_slots(function)
+    }
+
     pub(super) fn may_overflow(&self) -> bool {
         self.calls.may_overflow
     }
