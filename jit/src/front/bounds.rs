@@ -128,7 +128,7 @@ mod tests {
             ("(i32.rem_u (local.get 0) (i32.const 1000))", 0),
             ("(i32.rem_s (local.get 0) (i32.const 1000))", 1),
             ("(i32.load8_s (i32.const 0))", 1),
-            ("(i32.div_u (local.get 0) (i32.const 0x10001))", 0),
+            ("(i32.div_u (local.get 0) (i32.const 0x10010))", 0),
             ("(i32.div_u (i32.load8_u (i32.const 0)) (local.get 0))", 1),
             // It wraps around.
             (
