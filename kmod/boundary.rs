@@ -271,6 +271,14 @@ extern "C" {
     /// `program` is nobody's but the caller's.
     pub(crate) fn nf_wasm_host_jit_free(program: *mut c_void);
 
+    /// Lets others run, on the thread of a build, and says whether the build is still wanted: its caller
+    /// may have been killed. Called every so often while a filter is compiled.
+    ///
+    /// # Safety
+    ///
+    /// As [`nf_wasm_engine_build`], whose thread this is called on.
+    pub(crate) fn nf_wasm_host_pause() -> bool;
+
     /// The instance that is being built has come to a stage: check (0), translate, instantiate,
     /// warm, ready, and if it is compiled: compile, and ready (4) again.
     ///

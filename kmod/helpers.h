@@ -67,6 +67,7 @@ void nf_wasm_init_completion(struct completion *done);
 void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int seconds, int burst);
 /* Whether the calling task is about to die of a signal. */
 bool nf_wasm_killed(void);
+void nf_wasm_cond_resched(void);
 void nf_wasm_warn_engine(void);
 
 /* Fills the unused part of the current thread's stack with a pattern. */

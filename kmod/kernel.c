@@ -122,6 +122,11 @@ bool nf_wasm_killed(void)
 	return fatal_signal_pending(current);
 }
 
+void nf_wasm_cond_resched(void)
+{
+	cond_resched();
+}
+
 void nf_wasm_warn_engine(void)
 {
 	WARN_ONCE(1, "nf_wasm: the engine panicked; this is a bug of nf_wasm\n");

@@ -42,6 +42,7 @@ mod native;
 mod order;
 mod owner;
 mod packet;
+mod pause;
 mod program;
 mod programs;
 mod racy;

@@ -360,7 +360,7 @@ impl<T> Registered<T> {
     }
 }
 
-/// Which of a namespace's slots is ours: 0 for none, another number while we are registered.
+/// Which of a namespace's slots is ours: 0 until we are registered.
 static NET_ID: Registered<u32> = Registered::new(0);
 
 static NET_OPERATIONS: Registered<kernel_bindings::pernet_operations> =

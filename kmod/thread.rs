@@ -109,6 +109,15 @@ pub(crate) fn current_region() -> *mut Region {
     }
 }
 
+/// Whether whoever waits for the job of this thread still wants it. The caller waits on, killed or not,
+/// until the thread has completed the job: nothing that the thread works on is freed before.
+pub(crate) fn is_wanted() -> bool {
+    let job = current_job();
+    // SAFETY: By the invariants of `Job` the job is valid, and nobody writes to it but this thread; the
+    // caller is a task that waits, and so does not end.
+    job.is_null() || !unsafe { bindings::nf_wasm_task_killed((*job).caller) }
+}
+
 /// Has the engine carry out `work` with the memory of `region`. Fails if there is no thread.
 ///
 /// # Safety

@@ -58,6 +58,12 @@ pub trait Host: 'static {
     /// Sets the packet's mark.
     fn set_mark(&mut self, mark: u32);
 
+    /// An instance is being compiled, which may take a while: lets others run. Says whether to go on.
+    /// Called every so many steps ([`nf_wasm_jit::work`]); this is not on the packet path.
+    fn pause(&mut self) -> bool {
+        true
+    }
+
     /// A new instance has come to `stage`; this is not on the packet path.
     fn enter(&mut self, stage: Stage) {
         let _ = stage;

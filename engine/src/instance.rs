@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::vec::Vec;
 use nf_wasm_abi::capability;
 use nf_wasm_abi::guest::{
     Context, ACCEPT, DROP, EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_MEMORY, VERSION,
@@ -12,6 +13,7 @@ use nf_wasm_jit::Code;
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{Engine, Error, Linker, Memory, Module, PreparedFunc, Store, TrapCode};
 
+use crate::capability::Native;
 use crate::config::config;
 use crate::host::{Host, Stage};
 use crate::inspect::{inspect, Inspection};
@@ -69,6 +71,9 @@ pub struct Instance<H> {
     /// Bytes of the window that the last packet left there.
     shown: u32,
     capabilities_used: u64,
+    /// What the guest imports, as compiled code calls it: kept, so that the module need not be inspected
+    /// once more, which is what takes longest of some.
+    imports: Vec<Native<H>>,
     /// The filter as compiled code.
     pub(crate) native: Option<NativeFilter<H>>,
     instance: wasmi::Instance,
@@ -135,6 +140,11 @@ impl<H: Host> Instance<H> {
             .and_then(|filter| filter.prepare(&mut store))
             .map_err(inconsistent)?
             .ok_or_else(|| inconsistent("the filter is the host's"))?;
+        let imports = inspection.imports.iter().map(|import| {
+            crate::capability::native(import.module, import.name)
+                .ok_or_else(|| inconsistent("an import that code cannot call"))
+        });
+        let imports = imports.collect::<Result<_, _>>()?;
         store.data_mut().forbid_growth();
         store.data_mut().host.enter(Stage::Ready);
         Ok(Box::new(Self {
@@ -143,6 +153,7 @@ impl<H: Host> Instance<H> {
             buffer,
             shown: 0,
             capabilities_used: inspection.capabilities,
+            imports,
             native: None,
             instance,
         }))
@@ -198,10 +209,9 @@ impl<H: Host> Instance<H> {
     ///
     /// Why it stays with the interpreter.
     pub fn compile(&mut self, wasm: &[u8]) -> Result<(Code, Option<Code>), Unsupported> {
-        let inspection = inspect(wasm).map_err(|_| Unsupported::Malformed)?;
         let (native, code) = NativeFilter::compile(
             wasm,
-            &inspection,
+            &self.imports,
             &mut self.store,
             self.instance,
             self.buffer,

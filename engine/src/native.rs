@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -11,12 +12,11 @@ use core::slice;
 use nf_wasm_abi::guest::EXPORT_FILTER;
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_jit::machine::{FIRST_SLOT, LEN_SLOT, TRAPPED};
-use nf_wasm_jit::{Code, Environment, Helper, Machine, Reads, Results};
+use nf_wasm_jit::{Code, Environment, Helper, Machine, Reads, Results, Work};
 use wasmi::{InstanceLayout, Memory, Store, TrapCode};
 
-use crate::capability::{self, Native};
+use crate::capability::Native;
 use crate::host::Host;
-use crate::inspect::Inspection;
 use crate::instance::{trap_number, Instance};
 use crate::state::{bytes, fuel_to_move, Guest, State};
 use crate::window::Buffer;
@@ -100,7 +100,7 @@ impl<H: Host> NativeFilter<H> {
     /// more. `buffer` is the linear memory, and the buffer in it.
     pub(crate) fn compile(
         wasm: &[u8],
-        inspection: &Inspection<'_>,
+        imports: &[Native<H>],
         store: &mut Store<State<H>>,
         instance: wasmi::Instance,
         buffer: Option<(Memory, Buffer)>,
@@ -112,15 +112,11 @@ impl<H: Host> NativeFilter<H> {
         let (memory, memory_bytes) = match buffer {
             None => (ptr::null_mut(), 0),
             Some((memory, _)) => {
-                let data = memory.data_mut(store);
+                let data = memory.data_mut(&mut *store);
                 (data.as_mut_ptr(), data.len())
             }
         };
         let buffer = buffer.map(|(_, buffer)| buffer);
-        let imports = inspection.imports.iter().map(|import| {
-            capability::native(import.module, import.name).ok_or(Unsupported::Malformed)
-        });
-        let imports = imports.collect::<Result<_, _>>()?;
         let parameters = match buffer {
             None => [Some(0); 3],
             Some(buffer) => [
@@ -139,20 +135,33 @@ impl<H: Host> NativeFilter<H> {
             parameters: &parameters,
             results: Results::Verdict,
         };
-        let code = nf_wasm_jit::compile(wasm, EXPORT_FILTER, &environment)?;
+        let host = RefCell::new(&mut store.data_mut().host);
+        let pause = || host.borrow_mut().pause();
+        let work = || Work::new(wasm.len(), &pause);
+        let code = nf_wasm_jit::compile_with(wasm, EXPORT_FILTER, &environment, &work())?;
         let machine = machine(&code, (memory, memory_bytes), globals);
         let shown = Shown::of(&code, buffer);
-        let in_place = buffer.filter(|_| shown.anything).and_then(|buffer| {
-            let buffer = nf_wasm_jit::Buffer {
-                context: buffer.context_address(),
-                window: buffer.window_address(),
-                snaplen: buffer.snaplen(),
-            };
-            nf_wasm_jit::compile_in_place(wasm, EXPORT_FILTER, &environment, buffer)
-        });
+        let in_place = match buffer.filter(|_| shown.anything) {
+            None => None,
+            Some(buffer) => {
+                let buffer = nf_wasm_jit::Buffer {
+                    context: buffer.context_address(),
+                    window: buffer.window_address(),
+                    snaplen: buffer.snaplen(),
+                };
+                let work = work();
+                nf_wasm_jit::compile_in_place_with(
+                    wasm,
+                    EXPORT_FILTER,
+                    &environment,
+                    buffer,
+                    &work,
+                )?
+            }
+        };
         let native = Self {
             machine,
-            imports,
+            imports: imports.to_vec(),
             run: None,
             shown,
             in_place: in_place.as_ref().map_or(Reads::default(), |it| it.in_place),

@@ -20,6 +20,8 @@ pub enum RefusalKind {
     Interface,
     /// Memory ran out.
     OutOfMemory,
+    /// Nobody waits for it any more.
+    Interrupted,
 }
 
 impl RefusalKind {
@@ -28,6 +30,7 @@ impl RefusalKind {
     /// in the kernel.
     pub const fn errno(self) -> i32 {
         match self {
+            RefusalKind::Interrupted => 4,  // EINTR
             RefusalKind::Malformed => 8,    // ENOEXEC
             RefusalKind::OutOfMemory => 12, // ENOMEM
             RefusalKind::Denied => 13,      // EACCES

@@ -10,7 +10,7 @@ use common::counting::{counted, RESERVE};
 use common::{call, options, Packet};
 use nf_wasm_abi::limits;
 use nf_wasm_engine::{inspect, Instance};
-use nf_wasm_hostile::{cases, declared, heavy, megabyte, packets, setup, Case, Expected};
+use nf_wasm_hostile::{cases, declared, heavy, megabyte, packets, setup, slow, Case, Expected};
 
 /// Bytes for one load, with the formatting of a refusal on top. What counts is measured in the
 /// kernel, where the code is another (its flags); `NF_WASM_INFO` reports it. Here the bound is
@@ -105,6 +105,11 @@ fn as_much_as_the_limits_allow() {
 #[test]
 fn modules_as_large_as_may_be() {
     check(megabyte::CASES);
+}
+
+#[test]
+fn what_compilers_might_do_again_and_again() {
+    check(slow::CASES);
 }
 
 #[test]

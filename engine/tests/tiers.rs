@@ -148,3 +148,104 @@ fn compiled_filters_do_as_interpreted_ones() {
     eprintln!("{counts:#?}, {accesses} accesses behind {mistakes} mispredicted branches");
     assert!(counts.contains_key("verdicts") && (cases < 100 || accesses > 0));
 }
+
+/// Runs a module in both tiers on a packet, with so much fuel that it does not matter.
+fn outcome_of_both(wasm: &[u8]) -> Outcome {
+    let options = Options {
+        capabilities: nf_wasm_abi::capability::ALL_BITS,
+        snaplen: 64,
+        memory_pages: 8,
+        init_fuel: 50_000,
+    };
+    let start = || Instance::new(wasm, &options, Packet::none()).expect("an instance");
+    let (mut interpreted, mut compiled) = (start(), start());
+    let (code, _) = compiled.compile(wasm).expect("code");
+    CODE.set(Some(code));
+    // SAFETY: It runs the code that was just made.
+    unsafe { Instance::link(&raw mut *compiled, run) };
+    let outcomes = [&mut interpreted, &mut compiled].map(|instance| {
+        instance.host_mut().show(vec![0x5a; 40], 0);
+        let mut context = Context {
+            packet_len: 40,
+            ..Context::default()
+        };
+        instance.call(&mut context, 1_000_000)
+    });
+    assert_eq!(outcomes[0], outcomes[1]);
+    outcomes[0]
+}
+
+#[test]
+fn a_host_function_needs_room_on_the_stack() {
+    use nf_wasm_abi::limits::VALUE_STACK_SLOTS;
+    use nf_wasm_abi::trap::Trap;
+    // Of no parameters, two, and three, each with a result.
+    for (import, parameters) in [
+        (
+            r#"(import "nfw.packet" "len" (func $host (result i32)))"#,
+            0,
+        ),
+        (
+            r#"(import "nfw.log" "write" (func $host (param i32 i32) (result i32)))"#,
+            2,
+        ),
+        (
+            r#"(import "nfw.packet" "load" (func $host (param i32 i32 i32) (result i32)))"#,
+            3,
+        ),
+    ] {
+        let arguments = "(i32.const 0) ".repeat(parameters);
+        let locals = |count: u32| "i64 ".repeat(count as usize);
+        // What the call graph shows, and what only turns out.
+        let chain = |at: u32| {
+            let all = (0..9).map(|level| {
+                let (count, next) = match level {
+                    8 => (at, format!("(drop (call $host {arguments}))")),
+                    _ => (1_000, format!("(call $f{})", level + 1)),
+                };
+                format!("(func $f{level} (local {}) {next})", locals(count))
+            });
+            (all.collect::<String>(), "(call $f0)")
+        };
+        let recursion = |at: u32| {
+            let text = format!(
+                "(func $down (param $left i32) (local {})
+                   (if (local.get $left)
+                     (then (call $down (i32.sub (local.get $left) (i32.const 1))))
+                     (else (drop (call $host {arguments})))))
+                 (func $first (local {}) (call $down (i32.const 8)))",
+                locals(860),
+                locals(at)
+            );
+            (text, "(call $first)")
+        };
+        for shape in [&chain as &dyn Fn(u32) -> (String, &'static str), &recursion] {
+            let run = |at: u32| {
+                let (functions, call) = shape(at);
+                let wasm = wat::parse_str(format!(
+                    r#"(module {import} (memory (export "memory") 1) {functions}
+                         (func (export "nfw_filter") (param i32 i32 i32) (result i32)
+                           {call} (i32.const 1)))"#
+                ));
+                outcome_of_both(&wasm.expect("a module")).verdict
+            };
+            // The first that overflows, by halves; what lies around it decides to the slot.
+            let (mut fits, mut overflows) = (0, 1_020);
+            while overflows - fits > 1 {
+                let middle = (fits + overflows) / 2;
+                match run(middle) {
+                    Ok(_) => fits = middle,
+                    Err(_) => overflows = middle,
+                }
+            }
+            assert!(fits > 0 && overflows < VALUE_STACK_SLOTS, "{import}");
+            for at in fits.saturating_sub(5)..fits + 6 {
+                let expected = match at <= fits {
+                    true => Ok(1),
+                    false => Err(Trap::StackOverflow),
+                };
+                assert_eq!(run(at), expected, "{import} {at}");
+            }
+        }
+    }
+}

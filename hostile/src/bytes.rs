@@ -110,12 +110,14 @@ pub struct Parts {
     pub types: Vec<Vec<u8>>,
     /// Functions, from index 1 on: each one's type, and its body, locals first, without its length.
     pub functions: Vec<(u32, Vec<u8>)>,
-    /// A table of one function.
-    pub table: bool,
+    /// Elements of a table, if there is to be one.
+    pub table: u32,
     /// A memory of one page, exported.
     pub memory: bool,
     /// Content of an element section.
     pub elements: Option<Vec<u8>>,
+    /// The filter's body, in place of the usual one.
+    pub body: Option<Vec<u8>>,
 }
 
 impl Parts {
@@ -135,8 +137,9 @@ impl Parts {
             .section(id::TYPE, vector(&types))
             .section(id::FUNCTION, vector(&indices));
         let mut exports = vec![export("nfw_filter", 0, 0)];
-        if self.table {
-            module = module.section(id::TABLE, [1, 0x70, 0, 1]);
+        if self.table > 0 {
+            let table = [&[1, 0x70, 0][..], &leb(self.table)].concat();
+            module = module.section(id::TABLE, table);
         }
         if self.memory {
             module = module.section(id::MEMORY, [1, 0, 1]);
@@ -151,6 +154,9 @@ impl Parts {
 
     /// The filter's body.
     fn accept(&self) -> Vec<u8> {
+        if let Some(body) = &self.body {
+            return body.clone();
+        }
         let nothing = function_type(&[], &[]);
         let is_called = |ty: u32| ty > 0 && self.types.get(ty as usize - 1) == Some(&nothing);
         let calls = (1..)

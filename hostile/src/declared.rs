@@ -190,7 +190,7 @@ pub const CASES: &[Case] = &[
         || {
             let elements = [&[1, 0, 0x41, 0, 0x0b][..], &HUGE, &[0; 9]].concat();
             Parts {
-                table: true,
+                table: 1,
                 elements: Some(elements),
                 ..Parts::default()
             }

@@ -10,6 +10,7 @@
 //! - [`declared`]: great numbers in few bytes, and other encodings that promise more than they hold
 //! - [`heavy`]: as much as the limits allow; loading them is what takes time, memory and stack
 //! - [`megabyte`]: the same with modules as large as they may be; minutes in an emulated machine
+//! - [`slow`]: what a compiler might do again and again, at any size
 //! - [`setup`]: what goes wrong between translation and the first packet
 //! - [`packets`]: what a filter tries when it is shown packets
 //! - [`ops`]: every operation in a loop, to be measured
@@ -21,6 +22,7 @@ pub mod megabyte;
 pub mod ops;
 pub mod packets;
 pub mod setup;
+pub mod slow;
 
 use nf_wasm_abi::trap::Trap;
 
@@ -89,6 +91,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         declared::CASES,
         heavy::CASES,
         megabyte::CASES,
+        slow::CASES,
         setup::CASES,
         packets::CASES,
     ]

@@ -9,7 +9,7 @@ use nf_wasm_abi::limits;
 use wasmparser::Operator;
 
 use crate::module::Module;
-use crate::{Environment, Unsupported};
+use crate::{Environment, Unsupported, Work};
 
 /// Slots of a compiled frame, at most, beyond those that the interpreter's has.
 pub(crate) const MORE_SLOTS: u32 = 24;
@@ -27,6 +27,17 @@ pub(crate) struct Calls {
     pub(crate) root_is_called: bool,
     /// Slots that all frames together may take.
     pub(crate) slots: u32,
+}
+
+/// A node that is being looked at.
+struct Visit {
+    node: u32,
+    callees: Vec<u32>,
+    /// How many of these were looked at.
+    at: usize,
+    /// Slots that its calls of imported functions take: the interpreter has their arguments, and their
+    /// results in the same place, behind the frame.
+    host_slots: u32,
 }
 
 /// What a function's callees take, once they are known.
@@ -53,34 +64,43 @@ impl Calls {
         module: &Module<'_>,
         root: u32,
         environment: &Environment<'_>,
+        work: &Work<'_>,
     ) -> Result<Self, Unsupported> {
+        work.take(environment.table.len())?;
         let mut by_type: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for function in environment.table.iter().flatten() {
             let of_type = by_type.entry(module.signature(*function)).or_default();
             of_type.push(*function);
         }
         let mut nest = false;
-        let mut callees = |node: u32| match node.checked_sub(OF_TYPE) {
-            None => direct_callees(module, node, &mut nest),
-            Some(ty) => {
-                let of_type = by_type.remove(&ty).unwrap_or_default();
-                if of_type.iter().any(|it| *it < module.imports) {
-                    let what = "an imported function in the table";
-                    return Err(Unsupported::Operator(what));
+        let mut visit = |node: u32| {
+            let mut visit = Visit {
+                node,
+                callees: Vec::new(),
+                at: 0,
+                host_slots: 0,
+            };
+            match node.checked_sub(OF_TYPE) {
+                None => nest |= visit.direct_callees(module, work)?,
+                Some(ty) => {
+                    visit.callees = by_type.remove(&ty).unwrap_or_default();
+                    if visit.callees.iter().any(|it| *it < module.imports) {
+                        let what = "an imported function in the table";
+                        return Err(Unsupported::Operator(what));
+                    }
                 }
-                Ok(of_type)
             }
+            Ok(visit)
         };
         let mut functions = Vec::new();
         let (mut is_recursive, mut root_is_called) = (false, false);
         let mut states: BTreeMap<u32, State> = BTreeMap::new();
-        // A node, its callees, and how many of these were looked at.
-        let mut path = vec![(root, callees(root)?, 0)];
+        let mut path = vec![visit(root)?];
         states.insert(root, State::Open);
         functions.push(root);
-        while let Some((node, callees_of, at)) = path.last_mut() {
-            if let Some(callee) = callees_of.get(*at) {
-                *at += 1;
+        while let Some(last) = path.last_mut() {
+            if let Some(callee) = last.callees.get(last.at) {
+                last.at += 1;
                 root_is_called |= *callee == root;
                 match states.get(callee) {
                     Some(State::Open) => is_recursive = true,
@@ -91,28 +111,31 @@ impl Calls {
                         if callee < OF_TYPE {
                             functions.push(callee);
                         }
-                        path.push((callee, callees(callee)?, 0));
+                        path.push(visit(callee)?);
                     }
                 }
                 continue;
             }
-            let mut depth = Depth::default();
-            for callee in callees_of {
+            let mut depth = Depth {
+                slots: last.host_slots,
+                frames: 0,
+            };
+            for callee in &last.callees {
                 if let Some(State::Done(of_callee)) = states.get(callee) {
                     depth.slots = depth.slots.max(of_callee.slots);
                     depth.frames = depth.frames.max(of_callee.frames);
                 }
             }
-            if *node < OF_TYPE {
-                depth.slots += environment.frame_slots(*node);
+            if last.node < OF_TYPE {
+                depth.slots += environment.frame_slots(last.node);
                 depth.frames += 1;
             }
-            states.insert(*node, State::Done(depth));
+            states.insert(last.node, State::Done(depth));
             path.pop();
         }
         let depth = match states.get(&root) {
             Some(State::Done(depth)) => *depth,
-            _ => Depth::default(),
+            Some(State::Open) | None => Depth::default(),
         };
         let results = module.type_of(root).results().len() as u32;
         let may_overflow = is_recursive
@@ -134,28 +157,34 @@ impl Calls {
     }
 }
 
-/// What a function calls; `nest` becomes true if it calls at all.
-fn direct_callees(
-    module: &Module<'_>,
-    function: u32,
-    nest: &mut bool,
-) -> Result<Vec<u32>, Unsupported> {
-    let body = module.body(function).ok_or(Unsupported::Malformed)?;
-    let mut callees = BTreeSet::new();
-    for operator in body.get_operators_reader()? {
-        match operator? {
-            Operator::Call { function_index } if function_index >= module.imports => {
-                *nest = true;
-                callees.insert(function_index);
+impl Visit {
+    /// Finds out what a function calls. Returns whether it calls any that the module defines.
+    fn direct_callees(
+        &mut self,
+        module: &Module<'_>,
+        work: &Work<'_>,
+    ) -> Result<bool, Unsupported> {
+        let body = module.body(self.node).ok_or(Unsupported::Malformed)?;
+        let mut callees = BTreeSet::new();
+        for operator in body.get_operators_reader()? {
+            work.take(1)?;
+            match operator? {
+                Operator::Call { function_index } if function_index < module.imports => {
+                    self.host_slots = self.host_slots.max(module.host_slots(function_index));
+                }
+                Operator::Call { function_index } => {
+                    callees.insert(function_index);
+                }
+                Operator::CallIndirect { type_index, .. } => {
+                    callees.insert(OF_TYPE + module.canonical(type_index));
+                }
+                // No other operator that is compiled calls.
+                _ => {}
             }
-            Operator::CallIndirect { type_index, .. } => {
-                *nest = true;
-                callees.insert(OF_TYPE + module.canonical(type_index));
-            }
-            _ => {}
         }
+        self.callees = callees.into_iter().collect();
+        Ok(!self.callees.is_empty())
     }
-    Ok(callees.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -163,13 +192,11 @@ mod tests {
     use nf_wasm_abi::limits;
 
     use super::Calls;
-    use crate::module::Module;
-    use crate::testing::{environment, wasm};
+    use crate::testing::{environment, parse, wasm, work};
 
     fn calls(fields: &str) -> Calls {
         let wasm = wasm(fields);
-        let module = Module::parse(&wasm).unwrap();
-        Calls::new(&module, 0, &environment()).unwrap()
+        Calls::new(&parse(&wasm), 0, &environment(), &work()).unwrap()
     }
 
     #[test]

@@ -308,10 +308,11 @@ pub(crate) enum End {
         then: BlockId,
         otherwise: BlockId,
     },
-    /// To the target with this number, or to the last.
+    /// To the target with this number, or to the last. Targets may be the same: `blocks` has each once.
     Table {
         index: Value,
         targets: Vec<BlockId>,
+        blocks: Vec<BlockId>,
     },
     /// Returns a range of [`Function::values`].
     Return((u32, u32)),
@@ -406,7 +407,21 @@ impl Function {
                 Op::Compare { .. } => true,
                 Op::Copy { from, .. } => is_constant(from),
                 Op::Select { a, b, .. } => is_constant(a) && is_constant(b),
-                _ => false,
+                Op::Binary { .. }
+                | Op::Divide { .. }
+                | Op::Unary { .. }
+                | Op::Check { .. }
+                | Op::Trap(_)
+                | Op::Address { .. }
+                | Op::Packet { .. }
+                | Op::PacketAddress { .. }
+                | Op::Load { .. }
+                | Op::Store { .. }
+                | Op::GlobalGet { .. }
+                | Op::GlobalSet { .. }
+                | Op::Call { .. }
+                | Op::CallIndirect { .. }
+                | Op::Host { .. } => false,
             };
             if !leaves_truth {
                 let (first, count) = op.writes();
@@ -417,28 +432,24 @@ impl Function {
     }
 }
 
-impl Op {
-    /// The variable that it leaves one result in, and nothing else depends on.
-    pub(crate) fn target(&self) -> Option<Var> {
-        match self {
-            Op::Copy { to, .. }
-            | Op::Binary { to, .. }
-            | Op::Divide { to, .. }
-            | Op::Unary { to, .. }
-            | Op::Compare { to, .. }
-            | Op::Select { to, .. }
-            | Op::Load { to, .. }
-            | Op::GlobalGet { to, .. } => Some(*to),
-            Op::Call { to, results: 1, .. } | Op::CallIndirect { to, results: 1, .. } => Some(*to),
-            Op::Host { to, .. } => *to,
-            _ => None,
-        }
-    }
+/// What an operation writes, and whether the front end may have it write that elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written<V> {
+    Nothing,
+    /// A value for whoever names the variable: it may as well be another.
+    Value(V),
+    /// A native address. The front end keeps in mind where it is, so there it stays.
+    Address(V),
+    /// What a call returns: so many values, from this variable on.
+    Results(V, u32),
+}
 
-    /// Has it leave its result in another variable.
-    pub(crate) fn retarget(&mut self, var: Var) {
+impl Op {
+    /// What it writes, to be changed. All that asks what an operation writes comes here, and no arm
+    /// stands for operations that it does not name.
+    fn written_mut(&mut self) -> Written<&mut Var> {
         match self {
-            Op::Copy { to, .. }
+            Op::Copy { to, from: _ }
             | Op::Binary { to, .. }
             | Op::Divide { to, .. }
             | Op::Unary { to, .. }
@@ -446,10 +457,56 @@ impl Op {
             | Op::Select { to, .. }
             | Op::Load { to, .. }
             | Op::GlobalGet { to, .. }
-            | Op::Call { to, .. }
-            | Op::CallIndirect { to, .. }
-            | Op::Host { to: Some(to), .. } => *to = var,
-            _ => {}
+            | Op::Host { to: Some(to), .. } => Written::Value(to),
+            Op::Address { to, .. } | Op::Packet { to } | Op::PacketAddress { to, .. } => {
+                Written::Address(to)
+            }
+            Op::Call { to, results, .. } | Op::CallIndirect { to, results, .. } => {
+                Written::Results(to, *results)
+            }
+            Op::Check { .. }
+            | Op::Trap(_)
+            | Op::Store { .. }
+            | Op::GlobalSet { .. }
+            | Op::Host { to: None, .. } => Written::Nothing,
+        }
+    }
+
+    /// What it writes.
+    pub(crate) fn written(&self) -> Written<Var> {
+        let mut op = *self;
+        match op.written_mut() {
+            Written::Nothing => Written::Nothing,
+            Written::Value(to) => Written::Value(*to),
+            Written::Address(to) => Written::Address(*to),
+            Written::Results(to, count) => Written::Results(*to, count),
+        }
+    }
+
+    /// The variable that it leaves one result in, and nothing else depends on.
+    pub(crate) fn target(&self) -> Option<Var> {
+        match self.written() {
+            Written::Value(to) | Written::Results(to, 1) => Some(to),
+            Written::Nothing | Written::Address(_) | Written::Results(..) => None,
+        }
+    }
+
+    /// Has it leave its result in another variable; [`Self::target`] says whether it can.
+    pub(crate) fn retarget(&mut self, var: Var) {
+        match self.written_mut() {
+            Written::Value(to) | Written::Results(to, 1) => *to = var,
+            Written::Nothing | Written::Address(_) | Written::Results(..) => {
+                debug_assert!(false, "a result that stays where it is");
+            }
+        }
+    }
+
+    /// The variables that it writes: so many from this one on.
+    pub(crate) fn writes(&self) -> (Var, u32) {
+        match self.written() {
+            Written::Nothing => (0, 0),
+            Written::Value(to) | Written::Address(to) => (to, 1),
+            Written::Results(to, count) => (to, count),
         }
     }
 }
@@ -497,15 +554,6 @@ impl Op {
             Op::Trap(_) | Op::GlobalGet { .. } | Op::Packet { .. } => {}
         }
     }
-
-    /// The variables that it writes: so many from this one on.
-    pub(crate) fn writes(&self) -> (Var, u32) {
-        match self {
-            Op::Address { to, .. } | Op::Packet { to } | Op::PacketAddress { to, .. } => (*to, 1),
-            Op::Call { to, results, .. } | Op::CallIndirect { to, results, .. } => (*to, *results),
-            _ => self.target().map_or((0, 0), |to| (to, 1)),
-        }
-    }
 }
 
 impl End {
@@ -525,7 +573,7 @@ impl End {
         }
     }
 
-    /// Hands `f` each block that may follow.
+    /// Hands `f` each block that may follow, at most twice.
     pub(crate) fn successors(&self, mut f: impl FnMut(BlockId)) {
         match self {
             End::Jump(to) => f(*to),
@@ -535,7 +583,7 @@ impl End {
                 f(*then);
                 f(*otherwise);
             }
-            End::Table { targets, .. } => targets.iter().copied().for_each(f),
+            End::Table { blocks, .. } => blocks.iter().copied().for_each(f),
             End::Return(_) | End::Trap(_) => {}
         }
     }

@@ -14,26 +14,63 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use wasmparser::{FunctionBody, Operator};
+
 use crate::form::{Binary, BlockId, Function, Op, Value, Width};
 use crate::module::Module;
-use crate::{back, front, Buffer, Code, Environment};
+use crate::{back, front, Buffer, Code, Environment, Unsupported, Work};
 
-/// Wasm's operators of a function at most: of a larger one the copy is not what takes time.
+/// Wasm's operators of a function at most, each target of a `br_table` counted: of a larger one the
+/// copy is not what takes time.
 const MOST_OPERATORS: usize = 1 << 12;
-/// Locals of a function times its blocks, at most.
-const MOST_STATES: usize = 1 << 18;
+/// Words of the sets of locals at most, one set for each block.
+const MOST_WORDS: usize = 1 << 14;
 /// How often the blocks are gone through for pointers: one that is handed on against their order more
 /// often is not seen to be one.
 const ROUNDS: u32 = 8;
 
-/// For each local, whether it is likely to be an address in the window.
-pub(crate) type Locals = Vec<bool>;
+/// A set of variables: those that are likely to be an address in the window.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(crate) fn has(&self, member: usize) -> bool {
+        let word = self.0.get(member / 64).copied().unwrap_or(0);
+        word & (1 << (member % 64)) != 0
+    }
+
+    pub(crate) fn set(&mut self, member: usize, is_in: bool) {
+        let at = member / 64;
+        if is_in && self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(at) {
+            let bit = 1 << (member % 64);
+            *word = if is_in { *word | bit } else { *word & !bit };
+        }
+    }
+
+    /// Has the first `members` be in it that are in `other`.
+    pub(crate) fn copy(&mut self, other: &[u64], members: usize) {
+        let words = members.div_ceil(64);
+        if self.0.len() < words {
+            self.0.resize(words, 0);
+        }
+        for (word, (to, from)) in self.0[..words].iter_mut().zip(other).enumerate() {
+            let more = (word + 1) * 64;
+            let mask = u64::MAX >> more.saturating_sub(members);
+            *to = *to & !mask | from & mask;
+        }
+    }
+}
 
 /// How a function is compiled for packets in place.
 pub(crate) struct InPlace {
     pub(crate) buffer: Buffer,
-    /// For each block, what its locals are when it is entered.
-    pointers: Vec<Locals>,
+    /// For each block, the locals that are likely to be an address in the window when it is entered.
+    pointers: Vec<u64>,
+    /// Words for each block.
+    words: usize,
 }
 
 impl Buffer {
@@ -50,9 +87,10 @@ impl InPlace {
         self.buffer.context.into()
     }
 
-    /// What locals are where a block begins.
-    pub(crate) fn pointers(&self, block: BlockId) -> &[bool] {
-        self.pointers.get(block as usize).map_or(&[], Vec::as_slice)
+    /// The locals that are one where a block begins.
+    pub(crate) fn pointers(&self, block: BlockId) -> &[u64] {
+        let start = block as usize * self.words;
+        self.pointers.get(start..start + self.words).unwrap_or(&[])
     }
 }
 
@@ -62,23 +100,49 @@ pub(crate) fn compile(
     export: &str,
     environment: &Environment<'_>,
     buffer: Buffer,
-) -> Option<Code> {
-    let root = module.exported(export)?;
-    let body = module.body(root)?;
-    let operators = body.get_operators_reader().ok()?;
-    if operators.into_iter().count() > MOST_OPERATORS {
-        return None;
+    work: &Work<'_>,
+) -> Result<Option<Code>, Unsupported> {
+    let Some(root) = module.exported(export) else {
+        return Ok(None);
+    };
+    let Some(body) = module.body(root) else {
+        return Ok(None);
+    };
+    if is_large(body, work)? {
+        return Ok(None);
     }
-    let function = front::build(module, root, environment, environment.parameters, None).ok()?;
+    let parameters = environment.parameters;
+    let function = front::build(module, root, environment, parameters, None, work)?;
     if function.has_effects() {
-        return None;
+        return Ok(None);
     }
+    let words = (function.locals as usize).div_ceil(64);
+    let Some(pointers) = pointers(&function, buffer, work)? else {
+        return Ok(None);
+    };
     let in_place = InPlace {
         buffer,
         // Both times the function has the same blocks.
-        pointers: pointers(&function, buffer)?,
+        pointers,
+        words,
     };
-    back::compile(module, export, environment, Some(&in_place)).ok()
+    back::compile(module, export, environment, Some(&in_place), work).map(Some)
+}
+
+/// Whether a function has more than [`MOST_OPERATORS`].
+fn is_large(body: &FunctionBody<'_>, work: &Work<'_>) -> Result<bool, Unsupported> {
+    let mut operators = 0;
+    for operator in body.get_operators_reader()? {
+        operators += match operator? {
+            Operator::BrTable { targets } => 1 + targets.len() as usize,
+            _ => 1,
+        };
+        work.take(1)?;
+        if operators > MOST_OPERATORS {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether an operation leaves an address in the window, where `points` says it of its operands.
@@ -100,60 +164,99 @@ pub(crate) fn leaves_pointer(op: &Op, points: impl Fn(Value) -> bool) -> bool {
             ..
         } => points(a) && !points(b),
         Op::Select { a, b, .. } => points(a) || points(b),
-        _ => false,
+        Op::Binary { .. }
+        | Op::Divide { .. }
+        | Op::Unary { .. }
+        | Op::Compare { .. }
+        | Op::Check { .. }
+        | Op::Trap(_)
+        | Op::Address { .. }
+        | Op::Packet { .. }
+        | Op::PacketAddress { .. }
+        | Op::Load { .. }
+        | Op::Store { .. }
+        | Op::GlobalGet { .. }
+        | Op::GlobalSet { .. }
+        | Op::Call { .. }
+        | Op::CallIndirect { .. }
+        | Op::Host { .. } => false,
     }
 }
 
 /// Finds out, for the beginning of each block, which locals are likely to be addresses in the window.
 /// Compilers give one local many values, one after the other, so it takes the way of each.
-fn pointers(function: &Function, buffer: Buffer) -> Option<Vec<Locals>> {
+fn pointers(
+    function: &Function,
+    buffer: Buffer,
+    work: &Work<'_>,
+) -> Result<Option<Vec<u64>>, Unsupported> {
     let blocks = &function.blocks;
     let locals = function.locals as usize;
-    if blocks.len() * locals > MOST_STATES {
-        return None;
+    let words = locals.div_ceil(64);
+    if blocks.len() * words > MOST_WORDS {
+        return Ok(None);
     }
-    let mut at: Vec<Locals> = vec![vec![false; locals]; blocks.len()];
+    let mut at = vec![0_u64; blocks.len() * words];
+    // Those that change since they were last looked at.
+    let mut is_due = vec![true; blocks.len()];
     // Of what is on the operand stack, which is handed on in variables of one use.
-    let mut stack = vec![false; function.vars as usize];
+    let mut stack = Bits::default();
+    let mut here = Bits::default();
     for _ in 0..ROUNDS {
-        let mut has_changed = false;
-        for block in &function.order {
-            let mut here = at[*block as usize].clone();
-            let block = &blocks[*block as usize];
+        let (mut has_changed, mut has_grown) = (false, false);
+        for block in function.order.iter().map(|it| *it as usize) {
+            work.take(1)?;
+            if !core::mem::take(&mut is_due[block]) {
+                continue;
+            }
+            here.copy(&at[block * words..][..words], locals);
+            let block = &blocks[block];
+            work.take(words + block.ops.len())?;
             for op in &block.ops {
                 let points = |value: Value| match value {
                     Value::Const(value) => buffer.has_pointer(value),
-                    Value::Var(var) => {
-                        here.get(var as usize).unwrap_or(&stack[var as usize]) == &true
-                    }
+                    Value::Var(var) if (var as usize) < locals => here.has(var as usize),
+                    Value::Var(var) => stack.has(var as usize),
                 };
                 let (to, count) = op.writes();
                 let points = count == 1 && leaves_pointer(op, points);
-                for var in to..to + count {
-                    match here.get_mut(var as usize) {
-                        Some(local) => *local = points,
-                        None => stack[var as usize] |= points,
+                for var in (to..to + count).map(|it| it as usize) {
+                    if var < locals {
+                        here.set(var, points);
+                    } else if points && !stack.has(var) {
+                        stack.set(var, true);
+                        has_grown = true;
                     }
                 }
             }
+            let mut edges = 0;
             block.end.successors(|next| {
-                for (there, here) in at[next as usize].iter_mut().zip(&here) {
-                    has_changed |= *here && !*there;
-                    *there |= *here;
+                edges += 1;
+                let there = &mut at[next as usize * words..][..words];
+                for (there, here) in there.iter_mut().zip(&here.0) {
+                    if *here & !*there != 0 {
+                        *there |= *here;
+                        is_due[next as usize] = true;
+                        has_changed = true;
+                    }
                 }
             });
+            work.take(edges * words)?;
         }
-        if !has_changed {
+        if has_grown {
+            // Who reads it may have been looked at before.
+            is_due.fill(true);
+        } else if !has_changed {
             break;
         }
     }
-    Some(at)
+    Ok(Some(at))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::build;
+    use crate::testing::{build, work};
 
     #[test]
     fn a_local_is_a_pointer_as_long_as_it_holds_one() {
@@ -172,8 +275,9 @@ mod tests {
              (if (local.get 3) (then (nop)))
              (local.get 3)",
         );
-        let pointers = pointers(&function, buffer).unwrap();
-        let is_one = |at: usize| pointers[function.order[at] as usize][3];
+        let pointers = pointers(&function, buffer, &work()).unwrap().unwrap();
+        // Five locals, a word for each block.
+        let is_one = |at: usize| pointers[function.order[at] as usize] & 1 << 3 != 0;
         // In the function, in the loop, and behind it.
         assert_eq!(
             [0, 1, function.order.len() - 1].map(is_one),

@@ -23,6 +23,7 @@ pub mod machine;
 mod module;
 #[cfg(test)]
 mod testing;
+pub mod work;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -30,6 +31,7 @@ use core::fmt;
 pub use back::insn::Insn;
 pub use helper::Helper;
 pub use machine::Machine;
+pub use work::Work;
 
 /// What is known of an instance when its code is compiled, and does not change any more.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +124,10 @@ pub enum Unsupported {
     Frame,
     /// The code would be too large.
     Size,
+    /// It would take too long: see [`work`].
+    Work,
+    /// The host did not want it any more.
+    GivenUp,
     /// It is not valid.
     Malformed,
 }
@@ -132,12 +138,14 @@ impl fmt::Display for Unsupported {
             Unsupported::Operator(what) => write!(f, "it uses {what}"),
             Unsupported::Frame => f.write_str("a function has too many variables"),
             Unsupported::Size => f.write_str("its code would be too large"),
+            Unsupported::Work => f.write_str("compiling it would take too long"),
+            Unsupported::GivenUp => f.write_str("its compilation was given up"),
             Unsupported::Malformed => f.write_str("it is not valid"),
         }
     }
 }
 
-/// Compiles the exported function, and all that it may call. `wasm` is valid.
+/// Compiles the exported function, and all that it may call, for whoever can wait. `wasm` is valid.
 ///
 /// # Errors
 ///
@@ -147,8 +155,22 @@ pub fn compile(
     export: &str,
     environment: &Environment<'_>,
 ) -> Result<Code, Unsupported> {
-    let module = module::Module::parse(wasm)?;
-    back::compile(&module, export, environment, None)
+    compile_with(wasm, export, environment, &Work::new(wasm.len(), &|| true))
+}
+
+/// As [`compile`], with a count of the work, which asks the host every so often.
+///
+/// # Errors
+///
+/// Why not.
+pub fn compile_with(
+    wasm: &[u8],
+    export: &str,
+    environment: &Environment<'_>,
+    work: &Work<'_>,
+) -> Result<Code, Unsupported> {
+    let module = module::Module::parse(wasm, work)?;
+    back::compile(&module, export, environment, None, work)
 }
 
 /// Compiles the exported function, if it is a small one that only reads, so that what it reads of the
@@ -164,6 +186,27 @@ pub fn compile_in_place(
     environment: &Environment<'_>,
     buffer: Buffer,
 ) -> Option<Code> {
-    let module = module::Module::parse(wasm).ok()?;
-    in_place::compile(&module, export, environment, buffer)
+    let work = Work::new(wasm.len(), &|| true);
+    compile_in_place_with(wasm, export, environment, buffer, &work).ok()?
+}
+
+/// As [`compile_in_place`], with a count of the work.
+///
+/// # Errors
+///
+/// Only [`Unsupported::GivenUp`]: what cannot be compiled so is not there.
+pub fn compile_in_place_with(
+    wasm: &[u8],
+    export: &str,
+    environment: &Environment<'_>,
+    buffer: Buffer,
+    work: &Work<'_>,
+) -> Result<Option<Code>, Unsupported> {
+    let compiled = module::Module::parse(wasm, work)
+        .and_then(|module| in_place::compile(&module, export, environment, buffer, work));
+    match compiled {
+        Err(Unsupported::GivenUp) => Err(Unsupported::GivenUp),
+        Ok(code) => Ok(code),
+        Err(_) => Ok(None),
+    }
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What the compiler needs of a module. The module is valid.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use wasmparser::{
-    BinaryReaderError, CompositeInnerType, ExternalKind, FuncType, FunctionBody, Parser, Payload,
-    TypeRef,
+    CompositeInnerType, ExternalKind, FuncType, FunctionBody, Parser, Payload, TypeRef,
 };
+
+use crate::{Unsupported, Work};
 
 /// A module's parts.
 #[derive(Debug, Default)]
@@ -25,23 +27,24 @@ pub(crate) struct Module<'a> {
 }
 
 impl<'a> Module<'a> {
-    pub(crate) fn parse(wasm: &'a [u8]) -> Result<Self, BinaryReaderError> {
+    pub(crate) fn parse(wasm: &'a [u8], work: &Work<'_>) -> Result<Self, Unsupported> {
         let mut module = Self::default();
         for payload in Parser::new(0).parse_all(wasm) {
+            work.take(1)?;
             match payload? {
                 Payload::TypeSection(types) => {
                     for group in types {
                         for ty in group?.into_types() {
                             if let CompositeInnerType::Func(ty) = ty.composite_type.inner {
-                                let same = module.types.iter().position(|it| *it == ty);
-                                let index = same.unwrap_or(module.types.len());
-                                module.canonical.push(index as u32);
+                                work.take(1 + ty.params().len() + ty.results().len())?;
                                 module.types.push(ty);
                             }
                         }
                     }
+                    module.compare_types(work)?;
                 }
                 Payload::ImportSection(imports) => {
+                    work.take(imports.count() as usize)?;
                     for import in imports {
                         if let TypeRef::Func(ty) = import?.ty {
                             module.functions.push(ty);
@@ -50,11 +53,13 @@ impl<'a> Module<'a> {
                     }
                 }
                 Payload::FunctionSection(functions) => {
+                    work.take(functions.count() as usize)?;
                     for ty in functions {
                         module.functions.push(ty?);
                     }
                 }
                 Payload::ExportSection(exports) => {
+                    work.take(exports.count() as usize)?;
                     for export in exports {
                         let export = export?;
                         if export.kind == ExternalKind::Func {
@@ -69,6 +74,25 @@ impl<'a> Module<'a> {
         Ok(module)
     }
 
+    /// Finds the types that are the same.
+    fn compare_types(&mut self, work: &Work<'_>) -> Result<(), Unsupported> {
+        let types = &self.types;
+        let mut order: Vec<u32> = (0..types.len() as u32).collect();
+        work.take(order.len() * (1 + order.len().checked_ilog2().unwrap_or(0) as usize))?;
+        order.sort_unstable_by(|a, b| {
+            let types = types[*a as usize].cmp(&types[*b as usize]);
+            // Of those that are the same the first comes first.
+            types.then(a.cmp(b))
+        });
+        self.canonical = vec![0; types.len()];
+        let mut first = None;
+        for ty in order {
+            let same = first.filter(|first| types[*first as usize] == types[ty as usize]);
+            self.canonical[ty as usize] = *first.insert(same.unwrap_or(ty));
+        }
+        Ok(())
+    }
+
     pub(crate) fn exported(&self, name: &str) -> Option<u32> {
         let found = self.exports.iter().find(|(it, _)| *it == name);
         found.map(|(_, function)| *function)
@@ -77,6 +101,13 @@ impl<'a> Module<'a> {
     /// The type of the function with index `function`.
     pub(crate) fn type_of(&self, function: u32) -> &FuncType {
         &self.types[self.functions[function as usize] as usize]
+    }
+
+    /// Slots of the interpreter's stack that a call of the imported function takes, beside frames: its
+    /// arguments, and its results in the same place.
+    pub(crate) fn host_slots(&self, function: u32) -> u32 {
+        let ty = self.type_of(function);
+        ty.params().len().max(ty.results().len()) as u32
     }
 
     /// The first type that is the same.
@@ -98,8 +129,7 @@ impl<'a> Module<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::Module;
-    use crate::testing::wasm;
+    use crate::testing::{parse, wasm};
 
     #[test]
     fn types_that_are_the_same_are_one() {
@@ -107,7 +137,7 @@ mod tests {
             "(type $a (func (param i32))) (type $b (func)) (type $c (func (param i32)))
              (func (type $b)) (func (export \"f\") (type $c))",
         );
-        let module = Module::parse(&wasm).unwrap();
+        let module = parse(&wasm);
         assert_eq!([0, 1, 2].map(|ty| module.canonical(ty)), [0, 1, 0]);
         assert_eq!((module.signature(0), module.signature(1)), (1, 0));
         assert_eq!(

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::form::{Function, Op};
 use crate::module::Module;
-use crate::{front, Environment, Results};
+use crate::{front, Environment, Results, Work};
 
 /// A module of these functions; `f` is the one of index 0.
 pub(crate) fn wasm(fields: &str) -> Vec<u8> {
@@ -34,11 +34,20 @@ pub(crate) fn environment() -> Environment<'static> {
     }
 }
 
+/// As much as it takes.
+pub(crate) fn work() -> Work<'static> {
+    Work::new(0, &|| true).without_limit()
+}
+
+/// A module's parts.
+pub(crate) fn parse(wasm: &[u8]) -> Module<'_> {
+    Module::parse(wasm, &work()).expect("a module")
+}
+
 /// What the front end makes of [`lone`].
 pub(crate) fn build(body: &str) -> Function {
     let wasm = lone(body);
-    let module = Module::parse(&wasm).expect("a module");
-    front::build(&module, 0, &environment(), &[], None).expect("a function")
+    front::build(&parse(&wasm), 0, &environment(), &[], None, &work()).expect("a function")
 }
 
 /// All of its operations, in the order of the code.

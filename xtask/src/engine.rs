@@ -46,6 +46,10 @@ const CODE_GENERATION: [&str; 23] = [
     "-Ztune-cpu",
 ];
 
+/// LLVM leaves weak functions that it merges without a name, and for each of these kCFI would define the
+/// symbol `__cfi_`; compiler_builtins has several.
+const WITH_CFI: &str = " -Zmerge-functions=disabled";
+
 /// Builds the object for `kernel`; returns where it is.
 pub fn build(
     kernel: &Kernel,
@@ -64,6 +68,9 @@ pub fn build(
             let mut flags = kernel_flags(kernel, root, cache, &log)?;
             if let Some(extra) = kernel.extra_rust_flags()? {
                 flags = format!("{flags} {extra}");
+            }
+            if flags.split(' ').any(|flag| flag == "-Zsanitizer=kcfi") {
+                flags.push_str(WITH_CFI);
             }
             let target = kernel.dir("build/scripts/target.json");
             let target = fs::read_to_string(&target).context(target.display())?;

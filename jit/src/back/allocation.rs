@@ -12,6 +12,7 @@ use core::cmp::Reverse;
 use super::insn::{Reg, R2, R3, R4, R5, R6};
 use super::liveness::{liveness, Interval, FIRST};
 use crate::form::{Binary, Divide, Function, Op, Unary, Value, Var};
+use crate::{Unsupported, Work};
 
 /// Those that variables live in. The last survives calls of helpers.
 pub(crate) const REGISTERS: [Reg; 5] = [R2, R3, R4, R5, R6];
@@ -83,17 +84,39 @@ pub(crate) fn clobbers(op: &Op) -> Clobbers {
             b,
             ..
         } if is_variable(b) => Clobbers::Most,
-        _ => Clobbers::Nothing,
+        Op::Copy { .. }
+        | Op::Binary { .. }
+        | Op::Divide {
+            op: Divide::DivU | Divide::RemU,
+            ..
+        }
+        | Op::Unary {
+            op: Unary::Extend8 | Unary::Extend16 | Unary::Extend32 | Unary::Wrap,
+            ..
+        }
+        | Op::Compare { .. }
+        | Op::Select { .. }
+        | Op::Check { .. }
+        | Op::Trap(_)
+        | Op::Address { .. }
+        | Op::Packet { .. }
+        | Op::PacketAddress { .. }
+        | Op::Load { .. }
+        | Op::Store { .. }
+        | Op::GlobalGet { .. }
+        | Op::GlobalSet { .. } => Clobbers::Nothing,
     }
 }
 
 impl Allocation {
-    pub(crate) fn new(function: &Function) -> Self {
-        let liveness = liveness(function);
+    pub(crate) fn new(function: &Function, work: &Work<'_>) -> Result<Self, Unsupported> {
+        let liveness = liveness(function, work)?;
         let intervals = &liveness.intervals;
         let mut order: Vec<Var> = (0..function.vars)
             .filter(|var| intervals[*var as usize].is_read)
             .collect();
+        let halvings = order.len().checked_ilog2().unwrap_or(0) as usize;
+        work.take(order.len() * (4 + halvings))?;
         order.sort_by_key(|var| intervals[*var as usize].start);
         let mut homes = vec![Home::Nowhere; intervals.len()];
         scan(&order, intervals, &mut homes);
@@ -116,8 +139,9 @@ impl Allocation {
             zeroed: liveness.zeroed,
             slots: 0,
         };
+        work.take(calls.len())?;
         allocation.give_slots(function, &order, intervals, &calls);
-        allocation
+        Ok(allocation)
     }
 
     /// Gives slots to variables that have no register, and to those that have to be saved.
@@ -228,7 +252,7 @@ mod tests {
     use std::string::String;
 
     use super::{Allocation, Home};
-    use crate::testing::build;
+    use crate::testing::{build, work};
 
     #[test]
     fn no_register_has_two_values_at_a_time() {
@@ -238,7 +262,7 @@ mod tests {
             body = format!("(i32.add (i32.mul (local.get 1) (i32.const {level})) {body})");
         }
         let function = build(&body);
-        let allocation = Allocation::new(&function);
+        let allocation = Allocation::new(&function, &work()).unwrap();
         for residents in &allocation.residents {
             assert!(!residents.is_empty());
             for pair in residents.windows(2) {
@@ -258,7 +282,7 @@ mod tests {
             "{many} (loop (local.set 3 (i32.add (local.get 3) (local.get 0)))
                (br_if 0 (local.get 3))) (local.get 3)"
         ));
-        let homes = Allocation::new(&function).homes;
+        let homes = Allocation::new(&function, &work()).unwrap().homes;
         assert!([0, 3].iter().all(|var| matches!(homes[*var], Home::Reg(_))));
     }
 }

@@ -9,22 +9,6 @@ use super::insn::{alu, Alu, Jump, Reg, Source, ALU32, ALU64, JMP, JMP32, R0, R1}
 use crate::form::{Binary, Divide, Op, Unary, Value, Var, Width};
 use crate::helper::Helper;
 
-/// The instruction of an operation that has one.
-fn instruction(op: Binary) -> Option<Alu> {
-    Some(match op {
-        Binary::Add => Alu::Add,
-        Binary::Sub => Alu::Sub,
-        Binary::Mul => Alu::Mul,
-        Binary::And => Alu::And,
-        Binary::Or => Alu::Or,
-        Binary::Xor => Alu::Xor,
-        Binary::Shl => Alu::Lsh,
-        Binary::ShrU => Alu::Rsh,
-        Binary::ShrS => Alu::Arsh,
-        Binary::RotL | Binary::RotR => return None,
-    })
-}
-
 fn alu_class(width: Width) -> u8 {
     match width {
         Width::W32 => ALU32,
@@ -44,8 +28,18 @@ impl Emitter<'_, '_> {
         if self.home(to) == Home::Nowhere {
             return;
         }
-        let Some(instruction) = instruction(op) else {
-            return self.rotate(op, width, to, a, b);
+        let instruction = match op {
+            Binary::Add => Alu::Add,
+            Binary::Sub => Alu::Sub,
+            Binary::Mul => Alu::Mul,
+            Binary::And => Alu::And,
+            Binary::Or => Alu::Or,
+            Binary::Xor => Alu::Xor,
+            Binary::Shl => Alu::Lsh,
+            Binary::ShrU => Alu::Rsh,
+            Binary::ShrS => Alu::Arsh,
+            Binary::RotL => return self.rotate(true, width, to, a, b),
+            Binary::RotR => return self.rotate(false, width, to, a, b),
         };
         let (a, b) = match a {
             Value::Const(_) if op.commutes() => (b, a),
@@ -81,16 +75,16 @@ impl Emitter<'_, '_> {
         self.done(to);
     }
 
-    fn rotate(&mut self, op: Binary, width: Width, to: Var, a: Value, b: Value) {
+    fn rotate(&mut self, is_left: bool, width: Width, to: Var, a: Value, b: Value) {
         let Value::Const(by) = b else {
-            let helper = match (op, width) {
-                (Binary::RotL, Width::W32) => Helper::RotL32,
-                (Binary::RotL, Width::W64) => Helper::RotL64,
-                (_, Width::W32) => Helper::RotR32,
-                (_, Width::W64) => Helper::RotR64,
+            let helper = match (is_left, width) {
+                (true, Width::W32) => Helper::RotL32,
+                (true, Width::W64) => Helper::RotL64,
+                (false, Width::W32) => Helper::RotR32,
+                (false, Width::W64) => Helper::RotR64,
             };
             let op = Op::Binary {
-                op,
+                op: if is_left { Binary::RotL } else { Binary::RotR },
                 width,
                 to,
                 a,
@@ -99,9 +93,11 @@ impl Emitter<'_, '_> {
             return self.compute(&op, helper, to, &[a, b]);
         };
         let (class, bits) = (alu_class(width), bits(width));
-        let left = match op {
-            Binary::RotL => by as i32 & (bits - 1),
-            _ => -(by as i32) & (bits - 1),
+        // Cut to the width before it is negated: the smallest number has no opposite.
+        let by = by as i32 & (bits - 1);
+        let left = match is_left {
+            true => by,
+            false => (bits - by) & (bits - 1),
         };
         self.set(R1, a);
         self.alu64(Alu::Mov, R0, Source::Reg(R1));
@@ -134,6 +130,10 @@ impl Emitter<'_, '_> {
                     .branch(jump_class, Jump::Eq, divisor, Source::Imm(0), by_zero);
             }
         }
+        let is_quotient = match op {
+            Divide::DivU | Divide::DivS => true,
+            Divide::RemU | Divide::RemS => false,
+        };
         match op {
             Divide::DivU | Divide::RemU => {
                 if self.home(to) == Home::Nowhere {
@@ -142,9 +142,9 @@ impl Emitter<'_, '_> {
                 let divisor = self.source(width, b, R1);
                 // Not sign-extended as 64 bits are.
                 self.set(R0, a);
-                let instruction = match op {
-                    Divide::DivU => Alu::Div,
-                    _ => Alu::Mod,
+                let instruction = match is_quotient {
+                    true => Alu::Div,
+                    false => Alu::Mod,
                 };
                 self.push(alu(alu_class(width), instruction, R0, divisor));
                 let target = self.target(to);
@@ -154,14 +154,14 @@ impl Emitter<'_, '_> {
                 self.done(to);
             }
             Divide::DivS | Divide::RemS => {
-                if op == Divide::DivS {
+                if is_quotient {
                     self.guard_overflow(width, jump_class, a, b);
                 }
-                let helper = match (op, width) {
-                    (Divide::DivS, Width::W32) => Helper::DivS32,
-                    (Divide::DivS, Width::W64) => Helper::DivS64,
-                    (_, Width::W32) => Helper::RemS32,
-                    (_, Width::W64) => Helper::RemS64,
+                let helper = match (is_quotient, width) {
+                    (true, Width::W32) => Helper::DivS32,
+                    (true, Width::W64) => Helper::DivS64,
+                    (false, Width::W32) => Helper::RemS32,
+                    (false, Width::W64) => Helper::RemS64,
                 };
                 let op = Op::Divide {
                     op,

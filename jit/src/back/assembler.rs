@@ -5,6 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::insn::{self, Insn, Jump, Reg, Source, JMP, R0};
+use crate::{Unsupported, Work};
 
 /// Rounds that are looked for near jumps; beyond, all are far.
 const MOST_ROUNDS: u32 = 8;
@@ -124,82 +125,101 @@ impl Assembler {
 
     /// Fills in the distances. A conditional jump reaches 32,767 instructions: one that has to reach
     /// further becomes its opposite over a long jump.
-    pub(crate) fn finish(self) -> Assembled {
-        let targets: Vec<usize> = self.jumps.iter().map(|(_, to)| self.target(*to)).collect();
-        let mut long = vec![false; self.jumps.len()];
-        // By how much what follows a jump moves: only more and more jumps get long.
-        let mut rounds = 0;
-        let positions = loop {
-            if rounds == MOST_ROUNDS {
-                long.fill(true);
-            }
-            rounds += 1;
-            let positions = self.positions(&long);
-            let mut changed = false;
-            for (at, (index, _)) in self.jumps.iter().enumerate() {
-                let distance = distance(&positions, *index, targets[at], 0);
-                if !long[at] && i16::try_from(distance).is_err() {
-                    long[at] = true;
-                    changed = true;
-                }
-            }
-            if !changed {
-                break positions;
-            }
-        };
-        let mut insns = Vec::with_capacity(positions[self.insns.len()]);
-        let mut jumps = self.jumps.iter().zip(&targets).zip(&long).peekable();
+    pub(crate) fn finish(self, work: &Work<'_>) -> Result<Assembled, Unsupported> {
+        work.take(self.insns.len() + self.calls.len() + self.jumps.len())?;
+        let distances = Distances::new(&self, work)?;
+        let mut insns = Vec::with_capacity(distances.moved(self.insns.len(), self.jumps.len()));
+        let mut jumps = (0..self.jumps.len()).peekable();
         for (index, insn) in self.insns.iter().enumerate() {
-            let Some((((_, _), target), long)) = jumps.next_if(|(((at, _), _), _)| *at == index)
-            else {
+            let Some(jump) = jumps.next_if(|at| self.jumps[*at].0 == index) else {
                 insns.push(*insn);
                 continue;
             };
-            let is_always = insn.code == JMP | Jump::Always as u8;
-            if !long {
-                let distance = distance(&positions, index, *target, 0);
+            let distance = distances.of(jump);
+            if !distances.long[jump] {
                 insns.push(Insn {
                     offset: distance as i16,
                     ..*insn
                 });
-            } else if is_always {
-                insns.push(insn::long_jump(
-                    distance(&positions, index, *target, 0) as i32
-                ));
-            } else {
+            } else if insn.is_conditional() {
                 insns.push(inverted(*insn));
-                insns.push(insn::long_jump(
-                    distance(&positions, index, *target, 1) as i32
-                ));
+                insns.push(insn::long_jump(distance as i32 - 1));
+            } else {
+                insns.push(insn::long_jump(distance as i32));
             }
         }
-        Assembled {
+        let calls = self.calls.iter().map(|at| {
+            let before = self.jumps.partition_point(|(index, _)| index < at);
+            distances.moved(*at, before) as u32
+        });
+        Ok(Assembled {
             insns,
-            calls: self.calls.iter().map(|at| positions[*at] as u32).collect(),
-            has_long_jumps: long.contains(&true),
-        }
-    }
-
-    /// Where each instruction comes to be, and where the code ends.
-    fn positions(&self, long: &[bool]) -> Vec<usize> {
-        let mut positions = Vec::with_capacity(self.insns.len() + 1);
-        let mut jumps = self.jumps.iter().zip(long).peekable();
-        let mut position = 0;
-        for (index, insn) in self.insns.iter().enumerate() {
-            positions.push(position);
-            position += 1;
-            if let Some((_, true)) = jumps.next_if(|((at, _), _)| *at == index) {
-                position += usize::from(insn.code != JMP | Jump::Always as u8);
-            }
-        }
-        positions.push(position);
-        positions
+            calls: calls.collect(),
+            has_long_jumps: distances.long.contains(&true),
+        })
     }
 }
 
-/// From behind the jump at `index`, or behind the `later`th instruction after it, to `target`.
-fn distance(positions: &[usize], index: usize, target: usize, later: i64) -> i64 {
-    positions[target] as i64 - positions[index] as i64 - 1 - later
+/// How far jumps reach, by their places among the jumps.
+struct Distances {
+    /// The instruction of each, and the one it leads to, with the number of jumps before that.
+    jumps: Vec<(usize, usize, usize)>,
+    /// Those that do not reach it.
+    long: Vec<bool>,
+    /// By how much what stands behind so many jumps moves, as long ones are two instructions.
+    shifts: Vec<u32>,
+}
+
+impl Distances {
+    fn new(asm: &Assembler, work: &Work<'_>) -> Result<Self, Unsupported> {
+        let jumps = asm.jumps.iter().map(|(index, to)| {
+            let target = asm.target(*to);
+            let before = asm.jumps.partition_point(|(it, _)| *it < target);
+            (*index, target, before)
+        });
+        let mut this = Self {
+            jumps: jumps.collect(),
+            long: vec![false; asm.jumps.len()],
+            shifts: vec![0; asm.jumps.len() + 1],
+        };
+        if asm.insns.len() + asm.jumps.len() <= i16::MAX as usize {
+            // None can be too far.
+            return Ok(this);
+        }
+        // Only more and more jumps get long.
+        for round in 0.. {
+            work.take(asm.jumps.len())?;
+            if round == MOST_ROUNDS {
+                this.long.fill(true);
+            }
+            for (at, (index, ..)) in this.jumps.iter().enumerate() {
+                let is_two = this.long[at] && asm.insns[*index].is_conditional();
+                this.shifts[at + 1] = this.shifts[at] + u32::from(is_two);
+            }
+            let mut has_changed = false;
+            for at in 0..this.jumps.len() {
+                if !this.long[at] && i16::try_from(this.of(at)).is_err() {
+                    this.long[at] = true;
+                    has_changed = true;
+                }
+            }
+            if !has_changed {
+                break;
+            }
+        }
+        Ok(this)
+    }
+
+    /// Where the instruction with this index comes to be, behind so many jumps.
+    fn moved(&self, index: usize, jumps: usize) -> usize {
+        index + self.shifts[jumps] as usize
+    }
+
+    /// From behind a jump to where it leads.
+    fn of(&self, jump: usize) -> i64 {
+        let (index, target, before) = self.jumps[jump];
+        self.moved(target, before) as i64 - self.moved(index, jump) as i64 - 1
+    }
 }
 
 /// The opposite of a conditional jump, over one instruction.
@@ -232,6 +252,7 @@ fn inverted(insn: Insn) -> Insn {
 mod tests {
     use super::*;
     use crate::back::insn::{alu, Alu, ALU64};
+    use crate::testing::work;
 
     fn nops(asm: &mut Assembler, count: usize) {
         for _ in 0..count {
@@ -249,7 +270,7 @@ mod tests {
         asm.jump(back);
         asm.bind(ahead);
         nops(&mut asm, 1);
-        let insns = asm.finish().insns;
+        let insns = asm.finish(&work()).unwrap().insns;
         assert_eq!((insns[0].offset, insns[3].offset), (3, -4));
     }
 
@@ -263,7 +284,7 @@ mod tests {
         asm.jump(back);
         asm.bind(ahead);
         nops(&mut asm, 1);
-        let done = asm.finish();
+        let done = asm.finish(&work()).unwrap();
         assert!(done.has_long_jumps);
         assert_eq!(done.insns.len(), 40_004);
         assert_eq!(done.insns[0].code, JMP | Jump::Sge as u8);

@@ -47,7 +47,7 @@ pub(super) fn emit(
     taken: u32,
     returns: Label,
 ) -> Result<(), Unsupported> {
-    let allocation = Allocation::new(function);
+    let allocation = Allocation::new(function, program.work)?;
     if allocation.slots > taken + MORE_SLOTS || allocation.slots > MOST_SLOTS {
         return Err(Unsupported::Frame);
     }
@@ -73,7 +73,7 @@ pub(super) fn emit(
     emitter.prologue();
     let order = &function.order;
     for (at, block) in order.iter().enumerate() {
-        emitter.block(*block, order.get(at + 1).copied());
+        emitter.block(*block, order.get(at + 1).copied())?;
     }
     Ok(())
 }
@@ -116,7 +116,21 @@ impl Emitter<'_, '_> {
         self.asm().branch(JMP, Jump::Gt, R0, frames, overflow);
     }
 
-    fn block(&mut self, id: BlockId, next: Option<BlockId>) {
+    /// Traps where the interpreter's stack has no room for an imported function's arguments and results.
+    pub(super) fn check_host_slots(&mut self, function: u32) {
+        let slots = self.program.host_slots(function);
+        if slots == 0 || !self.program.may_overflow() {
+            return;
+        }
+        let overflow = self.program.trap(Trap::StackOverflow);
+        let most = (limits::VALUE_STACK_SLOTS - slots) << TAKEN_SHIFT;
+        self.load_slot(R0, TAKEN_SLOT);
+        let most = Source::Imm(most as i32);
+        self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
+    }
+
+    fn block(&mut self, id: BlockId, next: Option<BlockId>) -> Result<(), Unsupported> {
+        let begin = self.asm().len();
         let label = self.labels[id as usize];
         self.asm().bind(label);
         let function = self.function;
@@ -130,6 +144,8 @@ impl Emitter<'_, '_> {
         }
         self.end(&block.end, next);
         self.at += 1;
+        let emitted = self.asm().len() - begin;
+        self.program.work.take(1 + block.ops.len() + emitted)
     }
 
     /// Takes fuel off: where it is kept, if that is done but once.
@@ -169,7 +185,7 @@ impl Emitter<'_, '_> {
                     self.go(*otherwise, next);
                 }
             }
-            End::Table { index, targets } => {
+            End::Table { index, targets, .. } => {
                 let reg = self.in_register(*index, R0);
                 let labels: Vec<Label> = targets
                     .iter()

@@ -21,6 +21,11 @@ impl Insn {
         [self.registers & 15, self.registers >> 4]
     }
 
+    /// Whether a jump is one only where a comparison holds.
+    pub(crate) fn is_conditional(self) -> bool {
+        self.code != JMP | Jump::Always as u8
+    }
+
     /// Gives registers other names.
     pub(crate) fn rename(&mut self, names: &[u8; 16]) {
         let [destination, source] = self.used().map(|reg| names[reg as usize]);

@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! From where to where a variable has to keep its value.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use crate::form::{Function, Value, Var};
+use crate::{Unsupported, Work};
 
-/// Words of the sets at most: beyond, every variable that might be carried around a loop is live
-/// everywhere. This bounds time and memory for huge functions.
+/// Words of the sets of a function at most, one set for each block: this bounds memory.
 const MOST_WORDS: usize = 1 << 18;
+/// Words that are put together at most, for each of its operations, edges counted.
+const MOST_WORDS_OF_AN_OPERATION: usize = 128;
+/// How many times as many as it takes to look at each edge once.
+const MOST_ROUNDS: usize = 8;
+/// Variables that a step is for, where nothing is done for each but to have a place for it.
+const VARIABLES_OF_A_STEP: usize = 4;
+/// Words that a step is for: they are put together without a look at what is in them.
+const WORDS_OF_A_STEP: usize = 4;
 
 /// Number of the first operation.
 pub(crate) const FIRST: u32 = 1;
@@ -87,13 +97,20 @@ impl Sets {
     }
 }
 
-pub(crate) fn liveness(function: &Function) -> Liveness {
+pub(crate) fn liveness(function: &Function, work: &Work<'_>) -> Result<Liveness, Unsupported> {
+    within(function, MOST_ROUNDS, work)
+}
+
+fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Liveness, Unsupported> {
+    // Places for variables are filled, here and in the allocation, whether these are used or not.
+    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
     let mut intervals = vec![Interval::EMPTY; function.vars as usize];
     let mut bounds = vec![(0, 0); function.blocks.len()];
     let mut at = FIRST;
     for block in &function.order {
         let start = 2 * at;
         let body = &function.blocks[*block as usize];
+        work.take(1 + body.ops.len())?;
         let weight = 8_u32.pow(body.depth.min(4));
         let mut touch = |var: Var, position, is_read| {
             let interval = &mut intervals[var as usize];
@@ -119,122 +136,290 @@ pub(crate) fn liveness(function: &Function) -> Liveness {
         at += 1;
         bounds[*block as usize] = (start, 2 * at - 1);
     }
-    let zeroed = carry(function, &bounds, 2 * at, &mut intervals);
+    let zeroed = carry(function, &bounds, at, rounds, &mut intervals, work)?;
     for var in (0..function.params).chain(zeroed.iter().copied()) {
         if !intervals[var as usize].is_empty() {
             intervals[var as usize].start = 1;
         }
     }
-    Liveness { intervals, zeroed }
+    Ok(Liveness { intervals, zeroed })
 }
 
-/// Extends the intervals of variables that keep a value around a loop. Returns the locals that begin
-/// as zero.
+/// Extends the intervals of variables that keep a value from a block to another. Returns the locals that
+/// begin as zero. The code has operations up to number `end`.
 fn carry(
     function: &Function,
     bounds: &[(u32, u32)],
     end: u32,
+    rounds: usize,
     intervals: &mut [Interval],
-) -> Vec<Var> {
+    work: &Work<'_>,
+) -> Result<Vec<Var>, Unsupported> {
     let members: Vec<Var> = (0..function.locals)
         .chain(function.carried.iter().copied())
         .filter(|var| !intervals[*var as usize].is_empty())
         .collect();
     let words = members.len().div_ceil(64);
-    if function.blocks.len() * words > MOST_WORDS {
+    let edges = Edges::of(function);
+    work.take(edges.from.len() + function.blocks.len())?;
+    let sets = function.blocks.len() * words;
+    let round = sets + edges.from.len() * words;
+    if sets > MOST_WORDS || round > MOST_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len()) {
+        // Each is live everywhere.
         for var in &members {
             intervals[*var as usize].cover(1);
-            intervals[*var as usize].cover(end);
+            intervals[*var as usize].cover(2 * end);
         }
-        return (function.params..function.locals)
+        return Ok((function.params..function.locals)
             .filter(|var| !intervals[*var as usize].is_empty())
-            .collect();
+            .collect());
     }
-    let mut index_of = vec![usize::MAX; function.vars as usize];
-    for (index, var) in members.iter().enumerate() {
-        index_of[*var as usize] = index;
+    work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
+    let mut live = Live::new(function, &members, words);
+    let is_complete = live.spread(function, &edges, rounds * round, work)?;
+    let mut seen = vec![0_u64; words];
+    // Where a variable is needed last is where it is met first.
+    for block in function.order.iter().rev().map(|it| *it as usize) {
+        each_new(live.outside.of(block), &mut seen, |index| {
+            intervals[members[index] as usize].cover(bounds[block].1);
+        });
     }
-    // Read in a block before it is written there; written there.
-    let mut needed = Sets::new(function.blocks.len(), words);
-    let mut written = Sets::new(function.blocks.len(), words);
+    seen.fill(0);
     for block in function.order.iter().map(|it| *it as usize) {
-        let body = &function.blocks[block];
-        let mut read = |value, written: &Sets| {
-            if let Value::Var(var) = value {
-                let index = index_of[var as usize];
-                if index != usize::MAX && !written.has(block, index) {
-                    needed.insert(block, index);
-                }
-            }
-        };
-        for op in &body.ops {
-            op.reads(&function.values, |value| read(value, &written));
-            let (to, count) = op.writes();
-            for var in to..to + count {
-                let index = index_of[var as usize];
-                if index != usize::MAX {
-                    written.insert(block, index);
-                }
-            }
-        }
-        body.end
-            .reads(&function.values, |value| read(value, &written));
+        each_new(live.inside.of(block), &mut seen, |index| {
+            intervals[members[index] as usize].cover(bounds[block].0);
+        });
     }
-    // Backwards until nothing changes: once more for each loop around another.
-    let mut live_out = Sets::new(function.blocks.len(), words);
-    loop {
-        let mut changed = false;
-        for block in function.order.iter().rev().map(|it| *it as usize) {
-            function.blocks[block].end.successors(|next| {
-                for word in 0..words {
-                    let at = next as usize * words + word;
-                    let live_in = needed.bits[at] | live_out.bits[at] & !written.bits[at];
-                    let out = &mut live_out.bits[block * words + word];
-                    changed |= live_in & !*out != 0;
-                    *out |= live_in;
-                }
+    if !is_complete {
+        seen.fill(0);
+        for (header, last) in ends_of_loops(function, &edges, bounds) {
+            each_new(live.inside.of(header), &mut seen, |index| {
+                intervals[members[index] as usize].cover(last);
             });
-        }
-        if !changed {
-            break;
-        }
-    }
-    for block in function.order.iter().map(|it| *it as usize) {
-        let (start, end) = bounds[block];
-        for (index, var) in members.iter().enumerate() {
-            let interval = &mut intervals[*var as usize];
-            let is_out = live_out.has(block, index);
-            if is_out {
-                interval.cover(end);
-            }
-            if needed.has(block, index) || is_out && !written.has(block, index) {
-                interval.cover(start);
-            }
         }
     }
     let entry = function.order.first().map_or(0, |it| *it as usize);
-    let begins_live = |index: usize| {
-        needed.has(entry, index) || live_out.has(entry, index) && !written.has(entry, index)
-    };
-    members
+    Ok(members
         .iter()
         .enumerate()
         .filter(|(index, var)| {
-            (function.params..function.locals).contains(*var) && begins_live(*index)
+            (function.params..function.locals).contains(*var) && live.inside.has(entry, *index)
         })
         .map(|(_, var)| *var)
-        .collect()
+        .collect())
+}
+
+/// The ways from block to block.
+struct Edges {
+    /// The places of blocks in the order.
+    places: Vec<u32>,
+    /// Where the edges to a block begin in `from`; and those to the next one behind them.
+    starts: Vec<u32>,
+    /// Blocks that edges come from.
+    from: Vec<u32>,
+}
+
+impl Edges {
+    fn of(function: &Function) -> Self {
+        let mut places = vec![0; function.blocks.len()];
+        for (place, block) in (0..).zip(&function.order) {
+            places[*block as usize] = place;
+        }
+        let mut starts = vec![0; function.blocks.len() + 1];
+        for block in &function.order {
+            let end = &function.blocks[*block as usize].end;
+            end.successors(|next| starts[next as usize + 1] += 1);
+        }
+        for block in 0..function.blocks.len() {
+            starts[block + 1] += starts[block];
+        }
+        let mut next_free = starts.clone();
+        let mut from = vec![0; starts.last().copied().unwrap_or(0) as usize];
+        for block in &function.order {
+            let end = &function.blocks[*block as usize].end;
+            end.successors(|next| {
+                let free = &mut next_free[next as usize];
+                from[*free as usize] = *block;
+                *free += 1;
+            });
+        }
+        Self {
+            places,
+            starts,
+            from,
+        }
+    }
+
+    /// Blocks that edges lead from to this one.
+    fn to(&self, block: usize) -> &[u32] {
+        &self.from[self.starts[block] as usize..self.starts[block + 1] as usize]
+    }
+}
+
+/// The variables that are needed where blocks begin and end.
+struct Live {
+    inside: Sets,
+    outside: Sets,
+    /// Those that a block writes.
+    written: Sets,
+}
+
+impl Live {
+    /// What each block needs for itself.
+    fn new(function: &Function, members: &[Var], words: usize) -> Self {
+        let mut index_of = vec![usize::MAX; function.vars as usize];
+        for (index, var) in members.iter().enumerate() {
+            index_of[*var as usize] = index;
+        }
+        let sets = || Sets::new(function.blocks.len(), words);
+        let (mut inside, mut written) = (sets(), sets());
+        for block in function.order.iter().map(|it| *it as usize) {
+            let body = &function.blocks[block];
+            let mut read = |value, written: &Sets| {
+                if let Value::Var(var) = value {
+                    let index = index_of[var as usize];
+                    if index != usize::MAX && !written.has(block, index) {
+                        inside.insert(block, index);
+                    }
+                }
+            };
+            for op in &body.ops {
+                op.reads(&function.values, |value| read(value, &written));
+                let (to, count) = op.writes();
+                for var in to..to + count {
+                    let index = index_of[var as usize];
+                    if index != usize::MAX {
+                        written.insert(block, index);
+                    }
+                }
+            }
+            body.end
+                .reads(&function.values, |value| read(value, &written));
+        }
+        Self {
+            inside,
+            outside: sets(),
+            written,
+        }
+    }
+
+    /// Has what blocks need be known where the ways to them begin: the last block first, so that edges
+    /// that lead on are looked at once, and others only where something changes. Beyond `most` words only
+    /// what comes for the first time is looked at; returns whether that was never so.
+    fn spread(
+        &mut self,
+        function: &Function,
+        edges: &Edges,
+        most: usize,
+        work: &Work<'_>,
+    ) -> Result<bool, Unsupported> {
+        let words = self.inside.words;
+        let mut is_due = vec![true; function.order.len()];
+        let mut due: BinaryHeap<u32> = (0..function.order.len() as u32).collect();
+        // Those that come for the first time.
+        let mut next_new = function.order.len() as u32;
+        let (mut left, mut is_complete) = (most, true);
+        while let Some(place) = due.pop() {
+            let is_new = place < next_new;
+            if is_new {
+                next_new = place;
+            }
+            is_due[place as usize] = false;
+            let block = function.order[place as usize] as usize;
+            let from = edges.to(block);
+            let cost = (1 + from.len()) * words;
+            if !is_new && left < cost {
+                is_complete = false;
+                continue;
+            }
+            left = left.saturating_sub(cost);
+            work.take(1 + from.len() + cost / WORDS_OF_A_STEP)?;
+            let mut has_changed = is_new;
+            for word in block * words..(block + 1) * words {
+                let live = self.outside.bits[word] & !self.written.bits[word];
+                has_changed |= live & !self.inside.bits[word] != 0;
+                self.inside.bits[word] |= live;
+            }
+            if !has_changed {
+                continue;
+            }
+            for before in from.iter().map(|it| *it as usize) {
+                let mut has_changed = false;
+                for word in 0..words {
+                    let live = self.inside.bits[block * words + word];
+                    let outside = &mut self.outside.bits[before * words + word];
+                    has_changed |= live & !*outside != 0;
+                    *outside |= live;
+                }
+                let place = edges.places[before];
+                if has_changed && !core::mem::replace(&mut is_due[place as usize], true) {
+                    due.push(place);
+                }
+            }
+        }
+        Ok(is_complete)
+    }
+}
+
+/// Hands `f` each member of `set` that is not in `seen`, and adds it there.
+fn each_new(set: &[u64], seen: &mut [u64], mut f: impl FnMut(usize)) {
+    for (word, (set, seen)) in set.iter().zip(seen).enumerate() {
+        let mut new = set & !*seen;
+        *seen |= new;
+        while new != 0 {
+            f(word * 64 + new.trailing_zeros() as usize);
+            new &= new - 1;
+        }
+    }
+}
+
+/// For each loop, its first block, and up to where it may keep what that needs; the last first.
+///
+/// Wasm's blocks stand in an order in which all edges lead on, but for those back to where a loop begins.
+/// What a loop's first block needs, all ways back to it need; they are between that block and the last
+/// edge back. And an interval that has both ends has what lies between them. So this stands in for what
+/// was not found out of ways that lead back.
+fn ends_of_loops(function: &Function, edges: &Edges, bounds: &[(u32, u32)]) -> Vec<(usize, u32)> {
+    let mut ends = Vec::new();
+    // Loops that are in none of those seen so far. Inner ones come before those around them.
+    let mut apart: Vec<(u32, usize, u32)> = Vec::new();
+    for (place, _) in &function.loops {
+        let header = function.order[*place as usize] as usize;
+        let back = edges.to(header).iter().map(|it| *it as usize);
+        let back = back.filter(|block| edges.places[*block] >= *place);
+        let mut last = back.map(|block| bounds[block].1).max().unwrap_or(0);
+        let inner = apart.partition_point(|(it, ..)| it < place);
+        for (_, header, end) in apart.drain(inner..) {
+            // A way back may first go around a loop that begins before the last one does.
+            if bounds[header].0 <= last {
+                last = last.max(end);
+            }
+        }
+        apart.push((*place, header, last));
+        if last != 0 {
+            ends.push((header, last));
+        }
+    }
+    ends.sort_unstable_by_key(|(_, last)| Reverse(*last));
+    ends
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{liveness, Interval};
-    use crate::testing::build;
+    use std::collections::BTreeSet;
+    use std::format;
+    use std::string::String;
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::{liveness, within, Interval, FIRST, MOST_ROUNDS};
+    use crate::form::{Function, Value, Var};
+    use crate::testing::{build, work};
 
     #[test]
     fn a_value_lives_from_its_write_to_its_last_read() {
         let function = build("(local.set 3 (i32.mul (local.get 0) (local.get 1))) (local.get 3)");
-        let liveness = liveness(&function);
+        let liveness = liveness(&function, &work()).unwrap();
         // Parameters are there from the start. One multiplication, and the return.
         let Interval { start, end, .. } = liveness.intervals[0];
         assert_eq!((start, end), (1, 2));
@@ -252,12 +437,169 @@ mod tests {
                (br_if 0 (i32.lt_u (local.get 4) (local.get 1))))
              (local.get 3)",
         );
-        let liveness = liveness(&function);
+        let liveness = liveness(&function, &work()).unwrap();
         // It begins as zero, and is read last by the return; the other one is written in each round.
         assert_eq!(liveness.zeroed, [3]);
         let (sum, round) = (liveness.intervals[3], liveness.intervals[4]);
         assert!(sum.start < round.start && round.end < sum.end);
         // What the loop reads and does not write.
         assert!(liveness.intervals[0].end >= round.end);
+    }
+
+    /// The intervals, by going through all blocks until nothing changes.
+    fn by_rounds(function: &Function) -> Vec<Interval> {
+        let mut intervals = vec![Interval::EMPTY; function.vars as usize];
+        let mut inside: Vec<BTreeSet<Var>> = vec![BTreeSet::new(); function.blocks.len()];
+        loop {
+            let before = inside.clone();
+            let mut at = FIRST;
+            for id in function.order.iter().map(|it| *it as usize) {
+                let block = &function.blocks[id];
+                let end = at + block.ops.len() as u32;
+                let mut live = BTreeSet::new();
+                block
+                    .end
+                    .successors(|next| live.extend(&before[next as usize]));
+                for var in &live {
+                    intervals[*var as usize].cover(2 * end + 1);
+                }
+                let mut read = |live: &mut BTreeSet<Var>, value, at| {
+                    if let Value::Var(var) = value {
+                        live.insert(var);
+                        intervals[var as usize].cover(2 * at);
+                    }
+                };
+                block
+                    .end
+                    .reads(&function.values, |value| read(&mut live, value, end));
+                let mut writes = Vec::new();
+                for (op, at) in block
+                    .ops
+                    .iter()
+                    .zip(at..)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                {
+                    let (to, count) = op.writes();
+                    for var in to..to + count {
+                        live.remove(&var);
+                        writes.push((var, at));
+                    }
+                    op.reads(&function.values, |value| read(&mut live, value, at));
+                }
+                for (var, at) in writes {
+                    intervals[var as usize].cover(2 * at + 1);
+                }
+                for var in &live {
+                    intervals[*var as usize].cover(2 * at);
+                }
+                inside[id] = live;
+                at = end + 1;
+            }
+            if inside == before {
+                return intervals;
+            }
+        }
+    }
+
+    /// How many intervals are longer than they need to be, where ways back are given up after so many
+    /// rounds. None is shorter.
+    fn longer(function: &Function, rounds: usize) -> usize {
+        let found = within(function, rounds, &work()).unwrap();
+        let vars = (0..).zip(found.intervals.iter().zip(by_rounds(function)));
+        let longer = vars.filter(|(var, (found, needed))| {
+            assert!(found.start <= needed.start, "{var}: {found:?} {needed:?}");
+            assert!(found.end >= needed.end, "{var}: {found:?} {needed:?}");
+            found.end > needed.end
+        });
+        longer.count()
+    }
+
+    /// Loops in loops that all come back from the next one, and each has a local.
+    fn nested_loops(depth: u32) -> String {
+        let begins = (0..depth).map(|level| {
+            let local = 3 + level % 2;
+            format!(
+                "(loop (br_if 1 (local.get 1))
+                   (local.set {local} (i32.add (local.get {local}) (i32.const 1)))"
+            )
+        });
+        let ends = ")".repeat(depth as usize + 1);
+        format!("(block {} {ends}", begins.collect::<String>())
+    }
+
+    #[test]
+    fn what_comes_back_is_found_or_guessed() {
+        for body in [
+            nested_loops(9).as_str(),
+            // Written in a loop, and read in the next round of the one around it.
+            "(loop (local.set 4 (local.get 3)) (loop (br_if 1 (local.get 4)) (br_if 0 (local.get 0)))
+               (local.set 3 (i32.const 7)) (br_if 0 (local.get 1)))",
+            "(block (loop (br_table 0 1 0 (local.get 1)))) (local.set 3 (i32.const 2))
+             (loop (br_if 0 (local.get 3)))",
+            // Nothing is carried from the loop inside to the one around it.
+            "(loop (local.set 3 (local.get 0)) (br_if 0 (local.get 3)) (loop (local.set 4 (local.get 1))
+               (br_if 1 (local.get 4)) (br_if 0 (local.get 4))))",
+        ] {
+            let function = build(&format!("{body} (local.get 3)"));
+            assert_eq!(longer(&function, MOST_ROUNDS), 0, "{body}");
+            longer(&function, 0);
+        }
+    }
+
+    /// Numbers in no order.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: u32) -> u32 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            ((self.0 >> 33) % u64::from(end)) as u32
+        }
+
+        /// Statements within so many frames, each of which may be branched to.
+        fn statements(&mut self, frames: u32) -> String {
+            let count = 1 + self.below(4);
+            (0..count).map(|_| self.statement(frames)).collect()
+        }
+
+        fn statement(&mut self, frames: u32) -> String {
+            let [a, b, c] = [(); 3].map(|()| self.below(5));
+            let kind = if frames == 5 { 4 } else { 9 };
+            match self.below(kind) {
+                1 if frames > 0 => format!("(br_if {} (local.get {a}))", self.below(frames)),
+                2 if frames > 0 && c == 0 => {
+                    let targets: Vec<String> =
+                        (0..4).map(|_| format!("{} ", self.below(frames))).collect();
+                    format!("(br_table {} (local.get {a}))", targets.concat())
+                }
+                0..4 => format!("(local.set {a} (i32.add (local.get {b}) (local.get {c})))"),
+                4 | 5 => format!("(block {})", self.statements(frames + 1)),
+                6 | 7 => format!("(loop {})", self.statements(frames + 1)),
+                _ => format!(
+                    "(if (local.get {a}) (then {}) (else {}))",
+                    self.statements(frames + 1),
+                    self.statements(frames + 1)
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn functions_of_all_shapes_agree() {
+        let mut random = Random(15);
+        let mut loops = 0;
+        for _ in 0..300 {
+            let body = random.statements(0);
+            let function = build(&format!("{body} (local.get 3)"));
+            assert_eq!(longer(&function, MOST_ROUNDS), 0, "{body}");
+            // Longer they may be then, but not shorter.
+            longer(&function, 0);
+            loops += usize::from(function.loops.len() > 1);
+        }
+        assert!(loops > 30, "{loops}");
     }
 }

@@ -287,6 +287,9 @@ impl Emitter<'_, '_> {
             Callee::MemoryCopy => Helper::MemoryCopy,
             Callee::MemoryFill => Helper::MemoryFill,
         };
+        if let Callee::Import(index) = callee {
+            self.check_host_slots(index);
+        }
         let saved = self.save(clobbers(op), op.writes());
         let registers = [R2, R3, R4];
         self.set_all(&registers[..arguments.len()], &arguments);

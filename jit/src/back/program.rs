@@ -13,13 +13,13 @@ use super::insn::{
     alu, exit, load, store, Alu, Jump, Reg, Size, Source, ALU32, ALU64, JMP32, R0, R1, R10, R7, R8,
     R9,
 };
-use super::switch::switch;
+use super::switch::{switch, Case};
 use super::{function, GLOBALS, HEADER, MACHINE, STACK};
 use crate::calls::Calls;
 use crate::in_place::InPlace;
 use crate::machine::{Machine, TRAPPED};
 use crate::module::Module;
-use crate::{front, Code, Environment, Reads, Results, Unsupported};
+use crate::{front, Code, Environment, Reads, Results, Unsupported, Work};
 
 /// Who a place in the code waits for, to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,7 @@ pub(super) enum Callers {
 /// The code of all functions.
 pub(super) struct Program<'p> {
     module: &'p Module<'p>,
+    pub(super) work: &'p Work<'p>,
     pub(super) environment: &'p Environment<'p>,
     in_place: Option<&'p InPlace>,
     pub(super) asm: Assembler,
@@ -73,6 +74,7 @@ pub(crate) fn compile(
     export: &str,
     environment: &Environment<'_>,
     in_place: Option<&InPlace>,
+    work: &Work<'_>,
 ) -> Result<Code, Unsupported> {
     let root = module.exported(export).ok_or(Unsupported::Malformed)?;
     if root < module.imports {
@@ -80,10 +82,11 @@ pub(crate) fn compile(
     }
     let mut program = Program {
         module,
+        work,
         environment,
         in_place,
         asm: Assembler::default(),
-        calls: Calls::new(module, root, environment)?,
+        calls: Calls::new(module, root, environment, work)?,
         entries: BTreeMap::new(),
         dispatches: BTreeMap::new(),
         sites: Vec::new(),
@@ -101,7 +104,7 @@ pub(crate) fn compile(
     for index in program.calls.functions.clone() {
         let is_root = index == root && !program.calls.root_is_called;
         let parameters = if is_root { environment.parameters } else { &[] };
-        let built = front::build(module, index, environment, parameters, in_place)?;
+        let built = front::build(module, index, environment, parameters, in_place, work)?;
         program.calls_host |= built.calls_host;
         program.charges_once = program.is_alone() && built.charges_once();
         program.reads_below = program.reads_below.max(built.reads_below);
@@ -129,7 +132,7 @@ pub(crate) fn compile(
     if program.is_alone() {
         program.asm.prefer_free_registers();
     }
-    let assembled = program.asm.finish();
+    let assembled = program.asm.finish(work)?;
     Ok(Code {
         slots: program.calls.slots,
         stack,
@@ -268,6 +271,11 @@ impl Program<'_> {
         label
     }
 
+    /// Slots of the interpreter's stack that a call of the imported function takes.
+    pub(super) fn host_slots(&self, function: u32) -> u32 {
+        self.module.host_slots(function)
+    }
+
     pub(super) fn may_overflow(&self) -> bool {
         self.calls.may_overflow
     }
@@ -306,7 +314,8 @@ impl Program<'_> {
         }
     }
 
-    /// Has each function find its way back.
+    /// Has each function find its way back. Functions of a type that are in the table share the way to those
+    /// who call that type, so that the code does not grow by functions times calls.
     fn give_back(
         &mut self,
         root: u32,
@@ -315,42 +324,73 @@ impl Program<'_> {
     ) -> Result<(), Unsupported> {
         let internal = self.trap(Trap::Internal);
         let in_table: BTreeSet<u32> = self.environment.table.iter().flatten().copied().collect();
-        let mut waiting: BTreeMap<Callers, Vec<(u32, Label)>> = BTreeMap::new();
+        let mut waiting: BTreeMap<Callers, Vec<Case>> = BTreeMap::new();
+        self.work.take(in_table.len() + self.sites.len())?;
         for (number, (callers, site)) in (0..).zip(&self.sites) {
             waiting.entry(*callers).or_default().push((number, *site));
         }
-        let none = Vec::new();
+        // Those of each type, once it is asked for.
+        let mut by_type: BTreeMap<u32, Label> = BTreeMap::new();
         for (function, label) in returns {
-            let by_type = match in_table.contains(function) {
-                true => waiting.get(&Callers::OfType(self.module.signature(*function))),
-                false => None,
-            };
-            let by_name = waiting.get(&Callers::Of(*function)).unwrap_or(&none);
-            let mut sites = by_name.clone();
-            sites.extend_from_slice(by_type.unwrap_or(&none));
-            sites.sort_unstable_by_key(|(number, _)| *number);
-            match sites.as_slice() {
-                // One way back needs no number.
-                [(_, site)] => self.asm.bind_to(*label, *site),
-                _ => {
-                    debug_assert!(*function != root || sites.contains(&(0, finish)));
-                    self.asm.bind(*label);
-                    self.load(R0, R9, (HEADER + 8 * RETURN_SLOT) as i16);
-                    // No other number occurs, so that what lies between may lead anywhere.
-                    let is_first = sites.first().is_some_and(|(number, _)| *number == 0);
-                    if !is_first {
-                        sites.insert(0, (0, internal));
-                    }
-                    switch(&mut self.asm, R0, &sites);
+            let signature = self.module.signature(*function);
+            let others = match in_table.contains(function) {
+                true if waiting.contains_key(&Callers::OfType(signature)) => {
+                    let asm = &mut self.asm;
+                    Some(*by_type.entry(signature).or_insert_with(|| asm.label()))
                 }
-            }
-            self.check_size()?;
+                _ => None,
+            };
+            let by_name = waiting.remove(&Callers::Of(*function)).unwrap_or_default();
+            debug_assert!(*function != root || by_name.contains(&(0, finish)));
+            self.find_back(*label, &by_name, others, internal)?;
+        }
+        for (signature, label) in by_type {
+            let sites = waiting.remove(&Callers::OfType(signature));
+            self.find_back(label, &sites.unwrap_or_default(), None, internal)?;
         }
         self.dispatch_tables()
     }
 
+    /// From `label`, where a function returns, to the site whose number is in its frame: one of these, in
+    /// order, or one of those that `others` finds.
+    fn find_back(
+        &mut self,
+        label: Label,
+        sites: &[Case],
+        others: Option<Label>,
+        internal: Label,
+    ) -> Result<(), Unsupported> {
+        match (sites, others) {
+            // One way back needs no number.
+            ([(_, site)], None) => self.asm.bind_to(label, *site),
+            ([], Some(others)) => self.asm.bind_to(label, others),
+            _ => {
+                self.work.take(1 + 2 * sites.len())?;
+                let mut cases = Vec::with_capacity(1 + 2 * sites.len());
+                // Where there are no others, no other number occurs, so that what lies between may lead
+                // anywhere.
+                if sites.first().is_none_or(|(number, _)| *number != 0) {
+                    cases.push((0, others.unwrap_or(internal)));
+                }
+                for (at, (number, site)) in sites.iter().enumerate() {
+                    cases.push((*number, *site));
+                    let next = sites.get(at + 1).map(|(next, _)| *next);
+                    if let (Some(others), true) = (others, next != Some(number + 1)) {
+                        cases.push((number + 1, others));
+                    }
+                }
+                self.asm.bind(label);
+                self.load(R0, R9, (HEADER + 8 * RETURN_SLOT) as i16);
+                switch(&mut self.asm, R0, &cases);
+            }
+        }
+        self.check_size()
+    }
+
     /// Where the table is looked at.
     fn dispatch_tables(&mut self) -> Result<(), Unsupported> {
+        let table = Table::of(self.environment, self.module);
+        self.work.take(self.environment.table.len())?;
         let dispatches: Vec<(u32, Label)> = self
             .dispatches
             .iter()
@@ -362,18 +402,31 @@ impl Program<'_> {
                 self.trap(Trap::BadSignature),
                 self.trap(Trap::TableOutOfBounds),
             );
-            let mut labels = Vec::with_capacity(self.environment.table.len());
-            for element in self.environment.table {
-                labels.push(match element {
-                    None => null,
-                    Some(function) if self.module.signature(*function) == signature => {
-                        self.entry(*function)
-                    }
-                    Some(_) => other,
-                });
+            let own = table.of_type.get(&signature).map_or(&[][..], Vec::as_slice);
+            self.work.take(1 + 4 * (own.len() + table.nulls.len()))?;
+            // From where to where the way leads to a label.
+            let mut parts: Vec<(u32, u32, Label)> = Vec::new();
+            parts.extend(table.nulls.iter().map(|(start, end)| (*start, *end, null)));
+            for (at, function) in own {
+                parts.push((*at, at + 1, self.entry(*function)));
             }
+            parts.sort_unstable_by_key(|(start, ..)| *start);
+            let mut cases: Vec<Case> = Vec::new();
+            let mut next = 0;
+            for (start, end, label) in parts {
+                if start > next {
+                    cases.push((next, other));
+                }
+                cases.push((start, label));
+                next = end;
+            }
+            let len = self.environment.table.len() as u32;
+            if next < len {
+                cases.push((next, other));
+            }
+            cases.push((len, outside));
             self.asm.bind(label);
-            switch(&mut self.asm, R1, &super::switch::cases(&labels, outside));
+            switch(&mut self.asm, R1, &cases);
             self.check_size()?;
         }
         Ok(())
@@ -426,5 +479,31 @@ impl Program<'_> {
         if let Some(leave) = self.leave {
             self.asm.jump(leave);
         }
+    }
+}
+
+/// The table, sorted so that what is done for a type takes as long as there are such functions.
+struct Table {
+    /// From where to where there is nothing.
+    nulls: Vec<(u32, u32)>,
+    /// Where functions of each type are, and which.
+    of_type: BTreeMap<u32, Vec<(u32, u32)>>,
+}
+
+impl Table {
+    fn of(environment: &Environment<'_>, module: &Module<'_>) -> Self {
+        let mut nulls: Vec<(u32, u32)> = Vec::new();
+        let mut of_type: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+        for (at, element) in (0..).zip(environment.table) {
+            match (element, nulls.last_mut()) {
+                (Some(function), _) => {
+                    let signature = module.signature(*function);
+                    of_type.entry(signature).or_default().push((at, *function));
+                }
+                (None, Some((_, end))) if *end == at => *end += 1,
+                (None, _) => nulls.push((at, at + 1)),
+            }
+        }
+        Self { nulls, of_type }
     }
 }

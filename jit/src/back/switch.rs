@@ -52,6 +52,7 @@ pub(crate) fn cases(labels: &[Label], default: Label) -> Vec<Case> {
 mod tests {
     use super::*;
     use crate::back::insn::{alu, exit, Alu, Insn, ALU64, R0, R1};
+    use crate::testing::work;
 
     /// Where a tree of comparisons of R1 leads: the number that R0 is set to.
     fn follow(insns: &[Insn], number: u32) -> i32 {
@@ -83,7 +84,7 @@ mod tests {
                 asm.push(alu(ALU64, Alu::Mov, R0, Source::Imm(value as i32)));
                 asm.push(exit());
             }
-            let insns = asm.finish().insns;
+            let insns = asm.finish(&work()).unwrap().insns;
             for number in (0..count + 3).chain([u32::MAX as usize]) {
                 assert_eq!(
                     follow(&insns, number as u32),

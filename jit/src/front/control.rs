@@ -33,7 +33,7 @@
 //!   branch, or an `if` that has no `else`. To the end of a loop there is none but the one through its last
 //!   operator, as branches lead to its beginning.
 
-use alloc::vec;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use nf_wasm_abi::trap::Trap;
@@ -335,8 +335,12 @@ impl Builder<'_, '_> {
 
     /// Assigns the stack's values from `at` on to variables, all at once.
     fn assign(&mut self, to: &[Var], at: usize) {
+        self.taken_along += to.len();
         let mut values: Vec<Value> = self.stack[at..at + to.len()].to_vec();
-        let is_in_the_way = |value: &Value| matches!(value, Value::Var(var) if to.contains(var));
+        // They were made one after the other.
+        let range = to.first().copied().unwrap_or(0)..=to.last().copied().unwrap_or(0);
+        debug_assert!(to.iter().all(|var| range.contains(var)));
+        let is_in_the_way = |value: &Value| matches!(value, Value::Var(var) if range.contains(var));
         if to.len() > 1 && values.iter().any(is_in_the_way) {
             for value in &mut values {
                 let copy = self.new_var();
@@ -420,22 +424,28 @@ impl Builder<'_, '_> {
         let from = self.current;
         let known = self.known.clone();
         self.reachable = false;
-        let mut edges: Vec<(u32, BlockId)> = vec![];
+        let mut edges: BTreeMap<u32, BlockId> = BTreeMap::new();
+        self.work.take(table.len() as usize)?;
         let mut targets = Vec::with_capacity(table.len() as usize + 1);
         for depth in table.targets().chain([Ok(table.default())]) {
             let depth = depth?;
-            let edge = match edges.iter().find(|(it, _)| *it == depth) {
-                Some((_, edge)) => *edge,
+            let edge = match edges.get(&depth) {
+                Some(edge) => *edge,
                 None => {
                     self.known = known.clone();
                     let edge = self.edge(depth);
-                    edges.push((depth, edge));
+                    edges.insert(depth, edge);
                     edge
                 }
             };
             targets.push(edge);
         }
-        self.function.blocks[from as usize].end = End::Table { index, targets };
+        let blocks = edges.into_values().collect();
+        self.function.blocks[from as usize].end = End::Table {
+            index,
+            targets,
+            blocks,
+        };
         self.reachable = false;
         Ok(())
     }

@@ -40,9 +40,9 @@ use alloc::vec::Vec;
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
 use crate::form::{Binary, BlockId, Compare, Condition, Function, Op, Unary, Value, Var, Width};
-use crate::in_place::InPlace;
+use crate::in_place::{Bits, InPlace};
 use crate::module::Module;
-use crate::{Environment, Unsupported};
+use crate::{Environment, Unsupported, Work};
 use control::Frame;
 use known::Known;
 
@@ -61,6 +61,7 @@ const MOST: usize = 1 << 17;
 /// Builds a function.
 struct Builder<'m, 'a> {
     module: &'m Module<'a>,
+    work: &'m Work<'m>,
     memory_bytes: u64,
     /// Addresses that are computed have to be below.
     limit: u64,
@@ -69,6 +70,8 @@ struct Builder<'m, 'a> {
     function: Function,
     /// Operations that were made.
     made: usize,
+    /// Values that were taken along, whether an operation was made for each or not.
+    taken_along: usize,
     /// Wasm's operand stack.
     stack: Vec<Value>,
     /// So many of its values, or all that there are, are no locals.
@@ -85,15 +88,20 @@ struct Builder<'m, 'a> {
     constants: Vec<Option<u32>>,
     /// For variables that are no locals, the most that they can be.
     bounds: Vec<u64>,
-    /// For variables, whether they are likely to be an address in the window.
-    pointers: Vec<bool>,
+    /// The variables that are likely to be an address in the window.
+    pointers: Bits,
 }
 
 /// The parameters of `parameters` that nothing is assigned to.
-fn constants(body: &FunctionBody<'_>, parameters: &[Option<u32>]) -> Result<Vec<Option<u32>>> {
+fn constants(
+    body: &FunctionBody<'_>,
+    parameters: &[Option<u32>],
+    work: &Work<'_>,
+) -> Result<Vec<Option<u32>>> {
     let mut constants = parameters.to_vec();
     if !constants.is_empty() {
         for operator in body.get_operators_reader()? {
+            work.take(1)?;
             if let Operator::LocalSet { local_index } | Operator::LocalTee { local_index } =
                 operator?
             {
@@ -114,6 +122,7 @@ pub(crate) fn build(
     environment: &Environment<'_>,
     parameters: &[Option<u32>],
     in_place: Option<&InPlace>,
+    work: &Work<'_>,
 ) -> Result<Function> {
     let body = module.body(index).ok_or(Unsupported::Malformed)?;
     let ty = module.type_of(index);
@@ -124,6 +133,7 @@ pub(crate) fn build(
     }
     let mut builder = Builder {
         module,
+        work,
         memory_bytes: environment.memory_bytes,
         limit: in_place.map_or(environment.memory_bytes, InPlace::limit),
         memory_grows: environment.memory_grows,
@@ -137,6 +147,7 @@ pub(crate) fn build(
             ..Function::default()
         },
         made: 0,
+        taken_along: 0,
         stack: Vec::new(),
         settled: 0,
         frames: Vec::new(),
@@ -145,9 +156,9 @@ pub(crate) fn build(
         skipped: 0,
         loops: 0,
         known: Known::default(),
-        constants: constants(body, parameters)?,
+        constants: constants(body, parameters, work)?,
         bounds: Vec::new(),
-        pointers: Vec::new(),
+        pointers: Bits::default(),
     };
     builder.enter();
     for (local, value) in (0..).zip(parameters) {
@@ -161,11 +172,13 @@ pub(crate) fn build(
     builder.pay(1 + environment.frame_slots(index) / SLOTS_FOR_FUEL);
     for operator in body.get_operators_reader()? {
         let operator = operator?;
+        let made = builder.size();
         if builder.reachable {
             builder.operator(&operator)?;
         } else {
             builder.skip(&operator);
         }
+        work.take(1 + builder.size() - made)?;
         let function = &builder.function;
         let most = builder.made.max(function.vars as usize);
         if most.max(function.values.len()) > MOST {
@@ -176,6 +189,13 @@ pub(crate) fn build(
 }
 
 impl Builder<'_, '_> {
+    /// What was made so far of everything: it only grows, and by as much as an operator takes.
+    fn size(&self) -> usize {
+        let function = &self.function;
+        let lists = function.values.len() + self.taken_along;
+        self.made + function.vars as usize + lists + 4 * function.blocks.len()
+    }
+
     /// Passes over what cannot be reached.
     fn skip(&mut self, operator: &Operator<'_>) {
         match operator {

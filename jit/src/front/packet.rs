@@ -22,20 +22,14 @@ impl Builder<'_, '_> {
         };
         match value {
             Value::Const(value) => in_place.buffer.has_pointer(value),
-            Value::Var(var) => self.pointers.get(var as usize).copied().unwrap_or(false),
+            Value::Var(var) => self.pointers.has(var as usize),
         }
     }
 
     /// Keeps in mind whether the result of an operation is likely to be such an address.
     pub(super) fn note_pointer(&mut self, to: Var, op: &Op) {
         let points = in_place::leaves_pointer(op, |value| self.points(value));
-        let at = to as usize;
-        if points && self.pointers.len() <= at {
-            self.pointers.resize(at + 1, false);
-        }
-        if let Some(pointer) = self.pointers.get_mut(at) {
-            *pointer = points;
-        }
+        self.pointers.set(to as usize, points);
     }
 
     /// The same for what is handed on to the end of a frame, on one of several ways there.
@@ -49,10 +43,8 @@ impl Builder<'_, '_> {
     /// Has locals be what they are where a block begins.
     pub(super) fn enter_pointers(&mut self, block: BlockId) {
         if let Some(in_place) = self.in_place {
-            let locals = in_place.pointers(block);
-            let len = self.pointers.len().max(locals.len());
-            self.pointers.resize(len, false);
-            self.pointers[..locals.len()].copy_from_slice(locals);
+            let locals = self.function.locals as usize;
+            self.pointers.copy(in_place.pointers(block), locals);
         }
     }
 

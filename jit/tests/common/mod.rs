@@ -90,7 +90,7 @@ impl Instance {
     /// What the last call returned, if that came to an end: so many results.
     #[allow(dead_code, reason = "not all tests look at them")]
     pub fn results(&self, count: usize) -> &[u64] {
-        &self.memory[MACHINE + FIRST_SLOT as usize..][..count]
+        &self.frames[MACHINE + FIRST_SLOT as usize..][..count]
     }
 
     pub fn call(&mut self, arguments: [u64; 3], fuel: i64) -> Outcome {

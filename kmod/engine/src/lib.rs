@@ -26,9 +26,12 @@ use abi::guest::Context;
 use abi::ioctl::{NO_TRAP, TIER_INTERP, TIER_JIT, TIER_REASON_LEN};
 use boundary::{
     nf_wasm_host_enter, nf_wasm_host_jit, nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark,
-    nf_wasm_host_now, nf_wasm_host_set_mark, BuildRequest, CallOutcome, InPlaceCall, NativeCall,
+    nf_wasm_host_now, nf_wasm_host_pause, nf_wasm_host_set_mark, BuildRequest, CallOutcome,
+    InPlaceCall, NativeCall,
 };
-use nf_wasm_engine::{Clock, Host, Instance, Options, Refusal, RefusalKind, Run, Stage};
+use nf_wasm_engine::{
+    Clock, Host, Instance, Options, Refusal, RefusalKind, Run, Stage, Unsupported,
+};
 
 /// What the kernel half handed over for the current call, and for filters that were compiled puts
 /// here itself.
@@ -66,6 +69,11 @@ impl Host for KernelHost {
     fn set_mark(&mut self, mark: u32) {
         // SAFETY: `self.0` is the current call's.
         unsafe { nf_wasm_host_set_mark(self.0, mark) }
+    }
+
+    fn pause(&mut self) -> bool {
+        // SAFETY: Only `build` has a filter compiled, and it runs on the thread that was made for it.
+        unsafe { nf_wasm_host_pause() }
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -110,7 +118,7 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     request.tier_reason = [0; TIER_REASON_LEN];
     let compiled = match request.tier {
         TIER_INTERP => None,
-        tier => match compile(&mut instance, wasm) {
+        tier => match compile(&mut instance, wasm)? {
             Ok(compiled) => Some(compiled),
             Err(why) if tier == TIER_JIT => {
                 let message = format!("the filter cannot run as native code, because {why}; load it with --tier auto to have it interpreted");
@@ -152,13 +160,29 @@ struct Compiled {
     in_place: Option<Native>,
 }
 
-/// Has the kernel compile the filter, or says why not.
+/// Has the kernel compile the filter, or says why not; or refuses to go on with the build.
 #[inline(never)]
-fn compile(instance: &mut Instance<KernelHost>, wasm: &[u8]) -> Result<Compiled, String> {
+fn compile(
+    instance: &mut Instance<KernelHost>,
+    wasm: &[u8],
+) -> Result<Result<Compiled, String>, Refusal> {
     instance.host_mut().enter(Stage::Compile);
-    let (code, in_place) = instance.compile(wasm).map_err(|why| why.to_string())?;
+    match instance.compile(wasm) {
+        Ok(code) => Ok(assemble(instance, &code)),
+        Err(Unsupported::GivenUp) => {
+            let message = "the caller was killed while the filter was compiled";
+            Err(Refusal::new(RefusalKind::Interrupted, message))
+        }
+        Err(why) => Ok(Err(why.to_string())),
+    }
+}
+
+fn assemble(
+    instance: &mut Instance<KernelHost>,
+    (code, in_place): &(Code, Option<Code>),
+) -> Result<Compiled, String> {
     let compiled = Compiled {
-        native: native(&code).map_err(|why| why.to_string_lossy().into_owned())?,
+        native: native(code).map_err(|why| why.to_string_lossy().into_owned())?,
         // From here on nothing may allocate: the program is not the region's, and would be lost.
         in_place: in_place.as_ref().and_then(|code| native(code).ok()),
     };

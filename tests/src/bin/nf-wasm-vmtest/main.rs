@@ -30,6 +30,7 @@ mod permissions;
 mod programs;
 mod replace;
 mod run;
+mod slow_loads;
 mod storm;
 mod tiers;
 mod traps;
@@ -81,6 +82,7 @@ const SUBJECTS: &[(&str, Tests)] = &[
     ("faults", faults::TESTS),
     ("fault_injection", fault_injection::TESTS),
     ("killed", killed::TESTS),
+    ("slow_loads", slow_loads::TESTS),
     ("fuzz", fuzz::TESTS),
     ("concurrency", concurrency::TESTS),
     ("hotplug", hotplug::TESTS),

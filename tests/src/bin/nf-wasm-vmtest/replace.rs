@@ -156,6 +156,7 @@ fn tables_are_free_while_an_old_program_is_waited_for() {
     let spec = spec.quarantine(QUARANTINE_NEVER);
     let filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_OUTPUT, 0)));
     let to = SocketAddr::new(net.client_address(Ip::V4), 9);
+    let _receiver = net.client.udp(to.ip(), 9);
     let sender = net.server.udp_to(to);
     for attempt in 1..=ATTEMPTS {
         let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
