@@ -309,7 +309,7 @@ fn instantiate<H: Host>(
                 | InstantiationError::FailedToInstantiateTable(_),
             ) => Refusal::new(
                 RefusalKind::OutOfMemory,
-                format!("no memory for an instance: {error}"),
+                format!("memory ran out while the module was instantiated: {error}"),
             ),
             _ => Refusal::new(
                 RefusalKind::Interface,
@@ -392,7 +392,7 @@ fn append_pages<H: Host>(
         Ok(old) => Ok((old * 65_536) as u32),
         Err(_) => refuse!(
             OutOfMemory,
-            "no memory for {pages} pages of the host's buffer"
+            "memory ran out while linear memory grew by {pages} page(s) for the host's buffer"
         ),
     }
 }
