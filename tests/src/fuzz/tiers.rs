@@ -45,8 +45,8 @@ pub fn run(campaign: Campaign) -> Report {
 
 fn module(made: &Module, random: &mut Random, report: &mut Report) -> Result<(), String> {
     let (mut interpreter, kernel) = (Interpreter::new(), Session::open());
-    let made = interpreter.instantiate(&made.wasm, INIT_FUEL);
-    let here = made.map_err(|refusal| refusal.message)?;
+    let instance = interpreter.instantiate(&made.wasm, INIT_FUEL);
+    let here = instance.map_err(|refusal| refusal.message)?;
     let here = here.result.map_err(|trap| trap.name().to_owned())?;
     let there = kernel
         .instantiate(&made.wasm)
