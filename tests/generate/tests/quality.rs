@@ -8,6 +8,7 @@ mod shapes;
 use std::collections::BTreeMap;
 
 use nf_wasm_abi::limits::{INIT_FUEL, MEMORY_PAGES};
+use nf_wasm_engine::guest_test::Session;
 use nf_wasm_engine::{Instance, Options};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::host::Packet;
@@ -94,6 +95,9 @@ fn most_modules_compile_and_return() {
     for index in 0..RUN {
         let module = arithmetic_module(index, arithmetic::module);
         small += u64::from(module.wasm.len() < 4_000);
+        // What is over a limit is refused in the machine.
+        let taken = Session::new().instantiate(&module.wasm, INIT_FUEL);
+        assert_eq!(taken.map(|it| it.fuel_used), Ok(0), "module {index}");
         let mut reference = Reference::new(&module.wasm);
         let layout = reference.instance.layout(&mut reference.store).unwrap();
         let environment = Environment {
