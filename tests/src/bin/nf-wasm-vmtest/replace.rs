@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, HOOK_OUTPUT, QUARANTINE_NEVER};
+use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, HOOK_OUTPUT, QUARANTINE_NEVER, TIER_INTERP};
 use nf_wasm_tests::device::{hook, Device, Spec};
 use nf_wasm_tests::net::{Ip, Net};
 use nf_wasm_tests::traffic::{is_silent, pin_to_cpu, receive, send, send_one};
@@ -153,8 +153,10 @@ fn tables_are_free_while_an_old_program_is_waited_for() {
     let net = Net::pair();
     let endless = wasm::endless();
     let spec = Spec::new("slow", endless.clone()).fuel(kernel::much_fuel());
-    let spec = spec.quarantine(QUARANTINE_NEVER);
-    let filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_OUTPUT, 0)));
+    // The packet is to take longer than a replacement takes to build: interpreted, and twice.
+    let spec = spec.quarantine(QUARANTINE_NEVER).tier(TIER_INTERP);
+    let at = |priority| hook(FAMILY_IPV4, HOOK_OUTPUT, priority);
+    let filter = net.server.load(spec.at(at(0)).at(at(1)));
     let to = SocketAddr::new(net.client_address(Ip::V4), 9);
     let _receiver = net.client.udp(to.ip(), 9);
     let sender = net.server.udp_to(to);
