@@ -20,6 +20,17 @@ done
 cd "$3"
 exec cargo build --release --config /checkout/filters/.cargo/config.toml"#;
 
+/// Checks that there is something to build in a folder, before long work for it begins.
+pub fn require_package(dir: &Path) -> Result<()> {
+    if dir.join("Cargo.toml").exists() {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "{} has no Cargo.toml; README.md shows one, under \"A first filter\"",
+        dir.display()
+    )))
+}
+
 /// A cargo package, where it is, and where it and the SDK are to be seen while it is built.
 pub struct Project<'a> {
     /// As the host sees it.
@@ -34,12 +45,6 @@ impl Project<'_> {
     /// Builds it and copies the modules, which are named after its programs, next to its Cargo.toml;
     /// returns them.
     pub fn build(&self, root: &Root, cache: &Cache) -> Result<Vec<PathBuf>> {
-        if !self.dir.join("Cargo.toml").exists() {
-            return Err(Error::new(format!(
-                "{} has no Cargo.toml; README.md shows one, under \"A first filter\"",
-                self.dir.display()
-            )));
-        }
         let target = cache.of_checkout("own-filters-target");
         let products = cache.path(&target).join("wasm32-unknown-unknown/release");
         // Those of another project; cargo puts this one's there again.

@@ -84,6 +84,7 @@ fn run() -> Result<i32> {
         Verb::Filter => {
             let dir = Path::new(&options.rest[0]);
             let dir = dir.canonicalize().context(dir.display())?;
+            filter::require_package(&dir)?;
             let _lock = cache.lock_checkout()?;
             let root = checks::build_root(&cache, checkout)?;
             let project = filter::Project {
