@@ -27,7 +27,7 @@ pub(super) struct Wrapper<'a> {
     last: Option<u32>,
 }
 
-impl<'a> Inspector<'a> {
+impl Inspector<'_> {
     /// Refuses what is a program by its own word.
     pub(super) fn refuse_program(&self) -> Result<(), Refusal> {
         match self.export(EXPORT_START) {
