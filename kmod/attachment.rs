@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Attachments: a filter at a netfilter hook, as its namespace has it. What packets meet there is in
-//! [`crate::decider`].
+//! Attachments: a filter at a netfilter hook, as its namespace has it. What packets meet there is
+//! in [`crate::decider`].
 
 use core::ptr;
 
@@ -22,8 +22,8 @@ use crate::refusal::Answer;
 ///
 /// # Invariants
 ///
-/// `device` is null if the hook's family is not netdev, and registered with the namespace for as long as
-/// the hook is.
+/// `device` is null if the hook's family is not netdev, and registered with the namespace for as
+/// long as the hook is.
 pub(crate) struct Attachment {
     pub(crate) id: u32,
     registration: HookRegistration<Decider>,
@@ -43,8 +43,8 @@ impl Attachment {
     ///
     /// # Safety
     ///
-    /// A program of `filter` was published. `device` is null unless the family is netdev, and then it is
-    /// registered now, and [`Self::unregister`] is called before it no longer is.
+    /// A program of `filter` was published. `device` is null unless the family is netdev, and then
+    /// it is registered now, and [`Self::unregister`] is called before it no longer is.
     pub(crate) unsafe fn new(
         id: u32,
         filter: Arc<Filter>,
@@ -55,8 +55,8 @@ impl Attachment {
         let decider = unsafe { Decider::new(id, filter, hook)? };
         let mut ifindex = 0;
         if !device.is_null() {
-            // SAFETY: The caller says that the device is registered. It is renamed and moved with RTNL
-            // held, and who does so tells us afterwards: see `Self::rename`.
+            // SAFETY: The caller says that the device is registered. It is renamed and moved with
+            // RTNL held, and who does so tells us afterwards: see `Self::rename`.
             ifindex = unsafe { bindings::nf_wasm_dev_ifindex(device) };
         }
         // INVARIANT: By the caller's promise.
@@ -88,14 +88,14 @@ impl Attachment {
             FAMILY_NETDEV => bindings::nf_wasm_netdev_hook,
             _ => bindings::nf_wasm_hook,
         };
-        // SAFETY: `net` lives, as the caller says, and by the invariant the device stays registered.
-        // Both functions hand what they are given to `nf_wasm_attachment_decide`, which takes it for a
-        // `&Decider`, and do what it needs.
+        // SAFETY: `net` lives, as the caller says, and by the invariant the device stays
+        // registered. Both functions hand what they are given to `nf_wasm_attachment_decide`, which
+        // takes it for a `&Decider`, and do what it needs.
         unsafe { self.registration.register(net, &place, function) }
     }
 
-    /// Lets no more packets in. Some may still be inside, until [`Self::has_left`]. Does not wait for
-    /// them.
+    /// Lets no more packets in. Some may still be inside, until [`Self::has_left`]. Does not wait
+    /// for them.
     pub(crate) fn unregister(&mut self) {
         self.registration.unregister();
     }
@@ -149,9 +149,9 @@ impl Attachment {
             && protocols(self.hook.family).contains(&protocol)
     }
 
-    /// Takes its device's name down anew. Called with the namespace's tables locked: after a renaming,
-    /// and once at the beginning. If a renaming is under way then, what is copied may be half of each
-    /// name, but the notifier waits for the tables, and calls this again.
+    /// Takes its device's name down anew. Called with the namespace's tables locked: after a
+    /// renaming, and once at the beginning. If a renaming is under way then, what is copied may be
+    /// half of each name, but the notifier waits for the tables, and calls this again.
     pub(crate) fn rename(&mut self) {
         if self.device.is_null() {
             return;

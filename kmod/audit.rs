@@ -79,9 +79,9 @@ impl<'a> Entry<'a> {
 
     /// Writes it. Sleeps, if the audit daemon is far behind.
     pub(crate) fn write(self) {
-        // SAFETY: What the entry points to is static, or borrowed for `'a`, or is `net`, which outlives
-        // the namespace that is borrowed so. Strings end with NUL, a digest has 32 bytes, and this is
-        // process context.
+        // SAFETY: What the entry points to is static, or borrowed for `'a`, or is `net`, which
+        // outlives the namespace that is borrowed so. Strings end with NUL, a digest has 32 bytes,
+        // and this is process context.
         unsafe { bindings::nf_wasm_audit(&self.entry) };
     }
 

@@ -37,8 +37,8 @@ pub(crate) struct Decider {
     counters: PerCpu<CpuCounters>,
 }
 
-// SAFETY: A CPU's counters are written by that CPU's packet path alone, which has one user at a time,
-// and read by others as one reads racing words. Everything else stays as it is.
+// SAFETY: A CPU's counters are written by that CPU's packet path alone, which has one user at a
+// time, and read by others as one reads racing words. Everything else stays as it is.
 unsafe impl Send for Decider {}
 // SAFETY: Shared access to the counters is what the line above describes; `Filter` may be shared.
 unsafe impl Sync for Decider {}
@@ -72,7 +72,8 @@ impl Decider {
         totals
     }
 
-    /// Decides one packet. The filter's program is looked up once, and answers for all that follows.
+    /// Decides one packet. The filter's program is looked up once, and answers for all that
+    /// follows.
     ///
     /// # Safety
     ///
@@ -81,12 +82,12 @@ impl Decider {
     #[inline(always)]
     unsafe fn decide(&self, packet: Packet, cpu: &Cpu) -> c_uint {
         let Packet { skb, state, len } = packet;
-        // SAFETY: The caller is in an RCU read-side critical section, which ends after this function
-        // does; by the invariant the filter has a program.
+        // SAFETY: The caller is in an RCU read-side critical section, which ends after this
+        // function does; by the invariant the filter has a program.
         let program = unsafe { self.filter.program_in_section() };
         let Some(call) = program.usual(cpu) else {
-            // SAFETY: The packet is ours, as the caller promised. `cpu` is entered, or there were no
-            // `Cpu`, and stays so until the caller leaves it.
+            // SAFETY: The packet is ours, as the caller promised. `cpu` is entered, or there were
+            // no `Cpu`, and stays so until the caller leaves it.
             return unsafe { self.decide_at_length(program, skb, state, len, cpu.number()) };
         };
         let counters = self.counters.here(cpu);
@@ -94,8 +95,8 @@ impl Decider {
         // calls no host function, or `usual` had not given it. The packet is ours.
         let code = unsafe { call.run(&packet) };
         if code >= TRAPPED {
-            // SAFETY: The call, the counters and the packet are still ours, and so is the section that
-            // the call's program lives in.
+            // SAFETY: The call, the counters and the packet are still ours, and so is the section
+            // that the call's program lives in.
             return unsafe {
                 match call.wants_copy(code) {
                     true => self.decide_copy(call, counters, skb, len, code),
@@ -120,8 +121,8 @@ impl Decider {
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]; `call` is what [`Program::usual`] gave there, and has just returned `code`
-    /// for this packet; `counters` are this CPU's.
+    /// As [`Self::decide`]; `call` is what [`Program::usual`] gave there, and has just returned
+    /// `code` for this packet; `counters` are this CPU's.
     #[inline(never)]
     unsafe fn decide_copy(
         &self,
@@ -132,8 +133,8 @@ impl Decider {
         code: u32,
     ) -> c_uint {
         call.note_copy(code, counters.packets());
-        // SAFETY: The call is this CPU's, which is entered. The packet is the one that it has just run
-        // on, so the machine still has its hook's state.
+        // SAFETY: The call is this CPU's, which is entered. The packet is the one that it has just
+        // run on, so the machine still has its hook's state.
         let code = unsafe { call.run_on_copy(skb, len) };
         // SAFETY: All arguments are ours as they came.
         unsafe {
@@ -161,15 +162,16 @@ impl Decider {
     ) -> c_uint {
         // SAFETY: The CPU is entered, and left only after we have returned.
         let cpu = unsafe { Cpu::entered_here() };
-        // SAFETY: The call is this CPU's. Its program is the one that `decide` looked up, which lives as
-        // long as the critical section that we are in.
+        // SAFETY: The call is this CPU's. Its program is the one that `decide` looked up, which
+        // lives as long as the critical section that we are in.
         let decision = unsafe { Program::note_usual_trap(&cpu, call, code) };
         // SAFETY: The packet is ours.
         unsafe { self.carry_out(skb, len, counters, &decision) }
     }
 
     /// The same as [`Self::decide`], for all that is not usual with a filter that was compiled. Its
-    /// arguments are those of [`nf_wasm_attachment_decide`], so that they need not be kept elsewhere.
+    /// arguments are those of [`nf_wasm_attachment_decide`], so that they need not be kept
+    /// elsewhere.
     ///
     /// # Safety
     ///
@@ -273,8 +275,8 @@ fn trace_wanted() -> bool {
 ///
 /// # Safety
 ///
-/// `private` is the [`Decider`] of a registration that is alive, `cpu` was entered and is left after
-/// this; for the rest see [`Decider::decide`].
+/// `private` is the [`Decider`] of a registration that is alive, `cpu` was entered and is left
+/// after this; for the rest see [`Decider::decide`].
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_attachment_decide(
     private: *mut c_void,

@@ -27,8 +27,8 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// A filter without a program, which is published before the filter is. `is_initial` says whether
-    /// it is in the network namespace that the machine booted with.
+    /// A filter without a program, which is published before the filter is. `is_initial` says
+    /// whether it is in the network namespace that the machine booted with.
     pub(crate) fn new(id: u32, name: Name, is_initial: bool) -> impl PinInit<Self> {
         // INVARIANT: Null.
         pin_init!(Filter {
@@ -44,9 +44,10 @@ impl Filter {
 
     /// The program, as long as the reader's critical section lasts.
     pub(crate) fn program<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a Program> {
-        // SAFETY: The pointer is null or, by the invariant, to a program that lives for a grace period
-        // after it was taken out. That cannot end before the critical section does that `_rcu`
-        // stands for, and so not during `'a`. Programs are only changed through shared references.
+        // SAFETY: The pointer is null or, by the invariant, to a program that lives for a grace
+        // period after it was taken out. That cannot end before the critical section does that
+        // `_rcu` stands for, and so not during `'a`. Programs are only changed through shared
+        // references.
         unsafe { self.read().as_ref() }
     }
 
@@ -58,8 +59,8 @@ impl Filter {
     /// published.
     #[inline(always)]
     pub(crate) unsafe fn program_in_section<'a>(&'a self) -> &'a Program {
-        // SAFETY: The caller's critical section keeps the program alive for `'a`, as a guard would. It
-        // is there: what was published is replaced, and not taken away.
+        // SAFETY: The caller's critical section keeps the program alive for `'a`, as a guard would.
+        // It is there: what was published is replaced, and not taken away.
         unsafe { self.read().as_ref().unwrap_unchecked() }
     }
 
@@ -88,8 +89,8 @@ impl Filter {
         // INVARIANT: It is taken out by now.
         Some(Replaced {
             grace_period: GracePeriod::begin(),
-            // SAFETY: It came from `KBox::into_raw`, and by the exchange it is ours. It has not moved
-            // since it was pinned.
+            // SAFETY: It came from `KBox::into_raw`, and by the exchange it is ours. It has not
+            // moved since it was pinned.
             _program: unsafe { Pin::new_unchecked(KBox::from_raw(old)) },
         })
     }

@@ -3,11 +3,12 @@
 //!
 //! C header: `include/linux/netfilter.h`
 //!
-//! Netfilter calls a hook's function with a pointer of the registrant's. It stops to do so some time
-//! after the hook was unregistered: a packet that was under way then may still be inside, until a
-//! grace period is over. The same holds after a registration that *failed*. For `NFPROTO_INET`
-//! `nf_register_net_hook()` registers the hook with IPv4, then with IPv6; where IPv6 refuses, it takes
-//! the hook back from IPv4 and does not wait for the packets that went in meanwhile.
+//! Netfilter calls a hook's function with a pointer of the registrant's. It stops to do so some
+//! time after the hook was unregistered: a packet that was under way then may still be inside,
+//! until a grace period is over. The same holds after a registration that *failed*. For
+//! `NFPROTO_INET` `nf_register_net_hook()` registers the hook with IPv4, then with IPv6; where IPv6
+//! refuses, it takes the hook back from IPv4 and does not wait for the packets that went in
+//! meanwhile.
 
 use core::ops::Deref;
 use core::ptr;
@@ -74,7 +75,8 @@ pub(crate) struct HookRegistration<T: Send + Sync> {
 // SAFETY: The data may be used and dropped by any thread, by the bound. Netfilter registers and
 // unregisters hooks from any thread, under a lock of its own. `net` is only handed to it.
 unsafe impl<T: Send + Sync> Send for HookRegistration<T> {}
-// SAFETY: `&HookRegistration` gives `&T`, which the bound lets threads share; the state is only read.
+// SAFETY: `&HookRegistration` gives `&T`, which the bound lets threads share; the state is only
+// read.
 unsafe impl<T: Send + Sync> Sync for HookRegistration<T> {}
 
 impl<T: Send + Sync> HookRegistration<T> {
@@ -105,8 +107,8 @@ impl<T: Send + Sync> HookRegistration<T> {
     ///
     /// `net` lives until [`Self::unregister`] returns, or the registration was dropped.
     /// `place.device` is null, or registered in `net` for as long. `function` may be called with a
-    /// pointer to the data, as netfilter calls a hook, by any number of CPUs at once, and takes it for
-    /// a `&T`.
+    /// pointer to the data, as netfilter calls a hook, by any number of CPUs at once, and takes it
+    /// for a `&T`.
     pub(crate) unsafe fn register(
         &mut self,
         net: *mut kernel_bindings::net,
@@ -118,8 +120,8 @@ impl<T: Send + Sync> HookRegistration<T> {
         };
         let data = ptr::from_ref(&self.hook.data).cast_mut();
         let ops = self.hook.ops.get();
-        // SAFETY: In the state `New` nobody else has heard of `ops`, which is behind an `Opaque` and so
-        // may be written through a shared reference.
+        // SAFETY: In the state `New` nobody else has heard of `ops`, which is behind an `Opaque`
+        // and so may be written through a shared reference.
         unsafe {
             (*ops).hook = Some(function);
             (*ops).priv_ = data.cast();
@@ -146,14 +148,14 @@ impl<T: Send + Sync> HookRegistration<T> {
         }
     }
 
-    /// Has no more packets come in, if they do. Some may still be inside. Does not wait for them, but
-    /// may sleep.
+    /// Has no more packets come in, if they do. Some may still be inside. Does not wait for them,
+    /// but may sleep.
     pub(crate) fn unregister(&mut self) {
         let State::Registered(net) = self.state else {
             return;
         };
-        // SAFETY: By the invariant `ops` is registered with `net`, which lives; and its device does, by
-        // the promise that was made to `register`.
+        // SAFETY: By the invariant `ops` is registered with `net`, which lives; and its device
+        // does, by the promise that was made to `register`.
         unsafe { bindings::nf_unregister_net_hook(net, self.hook.ops.get()) };
         // INVARIANT: It is unregistered.
         self.state = State::Left(GracePeriod::begin());

@@ -17,8 +17,8 @@ const LOG_INTERVAL_SECONDS: i32 = 5;
 pub(crate) struct Speaker {
     /// The filter's.
     pub(crate) name: Name,
-    /// Whether it is in the network namespace that the machine booted with. The kernel's log is that
-    /// one's; others are heard if its operator wants to, by `net.netfilter.nf_log_all_netns`.
+    /// Whether it is in the network namespace that the machine booted with. The kernel's log is
+    /// that one's; others are heard if its operator wants to, by `net.netfilter.nf_log_all_netns`.
     pub(crate) is_initial: bool,
 }
 
@@ -30,8 +30,8 @@ pub(crate) struct Logger {
     limit: Opaque<kernel_bindings::ratelimit_state>,
 }
 
-// SAFETY: The limit has a lock of its own, which no thread holds for longer than a call; the speaker
-// does not change.
+// SAFETY: The limit has a lock of its own, which no thread holds for longer than a call; the
+// speaker does not change.
 unsafe impl Send for Logger {}
 // SAFETY: `___ratelimit` may be called by any number of threads at once, in any context.
 unsafe impl Sync for Logger {}
@@ -41,8 +41,8 @@ impl Logger {
         pin_init!(Logger {
             speaker,
             limit <- Opaque::ffi_init(|slot| {
-                // SAFETY: `slot` is valid for writes, nobody else has it, and it is pinned, as the lock
-                // in it wants.
+                // SAFETY: `slot` is valid for writes, nobody else has it, and it is pinned, as the
+                // lock in it wants.
                 unsafe {
                     bindings::nf_wasm_ratelimit_init(slot, LOG_INTERVAL_SECONDS, LOG_BURST)
                 }

@@ -60,12 +60,12 @@ impl Namespace {
 
     /// The namespace that a task is in, for as long as it stays in this call of the module's.
     pub(crate) fn current(task: &CurrentTask) -> Result<&Self> {
-        // SAFETY: `task` is the one that runs this. Its `nsproxy` is there, since a task that has lost
-        // it on its way out makes no more calls.
+        // SAFETY: `task` is the one that runs this. Its `nsproxy` is there, since a task that has
+        // lost it on its way out makes no more calls.
         let net = unsafe { bindings::nf_wasm_task_net(task.as_ptr()) };
-        // SAFETY: The task's `nsproxy` keeps `net`, and only the task itself could take another one,
-        // in a system call other than the one that `task` is borrowed in. The module stays: the call
-        // is made through an open file of its device.
+        // SAFETY: The task's `nsproxy` keeps `net`, and only the task itself could take another
+        // one, in a system call other than the one that `task` is borrowed in. The module stays:
+        // the call is made through an open file of its device.
         unsafe { Self::of(net) }.ok_or(ENODEV)
     }
 
@@ -101,8 +101,8 @@ impl Namespace {
         f(&self.tables.lock())
     }
 
-    /// Makes a filter, without a program, that [`Self::add`] may take and attach to `hooks`, if it is
-    /// to have so much `fuel`. Refuses early what that would refuse after the work.
+    /// Makes a filter, without a program, that [`Self::add`] may take and attach to `hooks`, if it
+    /// is to have so much `fuel`. Refuses early what that would refuse after the work.
     pub(crate) fn prepare(&self, name: Name, fuel: u64, hooks: &[Hook]) -> Answer<Arc<Filter>> {
         let mut tables = self.tables.lock();
         tables.check_room(&name)?;
@@ -140,8 +140,8 @@ impl Namespace {
         self.tables.lock().find(selector).cloned()
     }
 
-    /// Swaps the filter's program, unless the filter is gone in the meantime. Returns the one that was
-    /// replaced, for the caller to drop with no lock held.
+    /// Swaps the filter's program, unless the filter is gone in the meantime. Returns the one that
+    /// was replaced, for the caller to drop with no lock held.
     pub(crate) fn replace(
         &self,
         filter: &Arc<Filter>,
@@ -199,9 +199,9 @@ impl Namespace {
         tables.reserve_attachment()?;
         tables.check_fuel(hook, device, filter.fuel())?;
         let id = tables.next_id()?;
-        // SAFETY: A filter is in the tables, or about to be, with a program. The device is registered
-        // now, and `forget_device` has the attachment unregistered before it no longer is: it waits
-        // for the tables that the caller has locked.
+        // SAFETY: A filter is in the tables, or about to be, with a program. The device is
+        // registered now, and `forget_device` has the attachment unregistered before it no longer
+        // is: it waits for the tables that the caller has locked.
         let mut attachment = unsafe { Attachment::new(id, filter.clone(), hook, device)? };
         // SAFETY: By the invariant `net` outlives the tables, and the attachment is kept there.
         let registered = unsafe { attachment.register(self.net) };
@@ -246,8 +246,8 @@ impl Namespace {
                 name
             );
         }
-        // SAFETY: We have a reference, which goes here. A device that is still registered is one whose
-        // notifier has yet to wait for the caller's lock, and that stays until then.
+        // SAFETY: We have a reference, which goes here. A device that is still registered is one
+        // whose notifier has yet to wait for the caller's lock, and that stays until then.
         let registered = unsafe {
             let registered = bindings::nf_wasm_dev_registered(device);
             bindings::nf_wasm_dev_put(device);
@@ -278,9 +278,9 @@ impl Namespace {
         Ok(was)
     }
 
-    /// Frees the attachments that were unregistered before this was called, once no packet is inside:
-    /// one grace period for all of them. Called without the tables, because who wants to look at them
-    /// may hold RTNL.
+    /// Frees the attachments that were unregistered before this was called, once no packet is
+    /// inside: one grace period for all of them. Called without the tables, because who wants to
+    /// look at them may hold RTNL.
     fn wait_for_packets(&self) {
         if self.read(Tables::is_settled) {
             return;
@@ -290,8 +290,8 @@ impl Namespace {
     }
 
     /// Undoes the attachments on a device that is about to go. Called with RTNL held, so nothing is
-    /// waited for: what packets may still be inside of is freed by whoever changes the tables next, or
-    /// with the namespace.
+    /// waited for: what packets may still be inside of is freed by whoever changes the tables next,
+    /// or with the namespace.
     fn forget_device(&self, device: *const kernel_bindings::net_device) {
         let mut tables = self.tables.lock();
         for attachment in tables.attachments().filter(|it| it.is_on(device)) {
@@ -337,8 +337,8 @@ unsafe fn slot(net: *mut kernel_bindings::net) -> Option<*mut *mut core::ffi::c_
     if id == 0 {
         return None;
     }
-    // SAFETY: `net` lives, and the id is one that the kernel gave out, for which each namespace has a
-    // slot.
+    // SAFETY: `net` lives, and the id is one that the kernel gave out, for which each namespace has
+    // a slot.
     Some(unsafe { bindings::nf_wasm_net_slot(net, id) })
 }
 
@@ -346,8 +346,8 @@ unsafe fn slot(net: *mut kernel_bindings::net) -> Option<*mut *mut core::ffi::c_
 #[repr(transparent)]
 struct Registered<T>(UnsafeCell<T>);
 
-// SAFETY: What is in it is used by the kernel, under the locks that it has for that, and by the unsafe
-// blocks that name it, each of which says why it may.
+// SAFETY: What is in it is used by the kernel, under the locks that it has for that, and by the
+// unsafe blocks that name it, each of which says why it may.
 unsafe impl<T> Sync for Registered<T> {}
 
 impl<T> Registered<T> {
@@ -424,9 +424,9 @@ unsafe extern "C" fn exit(net: *mut kernel_bindings::net) {
     let Some(slot) = (unsafe { slot(net) }) else {
         return;
     };
-    // SAFETY: Nobody else looks at the slot: no task is in a namespace that goes, nor a device, which
-    // the notifier could be called for; and where the module goes, no file is open on its device, and
-    // the notifier went before.
+    // SAFETY: Nobody else looks at the slot: no task is in a namespace that goes, nor a device,
+    // which the notifier could be called for; and where the module goes, no file is open on its
+    // device, and the notifier went before.
     let namespace = unsafe { core::mem::replace(&mut *slot, ptr::null_mut()) };
     if namespace.is_null() {
         return;
@@ -459,8 +459,8 @@ unsafe extern "C" fn device_event(
     }
     // SAFETY: `info` names a device that is there during the call.
     let device = unsafe { bindings::nf_wasm_notifier_dev(info) };
-    // SAFETY: A namespace outlives its devices, and its state does: it belongs to a subsystem, which
-    // the kernel has leave after devices. When the module goes, the notifier does so first.
+    // SAFETY: A namespace outlives its devices, and its state does: it belongs to a subsystem,
+    // which the kernel has leave after devices. When the module goes, the notifier does so first.
     if let Some(namespace) = unsafe { Namespace::of(bindings::nf_wasm_dev_net(device)) } {
         match goes {
             true => namespace.forget_device(device),

@@ -128,8 +128,8 @@ unsafe extern "C" fn nf_wasm_host_load(
     to: *mut u8,
     len: u32,
 ) -> i32 {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
-    // this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
+    // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     if host.skb.is_null() {
         return EFAULT.to_errno();
@@ -146,11 +146,11 @@ unsafe extern "C" fn nf_wasm_host_load(
 /// `host` is the current call's; `text` is valid for `len` bytes.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize) {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
-    // this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
+    // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
-    // SAFETY: The caller says that `text` is valid for `len` bytes, of which these are a part. They are
-    // in linear memory, which does not change before this returns.
+    // SAFETY: The caller says that `text` is valid for `len` bytes, of which these are a part. They
+    // are in linear memory, which does not change before this returns.
     let line = unsafe { slice::from_raw_parts(text, len.min(LOG_LINE_BYTES as usize)) };
     match &mut host.capture {
         Some(capture) => {
@@ -187,8 +187,8 @@ unsafe extern "C" fn nf_wasm_host_now(_host: *mut c_void, clock: u32) -> u64 {
 /// `host` is the current call's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
-    // this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
+    // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     if host.skb.is_null() {
         return 0;
@@ -204,8 +204,8 @@ unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
 /// `host` is the current call's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
-    // this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
+    // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     if !host.skb.is_null() {
         // SAFETY: The packet is the host's for as long as there is a host, to be read and written.
@@ -220,8 +220,8 @@ unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
 /// `host` is the current build's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_enter(host: *mut c_void, stage: u32) {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone when
-    // this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
+    // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     let name = host.logger.name().as_c_str().as_char_ptr();
     // SAFETY: The name ends with NUL, and is the logger's, which the host has borrowed.

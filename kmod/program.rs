@@ -127,8 +127,8 @@ pub(crate) struct Program {
 // that does not exist, by whoever equips or strips it, under the contract of these. Nothing else in it
 // has a tie to a thread.
 unsafe impl Send for Program {}
-// SAFETY: Two threads with a `&Program` use different slots, or one of them waits until the other has
-// let the CPU go, as above. What is not in slots is atomic, behind a lock, or does not change.
+// SAFETY: Two threads with a `&Program` use different slots, or one of them waits until the other
+// has let the CPU go, as above. What is not in slots is atomic, behind a lock, or does not change.
 unsafe impl Sync for Program {}
 
 impl Program {
@@ -311,8 +311,8 @@ impl Program {
     /// `call` is this CPU's, and its program lives.
     #[cold]
     pub(crate) unsafe fn note_usual_trap(cpu: &Cpu, call: &Call, code: u32) -> Decision {
-        // SAFETY: The call's program is the one that it was made for, and lives, as the caller says.
-        // It is shared: only its slots change, and this CPU's is ours.
+        // SAFETY: The call's program is the one that it was made for, and lives, as the caller
+        // says. It is shared: only its slots change, and this CPU's is ours.
         let program = unsafe { &*call.program };
         let outcome = call.outcome(code);
         program.conclude(program.slots.here(cpu), &outcome)
@@ -374,8 +374,8 @@ impl Program {
     ///
     /// # Safety
     ///
-    /// The instance is the slot's and used by nobody else, the slot is that of `cpu`, and `packet` is the
-    /// caller's, at a hook with the state that it says.
+    /// The instance is the slot's and used by nobody else, the slot is that of `cpu`, and `packet`
+    /// is the caller's, at a hook with the state that it says.
     #[inline(always)]
     unsafe fn ask(
         &self,
@@ -386,12 +386,12 @@ impl Program {
         logger: &Logger,
     ) -> CallOutcome {
         let fuel = self.settings.fuel;
-        // SAFETY: The packet is the caller's until this returns, and the host does not live longer. At a
-        // hook its network header is set.
+        // SAFETY: The packet is the caller's until this returns, and the host does not live longer.
+        // At a hook its network header is set.
         let mut host = unsafe { Host::packet(packet.skb, logger) };
         let Some(native) = &instance.native else {
-            // SAFETY: The packet is the caller's, and its state the hook's, which is valid until the hook
-            // returns.
+            // SAFETY: The packet is the caller's, and its state the hook's, which is valid until
+            // the hook returns.
             let mut context = unsafe { packet::describe(packet.skb, packet.state) };
             // SAFETY: `cpu` is entered, and nobody else uses the instance, as the caller says.
             return unsafe { instance.call(cpu, &mut host, &mut context, fuel) };
@@ -401,16 +401,16 @@ impl Program {
         // used by nobody else.
         let call = unsafe { (*slot.call.get()).assume_init_ref() };
         if !native.host.is_null() {
-            // SAFETY: Both places are in the instance's region, which is ours with the instance; where one
-            // is there, the other is.
+            // SAFETY: Both places are in the instance's region, which is ours with the instance;
+            // where one is there, the other is.
             unsafe {
                 *native.host = host.as_raw();
                 *native.packet_len = packet.len;
             }
         }
-        // SAFETY: `cpu` is entered, and the region is the instance's, which nobody else uses. The code runs
-        // on the machine of the same instance; the packet is the caller's, and the host that the code
-        // hands to host functions lives until it has returned.
+        // SAFETY: `cpu` is entered, and the region is the instance's, which nobody else uses. The
+        // code runs on the machine of the same instance; the packet is the caller's, and the host
+        // that the code hands to host functions lives until it has returned.
         let code = unsafe {
             region::on_packet_path(cpu, &mut *instance.region, || match call.run(packet) {
                 code if call.wants_copy(code) => call.run_on_copy(packet.skb, packet.len),

@@ -7,8 +7,7 @@
 //! program, and the list's lock makes a load and a CPU meet each other one way or the other.
 //!
 //! Lock order: the list comes after a namespace's turn and after CPU hotplug; under it is only the
-//! kernel's allocator. So
-//! nothing that locks hotplug, RTNL or tables may be called with the list held.
+//! kernel's allocator. So nothing that locks hotplug, RTNL or tables may be called with the list held.
 //!
 //! A CPU does not stay offline for a filter's sake: where an instance cannot be built, the place
 //! stays empty, and the filter's trap policy decides there. Only if the task that brings the CPU

@@ -51,8 +51,8 @@ impl<T: Word> Racy<T> {
 
     #[inline(always)]
     pub(crate) fn set(&self, value: T) {
-        // SAFETY: The cell is valid and aligned; a race is what WRITE_ONCE() is for. What was there has
-        // nothing to drop: a `Word` is `Copy`.
+        // SAFETY: The cell is valid and aligned; a race is what WRITE_ONCE() is for. What was there
+        // has nothing to drop: a `Word` is `Copy`.
         unsafe { self.0.get().write_volatile(value) }
     }
 }

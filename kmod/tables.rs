@@ -150,7 +150,8 @@ impl Tables {
         Ok(self.attachments.reserve(1, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Keeps an attachment that there is room for, of a filter that is here or that the caller holds.
+    /// Keeps an attachment that there is room for, of a filter that is here or that the caller
+    /// holds.
     pub(crate) fn keep(&mut self, attachment: Attachment) -> Result {
         Ok(self.attachments.push(attachment, GFP_KERNEL_ACCOUNT)?)
     }
@@ -169,8 +170,8 @@ impl Tables {
         self.attachments.iter().all(Attachment::is_registered)
     }
 
-    /// Frees the attachments that no packet is inside of any more. What they counted stays with their
-    /// filters. Does not wait.
+    /// Frees the attachments that no packet is inside of any more. What they counted stays with
+    /// their filters. Does not wait.
     pub(crate) fn forget_left(&mut self) {
         let filters = &mut self.filters;
         self.attachments.retain(|attachment| {

@@ -58,8 +58,8 @@ pub const ATTACHMENTS: u32 = 512;
 pub const DEFAULT_FUEL: u64 = 100_000;
 /// The most fuel that an operator may grant for one packet.
 pub const MAX_FUEL: u64 = 10_000_000;
-/// The most fuel that all filters together may have which one packet meets at one hook, of one family
-/// and device, in one network namespace. A packet of IPv4 or IPv6 meets those of inet too.
+/// The most fuel that all filters together may have which one packet meets at one hook, of one
+/// family and device, in one network namespace. A packet of IPv4 or IPv6 meets those of inet too.
 pub const HOOK_FUEL: u64 = 20_000_000;
 /// Fuel for `nfw_init`, and as much for `_initialize` and for `nfw_buf`.
 pub const INIT_FUEL: u64 = 50_000_000;

@@ -35,7 +35,8 @@ pub enum Trap {
     Host = 12,
     /// The CPU's instance was in use already: a verdict must not lead to itself.
     Reentered = 13,
-    /// The window could not be copied from the packet.
+    /// The window could not be copied from the packet: its bytes are in a device's memory. It does
+    /// not count towards a quarantine.
     Packet = 14,
     /// The engine contradicted itself. Always a bug of nf_wasm, never of the guest.
     Internal = 15,

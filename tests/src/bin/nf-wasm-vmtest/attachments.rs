@@ -301,8 +301,9 @@ fn no_attachment_survives_its_device() {
     assert_eq!(refused.expect_err("it is gone").errno, Errno::ENODEV);
 }
 
-/// inet's output hook is registered with IPv4, and then, because that of IPv6 is full, taken back: what
-/// packets are inside of by then must not be freed. That they are counted shows that they were inside.
+/// inet's output hook is registered with IPv4, and then, because that of IPv6 is full, taken back:
+/// what packets are inside of by then must not be freed. That they are counted shows that they were
+/// inside.
 fn packets_in_a_hook_that_half_failed_are_waited_for() {
     const NETFILTERS_MOST: usize = 1024;
     const ATTEMPTS: usize = 500;

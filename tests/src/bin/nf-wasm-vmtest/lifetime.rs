@@ -144,8 +144,8 @@ fn an_open_device_keeps_the_module() {
     device.info().expect("info");
 }
 
-/// The device notifier is called with RTNL held, for which all that configures a network waits. Packets
-/// that take long keep grace periods long, so that who waits for one is seen to.
+/// The device notifier is called with RTNL held, for which all that configures a network waits.
+/// Packets that take long keep grace periods long, so that who waits for one is seen to.
 fn devices_go_without_waiting_for_packets_in_filters() {
     const DEVICES: usize = 5;
     let net = Net::pair();

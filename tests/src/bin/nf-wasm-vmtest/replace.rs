@@ -146,8 +146,8 @@ fn a_refused_replacement_changes_nothing() {
     assert!(is_silent(&socket));
 }
 
-/// While a packet is still with the old program, who looks at the tables sees that there is a new one. The
-/// device notifier does so with RTNL held.
+/// While a packet is still with the old program, who looks at the tables sees that there is a new
+/// one. The device notifier does so with RTNL held.
 fn tables_are_free_while_an_old_program_is_waited_for() {
     const ATTEMPTS: u32 = 20;
     let net = Net::pair();

@@ -279,8 +279,8 @@ fn a_release_lets_every_cpu_count_anew() {
     assert_eq!(path.filter.entry().state, STATE_QUARANTINED);
 }
 
-/// One packet is inside for long, and traps at last. Meanwhile another has the filter quarantined, and it
-/// is released: the first one's trap is from before that.
+/// One packet is inside for long, and traps at last. Meanwhile another has the filter quarantined,
+/// and it is released: the first one's trap is from before that.
 fn a_release_is_not_undone_by_a_packet_from_before() {
     const ATTEMPTS: u32 = 20;
     const MEETINGS: u32 = 4;
