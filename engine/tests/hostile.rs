@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The corpus of hostile guests: each comes out as it has to, on a small stack, within the memory
-//! that the kernel half would give it, and with no allocation for a packet.
+//! that the kernel half would give it, and with no allocation for a packet. And each is compiled, by as
+//! many steps as it is long.
 
 mod common;
 
@@ -9,8 +10,9 @@ use std::thread;
 use common::counting::{counted, RESERVE};
 use common::{call, options, Packet};
 use nf_wasm_abi::limits;
-use nf_wasm_engine::{inspect, Instance};
+use nf_wasm_engine::{inspect, Instance, Unsupported};
 use nf_wasm_hostile::{cases, declared, heavy, megabyte, packets, setup, slow, Case, Expected};
+use nf_wasm_jit::work::STEPS_WITHOUT_A_PAUSE;
 
 /// Bytes for one load, with the formatting of a refusal on top. What counts is measured in the
 /// kernel, where the code is another (its flags); `NF_WASM_INFO` reports it. Here the bound is
@@ -20,6 +22,12 @@ const STACK: usize = if cfg!(debug_assertions) {
 } else {
     40 << 10
 };
+
+/// Steps of the compiler's for a byte, at most, of any module that is known. What may be is
+/// [`nf_wasm_jit::work::STEPS_FOR_A_BYTE`]; beyond, a module is interpreted.
+const MOST_STEPS_FOR_A_BYTE: u64 = 32;
+/// And besides: a pause, and what a small function may take.
+const MOST_STEPS_FOR_A_MODULE: u64 = 1 << 18;
 
 /// How often the last expected outcome is asked for again.
 const AGAIN: usize = 20;
@@ -86,10 +94,31 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
                     Err(_) => assert!(allocated.peak <= RESERVE, "{name}: {allocated:?}"),
                 }
             }
+            check_compiled(name, wasm, &mut instance, allocated.live);
             outcomes
         }
     };
     assert!(!outcomes.is_empty());
+}
+
+/// Compiles it, with as many steps as it is long, and what memory the instance has left.
+fn check_compiled(name: &str, wasm: &[u8], instance: &mut Instance<Packet>, live: usize) {
+    let (compiled, allocated) = counted(|| instance.compile(wasm));
+    let steps = instance.host_mut().pauses * STEPS_WITHOUT_A_PAUSE;
+    println!(
+        "    {steps} steps, {:.1} for a byte; {} bytes: {:?}",
+        steps as f64 / wasm.len() as f64,
+        allocated.peak,
+        compiled.as_ref().map(|(code, _)| code.insns.len()),
+    );
+    let most = wasm.len() as u64 * MOST_STEPS_FOR_A_BYTE + MOST_STEPS_FOR_A_MODULE;
+    assert!(steps <= most, "{name}: {steps} of {most} steps");
+    assert_ne!(compiled.err(), Some(Unsupported::Work), "{name}");
+    let budget = limits::instance_bytes(wasm.len());
+    assert!(
+        live + allocated.peak <= budget,
+        "{name}: {live} and {allocated:?}"
+    );
 }
 
 #[test]

@@ -160,7 +160,8 @@ fn outcome_of_both(wasm: &[u8]) -> Outcome {
     let start = || Instance::new(wasm, &options, Packet::none()).expect("an instance");
     let (mut interpreted, mut compiled) = (start(), start());
     let (code, _) = compiled.compile(wasm).expect("code");
-    CODE.set(Some(code));
+    CODE.set(Some((code, 0)));
+    SPECULATION.set(None);
     // SAFETY: It runs the code that was just made.
     unsafe { Instance::link(&raw mut *compiled, run) };
     let outcomes = [&mut interpreted, &mut compiled].map(|instance| {

@@ -17,6 +17,9 @@ pub struct Packet {
     pub last_line_len: usize,
     /// What [`Host::load`] is to fail with.
     pub fail: Option<i32>,
+    /// How often [`Host::pause`] was called, and how often it says to go on.
+    pub pauses: u64,
+    pub most_pauses: u64,
 }
 
 impl Packet {
@@ -28,6 +31,8 @@ impl Packet {
             last_line: [0; 256],
             last_line_len: 0,
             fail: None,
+            pauses: 0,
+            most_pauses: u64::MAX,
         }
     }
 
@@ -64,6 +69,11 @@ impl Host for Packet {
 
     fn set_mark(&mut self, mark: u32) {
         self.mark = mark;
+    }
+
+    fn pause(&mut self) -> bool {
+        self.pauses += 1;
+        self.pauses <= self.most_pauses
     }
 }
 

@@ -10,7 +10,7 @@ use crate::form::{Function, Value, Var};
 use crate::{Unsupported, Work};
 
 /// Words of the sets of a function at most, one set for each block: this bounds memory.
-const MOST_WORDS: usize = 1 << 18;
+const MOST_WORDS: usize = 1 << 16;
 /// Words that are put together at most, for each of its operations, edges counted.
 const MOST_WORDS_OF_AN_OPERATION: usize = 128;
 /// How many times as many as it takes to look at each edge once.

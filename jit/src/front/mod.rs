@@ -56,7 +56,7 @@ const SLOTS_FOR_FUEL: u32 = 8;
 
 /// Operations of a function at most, variables, and values that these are given: few bytes of Wasm
 /// may ask for many, as a branch does that takes values along. What Wasm computes itself stays below.
-const MOST: usize = 1 << 17;
+const MOST: usize = 1 << 16;
 
 /// Builds a function.
 struct Builder<'m, 'a> {
