@@ -21,6 +21,21 @@ fn verdicts() {
     }
 }
 
+/// Of the values that `$f` returns, the last one is where it has to be when the others are copied.
+#[test]
+fn values_in_their_places_stay() {
+    let function = "(func $f (param i32 i32 i32) (result i64 i32 i64 i32)
+          (local i32 i64 i32 i64 i32 i32)
+        i64.const 5 i32.const -149 local.get 6 local.get 0
+        (br_if 0 (i32.lt_u (local.get 2) (local.get 1)))
+        drop drop drop drop
+        local.get 4 local.get 5 local.get 6 (i32.popcnt (local.get 0)))";
+    let body = "(call $f (i32.const 0x9be4cdb5) (i32.const 63) (i32.const 67466))
+        local.set $len drop drop drop
+        (i32.eq (local.get $len) (i32.popcnt (i32.const 0x9be4cdb5)))";
+    assert_eq!(verdict(&filter_with(function, body)), Ok(ACCEPT));
+}
+
 /// A body that returns 1 if all of `(address, value)` hold, where the address is an expression.
 fn expect(values: &[(String, u32)]) -> String {
     let mut body = String::new();

@@ -2,6 +2,7 @@
 //! Blocks, loops and branches, with the values that they take along.
 
 use arbitrary::Result;
+use nf_wasm_abi::limits;
 use wasm_encoder::{BlockType, ValType};
 use ValType::{I32, I64};
 
@@ -86,7 +87,8 @@ impl Body<'_, '_, '_> {
     pub(super) fn produce(&mut self, types: &[ValType], depth: u32) -> Result<()> {
         if types.len() > 1 && depth < DEPTH && self.left > 0 && self.pick(3)? == 0 {
             // Some of them wait below what leaves the others.
-            let below = self.u.int_in_range(0..=types.len() - 1)?;
+            let fewest = types.len().saturating_sub(limits::RESULTS as usize);
+            let below = self.u.int_in_range(fewest..=types.len() - 1)?;
             for ty in &types[..below] {
                 self.value(*ty, depth)?;
             }
