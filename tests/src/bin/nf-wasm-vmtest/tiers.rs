@@ -106,7 +106,7 @@ fn without_the_kernels_compiler_filters_are_interpreted() {
 }
 
 /// Memory runs out below the kernel's compiler, or before it is asked, at the first allocation. Later ones are
-/// left alone: when the compiler cannot change a page's permissions back, it frees pages that nobody can write to.
+/// left alone: docs/testing.md has why.
 fn without_memory_for_code_filters_are_interpreted() {
     let net = Net::pair();
     let spec = |tier| {
