@@ -91,7 +91,7 @@ impl<T: Send + Sync> HookRegistration<T> {
                     unsafe { slot.write_bytes(0, 1) };
                 }),
             }? Error),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         // INVARIANT: Nobody else has heard of the hook.
         Ok(HookRegistration {

@@ -112,7 +112,7 @@ impl Namespace {
         }
         let id = tables.next_id()?;
         let filter = Filter::new(id, name, self.is_initial());
-        Ok(Arc::pin_init(filter, GFP_KERNEL)?)
+        Ok(Arc::pin_init(filter, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Adds a filter and attaches it to all of `hooks`, or does neither. Returns the attachments'
@@ -387,7 +387,7 @@ static DEVICE_NOTIFIER: Registered<kernel_bindings::notifier_block> =
 unsafe extern "C" fn enter(net: *mut kernel_bindings::net) -> i32 {
     // SAFETY: `exit` frees the namespace's state before `net` goes.
     let namespace = unsafe { Namespace::new(net) };
-    let namespace = match KBox::pin_init(namespace, GFP_KERNEL) {
+    let namespace = match KBox::pin_init(namespace, GFP_KERNEL_ACCOUNT) {
         Ok(namespace) => namespace,
         Err(error) => return error.to_errno(),
     };

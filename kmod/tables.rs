@@ -126,7 +126,7 @@ impl Tables {
             retired: Totals::new(),
             replaced: 0,
         };
-        Ok(self.filters.push(record, GFP_KERNEL)?)
+        Ok(self.filters.push(record, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Lets no more packets in to a filter, and takes it out. Who calls this holds it until its
@@ -147,13 +147,13 @@ impl Tables {
                 limits::ATTACHMENTS
             );
         }
-        Ok(self.attachments.reserve(1, GFP_KERNEL)?)
+        Ok(self.attachments.reserve(1, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Keeps an attachment that there is room for, of a filter that is here or that the caller
     /// holds.
     pub(crate) fn keep(&mut self, attachment: Attachment) -> Result {
-        Ok(self.attachments.push(attachment, GFP_KERNEL)?)
+        Ok(self.attachments.push(attachment, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Lets no more packets in by the attachments for which `which` holds. They stay, out of sight,
