@@ -289,7 +289,7 @@ fn calls_through_the_table(functions_in_table: u32, calls: u32) -> Vec<u8> {
 /// Calls by as many types, through a table as long as may be.
 fn types_called_by(count: u32) -> Vec<u8> {
     let different = |n: u32| -> Vec<u8> {
-        let bits = (0..10).map(|bit| if n >> bit & 1 == 0 { I32 } else { 0x7e });
+        let bits = (0..10).map(|bit| if (n >> bit) & 1 == 0 { I32 } else { 0x7e });
         bits.collect()
     };
     let mut types = types();

@@ -159,7 +159,7 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
     let mut passed = true;
     let bench = userland::cargo_in("bench/filters", root, cache, "clippy");
     for mut clippy in [workspace, fuzz, engines, own, filters, bench] {
-        passed &= tool::show(clippy.args(["--quiet", "--", "-D", "warnings"]))?;
+        passed &= tool::show(clippy.args(["--quiet", "--keep-going", "--", "-D", "warnings"]))?;
     }
     Ok(passed)
 }
