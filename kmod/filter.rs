@@ -97,18 +97,22 @@ impl Filter {
 
     /// Ends a quarantine. Sleeps.
     pub(crate) fn release(&self) {
-        let is_quarantined = {
-            let rcu = rcu::read_lock();
-            self.program(&rcu).is_some_and(Program::quarantined)
-        };
-        if is_quarantined {
+        let mut waited_for = ptr::null();
+        loop {
+            {
+                let rcu = rcu::read_lock();
+                let Some(program) = self.program(&rcu) else {
+                    return;
+                };
+                if !program.quarantined() || ptr::eq(program, waited_for) {
+                    return program.release();
+                }
+                waited_for = ptr::from_ref(program);
+            }
             // Packets that came before the quarantine may still be inside, on other CPUs. What they
-            // trap on belongs to it, and must not bring it back.
+            // trap on belongs to it, and must not bring it back. Another program may be there, and in
+            // quarantine, afterwards: that one is waited for anew.
             GracePeriod::begin().wait();
-        }
-        let rcu = rcu::read_lock();
-        if let Some(program) = self.program(&rcu) {
-            program.release();
         }
     }
 }

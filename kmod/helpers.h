@@ -81,19 +81,15 @@ extern const u32 nf_wasm_stack_size;
 /* Whom something is built for: their credentials, and the memory cgroup that is charged. */
 struct nf_wasm_owner {
 	const struct cred *cred;
-	/* NULL without memory cgroups. */
+	/* NULL if nobody is charged. */
 	struct mem_cgroup *memcg;
 };
 
 /* The calling task. Takes references. */
 void nf_wasm_owner_get(struct nf_wasm_owner *owner);
 void nf_wasm_owner_put(const struct nf_wasm_owner *owner);
-/*
- * Has this task's allocations charged to @owner, until nf_wasm_owner_uncharge() is given what this
- * returns. They nest.
- */
-struct mem_cgroup *nf_wasm_owner_charge(const struct nf_wasm_owner *owner);
-void nf_wasm_owner_uncharge(struct mem_cgroup *before);
+/* The credentials of @owner, with nobody to charge. */
+void nf_wasm_owner_copy_cred(const struct nf_wasm_owner *owner, struct nf_wasm_owner *to);
 /*
  * This kernel thread acts with @owner's credentials, at its expense, until nf_wasm_owner_leave() is
  * given what this returns.
@@ -113,8 +109,12 @@ void *nf_wasm_thread_data(int (*main)(void *data));
 struct task_struct *nf_wasm_current(void);
 /* Whether @task, which is not to end meanwhile, is about to die of a signal. */
 bool nf_wasm_task_killed(struct task_struct *task);
-/* Whether the OOM killer, if it has to choose, is to choose the calling process. */
-void nf_wasm_oom_origin(bool is);
+/*
+ * Has the OOM killer, if it has to choose, choose the calling process. Returns whether that was to be
+ * set: if so, nf_wasm_oom_origin_clear() undoes it.
+ */
+bool nf_wasm_oom_origin_set(void);
+void nf_wasm_oom_origin_clear(void);
 
 /* ---- memory.c ---- */
 

@@ -49,7 +49,8 @@ int nf_wasm_cpu_node(unsigned int cpu)
 
 void *nf_wasm_percpu_alloc(size_t size, size_t align)
 {
-	return (void __force *)(uintptr_t)__alloc_percpu_gfp(size, align, MAY_FAIL);
+	/* Of the flags that say how hard to try, this allocator passes on only __GFP_NORETRY. */
+	return (void __force *)(uintptr_t)__alloc_percpu_gfp(size, align, MAY_FAIL | __GFP_NORETRY);
 }
 
 void nf_wasm_percpu_free(void *all)

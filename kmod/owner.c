@@ -25,14 +25,10 @@ void nf_wasm_owner_put(const struct nf_wasm_owner *owner)
 	put_cred(owner->cred);
 }
 
-struct mem_cgroup *nf_wasm_owner_charge(const struct nf_wasm_owner *owner)
+void nf_wasm_owner_copy_cred(const struct nf_wasm_owner *owner, struct nf_wasm_owner *to)
 {
-	return set_active_memcg(owner->memcg);
-}
-
-void nf_wasm_owner_uncharge(struct mem_cgroup *before)
-{
-	set_active_memcg(before);
+	to->cred = get_cred(owner->cred);
+	to->memcg = NULL;
 }
 
 const struct cred *nf_wasm_owner_assume(const struct nf_wasm_owner *owner)
@@ -52,7 +48,7 @@ int nf_wasm_join_cgroups(struct task_struct *task)
 #ifdef CONFIG_CGROUPS
 	bool there;
 
-	/* Usually so, and moving waits for a grace period. */
+	/* Moving waits for a grace period, with cgroup_mutex held. */
 	rcu_read_lock();
 	there = task_css_set(task) == task_css_set(current);
 	rcu_read_unlock();
@@ -83,10 +79,16 @@ bool nf_wasm_task_killed(struct task_struct *task)
 	return fatal_signal_pending(task);
 }
 
-void nf_wasm_oom_origin(bool is)
+/* Another thread of the process, or swapoff, may have set it: then it is theirs to clear. */
+bool nf_wasm_oom_origin_set(void)
 {
-	if (is)
-		set_current_oom_origin();
-	else
-		clear_current_oom_origin();
+	if (oom_task_origin(current))
+		return false;
+	set_current_oom_origin();
+	return true;
+}
+
+void nf_wasm_oom_origin_clear(void)
+{
+	clear_current_oom_origin();
 }

@@ -3,12 +3,8 @@
 //!
 //! The engine works on kernel threads, which have every capability and are charged for nothing. So
 //! that the kernel treats a build as it would treat its caller, the caller's credentials and memory
-//! cgroup go along. A program keeps them: its instances for CPUs that come later are built on the same
-//! terms.
+//! cgroup go along. A program keeps the credentials, for its instances on CPUs that come later.
 
-use core::marker::PhantomData;
-
-use kernel::bindings as kernel_bindings;
 use kernel::types::NotThreadSafe;
 
 use crate::bindings;
@@ -17,7 +13,8 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// Both pointers are references of ours, or null where the kernel has no memory cgroups.
+/// Both pointers are references of ours. That to the memory cgroup is null where nobody is charged, or the
+/// kernel has none.
 pub(crate) struct Owner(bindings::nf_wasm_owner);
 
 // SAFETY: References to credentials and to memory cgroups are counted atomically, and neither has a tie
@@ -40,16 +37,16 @@ impl Owner {
         Owner(owner)
     }
 
-    /// Has this task's allocations with `GFP_KERNEL_ACCOUNT` charged to the owner, as long as what is
-    /// returned lives.
-    pub(crate) fn charge(&self) -> Charged<'_> {
-        Charged {
-            // SAFETY: By the invariant the cgroup lives as long as the owner does, which is borrowed
-            // until the scope ends.
-            before: unsafe { bindings::nf_wasm_owner_charge(&self.0) },
-            _owner: PhantomData,
-            _here: NotThreadSafe,
-        }
+    /// The same credentials, with nobody charged.
+    pub(crate) fn uncharged(&self) -> Self {
+        let mut owner = bindings::nf_wasm_owner {
+            cred: core::ptr::null(),
+            memcg: core::ptr::null_mut(),
+        };
+        // SAFETY: The struct is ours to write to, and by the invariant `self` has credentials.
+        unsafe { bindings::nf_wasm_owner_copy_cred(&self.0, &mut owner) };
+        // INVARIANT: The reference to the credentials was just taken.
+        Owner(owner)
     }
 
     /// For C.
@@ -65,38 +62,31 @@ impl Drop for Owner {
     }
 }
 
-/// A scope in which an owner is charged.
-pub(crate) struct Charged<'a> {
-    before: *mut kernel_bindings::mem_cgroup,
-    _owner: PhantomData<&'a Owner>,
-    /// It is the task's that began it.
-    _here: NotThreadSafe,
-}
-
-impl Drop for Charged<'_> {
-    fn drop(&mut self) {
-        // SAFETY: `before` is what the same task was charging when the scope began, and whoever had it
-        // charge that still keeps it: scopes nest.
-        unsafe { bindings::nf_wasm_owner_uncharge(self.before) };
-    }
-}
-
 /// A scope in which the OOM killer, if it has to choose, is to choose the calling process: what it asks
 /// for is large, and nobody else is to pay for it.
-pub(crate) struct OomOrigin(NotThreadSafe);
+pub(crate) struct OomOrigin {
+    /// The scope has set the process's flag, which had not been set.
+    is_ours: bool,
+    _here: NotThreadSafe,
+}
 
 impl OomOrigin {
     /// Begins one.
     pub(crate) fn mark() -> Self {
-        // SAFETY: This is process context: there is a calling process.
-        unsafe { bindings::nf_wasm_oom_origin(true) };
-        OomOrigin(NotThreadSafe)
+        OomOrigin {
+            // SAFETY: This is process context: there is a calling process.
+            is_ours: unsafe { bindings::nf_wasm_oom_origin_set() },
+            _here: NotThreadSafe,
+        }
     }
 }
 
 impl Drop for OomOrigin {
     fn drop(&mut self) {
-        // SAFETY: By the type this is the task that began the scope, so its process is the calling one.
-        unsafe { bindings::nf_wasm_oom_origin(false) };
+        if self.is_ours {
+            // SAFETY: By the type this is the task that began the scope, so its process is the calling
+            // one, and the flag is the one that the scope has set.
+            unsafe { bindings::nf_wasm_oom_origin_clear() };
+        }
     }
 }

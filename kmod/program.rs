@@ -104,8 +104,9 @@ pub(crate) struct Program {
     admission: Admission,
     /// Its filter.
     speaker: Speaker,
-    /// Who loaded it, or had it replace another: its instances are built with their credentials and at
-    /// their expense, whenever that is.
+    /// The credentials of who loaded it, or had it replace another: its instances are built with them,
+    /// whenever that is. Nobody is charged for those that CPUs get when they come online: with hotplug
+    /// locked, a charge must not wait until a cgroup has room.
     owner: Owner,
     /// How many slots are not empty.
     instances: Atomic<u32>,
@@ -141,6 +142,7 @@ impl Program {
         logger: &Logger,
     ) -> Answer<Pin<KBox<Self>>> {
         let slots = PerCpu::new(Slot::empty)?;
+        let owner = &Owner::current();
         // INVARIANT: It is enlisted before anybody sees it.
         let program = KBox::pin_init(
             try_pin_init!(Program {
@@ -151,7 +153,7 @@ impl Program {
                 wasm,
                 admission,
                 speaker: *logger.speaker(),
-                owner: Owner::current(),
+                owner: owner.uncharged(),
                 instances: Atomic::new(0),
                 compiled: Atomic::new(0),
                 tier_reason <- new_spinlock!([0; TIER_REASON_LEN]),
@@ -162,7 +164,7 @@ impl Program {
             GFP_KERNEL_ACCOUNT,
         )?;
         // SAFETY: It was just made: nobody else knows of it, and it is not on the list.
-        unsafe { programs::enlist(program.as_ref(), logger)? };
+        unsafe { programs::enlist(program.as_ref(), logger, owner)? };
         Ok(program)
     }
 

@@ -22,6 +22,7 @@ use crate::bindings;
 use crate::cpu;
 use crate::logger::Logger;
 use crate::order::Order;
+use crate::owner::Owner;
 use crate::program::Program;
 use crate::refusal::Answer;
 
@@ -125,8 +126,6 @@ unsafe fn equip(program: &Program, cpu: usize) -> Answer {
     if unsafe { program.is_equipped(cpu) } {
         return Ok(());
     }
-    // Who brings the CPU up is not who wants the filter there.
-    let _charged = program.owner().charge();
     // The filter's own may be gone by now; and this bounds what one bring-up logs.
     let logger = KBox::pin_init(Logger::new(*program.speaker()), GFP_KERNEL)?;
     let order = Order::of_bring_up(program.owner(), cpu);
@@ -134,13 +133,13 @@ unsafe fn equip(program: &Program, cpu: usize) -> Answer {
     unsafe { program.equip(cpu, &logger, &order) }
 }
 
-/// Builds the instances of a new program, and puts it on the list. Where that fails, the program
+/// Builds the instances of a new program at the expense of `owner`, and puts it on the list. Where that fails, the program
 /// is not on it, and may be dropped.
 ///
 /// # Safety
 ///
 /// The caller is alone with the program, which is not on the list yet.
-pub(crate) unsafe fn enlist(program: Pin<&Program>, logger: &Logger) -> Answer {
+pub(crate) unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answer {
     let program = program.get_ref();
     loop {
         // Under the lock it is only looked at, not built: a CPU that comes would have to wait.
@@ -162,7 +161,7 @@ pub(crate) unsafe fn enlist(program: Pin<&Program>, logger: &Logger) -> Answer {
         let Some(cpu) = missing else {
             return Ok(());
         };
-        let order = Order::of_command(program.owner(), Some(cpu));
+        let order = Order::of_command(owner, Some(cpu));
         // SAFETY: By the contract the caller is alone with the program, which is not published: no packet meets
         // it.
         unsafe { program.equip(cpu, logger, &order)? };

@@ -277,7 +277,7 @@ mod tests {
         );
         let pointers = pointers(&function, buffer, &work()).unwrap().unwrap();
         // Five locals, a word for each block.
-        let is_one = |at: usize| pointers[function.order[at] as usize] & 1 << 3 != 0;
+        let is_one = |at: usize| pointers[function.order[at] as usize] & (1 << 3) != 0;
         // In the function, in the loop, and behind it.
         assert_eq!(
             [0, 1, function.order.len() - 1].map(is_one),

@@ -15,7 +15,7 @@ use nf_wasm_jit::{compile, compile_in_place, Buffer, Code, Environment, Results}
 
 const PAGE: u32 = 1 << 16;
 
-fn environment<'a>(parameters: &'a [Option<u32>]) -> Environment<'a> {
+fn environment(parameters: &[Option<u32>]) -> Environment<'_> {
     Environment {
         memory_bytes: PAGE.into(),
         memory_grows: false,
@@ -211,7 +211,7 @@ fn the_machine_finds_an_index_without_a_mask() {
     // `r2 &= r1` becomes `r2 = r2`.
     let mask = mask.expect("an `and` of two registers");
     mask.code = 0xbf;
-    mask.registers = mask.registers & 15 | (mask.registers & 15) << 4;
+    mask.registers = (mask.registers & 15) | ((mask.registers & 15) << 4);
     run(&code);
 }
 

@@ -309,10 +309,10 @@ fn packets_in_a_hook_that_half_failed_are_waited_for() {
     const ATTEMPTS: usize = 500;
     const LOADS: usize = 10;
     let net = Net::pair();
-    let chains = (0..NETFILTERS_MOST)
-        .map(|n| format!("chain c{n} {{ type filter hook output priority 0; }}\n"))
-        .collect::<String>();
-    net.server.nft(&format!("table ip6 full {{\n{chains}}}"));
+    let chain = |n| format!("chain c{n} {{ type filter hook output priority 0; }}");
+    let chains: Vec<_> = (0..NETFILTERS_MOST).map(chain).collect();
+    net.server
+        .nft(&format!("table ip6 full {{\n{}\n}}", chains.join("\n")));
     let place = hook(FAMILY_INET, HOOK_OUTPUT, 0);
     let spec = |name| {
         let spec = Spec::new(name, wasm::endless()).fuel(200_000);

@@ -12,7 +12,7 @@ use nf_wasm_tests::{eventually, wasm};
 
 crate::tests![
     memory_is_the_callers,
-    memory_for_a_cpu_that_comes_is_the_callers,
+    memory_for_a_cpu_that_comes_is_nobodys,
     a_load_over_the_limit_fails_alone,
     time_is_the_callers,
 ];
@@ -78,7 +78,7 @@ fn memory_is_the_callers() {
     });
 }
 
-fn memory_for_a_cpu_that_comes_is_the_callers() {
+fn memory_for_a_cpu_that_comes_is_nobodys() {
     let cgroup = Cgroup::new("payer");
     with_pages(16);
     let offline = Offline::take(1);
@@ -90,7 +90,7 @@ fn memory_for_a_cpu_that_comes_is_the_callers() {
     });
     offline.bring_back();
     assert_eq!(entry("heavy").expect("it is listed").instances, 2);
-    assert_about(charged(&cgroup), 2 * of_one);
+    assert_about(charged(&cgroup), of_one);
     unload("heavy");
 }
 
