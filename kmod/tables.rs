@@ -29,9 +29,10 @@ pub(crate) struct Record {
 /// The filter of an attachment is in `filters`, or held by who has just taken it out of there: an
 /// attachment is never the last to let go of its filter.
 pub(crate) struct Tables {
-    filters: KVec<Record>,
-    /// Those that packets come in by, and those that packets may still be inside of.
+    /// Those that packets come in by, and those that packets may still be inside of. They are
+    /// dropped before the filters.
     attachments: KVec<Attachment>,
+    filters: KVec<Record>,
     last_id: u32,
 }
 
@@ -39,8 +40,8 @@ impl Tables {
     pub(crate) fn new() -> Self {
         // INVARIANT: There are no attachments.
         Tables {
-            filters: KVec::new(),
             attachments: KVec::new(),
+            filters: KVec::new(),
             last_id: 0,
         }
     }
