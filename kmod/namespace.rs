@@ -2,10 +2,10 @@
 //! Network namespaces: each has filters and attachments of its own, which go with it.
 //!
 //! Lock order: RTNL, then a namespace's turn, its tables, CPU hotplug (netfilter takes it to switch
-//! a static key when a hook is registered), the list of programs ([`crate::programs`]), the lock of
-//! builds ([`crate::thread`]). A turn is never waited for with RTNL held. Nothing that takes long
-//! is done under a namespace's tables, since the device notifier waits for them with RTNL held:
-//! no program is built or freed there, and no grace period is waited for.
+//! a static key when a hook is registered), the list of programs ([`crate::programs`]). A turn is
+//! never waited for with RTNL held. Nothing that takes long is done under a namespace's tables,
+//! since the device notifier waits for them with RTNL held: no program is built or freed there, and
+//! no grace period is waited for.
 
 use core::cell::UnsafeCell;
 use core::ptr;
