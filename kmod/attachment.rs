@@ -22,9 +22,10 @@ use crate::refusal::Answer;
 ///
 /// # Invariants
 ///
-/// `device` is null if the hook's family is not netdev, and registered with the namespace for as
-/// long as the hook is.
+/// `device` is null if the hook's family is not netdev, or the attachment was never registered.
+/// Else it is registered with the namespace for as long as the hook is.
 pub(crate) struct Attachment {
+    /// 0 until it is registered.
     pub(crate) id: u32,
     registration: HookRegistration<Decider>,
     /// The device's name is the one of its last renaming.
@@ -39,45 +40,49 @@ unsafe impl Send for Attachment {}
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
-    /// An attachment that is not registered yet.
+    /// An attachment that is not registered yet, with all the memory that it needs. That is charged
+    /// to the caller, whom a full memory cgroup has sleep for long: called without the namespace's
+    /// tables, which the device notifier waits for.
     ///
     /// # Safety
     ///
-    /// A program of `filter` was published. `device` is null unless the family is netdev, and then
-    /// it is registered now, and [`Self::unregister`] is called before it no longer is.
-    pub(crate) unsafe fn new(
-        id: u32,
-        filter: Arc<Filter>,
-        hook: &Hook,
-        device: *mut kernel_bindings::net_device,
-    ) -> Answer<Self> {
+    /// A program of `filter` was published.
+    pub(crate) unsafe fn new(filter: Arc<Filter>, hook: &Hook) -> Answer<Self> {
         // SAFETY: The caller says that the filter has a program.
-        let decider = unsafe { Decider::new(id, filter, hook)? };
-        let mut ifindex = 0;
-        if !device.is_null() {
-            // SAFETY: The caller says that the device is registered. It is renamed and moved with
-            // RTNL held, and who does so tells us afterwards: see `Self::rename`.
-            ifindex = unsafe { bindings::nf_wasm_dev_ifindex(device) };
-        }
-        // INVARIANT: By the caller's promise.
-        let mut attachment = Attachment {
-            id,
+        let decider = unsafe { Decider::new(filter, hook)? };
+        // INVARIANT: Null.
+        Ok(Attachment {
+            id: 0,
             registration: HookRegistration::new(decider)?,
             hook: *hook,
-            device,
-            ifindex,
-        };
-        attachment.rename();
-        Ok(attachment)
+            device: ptr::null_mut(),
+            ifindex: 0,
+        })
     }
 
     /// Lets packets of `net` in. Where that fails, some may be inside nevertheless, until
-    /// [`Self::has_left`].
+    /// [`Self::has_left`]. `EBUSY` if that was tried before.
     ///
     /// # Safety
     ///
-    /// `net` lives as long as the attachment.
-    pub(crate) unsafe fn register(&mut self, net: *mut kernel_bindings::net) -> Result {
+    /// `net` lives as long as the attachment. `device` is null unless the family is netdev, and
+    /// then it is registered now, and [`Self::unregister`] is called before it no longer is.
+    pub(crate) unsafe fn register(
+        &mut self,
+        id: u32,
+        device: *mut kernel_bindings::net_device,
+        net: *mut kernel_bindings::net,
+    ) -> Result {
+        self.registration.data_mut().ok_or(EBUSY)?.set_id(id);
+        self.id = id;
+        // INVARIANT: By the caller's promise.
+        self.device = device;
+        if !device.is_null() {
+            // SAFETY: The caller says that the device is registered. It is renamed and moved with
+            // RTNL held, and who does so tells us afterwards: see `Self::rename`.
+            self.ifindex = unsafe { bindings::nf_wasm_dev_ifindex(device) };
+        }
+        self.rename();
         let place = Place {
             family: self.hook.family as u8,
             hook: self.hook.hook,

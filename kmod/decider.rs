@@ -29,7 +29,7 @@ const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
 ///
 /// `filter` has a program.
 pub(crate) struct Decider {
-    /// The attachment's.
+    /// The attachment's, once it has one.
     id: u32,
     family: u32,
     hook: u32,
@@ -44,21 +44,25 @@ unsafe impl Send for Decider {}
 unsafe impl Sync for Decider {}
 
 impl Decider {
-    /// For the attachment with this id.
+    /// For an attachment that has no id yet.
     ///
     /// # Safety
     ///
     /// A program of `filter` was published.
-    pub(crate) unsafe fn new(id: u32, filter: Arc<Filter>, hook: &Hook) -> Answer<Self> {
+    pub(crate) unsafe fn new(filter: Arc<Filter>, hook: &Hook) -> Answer<Self> {
         let counters = PerCpu::new(CpuCounters::new)?;
         // INVARIANT: By the caller's promise. What was published is replaced, not taken away.
         Ok(Decider {
-            id,
+            id: 0,
             family: hook.family,
             hook: hook.hook,
             filter,
             counters,
         })
+    }
+
+    pub(crate) fn set_id(&mut self, id: u32) {
+        self.id = id;
     }
 
     pub(crate) fn filter(&self) -> &Arc<Filter> {

@@ -159,7 +159,7 @@ unsigned int nf_wasm_hook(void *attachment, struct sk_buff *skb,
 			  const struct nf_hook_state *state);
 unsigned int nf_wasm_netdev_hook(void *attachment, struct sk_buff *skb,
 				 const struct nf_hook_state *state);
-/* In attachment.rs: decides a packet of @packet_len bytes on the @cpu that was entered. */
+/* In decider.rs: decides a packet of @packet_len bytes on the @cpu that was entered. */
 unsigned int nf_wasm_attachment_decide(void *attachment, struct sk_buff *skb,
 				       const struct nf_hook_state *state, u32 packet_len,
 				       unsigned long cpu);

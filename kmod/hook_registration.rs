@@ -100,6 +100,14 @@ impl<T: Send + Sync> HookRegistration<T> {
         })
     }
 
+    /// The data, for who fills it in before the first attempt to register it.
+    pub(crate) fn data_mut(&mut self) -> Option<&mut T> {
+        match self.state {
+            State::New => Some(self.hook.as_mut().project().data),
+            State::Registered(_) | State::Left(_) => None,
+        }
+    }
+
     /// Has packets of `net` come in. Where that fails, some may have been in nevertheless.
     /// `EBUSY` if that was tried before.
     ///

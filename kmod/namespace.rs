@@ -2,10 +2,11 @@
 //! Network namespaces: each has filters and attachments of its own, which go with it.
 //!
 //! Lock order: RTNL, then a namespace's turn, its tables, CPU hotplug (netfilter takes it to switch
-//! a static key when a hook is registered), the list of programs ([`crate::programs`]), the lock of
-//! builds ([`crate::thread`]). A turn is never waited for with RTNL held. Nothing that takes long
-//! is done under a namespace's tables, since the device notifier waits for them with RTNL held:
-//! no program is built or freed there, and no grace period is waited for.
+//! a static key when a hook is registered), the list of programs ([`crate::programs`]). A turn is
+//! never waited for with RTNL held. Nothing that takes long is done under a namespace's tables,
+//! since the device notifier waits for them with RTNL held: no program is built or freed there, no
+//! grace period is waited for, and of our own nothing is allocated that is charged to a memory
+//! cgroup, which may have its tasks sleep. (Netfilter's array of a hook's functions is charged.)
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -27,7 +28,7 @@ use crate::grace_period::GracePeriod;
 use crate::killable::LockKillable;
 use crate::program::Program;
 use crate::refusal::{refuse, Answer};
-use crate::tables::Tables;
+use crate::tables::{Room, Tables};
 
 /// A network namespace.
 ///
@@ -101,29 +102,53 @@ impl Namespace {
         f(&self.tables.lock())
     }
 
+    /// Locks the tables when they have room for so many more filters and attachments.
+    fn lock_with_room(&self, filters: usize, attachments: usize) -> Result<MutexGuard<'_, Tables>> {
+        loop {
+            let mut tables = self.tables.lock();
+            let Some(lack) = tables.lacks(filters, attachments) else {
+                return Ok(tables);
+            };
+            drop(tables);
+            let mut room = Room::new(&lack)?;
+            self.tables.lock().make_room(&mut room);
+            // Others may use it up before the tables are locked again. That ends: how much they
+            // can add is limited.
+        }
+    }
+
     /// Makes a filter, without a program, that [`Self::add`] may take and attach to `hooks`, if it
     /// is to have so much `fuel`. Refuses early what that would refuse after the work.
     pub(crate) fn prepare(&self, name: Name, fuel: u64, hooks: &[Hook]) -> Answer<Arc<Filter>> {
-        let mut tables = self.tables.lock();
-        tables.check_room(&name)?;
-        for hook in hooks {
-            check::hook(hook)?;
-            tables.check_fuel(hook, self.device(hook)?, fuel)?;
-        }
-        let id = tables.next_id()?;
+        let id = {
+            let mut tables = self.tables.lock();
+            tables.check_room(&name)?;
+            for hook in hooks {
+                check::hook(hook)?;
+                tables.check_fuel(hook, self.device(hook)?, fuel)?;
+            }
+            tables.next_id()?
+        };
         let filter = Filter::new(id, name, self.is_initial());
         Ok(Arc::pin_init(filter, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Adds a filter and attaches it to all of `hooks`, or does neither. Returns the attachments'
-    /// ids.
+    /// Adds a filter, of which a program was published, and attaches it to all of `hooks`, or does
+    /// neither. Returns the attachments' ids.
     pub(crate) fn add(&self, filter: &Arc<Filter>, hooks: &[Hook]) -> Answer<KVec<u32>> {
         let mut ids = KVec::with_capacity(hooks.len(), GFP_KERNEL)?;
-        let mut tables = self.tables.lock();
+        // Goes after the tables are unlocked, with what was not used of it.
+        let mut attachments = KVec::with_capacity(hooks.len(), GFP_KERNEL)?;
+        for hook in hooks {
+            // SAFETY: The filter has a program, as the caller saw to.
+            let attachment = unsafe { Attachment::new(filter.clone(), hook)? };
+            attachments.push(Some(attachment), GFP_KERNEL)?;
+        }
+        let mut tables = self.lock_with_room(1, hooks.len())?;
         tables.check_room(filter.name())?;
         tables.add(filter)?;
-        for hook in hooks {
-            let attached = self.attach_locked(&mut tables, filter, hook);
+        for attachment in &mut attachments {
+            let attached = self.attach_locked(&mut tables, attachment);
             // There is room for all of them.
             if let Err(refusal) = attached.and_then(|id| Ok(ids.push(id, GFP_KERNEL)?)) {
                 tables.take_out(filter);
@@ -174,16 +199,28 @@ impl Namespace {
 
     /// Attaches a filter to a hook. Returns the attachment's id, and the filter.
     pub(crate) fn attach(&self, selector: &Selector, hook: &Hook) -> Answer<(u32, Arc<Filter>)> {
-        let (attached, filter) = {
-            let mut tables = self.tables.lock();
-            let filter = tables.find(selector)?.clone();
-            (self.attach_locked(&mut tables, &filter, hook), filter)
+        let filter = self.find(selector)?;
+        check::hook(hook)?;
+        // SAFETY: It was in the tables, and so has a program.
+        let mut attachment = Some(unsafe { Attachment::new(filter.clone(), hook)? });
+        let attached = {
+            let mut tables = self.lock_with_room(0, 1)?;
+            // It may have been taken out meanwhile.
+            tables.find(&Selector::Id(filter.id))?;
+            self.attach_locked(&mut tables, &mut attachment)
         };
         let id = attached.inspect_err(|_| self.wait_for_packets())?;
         Ok((id, filter))
     }
 
-    fn attach_locked(&self, tables: &mut Tables, filter: &Arc<Filter>, hook: &Hook) -> Answer<u32> {
+    /// Registers an attachment whose filter is in the tables, which have room for it, and moves it
+    /// there. Where that is refused early, the attachment stays where it is, to be dropped when the
+    /// tables are unlocked. There has to be one.
+    fn attach_locked(&self, tables: &mut Tables, slot: &mut Option<Attachment>) -> Answer<u32> {
+        let attachment = slot.as_mut().ok_or(EINVAL)?;
+        let filter = attachment.filter();
+        let hook = *attachment.hook();
+        let hook = &hook;
         check::hook(hook)?;
         let device = self.device(hook)?;
         if let Some(there) = tables
@@ -196,17 +233,17 @@ impl Namespace {
                 there.id
             );
         }
-        tables.reserve_attachment()?;
+        tables.check_attachments()?;
         tables.check_fuel(hook, device, filter.fuel())?;
         let id = tables.next_id()?;
-        // SAFETY: A filter is in the tables, or about to be, with a program. The device is
-        // registered now, and `forget_device` has the attachment unregistered before it no longer
-        // is: it waits for the tables that the caller has locked.
-        let mut attachment = unsafe { Attachment::new(id, filter.clone(), hook, device)? };
-        // SAFETY: By the invariant `net` outlives the tables, and the attachment is kept there.
-        let registered = unsafe { attachment.register(self.net) };
+        // SAFETY: By the invariant `net` outlives the tables, and the attachment is kept there. The
+        // device is registered now, and `forget_device` has the attachment unregistered before it
+        // no longer is: it waits for the tables that the caller has locked.
+        let registered = unsafe { attachment.register(id, device, self.net) };
         // Also if it was refused: packets may be inside by now. There is room for it.
-        tables.keep(attachment)?;
+        if let Some(attachment) = slot.take() {
+            tables.keep(attachment)?;
+        }
         if let Err(error) = registered {
             if error == E2BIG {
                 refuse!(

@@ -29,9 +29,10 @@ pub(crate) struct Record {
 /// The filter of an attachment is in `filters`, or held by who has just taken it out of there: an
 /// attachment is never the last to let go of its filter.
 pub(crate) struct Tables {
-    filters: KVec<Record>,
-    /// Those that packets come in by, and those that packets may still be inside of.
+    /// Those that packets come in by, and those that packets may still be inside of. They are
+    /// dropped before the filters.
     attachments: KVec<Attachment>,
+    filters: KVec<Record>,
     last_id: u32,
 }
 
@@ -39,8 +40,8 @@ impl Tables {
     pub(crate) fn new() -> Self {
         // INVARIANT: There are no attachments.
         Tables {
-            filters: KVec::new(),
             attachments: KVec::new(),
+            filters: KVec::new(),
             last_id: 0,
         }
     }
@@ -119,14 +120,31 @@ impl Tables {
         Ok(())
     }
 
-    /// Adds a filter. [`Self::check_room`] was asked.
+    /// What the tables lack to take so many more filters and attachments, if anything.
+    pub(crate) fn lacks(&mut self, filters: usize, attachments: usize) -> Option<Lack> {
+        self.forget_left();
+        let lack = Lack {
+            filters: grown(&self.filters, filters),
+            attachments: grown(&self.attachments, attachments),
+        };
+        (lack.filters != 0 || lack.attachments != 0).then_some(lack)
+    }
+
+    /// Moves into `room` what is to have more of it than here. What is left in there is the
+    /// caller's to free after unlocking.
+    pub(crate) fn make_room(&mut self, room: &mut Room) {
+        move_to_larger(&mut self.filters, &mut room.filters);
+        move_to_larger(&mut self.attachments, &mut room.attachments);
+    }
+
+    /// Adds a filter that there is room for. [`Self::check_room`] was asked.
     pub(crate) fn add(&mut self, filter: &Arc<Filter>) -> Result {
         let record = Record {
             filter: filter.clone(),
             retired: Totals::new(),
             replaced: 0,
         };
-        Ok(self.filters.push(record, GFP_KERNEL_ACCOUNT)?)
+        Ok(self.filters.push_within_capacity(record)?)
     }
 
     /// Lets no more packets in to a filter, and takes it out. Who calls this holds it until its
@@ -137,9 +155,8 @@ impl Tables {
             .retain(|record| !Arc::ptr_eq(&record.filter, filter));
     }
 
-    /// Makes room for one more attachment.
-    pub(crate) fn reserve_attachment(&mut self) -> Answer {
-        self.forget_left();
+    /// Whether one more attachment is allowed.
+    pub(crate) fn check_attachments(&self) -> Answer {
         if self.attachments().count() >= limits::ATTACHMENTS as usize {
             refuse!(
                 ENOSPC,
@@ -147,13 +164,13 @@ impl Tables {
                 limits::ATTACHMENTS
             );
         }
-        Ok(self.attachments.reserve(1, GFP_KERNEL_ACCOUNT)?)
+        Ok(())
     }
 
     /// Keeps an attachment that there is room for, of a filter that is here or that the caller
     /// holds.
     pub(crate) fn keep(&mut self, attachment: Attachment) -> Result {
-        Ok(self.attachments.push(attachment, GFP_KERNEL_ACCOUNT)?)
+        Ok(self.attachments.push_within_capacity(attachment)?)
     }
 
     /// Lets no more packets in by the attachments for which `which` holds. They stay, out of sight,
@@ -248,6 +265,49 @@ impl Tables {
             .map(|it| fuel_of(it.filter()))
             .sum()
     }
+}
+
+/// For how many filters and attachments there has to be memory; 0 where there is enough.
+pub(crate) struct Lack {
+    filters: usize,
+    attachments: usize,
+}
+
+/// Memory for larger tables. It is allocated and freed with the tables unlocked, since a caller
+/// whose memory cgroup is full sleeps for long.
+pub(crate) struct Room {
+    attachments: KVec<Attachment>,
+    filters: KVec<Record>,
+}
+
+impl Room {
+    pub(crate) fn new(lack: &Lack) -> Result<Self> {
+        Ok(Room {
+            attachments: KVec::with_capacity(lack.attachments, GFP_KERNEL_ACCOUNT)?,
+            filters: KVec::with_capacity(lack.filters, GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+}
+
+/// The capacity that `table` needs for so many `more`, or 0 if it has that.
+fn grown<T>(table: &KVec<T>, more: usize) -> usize {
+    let wanted = table.len() + more;
+    match wanted <= table.capacity() {
+        true => 0,
+        false => wanted.max(2 * table.capacity()),
+    }
+}
+
+/// Has `table` use the memory of `room`, if that is larger. `room` is empty before and after.
+fn move_to_larger<T>(table: &mut KVec<T>, room: &mut KVec<T>) {
+    if room.capacity() <= table.capacity() {
+        return;
+    }
+    for entry in table.drain_all() {
+        // Infallible: `room` is empty, and larger than the table.
+        let _ = room.push_within_capacity(entry);
+    }
+    core::mem::swap(table, room);
 }
 
 fn check_sum(protocol: u32, hook: u32, sum: u64) -> Answer {

@@ -25,6 +25,7 @@ crate::tests![
     all_or_no_attachments,
     the_context_tells_the_place,
     no_attachment_survives_its_device,
+    no_attachment_survives_its_filter,
     an_attachment_stays_on_a_renamed_device,
     packets_in_a_hook_that_half_failed_are_waited_for,
     a_hundred_attachments_are_waited_for_at_once,
@@ -299,6 +300,37 @@ fn no_attachment_survives_its_device() {
     // A new device of the old name is another device.
     let refused = filter.attach(netdev(HOOK_INGRESS, "to-client"));
     assert_eq!(refused.expect_err("it is gone").errno, Errno::ENODEV);
+}
+
+/// What an attachment needs is made with the tables unlocked, and the filter may go meanwhile.
+fn no_attachment_survives_its_filter() {
+    const UNLOADS: usize = 10;
+    const MOST: i32 = 400;
+    let net = Net::pair();
+    let spec = Spec::new("goes", wasm::always(1)).fuel(10_000);
+    net.server.enter(|| {
+        let device = Device::open();
+        for _ in 0..UNLOADS {
+            let id = device.load(&spec).expect("load");
+            let begun = std::sync::Barrier::new(2);
+            let refused = std::thread::scope(|scope| {
+                let attaching = scope.spawn(|| {
+                    let device = Device::open();
+                    begun.wait();
+                    let places = (0..MOST).map(|priority| hook(FAMILY_INET, HOOK_INPUT, priority));
+                    places.map(|it| device.attach(id, it)).find_map(Result::err)
+                });
+                begun.wait();
+                device.select(NF_WASM_UNLOAD, id).expect("unload");
+                attaching.join().expect("attach")
+            });
+            // The filter has gone before the last of them, or after it.
+            if let Some(refused) = refused {
+                assert_eq!(refused.errno, Errno::ENOENT, "{refused}");
+            }
+            assert_eq!(device.attachments().expect("list"), []);
+        }
+    });
 }
 
 /// inet's output hook is registered with IPv4, and then, because that of IPv6 is full, taken back:
