@@ -44,8 +44,7 @@ impl Build {
                 Ok((programs, filters))
             });
             let halves = (|| {
-                let kernel = Kernel::make(flavour, &root, &cache, checkout, &progress)?;
-                drop(shared);
+                let kernel = Kernel::make(flavour, &root, &cache, checkout, shared, &progress)?;
                 let engine = engine::build(&kernel, &root, &cache, &patched, &progress)?;
                 let module = module::build(&kernel, &engine, &root, &cache, checkout, &progress)?;
                 Ok((kernel, module))

@@ -118,9 +118,9 @@ pub fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
 }
 
 fn kernel(options: &Options, root: &Root, cache: &Cache, checkout: &Path) -> Result<Kernel> {
-    let _lock = cache.lock()?;
+    let shared = cache.lock()?;
     let progress = Progress::start();
-    Kernel::make(options.kernels[0], root, cache, checkout, &progress)
+    Kernel::make(options.kernels[0], root, cache, checkout, shared, &progress)
 }
 
 /// rustfmt over everything.

@@ -60,6 +60,11 @@ impl Cache {
         self.lock_file(&self.path("lock"))
     }
 
+    /// Waits until no other run is compiling this kernel. Taken without [`Self::lock`] held.
+    pub fn lock_kernel(&self, release: &str) -> Result<Lock> {
+        self.lock_file(&self.path(&format!("lock-{release}")))
+    }
+
     /// Waits until no other run is building this checkout. Taken before [`Self::lock`].
     pub fn lock_checkout(&self) -> Result<Lock> {
         let dir = self.path(&self.checkout);

@@ -7,7 +7,7 @@ mod own;
 mod source;
 
 use crate::error::{Context, Result};
-use crate::files::Cache;
+use crate::files::{Cache, Lock};
 use crate::flavour::Flavour;
 use crate::offer::Offer;
 use crate::progress::Progress;
@@ -26,12 +26,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Fetches and prepares a kernel, as far as the cache does not have it.
+    /// Fetches and prepares a kernel, as far as the cache does not have it. `shared` is the cache's
+    /// lock, which is released as soon as the rest concerns this kernel alone.
     pub fn make(
         flavour: Flavour,
         root: &Root,
         cache: &Cache,
         checkout: &Path,
+        shared: Lock,
         progress: &Progress,
     ) -> Result<Self> {
         let offer = Offer::find(flavour, root, cache, progress)?;
@@ -44,15 +46,20 @@ impl Kernel {
             "Kernel {} (Debian {})",
             kernel.release, offer.version
         ));
-        let log = cache.path(&format!("log/kernel-{}.log", kernel.release));
+        let log = kernel.log(cache);
         tool::new_log(&log)?;
         if flavour.is_own() {
-            kernel.compile(&offer, root, cache, checkout, progress, &log)?;
+            kernel.compile(&offer, root, cache, checkout, shared, progress)?;
         } else {
             kernel.fetch(&offer, root, cache, progress, &log)?;
         }
         Offer::prune(cache)?;
         Ok(kernel)
+    }
+
+    /// Where the output of its commands goes.
+    fn log(&self, cache: &Cache) -> PathBuf {
+        cache.path(&format!("log/kernel-{}.log", self.release))
     }
 
     /// The compiler that made this kernel, by its configuration, as an argument for make.

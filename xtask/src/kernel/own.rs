@@ -3,7 +3,7 @@
 
 use super::{jobs, source, Kernel};
 use crate::error::{Context, Error, Result};
-use crate::files::{self, Cache};
+use crate::files::{self, Cache, Lock};
 use crate::offer::Offer;
 use crate::progress::Progress;
 use crate::root::Root;
@@ -33,10 +33,14 @@ impl Kernel {
         root: &Root,
         cache: &Cache,
         checkout: &Path,
+        shared: Lock,
         progress: &Progress,
-        log: &Path,
     ) -> Result<()> {
+        let log = &self.log(cache);
         let source = source::make(offer, root, cache, progress, log)?;
+        // The compilation takes long. Only those who want the same kernel wait for it.
+        drop(shared);
+        let _own = cache.lock_kernel(&self.release)?;
         let fragment = |name: &str| {
             let path = checkout.join(CONFIGURATIONS).join(name);
             fs::read_to_string(&path).context(path.display())
