@@ -5,7 +5,7 @@
 //! No verifier looks at the instructions: what makes them safe is the validation of the module, and
 //! the checks of addresses, of fuel and of the stack that are compiled in here.
 //!
-//! The way of a function: [`module`] finds it, `front` builds blocks of operations of it ([`form`]),
+//! The way of a function: [`module`] finds it, `front` builds blocks of operations of it (`ir`),
 //! `back` allocates registers and emits instructions.
 #![no_std]
 
@@ -15,12 +15,12 @@ extern crate std;
 
 mod back;
 mod calls;
-mod form;
 mod front;
-mod helper;
 mod in_place;
+mod ir;
 pub mod machine;
 mod module;
+mod pointers;
 #[cfg(test)]
 mod testing;
 pub mod work;
@@ -29,7 +29,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use back::insn::Insn;
-pub use helper::Helper;
+pub use back::Helper;
 pub use machine::Machine;
 pub use work::Work;
 

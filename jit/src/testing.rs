@@ -4,7 +4,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::form::{Function, Op};
+use crate::ir::{Function, Op};
 use crate::module::Module;
 use crate::{front, Environment, Results, Work};
 

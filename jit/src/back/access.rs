@@ -3,10 +3,10 @@
 
 use nf_wasm_abi::trap::Trap;
 
-use super::allocation::Home;
+use super::allocation::Location;
 use super::function::Emitter;
 use super::insn::{alu, load, store, Alu, Jump, Reg, Size, Source, ALU32, JMP, R0, R1, R7};
-use crate::form::{Access, Extent, Mask, Place, Value, Var, Width};
+use crate::ir::{Access, Extent, Mask, Place, Value, Var, Width};
 
 fn size(bytes: u8) -> Size {
     match bytes {
@@ -32,13 +32,13 @@ impl Emitter<'_, '_> {
     }
 
     pub(super) fn address(&mut self, to: Var, base: Value, offset: u32, mask: Mask) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         let target = self.target(to);
         // What comes from the frame may, under speculation, be what was there before.
         let comes_from_frame =
-            matches!(base, Value::Var(var) if !matches!(self.home(var), Home::Reg(_)));
+            matches!(base, Value::Var(var) if !matches!(self.location(var), Location::Reg(_)));
         let last = match mask {
             Mask::Bound(most) if comes_from_frame => Some(most),
             Mask::Constant | Mask::Bound(_) => None,
@@ -70,7 +70,7 @@ impl Emitter<'_, '_> {
     }
 
     pub(super) fn packet(&mut self, to: Var) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         let target = self.target(to);
@@ -112,7 +112,7 @@ impl Emitter<'_, '_> {
     }
 
     pub(super) fn load(&mut self, to: Var, access: Access, place: Place) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         let base = self.base_of(place, R1);
@@ -138,7 +138,7 @@ impl Emitter<'_, '_> {
     }
 
     pub(super) fn global_get(&mut self, to: Var, global: u32) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         self.program.globals(R1);

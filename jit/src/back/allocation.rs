@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where each variable lives: in a register, or in a slot of the function's frame.
+//! Locations of variables: a register, or a slot of the function's frame.
 //!
 //! Linear scan: variables get registers in the order in which they begin; where there is none left,
 //! the one that is used least goes to the frame, for all its life.
@@ -9,23 +9,17 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use super::frame::FIRST_SLOT;
 use super::insn::{Reg, R2, R3, R4, R5, R6};
 use super::liveness::{liveness, Interval, FIRST};
-use crate::form::{Binary, Divide, Function, Op, Unary, Value, Var};
+use crate::ir::{Calls, Function, Op, Var};
 use crate::{Unsupported, Work};
 
 /// Those that variables live in. The last survives calls of helpers.
 pub(crate) const REGISTERS: [Reg; 5] = [R2, R3, R4, R5, R6];
-/// The slot that says where a function was called from.
-pub(crate) const RETURN_SLOT: u32 = 0;
-/// The one that says what frames take up to this one.
-pub(crate) const TAKEN_SLOT: u32 = 1;
-/// Where parameters and results are.
-pub(crate) use crate::machine::FIRST_SLOT;
-
 /// Where a variable lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Home {
+pub(crate) enum Location {
     /// Nobody reads it.
     Nowhere,
     Reg(Reg),
@@ -34,7 +28,7 @@ pub(crate) enum Home {
 
 #[derive(Debug)]
 pub(crate) struct Allocation {
-    pub(crate) homes: Vec<Home>,
+    pub(crate) locations: Vec<Location>,
     /// Where a variable that lives in a register is kept during calls.
     backups: Vec<Option<u32>>,
     /// The variables of each register, in order, with their intervals.
@@ -45,66 +39,12 @@ pub(crate) struct Allocation {
     pub(crate) slots: u32,
 }
 
-/// What a call does not leave as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clobbers {
-    Nothing,
-    /// A helper: all but the last of [`REGISTERS`].
-    Most,
-    /// Another function of the module.
-    All,
-}
-
-impl Clobbers {
-    /// How many of [`REGISTERS`].
-    fn count(self) -> usize {
-        match self {
-            Clobbers::Nothing => 0,
-            Clobbers::Most => REGISTERS.len() - 1,
-            Clobbers::All => REGISTERS.len(),
-        }
-    }
-}
-
-pub(crate) fn clobbers(op: &Op) -> Clobbers {
-    let is_variable = |value: &Value| matches!(value, Value::Var(_));
-    match op {
-        Op::Call { .. } | Op::CallIndirect { .. } => Clobbers::All,
-        Op::Host { .. }
-        | Op::Divide {
-            op: Divide::DivS | Divide::RemS,
-            ..
-        }
-        | Op::Unary {
-            op: Unary::Clz | Unary::Ctz | Unary::Popcnt,
-            ..
-        } => Clobbers::Most,
-        Op::Binary {
-            op: Binary::RotL | Binary::RotR,
-            b,
-            ..
-        } if is_variable(b) => Clobbers::Most,
-        Op::Copy { .. }
-        | Op::Binary { .. }
-        | Op::Divide {
-            op: Divide::DivU | Divide::RemU,
-            ..
-        }
-        | Op::Unary {
-            op: Unary::Extend8 | Unary::Extend16 | Unary::Extend32 | Unary::Wrap,
-            ..
-        }
-        | Op::Compare { .. }
-        | Op::Select { .. }
-        | Op::Check { .. }
-        | Op::Trap(_)
-        | Op::Address { .. }
-        | Op::Packet { .. }
-        | Op::PacketAddress { .. }
-        | Op::Load { .. }
-        | Op::Store { .. }
-        | Op::GlobalGet { .. }
-        | Op::GlobalSet { .. } => Clobbers::Nothing,
+/// How many of [`REGISTERS`] a call does not preserve.
+fn clobbered(calls: Calls) -> usize {
+    match calls {
+        Calls::Nothing => 0,
+        Calls::Helper => REGISTERS.len() - 1,
+        Calls::Function => REGISTERS.len(),
     }
 }
 
@@ -118,22 +58,22 @@ impl Allocation {
         let halvings = order.len().checked_ilog2().unwrap_or(0) as usize;
         work.take(order.len() * (4 + halvings))?;
         order.sort_by_key(|var| intervals[*var as usize].start);
-        let mut homes = vec![Home::Nowhere; intervals.len()];
-        scan(&order, intervals, &mut homes);
+        let mut locations = vec![Location::Nowhere; intervals.len()];
+        scan(&order, intervals, &mut locations);
 
-        let calls: Vec<(u32, Clobbers)> = function
+        let calls: Vec<(u32, Calls)> = function
             .order
             .iter()
             .flat_map(|block| {
                 let ops = &function.blocks[*block as usize].ops;
-                ops.iter().map(clobbers).chain([Clobbers::Nothing])
+                ops.iter().map(Op::calls).chain([Calls::Nothing])
             })
             .zip(FIRST..)
-            .filter(|(clobbers, _)| *clobbers != Clobbers::Nothing)
-            .map(|(clobbers, at)| (at, clobbers))
+            .filter(|(calls, _)| *calls != Calls::Nothing)
+            .map(|(calls, at)| (at, calls))
             .collect();
         let mut allocation = Self {
-            homes,
+            locations,
             backups: vec![None; intervals.len()],
             residents: Default::default(),
             zeroed: liveness.zeroed,
@@ -150,15 +90,15 @@ impl Allocation {
         function: &Function,
         order: &[Var],
         intervals: &[Interval],
-        calls: &[(u32, Clobbers)],
+        calls: &[(u32, Calls)],
     ) {
         self.slots = FIRST_SLOT + function.params;
         let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
         let mut taken: BinaryHeap<(Reverse<u32>, u32)> = BinaryHeap::new();
         for var in order {
             let interval = intervals[*var as usize];
-            let register = match self.homes[*var as usize] {
-                Home::Reg(reg) => REGISTERS.iter().position(|it| *it == reg),
+            let register = match self.locations[*var as usize] {
+                Location::Reg(reg) => REGISTERS.iter().position(|it| *it == reg),
                 _ => None,
             };
             if let Some(register) = register {
@@ -185,7 +125,7 @@ impl Allocation {
             };
             match register {
                 Some(_) => self.backups[*var as usize] = Some(slot),
-                None => self.homes[*var as usize] = Home::Slot(slot),
+                None => self.locations[*var as usize] = Location::Slot(slot),
             }
         }
     }
@@ -194,9 +134,9 @@ impl Allocation {
     pub(crate) fn saved(
         &self,
         at: u32,
-        clobbers: Clobbers,
+        calls: Calls,
     ) -> impl Iterator<Item = (Reg, u32)> + '_ {
-        let clobbered = &self.residents[..clobbers.count()];
+        let clobbered = &self.residents[..clobbered(calls)];
         clobbered
             .iter()
             .zip(REGISTERS)
@@ -209,15 +149,15 @@ impl Allocation {
     }
 }
 
-fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Clobbers)]) -> bool {
+fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Calls)]) -> bool {
     let first = calls.partition_point(|(at, _)| 2 * at < interval.start);
     calls[first..]
         .iter()
         .take_while(|(at, _)| 2 * at < interval.end)
-        .any(|(at, clobbers)| interval.crosses(*at) && register < clobbers.count())
+        .any(|(at, calls)| interval.crosses(*at) && register < clobbered(*calls))
 }
 
-fn scan(order: &[Var], intervals: &[Interval], homes: &mut [Home]) {
+fn scan(order: &[Var], intervals: &[Interval], locations: &mut [Location]) {
     let mut active: [Option<Var>; REGISTERS.len()] = [None; REGISTERS.len()];
     for var in order {
         let interval = intervals[*var as usize];
@@ -233,15 +173,15 @@ fn scan(order: &[Var], intervals: &[Interval], homes: &mut [Home]) {
             let least = (0..active.len()).min_by_key(weight)?;
             (weight(&least) < interval.weight).then_some(least)
         });
-        homes[*var as usize] = match place {
+        locations[*var as usize] = match place {
             Some(at) => {
                 if let Some(evicted) = active[at].replace(*var) {
                     // Until it has a slot.
-                    homes[evicted as usize] = Home::Slot(u32::MAX);
+                    locations[evicted as usize] = Location::Slot(u32::MAX);
                 }
-                Home::Reg(REGISTERS[at])
+                Location::Reg(REGISTERS[at])
             }
-            None => Home::Slot(u32::MAX),
+            None => Location::Slot(u32::MAX),
         };
     }
 }
@@ -251,7 +191,7 @@ mod tests {
     use std::format;
     use std::string::String;
 
-    use super::{Allocation, Home};
+    use super::{Allocation, Location};
     use crate::testing::{build, work};
 
     #[test]
@@ -270,9 +210,9 @@ mod tests {
             }
         }
         assert!(allocation
-            .homes
+            .locations
             .iter()
-            .any(|home| matches!(home, Home::Slot(_))));
+            .any(|home| matches!(home, Location::Slot(_))));
     }
 
     #[test]
@@ -282,7 +222,7 @@ mod tests {
             "{many} (loop (local.set 3 (i32.add (local.get 3) (local.get 0)))
                (br_if 0 (local.get 3))) (local.get 3)"
         ));
-        let homes = Allocation::new(&function, &work()).unwrap().homes;
-        assert!([0, 3].iter().all(|var| matches!(homes[*var], Home::Reg(_))));
+        let locations = Allocation::new(&function, &work()).unwrap().locations;
+        assert!([0, 3].iter().all(|var| matches!(locations[*var], Location::Reg(_))));
     }
 }

@@ -3,11 +3,11 @@
 
 use nf_wasm_abi::trap::Trap;
 
-use super::allocation::Home;
+use super::allocation::Location;
 use super::function::Emitter;
 use super::insn::{alu, Alu, Jump, Reg, Source, ALU32, ALU64, JMP, JMP32, R0, R1};
-use crate::form::{Binary, Divide, Op, Unary, Value, Var, Width};
-use crate::helper::Helper;
+use crate::ir::{Binary, Divide, Op, Unary, Value, Var, Width};
+use super::helper::Helper;
 
 fn alu_class(width: Width) -> u8 {
     match width {
@@ -25,7 +25,7 @@ fn bits(width: Width) -> i32 {
 
 impl Emitter<'_, '_> {
     pub(super) fn binary(&mut self, op: Binary, width: Width, to: Var, a: Value, b: Value) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         let instruction = match op {
@@ -136,7 +136,7 @@ impl Emitter<'_, '_> {
         };
         match op {
             Divide::DivU | Divide::RemU => {
-                if self.home(to) == Home::Nowhere {
+                if self.location(to) == Location::Nowhere {
                     return;
                 }
                 let divisor = self.source(width, b, R1);
@@ -201,7 +201,7 @@ impl Emitter<'_, '_> {
     }
 
     pub(super) fn unary(&mut self, op: Unary, width: Width, to: Var, a: Value) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         let helper = match (op, width) {

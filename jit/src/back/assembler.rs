@@ -8,7 +8,7 @@ use super::insn::{self, Insn, Jump, Reg, Source, JMP, R0};
 use crate::{Unsupported, Work};
 
 /// Rounds that are looked for near jumps; beyond, all are far.
-const MOST_ROUNDS: u32 = 8;
+const MAX_ROUNDS: u32 = 8;
 
 /// A place in the code, maybe one that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,7 +189,7 @@ impl Distances {
         // Only more and more jumps get long.
         for round in 0.. {
             work.take(asm.jumps.len())?;
-            if round == MOST_ROUNDS {
+            if round == MAX_ROUNDS {
                 this.long.fill(true);
             }
             for (at, (index, ..)) in this.jumps.iter().enumerate() {

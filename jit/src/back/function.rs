@@ -7,21 +7,17 @@ use nf_wasm_abi::trap::Trap;
 
 use nf_wasm_abi::limits;
 
-use super::allocation::{Allocation, Clobbers, Home, FIRST_SLOT, RETURN_SLOT, TAKEN_SLOT};
+use super::allocation::{Allocation, Location};
+use super::frame::{slot_offset, FIRST_SLOT, MAX_SLOTS, RETURN_SLOT, USED_SHIFT, USED_SLOT};
 use super::assembler::{Assembler, Label};
 use super::insn::{load, store, Alu, Jump, Reg, Size, Source, JMP, R0, R1, R8, R9};
 use super::liveness::FIRST;
 use super::program::{Callers, Program};
 use super::switch::{cases, switch};
 use crate::calls::MORE_SLOTS;
-use crate::form::{BlockId, End, Function, Value, Var};
+use crate::ir::{BlockId, Calls, End, Function, Value, Var};
 use crate::{Machine, Unsupported};
 use core::mem::offset_of;
-
-/// Slots of a frame at most, so that an access reaches what a call leaves behind it.
-const MOST_SLOTS: u32 = 4_000;
-/// What [`TAKEN_SLOT`] counts slots in; below are frames.
-pub(super) const TAKEN_SHIFT: u32 = 12;
 
 /// Emits a function.
 pub(super) struct Emitter<'e, 'p> {
@@ -48,7 +44,7 @@ pub(super) fn emit(
     returns: Label,
 ) -> Result<(), Unsupported> {
     let allocation = Allocation::new(function, program.work)?;
-    if allocation.slots > taken + MORE_SLOTS || allocation.slots > MOST_SLOTS {
+    if allocation.slots > taken + MORE_SLOTS || allocation.slots > MAX_SLOTS {
         return Err(Unsupported::Frame);
     }
     let gives_verdict = program.gives_verdict(function.index);
@@ -88,13 +84,13 @@ impl Emitter<'_, '_> {
             self.check_stack();
         }
         for param in 0..self.function.params {
-            if let Home::Reg(reg) = self.home(param) {
+            if let Location::Reg(reg) = self.location(param) {
                 self.load_slot(reg, FIRST_SLOT + param);
             }
         }
         for local in self.allocation.zeroed.clone() {
             let target = self.target(local);
-            if self.home(local) != Home::Nowhere {
+            if self.location(local) != Location::Nowhere {
                 self.set(target, Value::Const(0));
                 self.done(local);
             }
@@ -104,13 +100,13 @@ impl Emitter<'_, '_> {
     /// Traps where the interpreter's stack would be full.
     fn check_stack(&mut self) {
         let overflow = self.program.trap(Trap::StackOverflow);
-        let (shift, frames) = (TAKEN_SHIFT, limits::CALL_DEPTH as i32);
+        let (shift, frames) = (USED_SHIFT, limits::CALL_DEPTH as i32);
         let one_more = Source::Imm((self.taken << shift) as i32 + 1);
         let most = Source::Imm((limits::VALUE_STACK_SLOTS << shift) as i32);
-        self.load_slot(R0, TAKEN_SLOT);
+        self.load_slot(R0, USED_SLOT);
         self.alu64(Alu::Add, R0, one_more);
         self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
-        self.store_slot(TAKEN_SLOT, R0);
+        self.store_slot(USED_SLOT, R0);
         self.alu64(Alu::And, R0, Source::Imm((1 << shift) - 1));
         let frames = Source::Imm(frames);
         self.asm().branch(JMP, Jump::Gt, R0, frames, overflow);
@@ -123,8 +119,8 @@ impl Emitter<'_, '_> {
             return;
         }
         let overflow = self.program.trap(Trap::StackOverflow);
-        let most = (limits::VALUE_STACK_SLOTS - slots) << TAKEN_SHIFT;
-        self.load_slot(R0, TAKEN_SLOT);
+        let most = (limits::VALUE_STACK_SLOTS - slots) << USED_SHIFT;
+        self.load_slot(R0, USED_SLOT);
         let most = Source::Imm(most as i32);
         self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
     }
@@ -173,7 +169,7 @@ impl Emitter<'_, '_> {
                 otherwise,
             } => {
                 if Some(*then) == next {
-                    let opposite = crate::form::Compare {
+                    let opposite = crate::ir::Compare {
                         condition: compare.condition.inverted(),
                         ..*compare
                     };
@@ -251,7 +247,7 @@ impl Emitter<'_, '_> {
 
     /// Puts a value into a slot.
     fn put(&mut self, slot: u32, value: Value) {
-        let offset = Self::slot_offset(slot);
+        let offset = slot_offset(slot);
         let source = match value {
             Value::Const(value) if i32::try_from(value).is_ok() => Source::Imm(value as i32),
             _ => Source::Reg(self.in_register(value, R0)),
@@ -261,9 +257,9 @@ impl Emitter<'_, '_> {
 
     /// Saves what is needed after a call that changes it, but for the variables that the call itself
     /// writes: `count` from `to` on. Returns what [`Self::restore`] takes.
-    pub(super) fn save(&mut self, clobbers: Clobbers, (to, count): (Var, u32)) -> Vec<(Reg, u32)> {
-        let is_written = |reg: &Reg| (to..to + count).any(|var| self.home(var) == Home::Reg(*reg));
-        let saved = self.allocation.saved(self.at, clobbers);
+    pub(super) fn save(&mut self, calls: Calls, (to, count): (Var, u32)) -> Vec<(Reg, u32)> {
+        let is_written = |reg: &Reg| (to..to + count).any(|var| self.location(var) == Location::Reg(*reg));
+        let saved = self.allocation.saved(self.at, calls);
         let saved: Vec<_> = saved.filter(|(reg, _)| !is_written(reg)).collect();
         for (reg, slot) in &saved {
             self.store_slot(*slot, *reg);
@@ -308,17 +304,17 @@ impl Emitter<'_, '_> {
         jump: impl FnOnce(&mut Assembler),
     ) {
         let frame = self.allocation.slots;
-        let saved = self.save(Clobbers::All, (to, results));
+        let saved = self.save(Calls::Function, (to, results));
         let arguments = &self.function.values[arguments.0 as usize..arguments.1 as usize];
         for (at, value) in arguments.iter().enumerate() {
             self.put(frame + FIRST_SLOT + at as u32, *value);
         }
         let (site, number) = self.program.site(callers);
-        let at = Self::slot_offset(frame + RETURN_SLOT);
+        let at = slot_offset(frame + RETURN_SLOT);
         self.push(store(Size::B8, R9, at, Source::Imm(number)));
         if self.program.may_overflow() {
-            self.load_slot(R0, TAKEN_SLOT);
-            self.store_slot(frame + TAKEN_SLOT, R0);
+            self.load_slot(R0, USED_SLOT);
+            self.store_slot(frame + USED_SLOT, R0);
         }
         let bytes = frame as i32 * 8;
         self.alu64(Alu::Add, R9, Source::Imm(bytes));
@@ -327,7 +323,7 @@ impl Emitter<'_, '_> {
         self.alu64(Alu::Add, R9, Source::Imm(-bytes));
         for result in 0..results {
             let target = self.target(to + result);
-            if self.home(to + result) != Home::Nowhere {
+            if self.location(to + result) != Location::Nowhere {
                 self.load_slot(target, frame + FIRST_SLOT + result);
                 self.done(to + result);
             }

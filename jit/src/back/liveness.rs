@@ -6,15 +6,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::form::{Function, Value, Var};
+use crate::ir::{Function, Value, Var};
 use crate::{Unsupported, Work};
 
 /// Words of the sets of a function at most, one set for each block: this bounds memory.
-const MOST_WORDS: usize = 1 << 16;
+const MAX_WORDS: usize = 1 << 16;
 /// Words that are put together at most, for each of its operations, edges counted.
-const MOST_WORDS_OF_AN_OPERATION: usize = 128;
+const MAX_WORDS_OF_AN_OPERATION: usize = 128;
 /// How many times as many as it takes to look at each edge once.
-const MOST_ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 8;
 /// Variables that a step is for, where nothing is done for each but to have a place for it.
 const VARIABLES_OF_A_STEP: usize = 4;
 /// Words that a step is for: they are put together without a look at what is in them.
@@ -98,7 +98,7 @@ impl Sets {
 }
 
 pub(crate) fn liveness(function: &Function, work: &Work<'_>) -> Result<Liveness, Unsupported> {
-    within(function, MOST_ROUNDS, work)
+    within(function, MAX_ROUNDS, work)
 }
 
 fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Liveness, Unsupported> {
@@ -164,7 +164,7 @@ fn carry(
     work.take(edges.from.len() + function.blocks.len())?;
     let sets = function.blocks.len() * words;
     let round = sets + edges.from.len() * words;
-    if sets > MOST_WORDS || round > MOST_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len()) {
+    if sets > MAX_WORDS || round > MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len()) {
         // Each is live everywhere.
         for var in &members {
             intervals[*var as usize].cover(1);

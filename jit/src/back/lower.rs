@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Each operation, and its instructions.
 
-use super::allocation::{clobbers, Home};
+use super::allocation::Location;
 use super::function::Emitter;
 use super::insn::{
     alu, constant, load, store, Alu, Jump, Reg, Size, Source, ALU32, ALU64, JMP, JMP32, R0, R1, R2,
     R3, R4, R5, R8, R9,
 };
-use super::HEADER;
-use crate::form::{Callee, Compare, Condition, Op, Value, Var, Width};
-use crate::helper::Helper;
+use super::frame::slot_offset;
+use crate::ir::{Callee, Compare, Condition, Op, Value, Var, Width};
+use super::helper::Helper;
 use crate::Machine;
 use core::mem::offset_of;
 
@@ -102,8 +102,8 @@ impl Emitter<'_, '_> {
         }
     }
 
-    pub(super) fn home(&self, var: Var) -> Home {
-        self.allocation.homes[var as usize]
+    pub(super) fn location(&self, var: Var) -> Location {
+        self.allocation.locations[var as usize]
     }
 
     pub(super) fn push(&mut self, insn: super::insn::Insn) {
@@ -114,18 +114,13 @@ impl Emitter<'_, '_> {
         self.push(alu(ALU64, op, reg, source));
     }
 
-    pub(super) fn slot_offset(slot: u32) -> i16 {
-        // Frames that are larger are refused.
-        (HEADER + slot * 8) as i16
-    }
-
     pub(super) fn load_slot(&mut self, reg: Reg, slot: u32) {
-        self.push(load(Size::B8, reg, R9, Self::slot_offset(slot)));
+        self.push(load(Size::B8, reg, R9, slot_offset(slot)));
     }
 
     pub(super) fn store_slot(&mut self, slot: u32, reg: Reg) {
         let source = Source::Reg(reg);
-        self.push(store(Size::B8, R9, Self::slot_offset(slot), source));
+        self.push(store(Size::B8, R9, slot_offset(slot), source));
     }
 
     pub(super) fn set_constant(&mut self, reg: Reg, value: i64) {
@@ -144,12 +139,12 @@ impl Emitter<'_, '_> {
     pub(super) fn set(&mut self, reg: Reg, value: Value) {
         match value {
             Value::Const(value) => self.set_constant(reg, value),
-            Value::Var(var) => match self.home(var) {
-                Home::Reg(home) if home == reg => {}
-                Home::Reg(home) => self.alu64(Alu::Mov, reg, Source::Reg(home)),
-                Home::Slot(slot) => self.load_slot(reg, slot),
+            Value::Var(var) => match self.location(var) {
+                Location::Reg(home) if home == reg => {}
+                Location::Reg(home) => self.alu64(Alu::Mov, reg, Source::Reg(home)),
+                Location::Slot(slot) => self.load_slot(reg, slot),
                 // Nobody reads it, but here: it was never written.
-                Home::Nowhere => self.set_constant(reg, 0),
+                Location::Nowhere => self.set_constant(reg, 0),
             },
         }
     }
@@ -157,7 +152,7 @@ impl Emitter<'_, '_> {
     /// The register that a value is in, `scratch` if it has none.
     pub(super) fn in_register(&mut self, value: Value, scratch: Reg) -> Reg {
         if let Value::Var(var) = value {
-            if let Home::Reg(reg) = self.home(var) {
+            if let Location::Reg(reg) = self.location(var) {
                 return reg;
             }
         }
@@ -177,21 +172,21 @@ impl Emitter<'_, '_> {
 
     /// The register that a result is to be in, before [`Self::done`].
     pub(super) fn target(&self, to: Var) -> Reg {
-        match self.home(to) {
-            Home::Reg(reg) => reg,
-            Home::Slot(_) | Home::Nowhere => R0,
+        match self.location(to) {
+            Location::Reg(reg) => reg,
+            Location::Slot(_) | Location::Nowhere => R0,
         }
     }
 
     /// A result is in its register.
     pub(super) fn done(&mut self, to: Var) {
-        if let Home::Slot(slot) = self.home(to) {
+        if let Location::Slot(slot) = self.location(to) {
             self.store_slot(slot, R0);
         }
     }
 
     fn copy(&mut self, to: Var, from: Value) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         let target = self.target(to);
@@ -227,12 +222,12 @@ impl Emitter<'_, '_> {
     }
 
     fn select(&mut self, to: Var, compare: &Compare, a: Value, b: Value) {
-        if self.home(to) == Home::Nowhere {
+        if self.location(to) == Location::Nowhere {
             return;
         }
         let target = self.target(to);
         let is_there = |emitter: &Self, value: Value| match value {
-            Value::Var(var) => emitter.home(var) == Home::Reg(target),
+            Value::Var(var) => emitter.location(var) == Location::Reg(target),
             Value::Const(_) => false,
         };
         let over = self.asm().label();
@@ -264,7 +259,7 @@ impl Emitter<'_, '_> {
 
     /// Calls a helper that knows nothing of a machine. `op` is what is done so.
     pub(super) fn compute(&mut self, op: &Op, helper: Helper, to: Var, arguments: &[Value]) {
-        let saved = self.save(clobbers(op), op.writes());
+        let saved = self.save(op.calls(), op.writes());
         let moves: &[Reg] = &[R1, R2];
         self.set_all(&moves[..arguments.len()], arguments);
         self.asm().call(helper.number());
@@ -290,7 +285,7 @@ impl Emitter<'_, '_> {
         if let Callee::Import(index) = callee {
             self.check_host_slots(index);
         }
-        let saved = self.save(clobbers(op), op.writes());
+        let saved = self.save(op.calls(), op.writes());
         let registers = [R2, R3, R4];
         self.set_all(&registers[..arguments.len()], &arguments);
         if let Callee::Import(index) = callee {
@@ -314,8 +309,8 @@ impl Emitter<'_, '_> {
     /// Has values in registers, all at once: a value may be in another's register. Uses R0.
     fn set_all(&mut self, registers: &[Reg], values: &[Value]) {
         let home = |emitter: &Self, value: Value| match value {
-            Value::Var(var) => match emitter.home(var) {
-                Home::Reg(reg) => Some(reg),
+            Value::Var(var) => match emitter.location(var) {
+                Location::Reg(reg) => Some(reg),
                 _ => None,
             },
             Value::Const(_) => None,

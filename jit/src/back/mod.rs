@@ -1,51 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From the form in between to eBPF.
+//! The back end: from the IR to eBPF instructions.
 //!
 //! | file | |
 //! |---|---|
-//! | `liveness.rs` | from where to where a variable keeps its value |
-//! | `allocation.rs` | which variables live in registers |
-//! | `lower.rs` | each operation, and its instructions |
-//! | `arithmetic.rs`, `access.rs` | those on numbers, and on memory |
+//! | `compile.rs` | an exported function, and all that it may call |
+//! | `liveness.rs` | the interval in which a variable is live |
+//! | `allocation.rs` | registers and frame slots for variables |
 //! | `function.rs` | blocks, branches, calls |
-//! | `program.rs` | all functions, how they return, and traps |
-//! | `switch.rs` | jumps by a number |
+//! | `lower.rs` | instructions for each operation |
+//! | `arithmetic.rs`, `access.rs` | those for arithmetic, and for memory |
+//! | `frame.rs` | the layout of frames |
+//! | `program.rs` | what functions share: calls, returns, traps |
+//! | `helper.rs` | helpers that compiled code calls |
+//! | `switch.rs` | indexed jumps, as compare trees |
 //! | `assembler.rs`, `insn.rs` | labels and instructions |
 //!
 //! Registers:
 //!
 //! | | |
 //! |---|---|
-//! | R0, R1 | for a moment |
+//! | R0, R1 | scratch |
 //! | R2 to R6 | variables; helpers change all but R6 |
-//! | R7 | the linear memory |
-//! | R8 | fuel |
-//! | R9 | the function's frame: slots of 8 bytes in memory of the instance's, [`HEADER`] bytes on |
-//! | R10 | two words of the kernel's stack, see [`STACK`]; of a lone function none |
+//! | R7 | address of the linear memory |
+//! | R8 | fuel that is left |
+//! | R9 | address of the frame (`frame.rs`); while the first function runs, of the machine |
+//! | R10 | the kernel's stack, of which a program with several functions takes two words |
 //!
-//! The first function's frame is behind the machine: R9 is the machine's address while it runs.
-//!
-//! Calls within the module are jumps: the kernel's stack does not grow with them. A function returns
-//! by a number in its frame's first slot. The second says how much of the interpreter's stack would be
-//! taken, as both tiers overflow alike: slots times 4,096, and frames.
+//! Calls within the module are jumps, so the kernel's stack does not grow with them. A function returns by
+//! a number in its frame.
 
 mod access;
 mod allocation;
 mod arithmetic;
 mod assembler;
+mod compile;
+mod frame;
 mod function;
+mod helper;
 pub(crate) mod insn;
 mod liveness;
 mod lower;
 mod program;
 mod switch;
 
-pub(crate) use program::compile;
-
-/// Bytes between what R9 says and a frame's slots.
-const HEADER: u32 = size_of::<crate::Machine>() as u32;
-/// Bytes of the kernel's stack where there are several functions: the machine, the globals.
-const STACK: u32 = 16;
-/// Where they are from R10 on.
-const MACHINE: i16 = -8;
-const GLOBALS: i16 = -16;
+pub(crate) use compile::compile;
+pub use helper::Helper;

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! All functions that the first one leads to, how they return, and what ends them.
+//! What the functions of a program share: the way in, calls and returns, dispatch through the table, traps,
+//! and the way out.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use nf_wasm_abi::trap::Trap;
 
-use super::allocation::{FIRST_SLOT, RETURN_SLOT, TAKEN_SLOT};
 use super::assembler::{Assembler, Label};
-use super::function::TAKEN_SHIFT;
+use super::frame::{slot_offset, FIRST_SLOT, GLOBALS, MACHINE, RETURN_SLOT, USED_SHIFT, USED_SLOT};
 use super::insn::{
     alu, exit, load, store, Alu, Jump, Reg, Size, Source, ALU32, ALU64, JMP32, R0, R1, R10, R7, R8,
     R9,
 };
 use super::switch::{switch, Case};
-use super::{function, GLOBALS, HEADER, MACHINE, STACK};
 use crate::calls::Calls;
-use crate::in_place::InPlace;
+use crate::pointers::InPlace;
 use crate::machine::{Machine, TRAPPED};
 use crate::module::Module;
-use crate::{front, Code, Environment, Reads, Results, Unsupported, Work};
+use crate::{Environment, Reads, Results, Unsupported, Work};
 
 /// Who a place in the code waits for, to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +36,7 @@ pub(super) struct Program<'p> {
     pub(super) environment: &'p Environment<'p>,
     in_place: Option<&'p InPlace>,
     pub(super) asm: Assembler,
-    calls: Calls,
+    pub(super) calls: Calls,
     /// Where functions begin.
     entries: BTreeMap<u32, Label>,
     /// Where the table is looked at for a function of a type.
@@ -48,11 +47,11 @@ pub(super) struct Program<'p> {
     host_trap: Option<Label>,
     /// Where fuel is given back and the code left.
     leave: Option<Label>,
-    charges_once: bool,
-    calls_host: bool,
-    reads_below: u64,
-    reads_parameters: bool,
-    reads_in_place: Reads,
+    pub(super) charges_once: bool,
+    pub(super) calls_host: bool,
+    pub(super) reads_below: u64,
+    pub(super) reads_parameters: bool,
+    pub(super) reads_in_place: Reads,
 }
 
 /// Offsets of the machine's fields.
@@ -68,82 +67,35 @@ mod offset {
     pub(super) const MINUS_END: i16 = offset_of!(Machine, minus_end) as i16;
 }
 
-/// Compiles the exported function and all that it may call.
-pub(crate) fn compile(
-    module: &Module<'_>,
-    export: &str,
-    environment: &Environment<'_>,
-    in_place: Option<&InPlace>,
-    work: &Work<'_>,
-) -> Result<Code, Unsupported> {
-    let root = module.exported(export).ok_or(Unsupported::Malformed)?;
-    if root < module.imports {
-        return Err(Unsupported::Operator("an imported function as an export"));
+impl<'p> Program<'p> {
+    /// A program without code.
+    pub(super) fn new(
+        module: &'p Module<'p>,
+        root: u32,
+        environment: &'p Environment<'p>,
+        in_place: Option<&'p InPlace>,
+        work: &'p Work<'p>,
+    ) -> Result<Self, Unsupported> {
+        Ok(Self {
+                module,
+                work,
+                environment,
+                in_place,
+                asm: Assembler::default(),
+                calls: Calls::new(module, root, environment, work)?,
+                entries: BTreeMap::new(),
+                dispatches: BTreeMap::new(),
+                sites: Vec::new(),
+                traps: [None; Trap::COUNT],
+                host_trap: None,
+                leave: None,
+                charges_once: false,
+                calls_host: false,
+                reads_below: 0,
+                reads_parameters: false,
+                reads_in_place: Reads::default(),
+        })
     }
-    let mut program = Program {
-        module,
-        work,
-        environment,
-        in_place,
-        asm: Assembler::default(),
-        calls: Calls::new(module, root, environment, work)?,
-        entries: BTreeMap::new(),
-        dispatches: BTreeMap::new(),
-        sites: Vec::new(),
-        traps: [None; Trap::COUNT],
-        host_trap: None,
-        leave: None,
-        charges_once: false,
-        calls_host: false,
-        reads_below: 0,
-        reads_parameters: false,
-        reads_in_place: Reads::default(),
-    };
-    let finish = program.begin(root);
-    let mut returns = Vec::new();
-    for index in program.calls.functions.clone() {
-        let is_root = index == root && !program.calls.root_is_called;
-        let parameters = if is_root { environment.parameters } else { &[] };
-        let built = front::build(module, index, environment, parameters, in_place, work)?;
-        program.calls_host |= built.calls_host;
-        program.charges_once = program.is_alone() && built.charges_once();
-        program.reads_below = program.reads_below.max(built.reads_below);
-        if index == root {
-            program.reads_parameters = built.reads_parameters;
-            program.reads_in_place = built.in_place;
-        }
-        if index == root && !program.charges_once {
-            program.load(R8, R9, offset::FUEL);
-        }
-        let (entry, back) = (program.entry(index), program.asm.label());
-        program.asm.bind(entry);
-        let taken = environment.frame_slots(index);
-        function::emit(&mut program, &built, taken, back)?;
-        returns.push((index, back));
-        if index == root {
-            // Where the first function falls into it.
-            program.finish(finish);
-        }
-        program.check_size()?;
-    }
-    program.give_back(root, finish, &returns)?;
-    program.end();
-    let stack = if program.is_alone() { 0 } else { STACK };
-    if program.is_alone() {
-        program.asm.prefer_free_registers();
-    }
-    let assembled = program.asm.finish(work)?;
-    Ok(Code {
-        slots: program.calls.slots,
-        stack,
-        calls_host: program.calls_host,
-        reads_below: program.reads_below,
-        reads_parameters: program.reads_parameters,
-        in_place: program.reads_in_place,
-        insns: assembled.insns,
-        calls: assembled.calls,
-        has_long_jumps: assembled.has_long_jumps,
-    })
 }
 
 impl Program<'_> {
@@ -159,8 +111,13 @@ impl Program<'_> {
         self.push(store(Size::B8, base, offset, source));
     }
 
-    /// Whether there is but one frame, so that R9 always is the machine.
-    fn is_alone(&self) -> bool {
+    /// Loads the fuel that is left.
+    pub(super) fn load_fuel(&mut self) {
+        self.load(R8, R9, offset::FUEL);
+    }
+
+    /// Whether there is one frame only, so that R9 always is the machine's address.
+    pub(super) fn is_alone(&self) -> bool {
         !self.calls.nest
     }
 
@@ -215,7 +172,7 @@ impl Program<'_> {
     }
 
     /// From the kernel into the first function. Returns where that comes back to.
-    fn begin(&mut self, root: u32) -> Label {
+    pub(super) fn begin(&mut self, root: u32) -> Label {
         let finish = self.asm.label();
         self.sites.push((Callers::Of(root), finish));
         self.push(alu(ALU64, Alu::Mov, R9, Source::Reg(R1)));
@@ -227,23 +184,22 @@ impl Program<'_> {
         if self.environment.memory_bytes > 0 {
             self.load(R7, R9, offset::MEMORY);
         }
-        let slot = |slot: u32| (HEADER + 8 * slot) as i16;
         if self.calls.root_is_called {
-            self.store(R9, slot(RETURN_SLOT), Source::Imm(0));
+            self.store(R9, slot_offset(RETURN_SLOT), Source::Imm(0));
             for (at, parameter) in self.environment.parameters.iter().enumerate() {
                 if let Some(value) = parameter {
                     // Zero-extended, which a constant of an instruction is not.
                     let value = Source::Imm(*value as i32);
                     self.push(alu(ALU32, Alu::Mov, R1, value));
-                    self.store(R9, slot(FIRST_SLOT + at as u32), Source::Reg(R1));
+                    self.store(R9, slot_offset(FIRST_SLOT + at as u32), Source::Reg(R1));
                 }
             }
         }
         if self.calls.may_overflow {
             // The interpreter has results below the first frame.
             let results = self.module.type_of(root).results().len() as i32;
-            let results = Source::Imm(results << TAKEN_SHIFT);
-            self.store(R9, slot(TAKEN_SLOT), results);
+            let results = Source::Imm(results << USED_SHIFT);
+            self.store(R9, slot_offset(USED_SLOT), results);
         }
         finish
     }
@@ -307,7 +263,7 @@ impl Program<'_> {
     }
 
     /// Whether the code has become too large.
-    fn check_size(&self) -> Result<(), Unsupported> {
+    pub(super) fn check_size(&self) -> Result<(), Unsupported> {
         match self.asm.len() > self.environment.most_instructions {
             true => Err(Unsupported::Size),
             false => Ok(()),
@@ -316,7 +272,7 @@ impl Program<'_> {
 
     /// Has each function find its way back. Functions of a type that are in the table share the way to those
     /// who call that type, so that the code does not grow by functions times calls.
-    fn give_back(
+    pub(super) fn give_back(
         &mut self,
         root: u32,
         finish: Label,
@@ -380,7 +336,7 @@ impl Program<'_> {
                     }
                 }
                 self.asm.bind(label);
-                self.load(R0, R9, (HEADER + 8 * RETURN_SLOT) as i16);
+                self.load(R0, R9, slot_offset(RETURN_SLOT));
                 switch(&mut self.asm, R0, &cases);
             }
         }
@@ -433,12 +389,12 @@ impl Program<'_> {
     }
 
     /// Where the first function comes back to.
-    fn finish(&mut self, finish: Label) {
+    pub(super) fn finish(&mut self, finish: Label) {
         self.asm.bind(finish);
         match self.environment.results {
             Results::Stay => self.push(alu(ALU32, Alu::Mov, R0, Source::Imm(0))),
             Results::Verdict if self.calls.root_is_called => {
-                self.load(R0, R9, (HEADER + 8 * FIRST_SLOT) as i16);
+                self.load(R0, R9, slot_offset(FIRST_SLOT));
                 self.check_verdict();
             }
             Results::Verdict => {}
@@ -453,7 +409,7 @@ impl Program<'_> {
     }
 
     /// The traps, which are left by their numbers.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         let trapped = self.asm.label();
         for trap in Trap::ALL {
             if let Some(label) = self.traps[trap as usize] {

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The most that values can be, by the operations that they come from. No branch is asked, so that it
-//! holds under speculation, too.
+//! Upper limits of values, by the operations that compute them. Branches tell nothing, so the limits hold
+//! under speculation, too.
 
 use super::{Builder, Var};
-use crate::form::{Binary, Divide, Op, Value, Width};
+use crate::ir::{Binary, Divide, Op, Outcome, Value, Width};
 
-const MOST_32: u64 = u32::MAX as u64;
+const MAX_32: u64 = u32::MAX as u64;
 
-fn most_of(width: Width) -> u64 {
+fn max_of(width: Width) -> u64 {
     match width {
-        Width::W32 => MOST_32,
+        Width::W32 => MAX_32,
         Width::W64 => u64::MAX,
     }
 }
 
-/// All ones up to the highest that `most` has.
-fn ones(most: u64) -> u64 {
-    u64::MAX.checked_shr(most.leading_zeros()).unwrap_or(0)
+/// All ones up to the highest one in `max`.
+fn ones(max: u64) -> u64 {
+    u64::MAX.checked_shr(max.leading_zeros()).unwrap_or(0)
 }
 
 impl Builder<'_, '_> {
-    /// The most that a value can be.
-    pub(super) fn most(&self, value: Value) -> u64 {
+    /// The largest value that an operand can have.
+    pub(super) fn max(&self, value: Value) -> u64 {
         match value {
             Value::Const(value) => value as u64,
             Value::Var(var) if var < self.function.locals => {
@@ -31,26 +31,24 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Keeps in mind what the result of an operation can be at most, in place of what was said before.
-    pub(super) fn bound(&mut self, var: Var, most: u64) {
+    /// Records the largest value of a variable, in place of an earlier record.
+    pub(super) fn bound(&mut self, var: Var, max: u64) {
         let at = var as usize;
-        if self.bounds.len() <= at && most < MOST_32 {
+        if self.bounds.len() <= at && max < MAX_32 {
             self.bounds.resize(at + 1, u64::MAX);
         }
         if let Some(bound) = self.bounds.get_mut(at) {
-            *bound = most;
+            *bound = max;
         }
     }
 
-    /// The most that an operation can leave.
-    pub(super) fn most_after(&self, op: &Op) -> u64 {
-        match *op {
-            Op::Binary {
-                op, width, a, b, ..
-            } => {
-                let limit = most_of(width);
-                let (x, y) = (self.most(a).min(limit), self.most(b).min(limit));
-                let most = match (op, b) {
+    /// The largest value that an operation can leave.
+    pub(super) fn max_after(&self, op: &Op) -> u64 {
+        match op.outcome() {
+            Outcome::Binary(op, width, a, b) => {
+                let limit = max_of(width);
+                let (x, y) = (self.max(a).min(limit), self.max(b).min(limit));
+                let max = match (op, b) {
                     (Binary::And, _) => Some(x.min(y)),
                     (Binary::Or | Binary::Xor, _) => Some(ones(x | y)),
                     (Binary::Add, _) => x.checked_add(y),
@@ -64,51 +62,28 @@ impl Builder<'_, '_> {
                     (Binary::ShrU | Binary::Shl, Value::Var(_))
                     | (Binary::Sub | Binary::ShrS | Binary::RotL | Binary::RotR, _) => None,
                 };
-                // Beyond, it wraps around.
-                most.filter(|most| *most <= limit).unwrap_or(limit)
+                // A larger result wraps around.
+                max.filter(|max| *max <= limit).unwrap_or(limit)
             }
-            Op::Divide {
-                op: Divide::RemU,
-                width,
-                b: Value::Const(by @ 1..),
-                ..
-            } => (by as u64 - 1).min(most_of(width)),
-            // By zero, where that is mispredicted, a quotient may be anything.
-            Op::Divide {
-                op: Divide::DivU,
-                width,
-                a,
-                b: Value::Const(by @ 1..),
-                ..
-            } => self.most(a).min(most_of(width)) / by as u64,
-            Op::Load { access, .. } if access.signed.is_none() => match access.bytes {
-                bytes @ (1 | 2 | 4) => (1 << (8 * bytes)) - 1,
-                _ => u64::MAX,
-            },
-            Op::Compare { .. } => 1,
-            Op::Select { a, b, .. } => self.most(a).max(self.most(b)),
-            Op::Copy { .. }
-            | Op::Divide { .. }
-            | Op::Unary { .. }
-            | Op::Check { .. }
-            | Op::Trap(_)
-            | Op::Address { .. }
-            | Op::Packet { .. }
-            | Op::PacketAddress { .. }
-            | Op::Load { .. }
-            | Op::Store { .. }
-            | Op::GlobalGet { .. }
-            | Op::GlobalSet { .. }
-            | Op::Call { .. }
-            | Op::CallIndirect { .. }
-            | Op::Host { .. } => u64::MAX,
+            Outcome::Divide(Divide::RemU, width, _, Value::Const(by @ 1..)) => {
+                (by as u64 - 1).min(max_of(width))
+            }
+            Outcome::Divide(Divide::DivU, width, a, Value::Const(by @ 1..)) => {
+                self.max(a).min(max_of(width)) / by as u64
+            }
+            // By a variable: a quotient can be anything while the check for zero is mispredicted.
+            Outcome::Divide(..) => u64::MAX,
+            Outcome::AtMost(max) => max,
+            Outcome::Truth => 1,
+            Outcome::Either(a, b) => self.max(a).max(self.max(b)),
+            Outcome::Copy(_) | Outcome::Anything => u64::MAX,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::form::Op;
+    use crate::ir::Op;
     use crate::testing::{build, ops};
     use std::format;
 

@@ -41,7 +41,7 @@ use wasmparser::{BlockType, BrTable};
 
 use super::known::Known;
 use super::{Builder, Result};
-use crate::form::{Block, BlockId, Compare, End, Op, Value, Var};
+use crate::ir::{Block, BlockId, Compare, End, Op, Value, Var};
 
 /// What a frame of the control stack is.
 #[derive(Debug)]
@@ -462,7 +462,7 @@ impl Builder<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::form::End;
+    use crate::ir::End;
     use crate::testing::build;
     use std::vec::Vec;
 

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::form::{Extent, Extents, Value, Var};
+use crate::ir::{Extent, Extents, Value, Var};
 
 /// Locals of which something is kept in mind at a time, and bases of addresses.
 const MOST: usize = 8;

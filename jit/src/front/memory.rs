@@ -15,7 +15,7 @@ use nf_wasm_abi::trap::Trap;
 
 use super::known::{Address, Reach, Space};
 use super::Builder;
-use crate::form::{Extent, Mask, Op, Place, Value, Var};
+use crate::ir::{Extent, Mask, Op, Place, Value, Var};
 
 /// How far a place may be from its address: what a load's or store's offset can say.
 pub(super) const REACH: u64 = 1 << 15;
@@ -35,7 +35,7 @@ impl Builder<'_, '_> {
         if bytes > limit {
             return self.no_place();
         }
-        let most = self.most(base);
+        let most = self.max(base);
         let mask = match base {
             Value::Const(_) => Mask::Constant,
             Value::Var(_) if most <= limit - bytes => Mask::Bound(most),
@@ -109,7 +109,7 @@ impl Builder<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::form::{Mask, Op};
+    use crate::ir::{Mask, Op};
     use crate::testing::{build, ops};
     use std::format;
     use std::vec::Vec;

@@ -7,7 +7,6 @@
 //! | `control.rs` | blocks, loops, branches |
 //! | `memory.rs` | checks of addresses |
 //! | `known.rs` | what was checked and computed already |
-//! | `fold.rs` | what is known of constants |
 //! | `bounds.rs` | what is known of other values |
 //! | `packet.rs` | accesses to packets in place |
 //!
@@ -29,7 +28,7 @@
 
 mod bounds;
 mod control;
-mod fold;
+
 mod known;
 mod memory;
 mod operators;
@@ -39,8 +38,10 @@ use alloc::vec::Vec;
 
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
-use crate::form::{Binary, BlockId, Compare, Condition, Function, Op, Unary, Value, Var, Width};
-use crate::in_place::{Bits, InPlace};
+use crate::ir::{
+    fold, Binary, BlockId, Compare, Condition, Function, Op, Unary, Value, Var, Width,
+};
+use crate::pointers::{Bits, InPlace};
 use crate::module::Module;
 use crate::{Environment, Unsupported, Work};
 use control::Frame;
@@ -271,7 +272,7 @@ impl Builder<'_, '_> {
     fn push_result(&mut self, op: impl FnOnce(Var) -> Op) {
         let to = self.new_var();
         let op = op(to);
-        self.bound(to, self.most_after(&op));
+        self.bound(to, self.max_after(&op));
         self.note_pointer(to, &op);
         self.emit(op);
         self.push(Value::Var(to));
@@ -325,7 +326,7 @@ impl Builder<'_, '_> {
                 *constant = fold::cut(width, constant.wrapping_add(more));
                 let (to, sum) = (*to, *sum);
                 self.assert_one_user(to);
-                self.bound(to, self.most_after(&sum));
+                self.bound(to, self.max_after(&sum));
                 self.note_pointer(to, &sum);
                 true
             }
@@ -393,7 +394,7 @@ impl Builder<'_, '_> {
         };
         self.note_pointer(local, &copy);
         self.known.forget(local);
-        let most = self.most(value);
+        let most = self.max(value);
         self.known.learn(local, value, most);
         let locals = self.function.locals;
         if let (Some(op), Value::Var(var)) = (self.ops().last_mut(), value) {

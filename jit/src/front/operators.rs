@@ -5,12 +5,12 @@ use nf_wasm_abi::trap::Trap;
 use wasmparser::{MemArg, Operator};
 
 use super::{Builder, Result};
-use crate::form::Binary::{Add, And, Mul, Or, RotL, RotR, Shl, ShrS, ShrU, Sub, Xor};
-use crate::form::Condition::{Eq, GeS, GeU, GtS, GtU, LeS, LeU, LtS, LtU, Ne};
-use crate::form::Divide::{DivS, DivU, RemS, RemU};
-use crate::form::Unary::{Clz, Ctz, Extend16, Extend32, Extend8, Popcnt, Wrap};
-use crate::form::Width::{W32, W64};
-use crate::form::{Access, Callee, Compare, Divide, Op, Value, Width};
+use crate::ir::Binary::{Add, And, Mul, Or, RotL, RotR, Shl, ShrS, ShrU, Sub, Xor};
+use crate::ir::Condition::{Eq, GeS, GeU, GtS, GtU, LeS, LeU, LtS, LtU, Ne};
+use crate::ir::Divide::{DivS, DivU, RemS, RemU};
+use crate::ir::Unary::{Clz, Ctz, Extend16, Extend32, Extend8, Popcnt, Wrap};
+use crate::ir::Width::{W32, W64};
+use crate::ir::{Access, Callee, Compare, Divide, Op, Value, Width};
 use crate::Unsupported;
 
 /// Arguments of a function of the host's, besides the machine and its index.

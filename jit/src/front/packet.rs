@@ -7,8 +7,8 @@
 use super::known::{Address, Reach, Space};
 use super::memory::REACH;
 use super::Builder;
-use crate::form::{Binary, BlockId, Op, Place, Value, Var, Width};
-use crate::in_place;
+use crate::ir::{Binary, BlockId, Op, Place, Value, Var, Width};
+use crate::pointers::leaves_pointer;
 use crate::Buffer;
 
 /// Bytes of a word of the context.
@@ -28,7 +28,7 @@ impl Builder<'_, '_> {
 
     /// Keeps in mind whether the result of an operation is likely to be such an address.
     pub(super) fn note_pointer(&mut self, to: Var, op: &Op) {
-        let points = in_place::leaves_pointer(op, |value| self.points(value));
+        let points = leaves_pointer(op, |value| self.points(value));
         self.pointers.set(to as usize, points);
     }
 

@@ -7,8 +7,8 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use super::{liveness, within, Interval, FIRST, MOST_ROUNDS};
-use crate::form::{Function, Value, Var};
+use super::{liveness, within, Interval, FIRST, MAX_ROUNDS};
+use crate::ir::{Function, Value, Var};
 use crate::front;
 use crate::testing::{build, environment, parse, wasm, work};
 
@@ -148,7 +148,7 @@ fn what_is_not_found_for_want_of_rounds_is_guessed() {
                 ")".repeat(depth)
             ),
         );
-        longer(&function, MOST_ROUNDS);
+        longer(&function, MAX_ROUNDS);
     }
 }
 
@@ -177,7 +177,7 @@ fn what_comes_back_is_found_or_guessed() {
         FAR_BACK,
     ] {
         let function = build(&format!("{body} (local.get 3)"));
-        assert_eq!(longer(&function, MOST_ROUNDS), 0, "{body}");
+        assert_eq!(longer(&function, MAX_ROUNDS), 0, "{body}");
         longer(&function, 0);
     }
 }
@@ -223,16 +223,16 @@ impl Random {
 }
 
 /// Functions that are made.
-const MOST_SHAPES: u32 = 1_000;
+const MAX_SHAPES: u32 = 1_000;
 
 #[test]
 fn functions_of_all_shapes_agree() {
     let mut random = Random(15);
     let mut loops = 0;
-    for _ in 0..MOST_SHAPES {
+    for _ in 0..MAX_SHAPES {
         let body = random.statements(0);
         let function = build(&format!("{body} (local.get 3)"));
-        assert_eq!(longer(&function, MOST_ROUNDS), 0, "{body}");
+        assert_eq!(longer(&function, MAX_ROUNDS), 0, "{body}");
         // Longer they may be then, but not shorter.
         longer(&function, 0);
         loops += usize::from(function.loops.len() > 1);

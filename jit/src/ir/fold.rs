@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is known before a packet comes: operations on constants.
+//! Constant folding.
 
-use crate::form::{Binary, Compare, Condition, Unary, Value, Width};
+use super::{Binary, Compare, Condition, Unary, Value, Width};
 
 /// A constant of this width: what is above is zero.
 pub(crate) fn cut(width: Width, value: i64) -> i64 {

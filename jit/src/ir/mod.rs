@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The IR, between Wasm and eBPF: blocks of operations on variables.
+//!
+//! | file | |
+//! |---|---|
+//! | `op.rs` | the operations, and all facts about each in one table, `Op::facts` |
+//! | `arithmetic.rs` | kinds of arithmetic, and their properties |
+//! | `fold.rs` | arithmetic on constants |
+//! | `memory.rs` | accesses, their extents, and masks against speculation |
+//! | `function.rs` | blocks, how they end, functions |
+//!
+//! A variable holds 64 bits. The upper half of one that holds an `i32` is always zero. Wasm's locals are
+//! the first variables of a function. Each value of Wasm's operand stack is another variable, or a
+//! constant.
+
+mod arithmetic;
+pub(crate) mod fold;
+mod function;
+mod memory;
+mod op;
+
+pub(crate) use arithmetic::{Binary, Compare, Condition, Divide, Unary, Width};
+pub(crate) use function::{Block, BlockId, End, Function};
+pub(crate) use memory::{Access, Extent, Extents, Mask, Place};
+pub(crate) use op::{Callee, Calls, Op, Outcome};
+
+/// A variable of a function.
+pub(crate) type Var = u32;
+
+/// What an operation works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Var(Var),
+    /// Of an `i32`, zero-extended.
+    Const(i64),
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Operations, and what each one reads, writes and does.
+
+use nf_wasm_abi::trap::Trap;
+
+use super::{
+    Access, Binary, Compare, Divide, Extent, Mask, Place, Unary, Value, Var, Width,
+};
+
+/// What a host call runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Callee {
+    /// A function that the module imports, by its index.
+    Import(u32),
+    MemoryCopy,
+    MemoryFill,
+}
+
+/// An operation. Where one has a list, it is a range of [`Function::values`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Copy {
+        to: Var,
+        from: Value,
+    },
+    Binary {
+        op: Binary,
+        width: Width,
+        to: Var,
+        a: Value,
+        b: Value,
+    },
+    Divide {
+        op: Divide,
+        width: Width,
+        to: Var,
+        a: Value,
+        b: Value,
+    },
+    Unary {
+        op: Unary,
+        width: Width,
+        to: Var,
+        a: Value,
+    },
+    /// 1 or 0.
+    Compare {
+        to: Var,
+        compare: Compare,
+    },
+    /// `a` where the comparison holds, else `b`.
+    Select {
+        to: Var,
+        compare: Compare,
+        a: Value,
+        b: Value,
+    },
+    /// Traps if `base` and `extent` bytes from there are not within linear memory.
+    Check {
+        base: Var,
+        extent: Extent,
+    },
+    /// Always traps. What follows is never reached.
+    Trap(Trap),
+    /// The native address of `base + offset`. It does not check; while a check is mispredicted, the mask
+    /// decides how many bytes from the base on are linear memory.
+    Address {
+        to: Var,
+        base: Value,
+        offset: u32,
+        mask: Mask,
+    },
+    /// The native address of a packet's first byte.
+    Packet {
+        to: Var,
+    },
+    /// The native address of the packet's byte `base - less`. Traps if `extent` bytes from there are not
+    /// all in the packet. While that check is mispredicted, it is the linear memory's first byte: that
+    /// has as many bytes, which the packet may not.
+    PacketAddress {
+        to: Var,
+        base: Value,
+        less: u32,
+        extent: Extent,
+    },
+    Load {
+        to: Var,
+        access: Access,
+        place: Place,
+    },
+    Store {
+        from: Value,
+        bytes: u8,
+        place: Place,
+    },
+    GlobalGet {
+        to: Var,
+        global: u32,
+    },
+    GlobalSet {
+        global: u32,
+        from: Value,
+    },
+    /// Calls a function that the module defines. Its results are in `results` variables from `to`.
+    Call {
+        function: u32,
+        arguments: (u32, u32),
+        to: Var,
+        results: u32,
+    },
+    CallIndirect {
+        signature: u32,
+        index: Value,
+        arguments: (u32, u32),
+        to: Var,
+        results: u32,
+    },
+    /// Calls the host. The result, if there is one, is in `to`.
+    Host {
+        callee: Callee,
+        arguments: (u32, u32),
+        to: Option<Var>,
+    },
+}
+
+/// What an operation writes, and whether the front end may redirect it to another variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written<V> {
+    Nothing,
+    /// A value. It may go to another variable.
+    Value(V),
+    /// A native address. The front end remembers its variable, so it stays there.
+    Address(V),
+    /// The results of a call: this many, in variables from this one on.
+    Results(V, u32),
+}
+
+/// What the result of an operation can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Anything,
+    /// 1 or 0.
+    Truth,
+    AtMost(u64),
+    Copy(Value),
+    Either(Value, Value),
+    Binary(Binary, Width, Value, Value),
+    Divide(Divide, Width, Value, Value),
+}
+
+/// What an operation calls, which decides the registers that survive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calls {
+    Nothing,
+    /// A helper.
+    Helper,
+    /// A function of the module.
+    Function,
+}
+
+/// All that the compiler asks about an operation, but for its instructions.
+struct Facts<'op> {
+    /// Values that it reads, in order.
+    reads: [Option<Value>; 4],
+    /// And these: a range of [`super::Function::values`].
+    list: (u32, u32),
+    writes: Written<&'op mut Var>,
+    outcome: Outcome,
+    calls: Calls,
+    /// It changes what others see: memory, globals, the host's state.
+    has_effects: bool,
+}
+
+impl<'op> Facts<'op> {
+    /// Of an operation that reads and writes this, and has no other properties.
+    #[inline(always)]
+    fn new<const N: usize>(reads: [Value; N], writes: Written<&'op mut Var>) -> Self {
+        let mut all = [None; 4];
+        for (to, value) in all.iter_mut().zip(reads) {
+            *to = Some(value);
+        }
+        Self {
+            reads: all,
+            list: (0, 0),
+            writes,
+            outcome: Outcome::Anything,
+            calls: Calls::Nothing,
+            has_effects: false,
+        }
+    }
+
+    #[inline(always)]
+    fn list(self, list: (u32, u32)) -> Self {
+        Self { list, ..self }
+    }
+
+    #[inline(always)]
+    fn outcome(self, outcome: Outcome) -> Self {
+        Self { outcome, ..self }
+    }
+
+    #[inline(always)]
+    fn calls(self, calls: Calls) -> Self {
+        Self { calls, ..self }
+    }
+
+    #[inline(always)]
+    fn effects(self) -> Self {
+        Self {
+            has_effects: true,
+            ..self
+        }
+    }
+}
+
+impl Op {
+    /// The table of facts. Every other question about operations is answered from it, and no arm stands
+    /// for an operation that it does not name: a new operation does not compile before it is here.
+    #[inline(always)]
+    fn facts(&mut self) -> Facts<'_> {
+        use Written::{Address, Nothing, Results, Value as One};
+        match self {
+            Op::Copy { to, from } => Facts::new([*from], One(to)).outcome(Outcome::Copy(*from)),
+            Op::Binary { op, width, to, a, b } => Facts::new([*a, *b], One(to))
+                .outcome(Outcome::Binary(*op, *width, *a, *b))
+                .calls(op.calls(*b)),
+            Op::Divide { op, width, to, a, b } => Facts::new([*a, *b], One(to))
+                .outcome(Outcome::Divide(*op, *width, *a, *b))
+                .calls(op.calls()),
+            Op::Unary { op, to, a, .. } => Facts::new([*a], One(to)).calls(op.calls()),
+            Op::Compare { to, compare } => {
+                Facts::new([compare.a, compare.b], One(to)).outcome(Outcome::Truth)
+            }
+            Op::Select { to, compare, a, b } => {
+                Facts::new([compare.a, compare.b, *a, *b], One(to)).outcome(Outcome::Either(*a, *b))
+            }
+            Op::Check { base, .. } => Facts::new([Value::Var(*base)], Nothing),
+            Op::Trap(_) => Facts::new([], Nothing),
+            Op::Address { to, base, .. } => Facts::new([*base], Address(to)),
+            Op::Packet { to } => Facts::new([], Address(to)),
+            Op::PacketAddress { to, base, .. } => Facts::new([*base], Address(to)),
+            Op::Load { to, access, place } => {
+                let outcome = access.max().map_or(Outcome::Anything, Outcome::AtMost);
+                match place.address {
+                    Some(address) => Facts::new([Value::Var(address)], One(to)),
+                    None => Facts::new([], One(to)),
+                }
+                .outcome(outcome)
+            }
+            Op::Store { from, place, .. } => match place.address {
+                Some(address) => Facts::new([*from, Value::Var(address)], Nothing),
+                None => Facts::new([*from], Nothing),
+            }
+            .effects(),
+            Op::GlobalGet { to, .. } => Facts::new([], One(to)),
+            Op::GlobalSet { from, .. } => Facts::new([*from], Nothing).effects(),
+            Op::Call {
+                arguments,
+                to,
+                results,
+                ..
+            } => Facts::new([], Results(to, *results))
+                .list(*arguments)
+                .calls(Calls::Function)
+                .effects(),
+            Op::CallIndirect {
+                index,
+                arguments,
+                to,
+                results,
+                ..
+            } => Facts::new([*index], Results(to, *results))
+                .list(*arguments)
+                .calls(Calls::Function)
+                .effects(),
+            Op::Host { arguments, to, .. } => {
+                Facts::new([], to.as_mut().map_or(Nothing, One))
+                    .list(*arguments)
+                    .calls(Calls::Helper)
+                    .effects()
+            }
+        }
+    }
+
+    /// Passes each value that it reads to `f`.
+    #[inline(always)]
+    pub(crate) fn reads(&self, values: &[Value], f: impl FnMut(Value)) {
+        let mut op = *self;
+        let facts = op.facts();
+        let list = &values[facts.list.0 as usize..facts.list.1 as usize];
+        let reads = facts.reads.into_iter().flatten();
+        reads.chain(list.iter().copied()).for_each(f);
+    }
+
+    /// What it writes.
+    pub(crate) fn written(&self) -> Written<Var> {
+        let mut op = *self;
+        match op.facts().writes {
+            Written::Nothing => Written::Nothing,
+            Written::Value(to) => Written::Value(*to),
+            Written::Address(to) => Written::Address(*to),
+            Written::Results(to, count) => Written::Results(*to, count),
+        }
+    }
+
+    /// The variables that it writes: the first, and how many.
+    pub(crate) fn writes(&self) -> (Var, u32) {
+        match self.written() {
+            Written::Nothing => (0, 0),
+            Written::Value(to) | Written::Address(to) => (to, 1),
+            Written::Results(to, count) => (to, count),
+        }
+    }
+
+    /// The variable of its only result, if the result may go to another variable.
+    pub(crate) fn target(&self) -> Option<Var> {
+        match self.written() {
+            Written::Value(to) | Written::Results(to, 1) => Some(to),
+            Written::Nothing | Written::Address(_) | Written::Results(..) => None,
+        }
+    }
+
+    /// Redirects its result. Only where [`Self::target`] names a variable.
+    pub(crate) fn retarget(&mut self, var: Var) {
+        match self.facts().writes {
+            Written::Value(to) | Written::Results(to, 1) => *to = var,
+            Written::Nothing | Written::Address(_) | Written::Results(..) => {
+                debug_assert!(false, "a result that stays where it is");
+            }
+        }
+    }
+
+    /// What its result can be.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let mut op = *self;
+        op.facts().outcome
+    }
+
+    /// What it calls.
+    pub(crate) fn calls(&self) -> Calls {
+        let mut op = *self;
+        op.facts().calls
+    }
+
+    /// Whether others see what it does.
+    pub(crate) fn has_effects(&self) -> bool {
+        let mut op = *self;
+        op.facts().has_effects
+    }
+}
