@@ -11,8 +11,8 @@ use wasmi::errors::LinkerError;
 use wasmi::{Linker, TrapCode};
 use wasmparser::ValType;
 
+use crate::guest::NativeGuest;
 use crate::host::Host;
-use crate::native::NativeGuest;
 use crate::state::State;
 
 /// One function of a capability.

@@ -22,9 +22,10 @@ use wasmi::{
 use nf_wasm_jit::{Code, Environment, Results};
 
 use crate::inspect::{inspect_by, Rules};
-use crate::instance::{new_engine, translate, trap_of};
-use crate::native::{globals, Bare, NativeCode, MOST_INSTRUCTIONS};
+use crate::instance::{new_engine, translate};
+use crate::native::{globals, Bare, NativeCode, MAX_INSTRUCTIONS};
 use crate::refusal::{refuse, Refusal, RefusalKind};
+use crate::trap::trap_of;
 
 /// Instances that may import from each other.
 #[derive(Debug)]
@@ -225,7 +226,7 @@ impl Session {
             table: &layout.table,
             frame_slots: &layout.frame_slots,
             global_stride,
-            most_instructions: MOST_INSTRUCTIONS,
+            most_instructions: MAX_INSTRUCTIONS,
             parameters: &[],
             results: Results::Stay,
         };

@@ -11,7 +11,7 @@ use nf_wasm_abi::guest::{
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_jit::Code;
 use wasmi::errors::{ErrorKind, InstantiationError};
-use wasmi::{Engine, Error, Linker, Memory, Module, PreparedFunc, Store, TrapCode};
+use wasmi::{Engine, Error, Linker, Memory, Module, PreparedFunc, Store};
 
 use crate::capability::Native;
 use crate::config::config;
@@ -20,6 +20,7 @@ use crate::inspect::{inspect, Inspection};
 use crate::native::{NativeFilter, Unsupported};
 use crate::refusal::{refuse, Refusal, RefusalKind};
 use crate::state::State;
+use crate::trap::trap_of;
 use crate::warm::warm;
 use crate::window::{Buffer, CONTEXT_BYTES};
 
@@ -435,34 +436,4 @@ fn inconsistent(what: impl core::fmt::Display) -> Refusal {
         RefusalKind::Interface,
         format!("the engine contradicts itself, please report this: {what}"),
     )
-}
-
-#[cold]
-pub(crate) fn trap_of(error: &Error) -> Trap {
-    match error.as_trap_code() {
-        Some(trap) => trap_number(trap),
-        // Some of wasmi's errors of bulk operations have no trap code.
-        None => match error.kind() {
-            ErrorKind::Memory(_) => Trap::MemoryOutOfBounds,
-            ErrorKind::Table(_) => Trap::TableOutOfBounds,
-            ErrorKind::Host(_) => Trap::Host,
-            _ => Trap::Internal,
-        },
-    }
-}
-
-pub(crate) fn trap_number(trap: TrapCode) -> Trap {
-    match trap {
-        TrapCode::UnreachableCodeReached => Trap::Unreachable,
-        TrapCode::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
-        TrapCode::TableOutOfBounds => Trap::TableOutOfBounds,
-        TrapCode::IndirectCallToNull => Trap::IndirectCallToNull,
-        TrapCode::IntegerDivisionByZero => Trap::IntegerDivisionByZero,
-        TrapCode::IntegerOverflow => Trap::IntegerOverflow,
-        TrapCode::BadConversionToInteger => Trap::BadConversionToInteger,
-        TrapCode::StackOverflow => Trap::StackOverflow,
-        TrapCode::BadSignature => Trap::BadSignature,
-        TrapCode::OutOfFuel => Trap::OutOfFuel,
-        TrapCode::GrowthOperationLimited => Trap::GrowthLimited,
-    }
 }

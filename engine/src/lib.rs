@@ -16,14 +16,18 @@ extern crate alloc;
 
 mod capability;
 mod config;
+mod guest;
 pub mod guest_test;
 mod host;
 mod inspect;
 mod instance;
-#[allow(unsafe_code, reason = "compiled code and its helpers know addresses")]
+#[allow(unsafe_code, reason = "native code and its helpers pass addresses")]
+mod linkage;
+#[allow(unsafe_code, reason = "compiled code works on addresses")]
 mod native;
 mod refusal;
 mod state;
+mod trap;
 mod warm;
 mod window;
 
@@ -31,5 +35,6 @@ pub use capability::{Function, Module, MODULES};
 pub use host::{Clock, Host, Stage};
 pub use inspect::{inspect, Export, ExternKind, Import, Inspection, MemoryPages};
 pub use instance::{Instance, Options, Outcome};
-pub use native::{helper_address, Entry, NativeCode, Run, Unsupported};
+pub use linkage::{helper_address, Entry};
+pub use native::{NativeCode, Run, Unsupported};
 pub use refusal::{Refusal, RefusalKind};

@@ -2,7 +2,7 @@
 //! What host functions find in the store.
 
 use nf_wasm_abi::limits;
-use wasmi::{nospec, Caller, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
+use wasmi::{nospec, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
 
 /// Fuel that a host function charges for itself.
 pub(crate) const CALL_FUEL: u64 = 10;
@@ -39,47 +39,6 @@ impl<H> State<H> {
 /// Fuel for moving `bytes` from here to there, on top of [`CALL_FUEL`].
 pub(crate) fn fuel_to_move(bytes: u32) -> u64 {
     u64::from(bytes / BYTES_PER_FUEL)
-}
-
-/// A guest that calls a host function, in whichever tier it runs.
-pub(crate) trait Guest<H> {
-    /// Charges a host function's fuel, before it does what it charges for.
-    fn charge(&mut self, fuel: u64) -> Result<(), TrapCode>;
-
-    /// What host functions find.
-    fn state(&mut self) -> &mut State<H>;
-
-    /// The guest's bytes `ptr..ptr + len` and the state, or the trap that a load there would be.
-    fn bytes_and_state(
-        &mut self,
-        ptr: u32,
-        len: u32,
-    ) -> Result<(&mut [u8], &mut State<H>), TrapCode>;
-}
-
-impl<H> Guest<H> for Caller<'_, State<H>> {
-    fn charge(&mut self, fuel: u64) -> Result<(), TrapCode> {
-        let left = self.get_fuel().unwrap_or(0).checked_sub(fuel);
-        let left = left.ok_or(TrapCode::OutOfFuel)?;
-        self.set_fuel(left).map_err(|_| TrapCode::OutOfFuel)
-    }
-
-    fn state(&mut self) -> &mut State<H> {
-        self.data_mut()
-    }
-
-    fn bytes_and_state(
-        &mut self,
-        ptr: u32,
-        len: u32,
-    ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
-        let Some(memory) = self.data().memory else {
-            // Where there is no memory, there is one of no bytes.
-            return Ok((bytes(&mut [], ptr, len)?, self.data_mut()));
-        };
-        let (data, state) = memory.data_and_store_mut(self);
-        Ok((bytes(data, ptr, len)?, state))
-    }
 }
 
 /// The bytes `ptr..ptr + len` of a linear memory.

@@ -8,7 +8,8 @@ use wasmparser::ValType::I64;
 
 use super::{Function, Module, Native};
 use crate::host::{Clock, Host};
-use crate::state::{Guest, State, CALL_FUEL};
+use crate::guest::Guest;
+use crate::state::{State, CALL_FUEL};
 
 pub(super) const MODULE: Module = Module {
     capability: CLOCK,

@@ -9,7 +9,8 @@ use wasmparser::ValType::I32;
 
 use super::{Function, Module, Native};
 use crate::host::Host;
-use crate::state::{Guest, State, CALL_FUEL};
+use crate::guest::Guest;
+use crate::state::{State, CALL_FUEL};
 
 /// Bytes that are looked at, one by one, for one unit of fuel.
 const BYTES_PER_FUEL: u32 = 4;

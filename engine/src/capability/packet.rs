@@ -8,7 +8,8 @@ use wasmparser::ValType::I32;
 
 use super::{Function, Module, Native};
 use crate::host::Host;
-use crate::state::{Guest, fuel_to_move, State, CALL_FUEL};
+use crate::guest::Guest;
+use crate::state::{fuel_to_move, State, CALL_FUEL};
 
 /// The negative errno of a range that the packet does not have.
 const EFAULT: i32 = -14;

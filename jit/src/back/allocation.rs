@@ -131,11 +131,7 @@ impl Allocation {
     }
 
     /// The registers that operation `at` must not change, though it does, and where they are saved.
-    pub(crate) fn saved(
-        &self,
-        at: u32,
-        calls: Calls,
-    ) -> impl Iterator<Item = (Reg, u32)> + '_ {
+    pub(crate) fn saved(&self, at: u32, calls: Calls) -> impl Iterator<Item = (Reg, u32)> + '_ {
         let clobbered = &self.residents[..clobbered(calls)];
         clobbered
             .iter()
@@ -223,6 +219,8 @@ mod tests {
                (br_if 0 (local.get 3))) (local.get 3)"
         ));
         let locations = Allocation::new(&function, &work()).unwrap().locations;
-        assert!([0, 3].iter().all(|var| matches!(locations[*var], Location::Reg(_))));
+        assert!([0, 3]
+            .iter()
+            .all(|var| matches!(locations[*var], Location::Reg(_))));
     }
 }

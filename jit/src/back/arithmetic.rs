@@ -5,9 +5,9 @@ use nf_wasm_abi::trap::Trap;
 
 use super::allocation::Location;
 use super::function::Emitter;
+use super::helper::Helper;
 use super::insn::{alu, Alu, Jump, Reg, Source, ALU32, ALU64, JMP, JMP32, R0, R1};
 use crate::ir::{Binary, Divide, Op, Unary, Value, Var, Width};
-use super::helper::Helper;
 
 fn alu_class(width: Width) -> u8 {
     match width {

@@ -8,8 +8,8 @@ use nf_wasm_abi::trap::Trap;
 use nf_wasm_abi::limits;
 
 use super::allocation::{Allocation, Location};
-use super::frame::{slot_offset, FIRST_SLOT, MAX_SLOTS, RETURN_SLOT, USED_SHIFT, USED_SLOT};
 use super::assembler::{Assembler, Label};
+use super::frame::{slot_offset, FIRST_SLOT, MAX_SLOTS, RETURN_SLOT, USED_SHIFT, USED_SLOT};
 use super::insn::{load, store, Alu, Jump, Reg, Size, Source, JMP, R0, R1, R8, R9};
 use super::liveness::FIRST;
 use super::program::{Callers, Program};
@@ -258,7 +258,8 @@ impl Emitter<'_, '_> {
     /// Saves what is needed after a call that changes it, but for the variables that the call itself
     /// writes: `count` from `to` on. Returns what [`Self::restore`] takes.
     pub(super) fn save(&mut self, calls: Calls, (to, count): (Var, u32)) -> Vec<(Reg, u32)> {
-        let is_written = |reg: &Reg| (to..to + count).any(|var| self.location(var) == Location::Reg(*reg));
+        let is_written =
+            |reg: &Reg| (to..to + count).any(|var| self.location(var) == Location::Reg(*reg));
         let saved = self.allocation.saved(self.at, calls);
         let saved: Vec<_> = saved.filter(|(reg, _)| !is_written(reg)).collect();
         for (reg, slot) in &saved {

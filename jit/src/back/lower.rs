@@ -2,14 +2,14 @@
 //! Each operation, and its instructions.
 
 use super::allocation::Location;
+use super::frame::slot_offset;
 use super::function::Emitter;
+use super::helper::Helper;
 use super::insn::{
     alu, constant, load, store, Alu, Jump, Reg, Size, Source, ALU32, ALU64, JMP, JMP32, R0, R1, R2,
     R3, R4, R5, R8, R9,
 };
-use super::frame::slot_offset;
 use crate::ir::{Callee, Compare, Condition, Op, Value, Var, Width};
-use super::helper::Helper;
 use crate::Machine;
 use core::mem::offset_of;
 

@@ -15,9 +15,9 @@ use super::insn::{
 };
 use super::switch::{switch, Case};
 use crate::calls::Calls;
-use crate::pointers::InPlace;
 use crate::machine::{Machine, TRAPPED};
 use crate::module::Module;
+use crate::pointers::InPlace;
 use crate::{Environment, Reads, Results, Unsupported, Work};
 
 /// Who a place in the code waits for, to come back.
@@ -77,23 +77,23 @@ impl<'p> Program<'p> {
         work: &'p Work<'p>,
     ) -> Result<Self, Unsupported> {
         Ok(Self {
-                module,
-                work,
-                environment,
-                in_place,
-                asm: Assembler::default(),
-                calls: Calls::new(module, root, environment, work)?,
-                entries: BTreeMap::new(),
-                dispatches: BTreeMap::new(),
-                sites: Vec::new(),
-                traps: [None; Trap::COUNT],
-                host_trap: None,
-                leave: None,
-                charges_once: false,
-                calls_host: false,
-                reads_below: 0,
-                reads_parameters: false,
-                reads_in_place: Reads::default(),
+            module,
+            work,
+            environment,
+            in_place,
+            asm: Assembler::default(),
+            calls: Calls::new(module, root, environment, work)?,
+            entries: BTreeMap::new(),
+            dispatches: BTreeMap::new(),
+            sites: Vec::new(),
+            traps: [None; Trap::COUNT],
+            host_trap: None,
+            leave: None,
+            charges_once: false,
+            calls_host: false,
+            reads_below: 0,
+            reads_parameters: false,
+            reads_in_place: Reads::default(),
         })
     }
 }

@@ -41,8 +41,8 @@ use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 use crate::ir::{
     fold, Binary, BlockId, Compare, Condition, Function, Op, Unary, Value, Var, Width,
 };
-use crate::pointers::{Bits, InPlace};
 use crate::module::Module;
+use crate::pointers::{Bits, InPlace};
 use crate::{Environment, Unsupported, Work};
 use control::Frame;
 use known::Known;

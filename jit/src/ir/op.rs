@@ -3,9 +3,7 @@
 
 use nf_wasm_abi::trap::Trap;
 
-use super::{
-    Access, Binary, Compare, Divide, Extent, Mask, Place, Unary, Value, Var, Width,
-};
+use super::{Access, Binary, Compare, Divide, Extent, Mask, Place, Unary, Value, Var, Width};
 
 /// What a host call runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,10 +219,22 @@ impl Op {
         use Written::{Address, Nothing, Results, Value as One};
         match self {
             Op::Copy { to, from } => Facts::new([*from], One(to)).outcome(Outcome::Copy(*from)),
-            Op::Binary { op, width, to, a, b } => Facts::new([*a, *b], One(to))
+            Op::Binary {
+                op,
+                width,
+                to,
+                a,
+                b,
+            } => Facts::new([*a, *b], One(to))
                 .outcome(Outcome::Binary(*op, *width, *a, *b))
                 .calls(op.calls(*b)),
-            Op::Divide { op, width, to, a, b } => Facts::new([*a, *b], One(to))
+            Op::Divide {
+                op,
+                width,
+                to,
+                a,
+                b,
+            } => Facts::new([*a, *b], One(to))
                 .outcome(Outcome::Divide(*op, *width, *a, *b))
                 .calls(op.calls()),
             Op::Unary { op, to, a, .. } => Facts::new([*a], One(to)).calls(op.calls()),
@@ -273,12 +283,10 @@ impl Op {
                 .list(*arguments)
                 .calls(Calls::Function)
                 .effects(),
-            Op::Host { arguments, to, .. } => {
-                Facts::new([], to.as_mut().map_or(Nothing, One))
-                    .list(*arguments)
-                    .calls(Calls::Helper)
-                    .effects()
-            }
+            Op::Host { arguments, to, .. } => Facts::new([], to.as_mut().map_or(Nothing, One))
+                .list(*arguments)
+                .calls(Calls::Helper)
+                .effects(),
         }
     }
 

@@ -8,8 +8,8 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{liveness, within, Interval, FIRST, MAX_ROUNDS};
-use crate::ir::{Function, Value, Var};
 use crate::front;
+use crate::ir::{Function, Value, Var};
 use crate::testing::{build, environment, parse, wasm, work};
 
 #[test]

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A guest that calls a host function, in either tier.
+
+use wasmi::{Caller, TrapCode};
+
+use crate::state::{bytes, State};
+
+/// What a host function does with the guest that called it.
+pub(crate) trait Guest<H> {
+    /// Charges a host function's fuel, before it does what it charges for.
+    fn charge(&mut self, fuel: u64) -> Result<(), TrapCode>;
+
+    /// What host functions find.
+    fn state(&mut self) -> &mut State<H>;
+
+    /// The guest's bytes `ptr..ptr + len` and the state, or the trap that a load there would be.
+    fn bytes_and_state(
+        &mut self,
+        ptr: u32,
+        len: u32,
+    ) -> Result<(&mut [u8], &mut State<H>), TrapCode>;
+}
+
+impl<H> Guest<H> for Caller<'_, State<H>> {
+    fn charge(&mut self, fuel: u64) -> Result<(), TrapCode> {
+        let left = self.get_fuel().unwrap_or(0).checked_sub(fuel);
+        let left = left.ok_or(TrapCode::OutOfFuel)?;
+        self.set_fuel(left).map_err(|_| TrapCode::OutOfFuel)
+    }
+
+    fn state(&mut self) -> &mut State<H> {
+        self.data_mut()
+    }
+
+    fn bytes_and_state(
+        &mut self,
+        ptr: u32,
+        len: u32,
+    ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
+        let Some(memory) = self.data().memory else {
+            // Where there is no memory, there is one of no bytes.
+            return Ok((bytes(&mut [], ptr, len)?, self.data_mut()));
+        };
+        let (data, state) = memory.data_and_store_mut(self);
+        Ok((bytes(data, ptr, len)?, state))
+    }
+}
+
+/// A guest that runs as native code.
+pub(crate) struct NativeGuest<'a, H> {
+    pub(crate) fuel: &'a mut i64,
+    pub(crate) memory: &'a mut [u8],
+    pub(crate) state: &'a mut State<H>,
+}
+
+impl<H> Guest<H> for NativeGuest<'_, H> {
+    fn charge(&mut self, fuel: u64) -> Result<(), TrapCode> {
+        charge(self.fuel, fuel)
+    }
+
+    fn state(&mut self) -> &mut State<H> {
+        self.state
+    }
+
+    fn bytes_and_state(
+        &mut self,
+        ptr: u32,
+        len: u32,
+    ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
+        Ok((bytes(self.memory, ptr, len)?, self.state))
+    }
+}
+
+/// Takes fuel off, if enough is left.
+pub(crate) fn charge(left: &mut i64, fuel: u64) -> Result<(), TrapCode> {
+    // Fuel is much less than 2^63.
+    match left.checked_sub(fuel as i64) {
+        Some(after @ 0..) => {
+            *left = after;
+            Ok(())
+        }
+        _ => Err(TrapCode::OutOfFuel),
+    }
+}
