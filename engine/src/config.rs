@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The dialect of Wasm that filters are written in, said once for [`crate::inspect`] and wasmi.
+//! The Wasm features that filters may use, stated once for [`crate::inspect`] and wasmi.
 
 use nf_wasm_abi::limits;
 use wasmi::{CompilationMode, Config};

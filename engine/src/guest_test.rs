@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules that are no filters, run for tests of the engine: the WebAssembly specification has a
-//! suite of them.
+//! Runs Wasm modules that are no filters, to test the engine with the WebAssembly specification's suite.
 //!
-//! They are held to the dialect and the limits of filters, inspected and translated by the same
-//! code, and run by an interpreter with the same settings. Only the guest interface is not asked
-//! for.
+//! The limits, the inspection, the translation and the interpreter's settings are those of filters. Only
+//! the guest interface is not required.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -226,7 +224,7 @@ impl Session {
             table: &layout.table,
             frame_slots: &layout.frame_slots,
             global_stride,
-            most_instructions: MAX_INSTRUCTIONS,
+            max_instructions: MAX_INSTRUCTIONS,
             parameters: &[],
             results: Results::Stay,
         };

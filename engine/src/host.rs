@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the engine needs of its surroundings while a filter runs.
+//! The `Host` trait: what the engine asks of the kernel half, or of a test, while a filter runs.
 
 /// A clock that a guest may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! May a module be loaded, and what does it need?
+//! Decides whether a Wasm module may be loaded, and finds what it needs.
 //!
-//! This is the whole of the validation: every limit of `abi/src/limits.rs` that concerns a
-//! module, the validation of the specification (by wasmparser), and the guest interface. wasmi
-//! validates again, but asserts where it meets what its own configuration excludes; each payload
-//! that could get there is refused here.
+//! All validation is here: the limits of `abi/src/limits.rs`, the specification's validation (by
+//! wasmparser), and the guest interface. wasmi validates again, but it panics on features that its
+//! configuration excludes. This file refuses all of those first.
 
 mod code;
 mod command;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How native code and its instance find each other: the code is entered with the instance's machine, and
-//! calls back by helpers.
+//! Ties native code to its instance: enters the code with the instance's machine, and serves the helpers
+//! that the code calls.
 
 use core::ffi::c_void;
 use core::ptr;

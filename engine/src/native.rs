@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters as compiled code: what it runs on, and what it calls.
+//! Compiles an instance's filter, and keeps the machine that the code runs on.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -83,7 +83,7 @@ impl<H: Host> NativeFilter<H> {
             table: &layout.table,
             frame_slots: &layout.frame_slots,
             global_stride,
-            most_instructions: MAX_INSTRUCTIONS,
+            max_instructions: MAX_INSTRUCTIONS,
             parameters: &parameters,
             results: Results::Verdict,
         };

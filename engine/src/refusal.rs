@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Why a module was not loaded.
+//! Refusals: why a Wasm module was not loaded.
 
 use alloc::string::String;
 use core::fmt;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What host functions find in the store.
+//! State of an instance that host functions use.
 
 use nf_wasm_abi::limits;
 use wasmi::{nospec, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};

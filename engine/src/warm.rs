@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes an engine's stack as large as it can get, so that no packet makes it grow.
+//! Grows the interpreter's stack to its maximum at load, so that no packet makes it grow.
 
 use alloc::format;
 use wasmi::{Engine, Error, Instance, Module, Store};

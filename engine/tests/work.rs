@@ -43,7 +43,7 @@ fn who_does_not_want_it_any_more_waits_no_longer() {
     let wasm = (slow::SHAPES[2].module)(8_000);
     let all = compile(&wasm, u64::MAX).expect("a filter");
     assert!(all.0 > 3 && all.1.is_none(), "{all:?}");
-    assert_eq!(compile(&wasm, 2), Some((3, Some(Unsupported::GivenUp))));
+    assert_eq!(compile(&wasm, 2), Some((3, Some(Unsupported::Aborted))));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn code_for_packets_in_place_is_given_up_too() {
         table: &[],
         frame_slots: &[1_000],
         global_stride: 8,
-        most_instructions: 1 << 19,
+        max_instructions: 1 << 19,
         parameters: &[None; 3],
         results: Results::Verdict,
     };
@@ -76,5 +76,5 @@ fn code_for_packets_in_place_is_given_up_too() {
         code.map(|code| code.is_some())
     };
     assert_eq!(in_place(true), Ok(true));
-    assert_eq!(in_place(false), Err(Unsupported::GivenUp));
+    assert_eq!(in_place(false), Err(Unsupported::Aborted));
 }

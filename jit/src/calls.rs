@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which functions a program leads to, and how deep they call each other.
+//! The call graph: which functions the exported one can reach, and how deep calls nest.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;

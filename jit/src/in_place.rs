@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that only read, on packets where they are.
+//! Compiles filters that only read, for packets in place.
 //!
-//! A filter that writes nothing and asks nobody may be run, given up, and run once more: nobody can
-//! tell. So it is compiled twice. What [`crate::compile`] makes looks at a copy of the packet, in the
-//! window in linear memory. What is made here looks at the packet itself: loads from the window become
-//! loads from the packet, and the window is not there. Constant addresses are in the window or are not.
-//! Others are guessed to be by how they were computed, and checked: one that is taken for the window's
-//! has to be within what there is of the packet in one piece, another below the buffer. Where that does
-//! not hold, the code gives up, by a trap that it can have no other way.
+//! A filter that has no effects can run, bail out, and run again unnoticed. So it is compiled twice.
+//! [`crate::compile`] makes code for a copy of the packet, in the window in linear memory. This file makes
+//! code in which loads from the window are loads from the packet itself.
 //!
-//! Fuel is charged as ever: both have the same operators.
+//! A constant address is in the window or not. For other addresses `pointers.rs` guesses, and the code
+//! checks the guess: an address taken for the window's must be within the packet's linear bytes, any other
+//! below the buffer. If a check fails, the code bails out, by a trap that it cannot have otherwise.
+//!
+//! Both codes charge the same fuel, as they have the same operators.
 
 use wasmparser::{FunctionBody, Operator};
 

@@ -2,11 +2,11 @@
 //! Compiles packet filters to eBPF instructions, which the kernel's own compiler turns into native
 //! code.
 //!
-//! No verifier looks at the instructions: what makes them safe is the validation of the module, and
-//! the checks of addresses, of fuel and of the stack that are compiled in here.
+//! No verifier checks the instructions. They are safe because the Wasm module was validated, and because
+//! this crate compiles checks of addresses, fuel and stack into them.
 //!
-//! The way of a function: [`module`] finds it, `front` builds blocks of operations of it (`ir`),
-//! `back` allocates registers and emits instructions.
+//! The stages of a function: `module.rs` finds it, `front/` translates it to operations (`ir/`), `back/`
+//! allocates registers and emits instructions.
 #![no_std]
 
 extern crate alloc;
@@ -47,7 +47,7 @@ pub struct Environment<'a> {
     /// Bytes from a global to the next.
     pub global_stride: u32,
     /// Instructions of a program at most.
-    pub most_instructions: usize,
+    pub max_instructions: usize,
     /// What parameters of the exported function always are.
     pub parameters: &'a [Option<u32>],
     /// What becomes of its results.
@@ -127,7 +127,7 @@ pub enum Unsupported {
     /// It would take too long: see [`work`].
     Work,
     /// The host did not want it any more.
-    GivenUp,
+    Aborted,
     /// It is not valid.
     Malformed,
 }
@@ -139,7 +139,7 @@ impl fmt::Display for Unsupported {
             Unsupported::Frame => f.write_str("a function has too many variables"),
             Unsupported::Size => f.write_str("its code would be too large"),
             Unsupported::Work => f.write_str("compiling it would take too long"),
-            Unsupported::GivenUp => f.write_str("its compilation was given up"),
+            Unsupported::Aborted => f.write_str("its compilation was aborted"),
             Unsupported::Malformed => f.write_str("it is not valid"),
         }
     }
@@ -194,7 +194,7 @@ pub fn compile_in_place(
 ///
 /// # Errors
 ///
-/// Only [`Unsupported::GivenUp`]: what cannot be compiled so is not there.
+/// Only [`Unsupported::Aborted`]: what cannot be compiled so is not there.
 pub fn compile_in_place_with(
     wasm: &[u8],
     export: &str,
@@ -205,7 +205,7 @@ pub fn compile_in_place_with(
     let compiled = module::Module::parse(wasm, work)
         .and_then(|module| in_place::compile(&module, export, environment, buffer, work));
     match compiled {
-        Err(Unsupported::GivenUp) => Err(Unsupported::GivenUp),
+        Err(Unsupported::Aborted) => Err(Unsupported::Aborted),
         Ok(code) => Ok(code),
         Err(_) => Ok(None),
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What compiled code and its surroundings tell each other. The kernel half includes this file, too.
+//! The struct that compiled code runs on, shared with its callers. The kernel half includes this file, too.
 
 use core::ffi::c_void;
 

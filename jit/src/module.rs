@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the compiler needs of a module. The module is valid.
+//! Parses the sections of a valid Wasm module that the compiler needs.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Small modules, for the tests that stand beside the stages.
+//! Small Wasm modules for unit tests.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -28,7 +28,7 @@ pub(crate) fn environment() -> Environment<'static> {
         table: &[],
         frame_slots: &[10; 8],
         global_stride: 8,
-        most_instructions: 1_000_000,
+        max_instructions: 1_000_000,
         parameters: &[],
         results: Results::Stay,
     }

@@ -59,7 +59,7 @@ fn check(statements: &str) {
         table: &[],
         frame_slots: &layout.frame_slots,
         global_stride: 8,
-        most_instructions: 1 << 20,
+        max_instructions: 1 << 20,
         parameters: &[],
         results: Results::Stay,
     };

@@ -75,7 +75,7 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
         table: &layout.table,
         frame_slots: &layout.frame_slots,
         global_stride: 8,
-        most_instructions: 1_000_000,
+        max_instructions: 1_000_000,
         parameters: &known,
         results: if is_filter {
             Results::Verdict

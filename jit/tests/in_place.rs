@@ -56,7 +56,7 @@ fn environment<'a>(
         table: &layout.table,
         frame_slots: &layout.frame_slots,
         global_stride: 8,
-        most_instructions: 1_000_000,
+        max_instructions: 1_000_000,
         parameters,
         results: Results::Verdict,
     }

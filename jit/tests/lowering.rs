@@ -157,7 +157,7 @@ fn lowered(body: &str) -> Vec<String> {
         table: &[Some(2), None],
         frame_slots: &[10; 8],
         global_stride: 8,
-        most_instructions: 1_000_000,
+        max_instructions: 1_000_000,
         parameters: &[],
         results: Results::Stay,
     };

@@ -15,7 +15,7 @@ fn environment(pages: usize, table: &[Option<u32>]) -> Environment<'_> {
         table,
         frame_slots: &[10; 32],
         global_stride: 8,
-        most_instructions: 1_000_000,
+        max_instructions: 1_000_000,
         parameters: &[],
         results: Results::Stay,
     }
@@ -221,7 +221,7 @@ fn few_bytes_make_no_large_program() {
         ))
         .unwrap();
         let environment = Environment {
-            most_instructions: usize::MAX,
+            max_instructions: usize::MAX,
             ..environment(0, &[])
         };
         let refused = compile(&wasm, "f", &environment).expect_err("too large");

@@ -22,7 +22,7 @@ fn environment(parameters: &[Option<u32>]) -> Environment<'_> {
         table: &[],
         frame_slots: &[40; 8],
         global_stride: 8,
-        most_instructions: 1_000_000,
+        max_instructions: 1_000_000,
         parameters,
         results: Results::Stay,
     }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules that are programs: a host calls one export, once. A filter is called for each packet.
+//! Detects WASI commands, which run once, and cannot be filters, which run for each packet.
 //!
-//! `_start` says so. wasm-ld says it otherwise: it takes a module that nobody initializes for a
-//! program, and if that has constructors, each export becomes a wrapper, `NAME.command_export`, that
-//! runs them before the function (and destructors behind it). For each packet a filter's variables
-//! would be set up anew.
+//! A command exports `_start`. wasm-ld also makes a command of a module without `_initialize` that has
+//! constructors: each export becomes a wrapper, `NAME.command_export`, which runs constructors before the
+//! function and destructors after it. A filter's variables would be reset at each packet.
 
 use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_START};
 use wasmparser::types::{Types, TypesRef};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Words for what wasmparser refuses.
+//! Turns errors of wasmparser into refusals that name what is wrong.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Locations of variables: a register, or a slot of the function's frame.
 //!
-//! Linear scan: variables get registers in the order in which they begin; where there is none left,
-//! the one that is used least goes to the frame, for all its life.
+//! Linear scan: variables get registers in the order of their first use. When no register is free, the
+//! variable with the least use gets a frame slot, for its whole life.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Operations on numbers: where eBPF has no instruction for one, what takes its place.
+//! Arithmetic, and substitutes for operations that eBPF has no instruction for.
 
 use nf_wasm_abi::trap::Trap;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Instructions with labels, until distances are known.
+//! Instructions with labels, and the resolution of labels to jump distances.
 
 use alloc::vec;
 use alloc::vec::Vec;

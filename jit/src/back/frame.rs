@@ -7,7 +7,7 @@
 //! | slot | |
 //! |---|---|
 //! | [`RETURN_SLOT`] | the number of the place that the function returns to |
-//! | [`USED_SLOT`] | how much of the interpreter's stack is in use |
+//! | [`USED_SLOT`] | use of the interpreter's stack |
 //! | from [`FIRST_SLOT`] on | parameters, and results after the return |
 //! | behind | variables without a register, and registers that are saved during a call |
 //!

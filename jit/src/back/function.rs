@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A function's blocks, and calls within the module.
+//! Emits a function: its blocks, branches, and calls within the module.
 
 use alloc::vec::Vec;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From where to where a variable has to keep its value.
+//! Liveness: the interval of the code in which a variable must keep its value.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Each operation, and its instructions.
+//! Instruction selection: the eBPF instructions of each operation.
 
 use super::allocation::Location;
 use super::frame::slot_offset;

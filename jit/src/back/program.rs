@@ -264,7 +264,7 @@ impl Program<'_> {
 
     /// Whether the code has become too large.
     pub(super) fn check_size(&self) -> Result<(), Unsupported> {
-        match self.asm.len() > self.environment.most_instructions {
+        match self.asm.len() > self.environment.max_instructions {
             true => Err(Unsupported::Size),
             false => Ok(()),
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where to by a number: eBPF has no indirect jump, so a tree of comparisons finds the way.
+//! Indexed jumps as compare trees, because eBPF has no indirect jump.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is known of locals at a place in the code.
+//! Facts about locals at a place in the code: constants, bounds, checked extents, addresses.
 
 use alloc::vec::Vec;
 
 use crate::ir::{Extent, Extents, Value, Var};
 
-/// Locals of which something is kept in mind at a time, and bases of addresses.
-const MOST: usize = 8;
-/// Addresses of a base.
-const MOST_ADDRESSES: usize = 4;
+/// Entries of each list: locals, and bases of addresses.
+const MAX_ENTRIES: usize = 8;
+/// Addresses that are remembered for one base.
+const MAX_ADDRESSES: usize = 4;
 
-/// What an address is one in.
+/// Where an address points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Space {
     Linear,
@@ -69,7 +69,7 @@ struct Pointer {
     /// Nothing has happened since the check that could be seen after a trap: it may check more.
     rises: bool,
     /// The last ones that were computed.
-    addresses: [Option<Address>; MOST_ADDRESSES],
+    addresses: [Option<Address>; MAX_ADDRESSES],
 }
 
 /// What is known at a place in the code.
@@ -84,7 +84,7 @@ pub(super) struct Known {
 
 /// Keeps an item in mind, in place of the oldest.
 fn keep<T>(list: &mut Vec<T>, item: T) {
-    if list.len() == MOST {
+    if list.len() == MAX_ENTRIES {
         list.remove(0);
     }
     list.push(item);
@@ -118,7 +118,7 @@ impl Known {
                 base,
                 checked: None,
                 rises: false,
-                addresses: [None; MOST_ADDRESSES],
+                addresses: [None; MAX_ADDRESSES],
             };
             keep(&mut self.pointers, new);
             self.pointers.len() - 1
@@ -162,7 +162,7 @@ impl Known {
         let is_like = |it: &Option<Address>| it.is_none_or(|it| it.offset == address.offset);
         let at = addresses.iter().position(is_like).unwrap_or_else(|| {
             addresses.rotate_left(1);
-            MOST_ADDRESSES - 1
+            MAX_ADDRESSES - 1
         });
         addresses[at] = Some(address);
     }
@@ -222,7 +222,7 @@ mod tests {
     fn a_base_is_forgotten_with_its_addresses() {
         let (mut known, mut extents) = (Known::default(), Extents::default());
         let extent = extents.add(10);
-        for local in 0..=MOST as Var {
+        for local in 0..=MAX_ENTRIES as Var {
             let base = (Value::Var(local), Space::Linear);
             known.check(base, extent);
             known.keep_address(base, Address::new(0, Reach::Extent(extent), 100 + local));
@@ -235,7 +235,7 @@ mod tests {
         };
         assert!(!is_known(&known, 0) && is_known(&known, 1));
         known.forget(1);
-        assert!(!is_known(&known, 1) && is_known(&known, MOST as Var));
+        assert!(!is_known(&known, 1) && is_known(&known, MAX_ENTRIES as Var));
         // A base in the packet is another.
         assert_eq!(
             known.address((Value::Var(2), Space::Packet), 0, 1, &extents),
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn the_last_addresses_of_a_base_are_kept() {
         let (mut known, extents) = (Known::default(), Extents::default());
-        for at in 0..=MOST_ADDRESSES as u64 {
+        for at in 0..=MAX_ADDRESSES as u64 {
             let address = Address::new(at << 15, Reach::Bytes(u64::MAX), at as Var);
             known.keep_address(BASE, address);
         }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Accesses to linear memory: which checks they need, and which were made already.
+//! Accesses to linear memory: which bounds checks they need, and which were made already.
 //!
-//! Memory does not grow while packets are decided, so its size is a constant. Along a way that has
-//! no label on it, what was checked of a local stays checked until the local changes, and its native
-//! address is computed once.
+//! Memory does not grow while packets are decided, so its size is a constant. Between two labels, a checked
+//! local stays checked until it changes, and its native address is computed once.
 //!
 //! A check and the addresses behind it have one extent: how many bytes from the local on are checked, and
 //! how many the addresses are masked for. A wider access raises the extent, and so all of them, as long

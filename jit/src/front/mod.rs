@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From Wasm to the form in between, one function at a time.
+//! The front end: from Wasm to the IR, one function at a time.
 //!
 //! | file | |
 //! |---|---|
-//! | `operators.rs` | each Wasm operator, and what it becomes |
+//! | `operators.rs` | the translation of each Wasm operator |
 //! | `control.rs` | blocks, loops, branches |
 //! | `memory.rs` | checks of addresses |
-//! | `known.rs` | what was checked and computed already |
-//! | `bounds.rs` | what is known of other values |
+//! | `known.rs` | facts about locals |
+//! | `bounds.rs` | upper limits of values |
 //! | `packet.rs` | accesses to packets in place |
 //!
 //! An operand is a variable on the operand stack that is no local. It has one user, which is why an operation
@@ -49,15 +49,15 @@ use known::Known;
 
 type Result<T> = core::result::Result<T, Unsupported>;
 
-/// Values on the stack that may be looked for at a time: what is below them is no local any more, so
-/// that a deep stack costs no more than a flat one.
-const MOST_UNSETTLED: usize = 64;
+/// Top values of the operand stack that may still be locals. Values below are copied, so that a search for
+/// a local costs the same on a deep stack.
+const MAX_UNSETTLED: usize = 64;
 /// Slots that are written for a unit of fuel.
 const SLOTS_FOR_FUEL: u32 = 8;
 
-/// Operations of a function at most, variables, and values that these are given: few bytes of Wasm
-/// may ask for many, as a branch does that takes values along. What Wasm computes itself stays below.
-const MOST: usize = 1 << 16;
+/// Limit for a function's operations, for its variables, and for its list of values. A branch with many values
+/// makes many operations of few bytes. Functions that do not branch so stay far below.
+const MAX_SIZE: usize = 1 << 16;
 
 /// Builds a function.
 struct Builder<'m, 'a> {
@@ -182,7 +182,7 @@ pub(crate) fn build(
         work.take(1 + builder.size() - made)?;
         let function = &builder.function;
         let most = builder.made.max(function.vars as usize);
-        if most.max(function.values.len()) > MOST {
+        if most.max(function.values.len()) > MAX_SIZE {
             return Err(Unsupported::Size);
         }
     }
@@ -257,7 +257,7 @@ impl Builder<'_, '_> {
     fn push(&mut self, value: Value) {
         self.settled = self.settled.min(self.stack.len());
         self.stack.push(value);
-        if self.stack.len() - self.settled > MOST_UNSETTLED {
+        if self.stack.len() - self.settled > MAX_UNSETTLED {
             self.settle(self.settled);
             self.settled += 1;
         }
@@ -282,7 +282,7 @@ impl Builder<'_, '_> {
     /// stack as a `local.set` does, so that a deep one costs no more than a flat one.
     fn assert_one_user(&self, operand: Var) {
         if cfg!(debug_assertions) {
-            let mut top = self.stack.iter().rev().take(MOST_UNSETTLED);
+            let mut top = self.stack.iter().rev().take(MAX_UNSETTLED);
             let is_there = top.any(|value| *value == Value::Var(operand));
             assert!(!is_there, "an operand has two users");
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Each Wasm operator, and what it becomes.
+//! The translation of each Wasm operator.
 
 use nf_wasm_abi::trap::Trap;
 use wasmparser::{MemArg, Operator};
@@ -14,7 +14,7 @@ use crate::ir::{Access, Callee, Compare, Divide, Op, Value, Width};
 use crate::Unsupported;
 
 /// Arguments of a function of the host's, besides the machine and its index.
-const MOST_ARGUMENTS: usize = 3;
+const MAX_ARGUMENTS: usize = 3;
 
 /// Fuel of an operator, which the region that it stands in pays on entry. The patch of wasmi has the
 /// same.
@@ -307,7 +307,7 @@ impl Builder<'_, '_> {
         let ty = self.module.type_of(function);
         let (params, results) = (ty.params().len(), ty.results().len());
         if function < self.module.imports {
-            if params > MOST_ARGUMENTS {
+            if params > MAX_ARGUMENTS {
                 return Err(Unsupported::Operator(
                     "an import of more than three parameters",
                 ));

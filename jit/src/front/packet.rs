@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Accesses to packets in place: which of a filter's loads these are.
+//! Finds the loads of a filter that read the packet, and makes them loads in place.
 //!
-//! Of constant addresses it is known. Others are taken for the window's where they are likely to be;
-//! where a guess is wrong, a check in the code finds it.
+//! A constant address is in the window or not. Other addresses are guessed (`pointers.rs`), and compiled code
+//! checks the guess.
 
 use super::known::{Address, Reach, Space};
 use super::memory::REACH;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Operators on numbers: their kinds, and what the IR has to know of each.
+//! Kinds of arithmetic and comparisons, and the properties of each.
 
 use super::{Calls, Value};
 

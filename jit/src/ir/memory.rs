@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Accesses to memory: what they move, where, and what keeps them within bounds.
+//! Memory accesses: size, place, checked extent, and the mask against speculation.
 
 use alloc::vec::Vec;
 

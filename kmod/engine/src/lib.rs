@@ -169,7 +169,7 @@ fn compile(
     instance.host_mut().enter(Stage::Compile);
     match instance.compile(wasm) {
         Ok(code) => Ok(assemble(instance, &code)),
-        Err(Unsupported::GivenUp) => {
+        Err(Unsupported::Aborted) => {
             let message = "the caller was killed while the filter was compiled";
             Err(Refusal::new(RefusalKind::Interrupted, message))
         }

@@ -106,7 +106,7 @@ fn most_modules_compile_and_return() {
             table: &layout.table,
             frame_slots: &layout.frame_slots,
             global_stride: 8,
-            most_instructions: 1_000_000,
+            max_instructions: 1_000_000,
             parameters: &[],
             results: Results::Stay,
         };
