@@ -13,24 +13,11 @@ use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
 
 mod abi;
-mod admission;
-mod attachment;
-mod audit;
-mod bindings;
 mod boundary;
-mod command;
-mod counters;
-mod cpu;
-mod decider;
+mod build;
+mod control;
 mod decode;
-mod device;
-mod filter;
-mod grace_period;
-mod guest_test;
-mod hook_registration;
-mod instance;
-mod killable;
-mod logger;
+mod kernel_ext;
 #[allow(
     dead_code,
     unreachable_pub,
@@ -38,21 +25,8 @@ mod logger;
 )]
 #[path = "../jit/src/machine.rs"]
 mod machine;
-mod namespace;
-mod native;
-mod order;
-mod owner;
+mod objects;
 mod packet;
-mod pause;
-mod program;
-mod programs;
-mod racy;
-mod refusal;
-mod region;
-mod request;
-mod run;
-mod tables;
-mod thread;
 
 /// The module's version, for `NF_WASM_INFO`.
 const VERSION: &str = "0.1.0";
@@ -84,9 +58,9 @@ module! {
 #[pin_data]
 struct NfWasm {
     #[pin]
-    _device: MiscDeviceRegistration<device::Device>,
-    _namespaces: namespace::Registration,
-    _programs: programs::Registration,
+    _device: MiscDeviceRegistration<control::device::Device>,
+    _namespaces: objects::namespace::Registration,
+    _programs: objects::programs::Registration,
 }
 
 impl kernel::InPlaceModule for NfWasm {
@@ -94,9 +68,9 @@ impl kernel::InPlaceModule for NfWasm {
         try_pin_init!(Self {
             // In this order, so that a command finds its namespace, and programs their CPUs.
             // SAFETY: This is called once, before there is a way to load anything.
-            _programs: unsafe { programs::Registration::new()? },
+            _programs: unsafe { objects::programs::Registration::new()? },
             // SAFETY: A module is initialised once, and this is the only call.
-            _namespaces: unsafe { namespace::Registration::new()? },
+            _namespaces: unsafe { objects::namespace::Registration::new()? },
             _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"nf_wasm" }),
         })
     }
