@@ -10,7 +10,7 @@
  * Instructions of a program at most, where constants are to be blinded (net.core.bpf_jit_harden): for
  * each, the kernel moves the rest of the program and looks at all of it for jumps.
  */
-#define MOST_BLINDED 8192
+#define MAX_BLINDED 8192
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
 
@@ -46,8 +46,8 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 		*reason = "the kernel's eBPF compiler is off (net.core.bpf_jit_enable is 0)";
 		goto free;
 	}
-	if (prog->blinding_requested && len > MOST_BLINDED) {
-		*reason = "it is over " TEXT(MOST_BLINDED)
+	if (prog->blinding_requested && len > MAX_BLINDED) {
+		*reason = "it is over " TEXT(MAX_BLINDED)
 			  " eBPF instructions, the most with net.core.bpf_jit_harden";
 		goto free;
 	}

@@ -93,7 +93,7 @@ pub(crate) struct Region {
     /// The engine's last request, of whatever kind, was for memory, and was refused.
     refused: bool,
     /// Nobody waits for what the memory is for any more: all requests are refused.
-    given_up: bool,
+    bail_outs: bool,
     /// The packet path had blocks of its own; see [`nf_wasm_host_free`].
     overflowed: bool,
     /// Allocations so far, and the one of them that is to fail.
@@ -132,7 +132,7 @@ impl Region {
                 budget,
                 node: order.node,
                 refused: false,
-                given_up: false,
+                bail_outs: false,
                 overflowed: false,
                 allocations: 0,
                 failing: order.failing,
@@ -153,7 +153,7 @@ impl Region {
 
     /// Refuses whatever is asked for from now on.
     pub(crate) fn give_up(&mut self) {
-        self.given_up = true;
+        self.bail_outs = true;
     }
 
     /// Whether an allocation was refused just now. Where an allocation has no way to fail, the engine
@@ -168,7 +168,7 @@ impl Region {
             .checked_add(size_of::<Block>())?
             .checked_next_multiple_of(BLOCK_ALIGN)?;
         self.allocations += 1;
-        if bytes > self.budget - self.bytes || self.allocations == self.failing || self.given_up {
+        if bytes > self.budget - self.bytes || self.allocations == self.failing || self.bail_outs {
             return None;
         }
         // SAFETY: A thread may sleep; on a packet's path the twin for any context is called. The node is

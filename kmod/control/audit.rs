@@ -7,8 +7,8 @@ use crate::abi::ioctl::{Hook, FAMILY_NETDEV};
 use crate::control::admission::{Admission, Digest};
 use crate::decode::name::Name;
 use crate::kernel_ext::bindings;
+use crate::kernel_ext::net::Net;
 use crate::objects::filter::Filter;
-use crate::objects::namespace::Namespace;
 
 /// An entry that is not written yet.
 #[must_use]
@@ -19,16 +19,11 @@ pub(crate) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// Says that `op` was done to the filter with this name, and id or 0.
-    pub(crate) fn new(
-        op: &'static CStr,
-        namespace: &'a Namespace,
-        name: &'a Name,
-        id: u32,
-    ) -> Self {
+    pub(crate) fn new(op: &'static CStr, net: &'a Net, name: &'a Name, id: u32) -> Self {
         Entry {
             entry: bindings::nf_wasm_audit {
                 op: op.as_char_ptr(),
-                net: namespace.net(),
+                net: net.as_raw(),
                 filter: name.as_c_str().as_char_ptr(),
                 id,
                 attachment: 0,
@@ -46,8 +41,8 @@ impl<'a> Entry<'a> {
     }
 
     /// As [`Self::new`], of a filter that is there, or was.
-    pub(crate) fn of(op: &'static CStr, namespace: &'a Namespace, filter: &'a Filter) -> Self {
-        Self::new(op, namespace, filter.name(), filter.id)
+    pub(crate) fn of(op: &'static CStr, net: &'a Net, filter: &'a Filter) -> Self {
+        Self::new(op, net, filter.name(), filter.id)
     }
 
     /// Which program it was about.
@@ -71,7 +66,7 @@ impl<'a> Entry<'a> {
         self.entry.hook = hook.hook;
         self.entry.priority = hook.priority;
         if hook.family == FAMILY_NETDEV {
-            // It ends with NUL: `check_hook` saw to that.
+            // It ends with NUL: `check::hook` saw to that.
             self.entry.device = hook.device.as_ptr().cast();
         }
         self
@@ -79,9 +74,8 @@ impl<'a> Entry<'a> {
 
     /// Writes it. Sleeps, if the audit daemon is far behind.
     pub(crate) fn write(self) {
-        // SAFETY: What the entry points to is static, or borrowed for `'a`, or is `net`, which
-        // outlives the namespace that is borrowed so. Strings end with NUL, a digest has 32 bytes,
-        // and this is process context.
+        // SAFETY: What the entry points to is static, or borrowed for `'a`. Strings end with NUL, a
+        // digest has 32 bytes, and this is process context.
         unsafe { bindings::nf_wasm_audit(&self.entry) };
     }
 

@@ -27,7 +27,7 @@ use crate::decode::plain::Plain;
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::cpu;
 use crate::objects::namespace::Namespace;
-use crate::objects::program::Program;
+use crate::objects::programs::ListedProgram;
 use crate::objects::tables::{Record, Tables};
 
 pub(crate) use crate::control::run::run;
@@ -106,16 +106,21 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
         let _turn = namespace.turn()?;
         let filter = namespace.prepare(name, settings.fuel, &hooks)?;
         // There is none that it replaces.
-        filter.publish(Program::new(wasm, admission, settings, &filter.logger)?);
+        filter.publish(ListedProgram::new(
+            wasm,
+            admission,
+            settings,
+            &filter.logger,
+        )?);
         let attachments = namespace.add(&filter, &hooks)?;
         (filter, attachments)
     };
     request.id = filter.id;
-    Entry::of(c"nf_wasm_load", namespace, &filter)
+    Entry::of(c"nf_wasm_load", namespace.net(), &filter)
         .program(&admission)
         .write();
     for (attachment, hook) in attachments.iter().zip(&hooks) {
-        Entry::of(c"nf_wasm_attach", namespace, &filter)
+        Entry::of(c"nf_wasm_attach", namespace.net(), &filter)
             .at(*attachment, hook)
             .write();
     }
@@ -134,7 +139,7 @@ pub(crate) fn admit_as(
 ) -> Answer<Admission> {
     let digest = Digest::of(wasm);
     admit(wasm, digest, signature).inspect_err(|refusal| {
-        Entry::new(op, namespace, name, id)
+        Entry::new(op, namespace.net(), name, id)
             .refused(&digest, refusal.error)
             .write();
     })
@@ -155,12 +160,12 @@ pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
     };
     let settings = settings.replaced(request)?;
     namespace.check_new_fuel(&filter, settings.fuel)?;
-    let program = Program::new(wasm, admission, settings, &filter.logger)?;
+    let program = ListedProgram::new(wasm, admission, settings, &filter.logger)?;
     let replaced = namespace.replace(&filter, program)?;
     drop(turn);
     // Waits for the packets that it decides.
     drop(replaced);
-    Entry::of(op, namespace, &filter)
+    Entry::of(op, namespace.net(), &filter)
         .program(&admission)
         .write();
     Ok(())
@@ -169,7 +174,7 @@ pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
 /// `NF_WASM_UNLOAD`.
 pub(crate) fn unload(namespace: &Namespace, request: &mut Select) -> Answer {
     let filter = namespace.remove(&check::select(request)?)?;
-    Entry::of(c"nf_wasm_unload", namespace, &filter).write();
+    Entry::of(c"nf_wasm_unload", namespace.net(), &filter).write();
     Ok(())
 }
 
@@ -177,7 +182,7 @@ pub(crate) fn unload(namespace: &Namespace, request: &mut Select) -> Answer {
 pub(crate) fn attach(namespace: &Namespace, request: &mut Attach) -> Answer {
     let (attachment, filter) = namespace.attach(&check::attach(request)?, &request.hook)?;
     request.attachment = attachment;
-    Entry::of(c"nf_wasm_attach", namespace, &filter)
+    Entry::of(c"nf_wasm_attach", namespace.net(), &filter)
         .at(attachment, &request.hook)
         .write();
     Ok(())
@@ -187,7 +192,7 @@ pub(crate) fn attach(namespace: &Namespace, request: &mut Attach) -> Answer {
 pub(crate) fn detach(namespace: &Namespace, request: &mut Detach) -> Answer {
     check::detach(request)?;
     let (filter, hook) = namespace.detach(request.attachment)?;
-    Entry::of(c"nf_wasm_detach", namespace, &filter)
+    Entry::of(c"nf_wasm_detach", namespace.net(), &filter)
         .at(request.attachment, &hook)
         .write();
     Ok(())
@@ -197,7 +202,7 @@ pub(crate) fn detach(namespace: &Namespace, request: &mut Detach) -> Answer {
 pub(crate) fn release(namespace: &Namespace, request: &mut Select) -> Answer {
     let filter = namespace.find(&check::select(request)?)?;
     filter.release();
-    Entry::of(c"nf_wasm_release", namespace, &filter).write();
+    Entry::of(c"nf_wasm_release", namespace.net(), &filter).write();
     Ok(())
 }
 

@@ -79,7 +79,7 @@ fn authorised(caller: &CurrentTask) -> Answer<&Namespace> {
 fn authorised_by(caller: &CurrentTask, user_namespaces: bool) -> Answer<&Namespace> {
     let namespace = Namespace::current(caller)?;
     // SAFETY: `namespace` is borrowed, and its `net` outlives it.
-    if !unsafe { bindings::nf_wasm_net_capable(namespace.net(), user_namespaces) } {
+    if !unsafe { bindings::nf_wasm_net_capable(namespace.net().as_raw(), user_namespaces) } {
         let which = if user_namespaces {
             "the user namespace that owns this network namespace"
         } else {

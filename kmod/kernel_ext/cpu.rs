@@ -69,7 +69,7 @@ impl Cpu {
 pub(crate) const CACHE_LINE: usize = 64;
 
 /// Bytes that the kernel hands out for one CPU at most: `PCPU_MIN_UNIT_SIZE`.
-const MOST_BYTES: usize = 32 << 10;
+const MAX_BYTES: usize = 32 << 10;
 
 /// A `T` for each possible CPU, in the memory that is the CPU's own, on its node.
 ///
@@ -91,7 +91,7 @@ impl<T> PerCpu<T> {
     /// Makes each with `make`. Charged to the memory cgroup that is active.
     pub(crate) fn new(mut make: impl FnMut() -> T) -> Result<Self> {
         // No two CPUs' share a line in any case. Here nothing else shares one with them.
-        const { assert!(align_of::<T>() >= CACHE_LINE && size_of::<T>() <= MOST_BYTES) };
+        const { assert!(align_of::<T>() >= CACHE_LINE && size_of::<T>() <= MAX_BYTES) };
         // SAFETY: The size is what the kernel hands out at most, or less, and not 0, because it is a
         // multiple of the alignment; that is a power of two below a page.
         let all = unsafe { bindings::nf_wasm_percpu_alloc(size_of::<T>(), align_of::<T>()) };

@@ -265,7 +265,7 @@ struct nf_wasm_machine {
 /* What code looks at of the context, besides what is the same for all packets. */
 #define NF_WASM_FIELDS_NONE 0
 /* The packet's length, and where its transport header is. */
-#define NF_WASM_FIELDS_USUAL 1
+#define NF_WASM_FIELDS_COMMON 1
 #define NF_WASM_FIELDS_ALL 2
 
 /*
@@ -298,14 +298,14 @@ struct nf_wasm_call {
 /* The packet is not there in one piece. */
 #define NF_WASM_NOT_IN_PLACE 0x1ff
 /* The code looked for more of it than there is, or for something else. */
-#define NF_WASM_GAVE_UP 0x101
+#define NF_WASM_BAILED_OUT 0x101
 
 /*
  * Has code decide a packet of @packet_len bytes. Returns what the code returned, or NF_WASM_NO_PACKET.
  */
 u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *skb,
 			const struct nf_hook_state *state, u32 packet_len);
-/* The same where the packet is, by @run_in_place, or NF_WASM_NOT_IN_PLACE or _GAVE_UP. */
+/* The same where the packet is, by @run_in_place, or NF_WASM_NOT_IN_PLACE or _BAILED_OUT. */
 u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
 			 const struct nf_hook_state *state, u32 packet_len);
 /*

@@ -6,4 +6,5 @@ pub(crate) mod cpu;
 pub(crate) mod grace_period;
 pub(crate) mod hook_registration;
 pub(crate) mod killable;
+pub(crate) mod net;
 pub(crate) mod racy;

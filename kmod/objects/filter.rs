@@ -10,13 +10,14 @@ use kernel::sync::rcu;
 use crate::decode::name::Name;
 use crate::kernel_ext::grace_period::GracePeriod;
 use crate::objects::program::Program;
+use crate::objects::programs::ListedProgram;
 use crate::packet::logger::{Logger, Speaker};
 
 /// A filter.
 ///
 /// # Invariants
 ///
-/// `program` is null, or was a `KBox<Program>` and is ours. It is freed no earlier than a grace
+/// `program` is null, or came from [`ListedProgram::into_raw`] and is ours. It is freed no earlier than a grace
 /// period after it was taken out.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Filter {
@@ -78,20 +79,17 @@ impl Filter {
     }
 
     /// Puts `program` in the place of the current one, if there is one, and returns that.
-    pub(crate) fn publish(&self, program: Pin<KBox<Program>>) -> Option<Replaced> {
-        // SAFETY: The box is not moved out of: it is pinned again when it is made from the pointer.
-        let program = unsafe { Pin::into_inner_unchecked(program) };
-        // INVARIANT: A program that was a box.
-        let old = self.program.xchg(KBox::into_raw(program), Full);
+    pub(crate) fn publish(&self, program: ListedProgram) -> Option<Replaced> {
+        // INVARIANT: It comes from `into_raw`.
+        let old = self.program.xchg(program.into_raw(), Full);
         if old.is_null() {
             return None;
         }
         // INVARIANT: It is taken out by now.
         Some(Replaced {
             grace_period: GracePeriod::begin(),
-            // SAFETY: It came from `KBox::into_raw`, and by the exchange it is ours. It has not
-            // moved since it was pinned.
-            _program: unsafe { Pin::new_unchecked(KBox::from_raw(old)) },
+            // SAFETY: By the invariant it came from `into_raw`, and by the exchange it is ours.
+            _program: unsafe { ListedProgram::from_raw(old) },
         })
     }
 
@@ -122,10 +120,10 @@ impl PinnedDrop for Filter {
     fn drop(self: Pin<&mut Self>) {
         let program = self.program.load(Acquire);
         if !program.is_null() {
-            // SAFETY: It came from `KBox::into_raw`, and by the invariant it is ours. It has no
+            // SAFETY: By the invariant it came from `into_raw` and is ours. It has no
             // readers: each has a `&Filter`, those on a packet's way by their hook's registration,
             // which lets go of the filter when they are out.
-            drop(unsafe { KBox::from_raw(program) });
+            drop(unsafe { ListedProgram::from_raw(program) });
         }
     }
 }
@@ -138,7 +136,7 @@ impl PinnedDrop for Filter {
 /// The filter has had another program since `grace_period` began.
 pub(crate) struct Replaced {
     grace_period: GracePeriod,
-    _program: Pin<KBox<Program>>,
+    _program: ListedProgram,
 }
 
 impl Drop for Replaced {

@@ -160,7 +160,7 @@ impl Instance {
     }
 
     /// Whether it was compiled and calls no host function.
-    pub(crate) fn is_usual(&self) -> bool {
+    pub(crate) fn is_fast(&self) -> bool {
         let native = self.native.as_ref();
         native.is_some_and(|native| native.0.host.is_null())
     }

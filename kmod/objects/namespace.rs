@@ -25,9 +25,10 @@ use crate::decode::name::Name;
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::grace_period::GracePeriod;
 use crate::kernel_ext::killable::LockKillable;
+use crate::kernel_ext::net::Net;
 use crate::objects::attachment::Attachment;
 use crate::objects::filter::{Filter, Replaced};
-use crate::objects::program::Program;
+use crate::objects::programs::ListedProgram;
 use crate::objects::tables::{Room, Tables};
 
 /// A network namespace.
@@ -81,14 +82,14 @@ impl Namespace {
         unsafe { (*slot(net)?).cast::<Self>().as_ref() }
     }
 
-    pub(crate) fn net(&self) -> *mut kernel_bindings::net {
-        self.net
+    pub(crate) fn net(&self) -> &Net {
+        // SAFETY: By the invariant `net` outlives `self`.
+        unsafe { Net::from_raw(self.net) }
     }
 
     /// Whether it is the one that the machine booted with.
     pub(crate) fn is_initial(&self) -> bool {
-        // SAFETY: The pointer is only compared.
-        unsafe { bindings::nf_wasm_net_is_initial(self.net) }
+        self.net().is_initial()
     }
 
     /// Waits until nobody else builds a program for this namespace. A caller who is killed
@@ -170,7 +171,7 @@ impl Namespace {
     pub(crate) fn replace(
         &self,
         filter: &Arc<Filter>,
-        program: Pin<KBox<Program>>,
+        program: ListedProgram,
     ) -> Answer<Option<Replaced>> {
         let mut tables = self.tables.lock();
         let selector = Selector::Id(filter.id);
@@ -332,7 +333,7 @@ impl Namespace {
     fn forget_device(&self, device: *const kernel_bindings::net_device) {
         let mut tables = self.tables.lock();
         for attachment in tables.attachments().filter(|it| it.is_on(device)) {
-            Entry::of(c"nf_wasm_detach", self, attachment.filter())
+            Entry::of(c"nf_wasm_detach", self.net(), attachment.filter())
                 .at(attachment.id, attachment.hook())
                 .write_now();
         }
@@ -357,7 +358,7 @@ impl Namespace {
     /// Writes down that all filters go.
     fn audit_end(&self) {
         for record in self.tables.lock().filters() {
-            Entry::of(c"nf_wasm_unload", self, &record.filter).write_now();
+            Entry::of(c"nf_wasm_unload", self.net(), &record.filter).write_now();
         }
     }
 }

@@ -24,10 +24,12 @@ use crate::decode::name::Name;
 use crate::kernel_ext::cpu::{Cpu, PerCpu};
 use crate::kernel_ext::racy::Racy;
 use crate::objects::instance::Instance;
-use crate::objects::programs;
 use crate::packet::host_functions::{describe, Host, Packet};
 use crate::packet::logger::{Logger, Speaker};
-use crate::packet::native::Call;
+use crate::packet::native;
+
+/// How an instance of a program decides packets natively.
+pub(crate) type Call = native::Call<Program>;
 
 /// One CPU's place for an instance.
 #[repr(align(128))]
@@ -38,9 +40,9 @@ struct Slot {
     consecutive_traps: Cell<u32>,
     /// [`Program::releases`] when that was counted.
     releases: Cell<u32>,
-    /// Whether `call` is all that happens to a packet: the instance was compiled, does not call the
-    /// host, and has not just trapped. Then nothing else of the slot matters.
-    is_usual: Cell<bool>,
+    /// The instance may take the fast path, on which `call` alone decides packets: it was compiled,
+    /// calls no host function, and has not just trapped.
+    is_fast: Cell<bool>,
     /// How an instance that was compiled decides.
     call: UnsafeCell<MaybeUninit<Call>>,
 }
@@ -52,7 +54,7 @@ impl Slot {
             busy: Cell::new(false),
             consecutive_traps: Cell::new(0),
             releases: Cell::new(0),
-            is_usual: Cell::new(false),
+            is_fast: Cell::new(false),
             call: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
@@ -88,12 +90,8 @@ impl Decision {
     }
 }
 
-/// A module with its settings, and an instance for each CPU that is online.
-///
-/// # Invariants
-///
-/// It is enlisted from [`Self::new`] until it is dropped, and stays where it is.
-#[pin_data(PinnedDrop)]
+/// A Wasm module with its settings, and an instance for each CPU that is online.
+#[pin_data]
 pub(crate) struct Program {
     slots: PerCpu<Slot>,
     settings: Settings,
@@ -133,18 +131,17 @@ unsafe impl Send for Program {}
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// Builds an instance of a module that was admitted for each CPU that is online, and sees to
-    /// those that come.
+    /// A program without instances, of a module that was admitted. `owner` is whose credentials later
+    /// builds have.
     pub(crate) fn new(
         wasm: KVVec<u8>,
         admission: Admission,
         settings: Settings,
         logger: &Logger,
+        owner: Owner,
     ) -> Answer<Pin<KBox<Self>>> {
         let slots = PerCpu::new(Slot::empty)?;
-        let owner = &Owner::current();
-        // INVARIANT: It is enlisted before anybody sees it.
-        let program = KBox::pin_init(
+        Ok(KBox::pin_init(
             try_pin_init!(Program {
                 slots,
                 settings,
@@ -153,7 +150,7 @@ impl Program {
                 wasm,
                 admission,
                 speaker: *logger.speaker(),
-                owner: owner.uncharged(),
+                owner,
                 instances: Atomic::new(0),
                 compiled: Atomic::new(0),
                 tier_reason <- new_spinlock!([0; TIER_REASON_LEN]),
@@ -162,10 +159,7 @@ impl Program {
                 _pin: PhantomPinned,
             }? Error),
             GFP_KERNEL_ACCOUNT,
-        )?;
-        // SAFETY: It was just made: nobody else knows of it, and it is not on the list.
-        unsafe { programs::enlist(program.as_ref(), logger, owner)? };
-        Ok(program)
+        )?)
     }
 
     pub(crate) fn name(&self) -> &Name {
@@ -209,7 +203,7 @@ impl Program {
         self.memory_per_cpu
             .store(size_of::<Slot>() + instance.bytes(), Relaxed);
         slot.consecutive_traps.set(0);
-        slot.is_usual.set(instance.is_usual());
+        slot.is_fast.set(instance.is_fast());
         if let Some(native) = &instance.native {
             let call = Call::new(&native.0, self.settings.fuel, self);
             // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
@@ -233,7 +227,7 @@ impl Program {
         let Some(slot) = self.slots.of(cpu) else {
             return;
         };
-        slot.is_usual.set(false);
+        slot.is_fast.set(false);
         // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
         if let Some(instance) = unsafe { (*slot.instance.get()).take() } {
             self.instances.fetch_sub(1, Relaxed);
@@ -291,28 +285,27 @@ impl Program {
         self.quarantined.set(false);
     }
 
-    /// How this CPU's instance decides packets, if nothing but that is to be done: see
-    /// [`Slot::usual`].
+    /// How this CPU's instance decides packets, if the fast path may: see [`Slot::is_fast`].
     #[inline(always)]
-    pub(crate) fn usual<'a>(&'a self, cpu: &'a Cpu) -> Option<&'a Call> {
+    pub(crate) fn fast_path<'a>(&'a self, cpu: &'a Cpu) -> Option<&'a Call> {
         let slot = self.slots.here(cpu);
-        if !slot.is_usual.get() || self.quarantined() {
+        if !slot.is_fast.get() || self.quarantined() {
             return None;
         }
-        // SAFETY: It was written before the slot was said to be usual. The cell is written only while no
+        // SAFETY: It was written before `is_fast` was set. The cell is written only while no
         // packet meets the slot, and one does as long as `cpu` is entered, which the reference does not
         // outlive.
         Some(unsafe { (*slot.call.get()).assume_init_ref() })
     }
 
-    /// What becomes of a packet that a call of [`Self::usual`] trapped on, with `code`. The trap is
+    /// What becomes of a packet that a call of [`Self::fast_path`] trapped on, with `code`. The trap is
     /// noted with the call's own program, whatever the filter has by now.
     ///
     /// # Safety
     ///
     /// `call` is this CPU's, and its program lives.
     #[cold]
-    pub(crate) unsafe fn note_usual_trap(cpu: &Cpu, call: &Call, code: u32) -> Decision {
+    pub(crate) unsafe fn note_fast_path_trap(cpu: &Cpu, call: &Call, code: u32) -> Decision {
         // SAFETY: The call's program is the one that it was made for, and lives, as the caller
         // says. It is shared: only its slots change, and this CPU's is ours.
         let program = unsafe { &*call.program };
@@ -422,19 +415,19 @@ impl Program {
         call.outcome(code)
     }
 
-    /// What was usual before traps is so again.
+    /// Returns to the fast path after traps, if the instance may take it.
     #[cold]
     fn forget_traps(&self, slot: &Slot) {
         slot.consecutive_traps.set(0);
         // SAFETY: The slot is the caller's CPU's, and no call is under way.
         let instance = unsafe { (*slot.instance.get()).as_ref() };
-        slot.is_usual.set(instance.is_some_and(Instance::is_usual));
+        slot.is_fast.set(instance.is_some_and(Instance::is_fast));
     }
 
     /// Counts a trap, and has a program that keeps trapping quarantined.
     #[cold]
     fn note_trap(&self, slot: &Slot) {
-        slot.is_usual.set(false);
+        slot.is_fast.set(false);
         let releases = self.releases.load(Relaxed);
         if slot.releases.replace(releases) != releases {
             slot.consecutive_traps.set(0);
@@ -445,12 +438,5 @@ impl Program {
             // The count stays: a release has it begin anew, and a verdict ends it.
             self.quarantined.set(true);
         }
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Program {
-    fn drop(self: Pin<&mut Self>) {
-        programs::delist(self.as_ref().get_ref());
     }
 }

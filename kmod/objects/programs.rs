@@ -13,6 +13,8 @@
 //! stays empty, and the filter's trap policy decides there. Only if the task that brings the CPU
 //! up is killed, the CPU stays away.
 
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
 use core::ptr;
 
 use kernel::error::to_result;
@@ -20,7 +22,9 @@ use kernel::prelude::*;
 
 use crate::build::order::Order;
 use crate::build::owner::Owner;
+use crate::control::admission::Admission;
 use crate::control::refusal::Answer;
+use crate::decode::check::Settings;
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::cpu;
 use crate::objects::program::Program;
@@ -116,6 +120,63 @@ impl Programs {
     }
 }
 
+/// A program with an instance for each CPU that is online, and for each that comes online.
+///
+/// # Invariants
+///
+/// The program is on the list, and does not move.
+pub(crate) struct ListedProgram(Pin<KBox<Program>>);
+
+impl ListedProgram {
+    /// Builds the instances of a Wasm module that was admitted, on behalf of the calling task.
+    pub(crate) fn new(
+        wasm: KVVec<u8>,
+        admission: Admission,
+        settings: Settings,
+        logger: &Logger,
+    ) -> Answer<Self> {
+        let owner = &Owner::current();
+        let program = Program::new(wasm, admission, settings, logger, owner.uncharged())?;
+        // SAFETY: It was just made: nobody else knows of it, and it is not on the list.
+        unsafe { enlist(program.as_ref(), logger, owner)? };
+        // INVARIANT: It is on the list now, and pinned.
+        Ok(Self(program))
+    }
+
+    /// Gives up ownership. The program stays on the list.
+    pub(crate) fn into_raw(self) -> *mut Program {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is neither dropped nor used again, so that the box has one owner. It is not moved out of:
+        // `from_raw` pins it again.
+        KBox::into_raw(unsafe { Pin::into_inner_unchecked(ptr::read(&this.0)) })
+    }
+
+    /// Takes ownership back.
+    ///
+    /// # Safety
+    ///
+    /// `program` came from [`Self::into_raw`], and nobody else takes it back.
+    pub(crate) unsafe fn from_raw(program: *mut Program) -> Self {
+        // INVARIANT: It was on the list when it became a pointer, and only a drop takes it off.
+        // SAFETY: By the contract it is a box that is ours, and has not moved since it was pinned.
+        Self(unsafe { Pin::new_unchecked(KBox::from_raw(program)) })
+    }
+}
+
+impl Deref for ListedProgram {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.0
+    }
+}
+
+impl Drop for ListedProgram {
+    fn drop(&mut self) {
+        delist(&self.0);
+    }
+}
+
 /// Builds an instance for a CPU that comes, unless it was kept.
 ///
 /// # Safety
@@ -133,13 +194,13 @@ unsafe fn equip(program: &Program, cpu: usize) -> Answer {
     unsafe { program.equip(cpu, &logger, &order) }
 }
 
-/// Builds the instances of a new program at the expense of `owner`, and puts it on the list. Where that fails, the program
-/// is not on it, and may be dropped.
+/// Builds the instances of a new program at the expense of `owner`, and puts it on the list. On failure the
+/// program is not on the list, and may be dropped.
 ///
 /// # Safety
 ///
 /// The caller is alone with the program, which is not on the list yet.
-pub(crate) unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answer {
+unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answer {
     let program = program.get_ref();
     loop {
         // Under the lock it is only looked at, not built: a CPU that comes would have to wait.
@@ -168,8 +229,8 @@ pub(crate) unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Own
     }
 }
 
-/// Takes a program off the list, if it is on it.
-pub(crate) fn delist(program: &Program) {
+/// Takes a program off the list.
+fn delist(program: &Program) {
     PROGRAMS.lock().all.retain(|it| !ptr::eq(it.0, program));
 }
 

@@ -338,7 +338,7 @@ u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *
 {
 	struct nf_wasm_context *context = call->context;
 
-	if (call->fields == NF_WASM_FIELDS_USUAL) {
+	if (call->fields == NF_WASM_FIELDS_COMMON) {
 		if (unlikely(state->pf != NFPROTO_IPV4))
 			return run_in_place(call, skb, state, packet_len);
 		if (!look_at(call, skb, state, packet_len))

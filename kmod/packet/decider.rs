@@ -16,9 +16,8 @@ use crate::kernel_ext::cpu::{Cpu, PerCpu};
 use crate::machine::TRAPPED;
 use crate::objects::counters::{CpuCounters, Totals};
 use crate::objects::filter::Filter;
-use crate::objects::program::{Decision, Program};
+use crate::objects::program::{Call, Decision, Program};
 use crate::packet::host_functions::Packet;
-use crate::packet::native::Call;
 
 const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
 
@@ -89,14 +88,14 @@ impl Decider {
         // SAFETY: The caller is in an RCU read-side critical section, which ends after this
         // function does; by the invariant the filter has a program.
         let program = unsafe { self.filter.program_in_section() };
-        let Some(call) = program.usual(cpu) else {
+        let Some(call) = program.fast_path(cpu) else {
             // SAFETY: The packet is ours, as the caller promised. `cpu` is entered, or there were
             // no `Cpu`, and stays so until the caller leaves it.
-            return unsafe { self.decide_at_length(program, skb, state, len, cpu.number()) };
+            return unsafe { self.decide_slow_path(program, skb, state, len, cpu.number()) };
         };
         let counters = self.counters.here(cpu);
         // SAFETY: The call is that of this CPU's slot, and `cpu` says that we are alone with it. It
-        // calls no host function, or `usual` had not given it. The packet is ours.
+        // calls no host function, or `fast_path` would have refused. The packet is ours.
         let code = unsafe { call.run(&packet) };
         if code >= TRAPPED {
             // SAFETY: The call, the counters and the packet are still ours, and so is the section
@@ -125,7 +124,7 @@ impl Decider {
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]; `call` is what [`Program::usual`] gave there, and has just returned
+    /// As [`Self::decide`]; `call` is what [`Program::fast_path`] gave there, and has just returned
     /// `code` for this packet; `counters` are this CPU's.
     #[inline(never)]
     unsafe fn decide_copy(
@@ -168,12 +167,12 @@ impl Decider {
         let cpu = unsafe { Cpu::entered_here() };
         // SAFETY: The call is this CPU's. Its program is the one that `decide` looked up, which
         // lives as long as the critical section that we are in.
-        let decision = unsafe { Program::note_usual_trap(&cpu, call, code) };
+        let decision = unsafe { Program::note_fast_path_trap(&cpu, call, code) };
         // SAFETY: The packet is ours.
         unsafe { self.carry_out(skb, len, counters, &decision) }
     }
 
-    /// The same as [`Self::decide`], for all that is not usual with a filter that was compiled. Its
+    /// The slow path of [`Self::decide`]. Its
     /// arguments are those of [`nf_wasm_attachment_decide`], so that they need not be kept
     /// elsewhere.
     ///
@@ -181,7 +180,7 @@ impl Decider {
     ///
     /// As [`Self::decide`]; `cpu` is entered.
     #[inline(never)]
-    unsafe fn decide_at_length(
+    unsafe fn decide_slow_path(
         &self,
         program: &Program,
         skb: *mut kernel_bindings::sk_buff,

@@ -14,7 +14,6 @@ use crate::abi::trap::Trap;
 use crate::boundary::{self, CallOutcome, NativeCall};
 use crate::kernel_ext::bindings;
 use crate::machine::{Machine, Run, LEN_SLOT, TRAPPED};
-use crate::objects::program::Program;
 use crate::packet::host_functions::Packet;
 
 /// A filter's native code.
@@ -42,15 +41,15 @@ impl Drop for Native {
 const LEAST: u32 = 20;
 /// Words of a context that are written once and for all: version and size.
 const CONSTANT_WORDS: u32 = 0b11;
-/// Those of [`bindings::NF_WASM_FIELDS_USUAL`]: the packet's length, the transport header's offset and
+/// Those of [`bindings::NF_WASM_FIELDS_COMMON`]: the packet's length, the transport header's offset and
 /// protocol.
-const USUAL_WORDS: u32 = 1 << 4 | 1 << 6 | 1 << 7;
+const COMMON_WORDS: u32 = 1 << 4 | 1 << 6 | 1 << 7;
 
 /// Which of the `NF_WASM_FIELDS_*` has these words of a context.
 fn fields(words: u32) -> u32 {
     match words & !CONSTANT_WORDS {
         0 => bindings::NF_WASM_FIELDS_NONE,
-        words if words & !USUAL_WORDS == 0 => bindings::NF_WASM_FIELDS_USUAL,
+        words if words & !COMMON_WORDS == 0 => bindings::NF_WASM_FIELDS_COMMON,
         _ => bindings::NF_WASM_FIELDS_ALL,
     }
 }
@@ -66,7 +65,7 @@ const _: () = {
     assert!(size_of::<Machine>() == offset_of!(InC, slots));
     assert!(LEN_SLOT == bindings::NF_WASM_LEN_SLOT);
     assert!(bindings::NF_WASM_NO_PACKET == TRAPPED | Trap::Packet as u32);
-    assert!(bindings::NF_WASM_GAVE_UP == TRAPPED | Trap::MemoryOutOfBounds as u32);
+    assert!(bindings::NF_WASM_BAILED_OUT == TRAPPED | Trap::MemoryOutOfBounds as u32);
 };
 
 /// Code as C has it.
@@ -79,24 +78,26 @@ fn in_c(run: Run) -> RunInC {
     unsafe { transmute::<Run, RunInC>(run) }
 }
 
-/// So often code may give up on packets in place before it is asked how often it did not.
-const PATIENCE: u32 = 64;
+/// Bail-outs between rate checks.
+const BAIL_OUTS_PER_CHECK: u32 = 64;
 
 /// How an instance decides packets natively. It is its CPU's, and used with that CPU's packet path.
-pub(crate) struct Call {
+///
+/// `P` is what the instance belongs to.
+pub(crate) struct Call<P> {
     call: UnsafeCell<bindings::nf_wasm_call>,
     /// The code that decides any packet: the same as in `call`, where it might be missing.
     run: RunInC,
-    /// How often the code gave up, and how many packets there had been before.
-    given_up: Cell<u32>,
+    /// Bail-outs since the last rate check, and the packet count at that check.
+    bail_outs: Cell<u32>,
     packets_before: Cell<u64>,
     /// Whose instance it is: it lives as long as that.
-    pub(crate) program: *const Program,
+    pub(crate) program: *const P,
 }
 
-impl Call {
+impl<P> Call<P> {
     /// With so much `fuel` for each packet.
-    pub(crate) fn new(native: &NativeCall, fuel: u64, program: *const Program) -> Self {
+    pub(crate) fn new(native: &NativeCall, fuel: u64, program: *const P) -> Self {
         let in_place = &native.in_place;
         let run = in_c(native.run);
         Self {
@@ -112,7 +113,7 @@ impl Call {
                 least: in_place.window.max(LEAST),
                 fields: fields(in_place.context_words),
             }),
-            given_up: Cell::new(0),
+            bail_outs: Cell::new(0),
             packets_before: Cell::new(0),
             program,
         }
@@ -151,28 +152,28 @@ impl Call {
 
     /// Whether what [`Self::run`] returned only says that the packet cannot be decided where it is.
     pub(crate) fn wants_copy(&self, code: u32) -> bool {
-        use bindings::{NF_WASM_GAVE_UP as GAVE_UP, NF_WASM_NOT_IN_PLACE as NOT_IN_PLACE};
-        self.raw().run_in_place.is_some() && matches!(code, NOT_IN_PLACE | GAVE_UP)
+        use bindings::{NF_WASM_BAILED_OUT as BAILED_OUT, NF_WASM_NOT_IN_PLACE as NOT_IN_PLACE};
+        self.raw().run_in_place.is_some() && matches!(code, NOT_IN_PLACE | BAILED_OUT)
     }
 
     /// [`Self::run`] returned `code`, and wants a copy; `packets` is how many there were where this one
-    /// came by. Code that gives up on more packets than not is not asked any more.
+    /// came by. If more packets bail out than not, this code is no longer tried.
     pub(crate) fn note_copy(&self, code: u32, packets: u64) {
-        if code != bindings::NF_WASM_GAVE_UP {
+        if code != bindings::NF_WASM_BAILED_OUT {
             return;
         }
-        self.given_up.set(self.given_up.get() + 1);
-        if self.given_up.get() < PATIENCE {
+        self.bail_outs.set(self.bail_outs.get() + 1);
+        if self.bail_outs.get() < BAIL_OUTS_PER_CHECK {
             return;
         }
         // Where the filter has several attachments, this may be another's number: all that is at stake
         // is time.
-        if packets.wrapping_sub(self.packets_before.get()) < u64::from(2 * PATIENCE) {
+        if packets.wrapping_sub(self.packets_before.get()) < u64::from(2 * BAIL_OUTS_PER_CHECK) {
             // SAFETY: This is between two calls of the code, on the one packet path that uses it: nobody has a
             // reference.
             unsafe { (*self.call.get()).run_in_place = None };
         }
-        self.given_up.set(0);
+        self.bail_outs.set(0);
         self.packets_before.set(packets);
     }
 
