@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Regions: the memory of one instance, and the engine's allocator.
+//! Regions: the memory of one instance.
 //!
 //! All that the engine allocates for an instance belongs to the instance's region, has a budget
 //! there, and is freed with it. That gives three things: what a filter costs is known to the byte;
 //! an instance needs no destructor; and a load whose thread was ended in the middle, because an
 //! allocation that cannot fail did, leaks nothing.
-//!
-//! Which region an allocation goes to depends on who asks. On a packet's path it is the region of
-//! the instance that runs, and the memory comes from a small reserve inside it, because an
-//! interpreter that traps boxes its error. On a thread with a job it is the job's. Nobody else has one.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -16,10 +12,8 @@ use core::ptr::{self, NonNull};
 use kernel::alloc::allocator::Kmalloc;
 use kernel::alloc::{Allocator, NumaNode};
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
 
 use crate::build::order::Order;
-use crate::build::thread;
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::cpu::{Cpu, CACHE_LINE};
 
@@ -31,10 +25,7 @@ const RESERVE_BYTES: usize = 1024;
 const BLOCK_ALIGN: usize = bindings::NF_WASM_BLOCK_ALIGN as usize;
 
 /// The most that an allocation is aligned to.
-const ALIGN: usize = align_of::<Block>();
-
-/// Times that a packet's path needed memory from the kernel. Stays 0, or there is a bug.
-pub(crate) static PACKET_PATH_ALLOCATIONS: Atomic<u64> = Atomic::new(0);
+pub(super) const ALIGN: usize = align_of::<Block>();
 
 /// Header of a block, in front of the bytes that the engine sees.
 #[repr(C, align(16))]
@@ -46,14 +37,14 @@ struct Block {
 
 /// Memory for boxed errors on a packet's path: handed out upwards, empty again when all is freed.
 #[repr(C, align(16))]
-struct Reserve {
+pub(super) struct Reserve {
     bytes: [u8; RESERVE_BYTES],
     used: usize,
     live: usize,
 }
 
 impl Reserve {
-    fn alloc(&mut self, size: usize) -> Option<*mut u8> {
+    pub(super) fn alloc(&mut self, size: usize) -> Option<*mut u8> {
         let size = size.checked_next_multiple_of(ALIGN)?;
         if size > RESERVE_BYTES - self.used {
             return None;
@@ -64,11 +55,11 @@ impl Reserve {
         Some(self.bytes[start..].as_mut_ptr())
     }
 
-    fn owns(&self, ptr: *const u8) -> bool {
+    pub(super) fn owns(&self, ptr: *const u8) -> bool {
         self.bytes.as_ptr_range().contains(&ptr)
     }
 
-    fn free(&mut self) {
+    pub(super) fn free(&mut self) {
         self.live -= 1;
         if self.live == 0 {
             self.used = 0;
@@ -91,15 +82,15 @@ pub(crate) struct Region {
     /// Where blocks come from.
     node: i32,
     /// The engine's last request, of whatever kind, was for memory, and was refused.
-    refused: bool,
+    pub(super) refused: bool,
     /// Nobody waits for what the memory is for any more: all requests are refused.
     bail_outs: bool,
     /// The packet path had blocks of its own; see [`nf_wasm_host_free`].
-    overflowed: bool,
+    pub(super) overflowed: bool,
     /// Allocations so far, and the one of them that is to fail.
     allocations: u64,
     failing: u64,
-    reserve: Reserve,
+    pub(super) reserve: Reserve,
 }
 
 const _: () = assert!(align_of::<Region>() >= CACHE_LINE && BLOCK_ALIGN >= CACHE_LINE);
@@ -110,7 +101,7 @@ unsafe impl Send for Region {}
 
 /// Who asks for a block.
 #[derive(Clone, Copy)]
-enum Asking {
+pub(super) enum Asking {
     /// A thread that may sleep.
     Thread,
     /// A packet's path.
@@ -163,7 +154,7 @@ impl Region {
         self.refused
     }
 
-    fn alloc(&mut self, size: usize, asking: Asking) -> Option<NonNull<u8>> {
+    pub(super) fn alloc(&mut self, size: usize, asking: Asking) -> Option<NonNull<u8>> {
         let bytes = size
             .checked_add(size_of::<Block>())?
             .checked_next_multiple_of(BLOCK_ALIGN)?;
@@ -205,7 +196,7 @@ impl Region {
     /// # Safety
     ///
     /// `ptr` came from [`Self::alloc`] of this region and is not used again.
-    unsafe fn free(&mut self, ptr: *mut u8) {
+    pub(super) unsafe fn free(&mut self, ptr: *mut u8) {
         // SAFETY: By the contract a header precedes `ptr`. By the invariants it and its neighbours are
         // live blocks of this list, which `&mut self` says is ours. Out of the list, the block is
         // nobody's, and came from the allocator that it goes back to.
@@ -259,81 +250,4 @@ pub(crate) unsafe fn on_packet_path<R>(cpu: &Cpu, region: *mut Region, f: impl F
     // SAFETY: Whoever set that one is further up the stack, and its contract still holds.
     unsafe { cpu.set_region(before) };
     result
-}
-
-/// The region of the packet path that this is called on, or null.
-fn packet_region() -> *mut Region {
-    // SAFETY: Callable from any context.
-    unsafe { bindings::nf_wasm_packet_region() }.cast()
-}
-
-/// The engine's `GlobalAlloc::alloc`; see `boundary.rs`.
-///
-/// # Safety
-///
-/// Called by the engine alone. So nothing else uses the region that the caller's packet path or thread
-/// says is its own.
-#[no_mangle]
-unsafe extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
-    if align > ALIGN {
-        return ptr::null_mut();
-    }
-    let packet = packet_region();
-    let (region, asking) = if packet.is_null() {
-        let region = thread::current_region();
-        if region.is_null() {
-            return ptr::null_mut();
-        }
-        (region, Asking::Thread)
-    } else {
-        (packet, Asking::PacketPath)
-    };
-    // SAFETY: Whoever had the engine run gave it this region for as long, on a packet's path by
-    // `on_packet_path` and on a thread by `Job`'s invariants; and by the contract the engine is here, not
-    // in another use of it.
-    let region = unsafe { &mut *region };
-    if let Asking::PacketPath = asking {
-        if let Some(ptr) = region.reserve.alloc(size) {
-            return ptr;
-        }
-        PACKET_PATH_ALLOCATIONS.fetch_add(1, Relaxed);
-        region.overflowed = true;
-    }
-    let block = region.alloc(size, asking);
-    region.refused = block.is_none();
-    block.map_or(ptr::null_mut(), NonNull::as_ptr)
-}
-
-/// The engine's `GlobalAlloc::dealloc`; see `boundary.rs`.
-///
-/// # Safety
-///
-/// As [`nf_wasm_host_alloc`], and `ptr` came from there, asked for by the same instance or session, and is
-/// not used again.
-#[no_mangle]
-unsafe extern "C" fn nf_wasm_host_free(ptr: *mut u8, _size: usize, _align: usize) {
-    let packet = packet_region();
-    let region = if packet.is_null() {
-        thread::current_region()
-    } else {
-        packet
-    };
-    // SAFETY: As the allocation did, so this has a region: the engine runs on a packet's path or on a
-    // thread with a job, and whoever had it run gave it this region for as long. By the contract it is here,
-    // not in another use of it.
-    let region = unsafe { &mut *region };
-    if !packet.is_null() {
-        if region.reserve.owns(ptr) {
-            return region.reserve.free();
-        }
-        // A segment that the guest drops was allocated at load. It stays in the region, and goes
-        // with it: a packet's path does not hand memory back to the kernel either.
-        if !region.overflowed {
-            return;
-        }
-    }
-    region.refused = false;
-    // SAFETY: An instance frees only what it allocated, and all that it allocated but for the reserve came
-    // from its region's `alloc`. By the contract it is not used again.
-    unsafe { region.free(ptr) };
 }

@@ -14,7 +14,7 @@ use crate::abi::ioctl::{
     STATE_QUARANTINED,
 };
 use crate::abi::limits;
-use crate::build::region;
+use crate::build::allocator;
 use crate::build::thread;
 use crate::control::admission::{self, admit, read_signature, Admission, Digest};
 use crate::control::audit::Entry;
@@ -68,7 +68,7 @@ pub(crate) fn info(info: &mut Info) -> Answer {
         max_fuel: limits::MAX_FUEL,
         load_stack_peak: thread::STACK_PEAK.load(Relaxed),
         load_stack_size,
-        packet_path_allocations: region::PACKET_PATH_ALLOCATIONS.load(Relaxed),
+        packet_path_allocations: allocator::PACKET_PATH_ALLOCATIONS.load(Relaxed),
         admission: admission::enforced(),
         allowed_digests: admission::listed_digests(),
         max_signature_bytes: limits::SIGNATURE_BYTES,
