@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! nf_wasm: WebAssembly packet filters behind netfilter hooks.
 //!
-//! A packet's way: netfilter calls `hook.c`, which enters the CPU and calls a [`decider`]; that
-//! looks up the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to
-//! this CPU's [`instance`]: to its native code, or over the [`boundary`] to the engine. A filter's
-//! way: [`device`] takes the command, [`command`] makes sense of it, [`admission`] decides whether
-//! the module may run, [`thread`] has the engine build an instance in a [`region`] for each CPU
-//! that is online or comes ([`programs`]), and [`namespace`] keeps the result in its [`tables`],
-//! with an [`attachment`] for each hook; [`audit`] writes it down.
+//! A packet takes the path in [`packet`]: netfilter calls `hook.c`, which enters the CPU and calls a decider;
+//! the decider finds the filter's program, whose instance for this CPU decides the packet, by native code or
+//! through the engine over the [`boundary`].
+//!
+//! A command takes the path in [`control`]: the device reads and validates it, admission decides whether the
+//! Wasm module may run, build threads ([`build`]) make an instance for each CPU, and the [`objects`] of the
+//! network namespace keep the result.
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;

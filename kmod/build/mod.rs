@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How the engine builds instances: on threads, in regions of memory, on a caller's account.
+//! Building instances: the engine runs on a kernel thread, allocates from a region of memory, and acts for
+//! whoever asked for the build.
 
 pub(crate) mod allocator;
-pub(crate) mod order;
 pub(crate) mod owner;
 pub(crate) mod pause;
 pub(crate) mod region;
+pub(crate) mod requester;
 pub(crate) mod thread;

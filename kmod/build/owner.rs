@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whom a program is built for.
+//! The owner of a program: the credentials and the memory cgroup of the task that loaded it.
 //!
-//! The engine works on kernel threads, which have every capability and are charged for nothing. So
-//! that the kernel treats a build as it would treat its caller, the caller's credentials and memory
-//! cgroup go along. A program keeps the credentials, for its instances on CPUs that come later.
+//! A build thread is a kernel thread, which has every capability and is charged for nothing. It takes on its
+//! owner's credentials and memory cgroup, so that the kernel treats it as the caller. A program keeps the
+//! credentials for builds on CPUs that come online later.
 
 use kernel::types::NotThreadSafe;
 

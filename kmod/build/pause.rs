@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Pauses in a build that takes a while.
+//! Yields of a long build: others may run, and the build learns whether its caller was killed.
 
 use crate::build::thread;
 use crate::kernel_ext::bindings;

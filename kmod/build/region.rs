@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Regions: the memory of one instance.
 //!
-//! All that the engine allocates for an instance belongs to the instance's region, has a budget
-//! there, and is freed with it. That gives three things: what a filter costs is known to the byte;
-//! an instance needs no destructor; and a load whose thread was ended in the middle, because an
-//! allocation that cannot fail did, leaks nothing.
+//! Everything that the engine allocates for an instance belongs to the instance's region, counts against the
+//! region's budget, and is freed with the region. So the cost of a filter is known to the byte, an instance
+//! needs no destructor, and a build thread that ends half-way leaks nothing.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -13,7 +12,7 @@ use kernel::alloc::allocator::Kmalloc;
 use kernel::alloc::{Allocator, NumaNode};
 use kernel::prelude::*;
 
-use crate::build::order::Order;
+use crate::build::requester::Requester;
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::cpu::{Cpu, CACHE_LINE};
 
@@ -110,8 +109,8 @@ pub(super) enum Asking {
 
 impl Region {
     /// An empty region that may grow to `budget` bytes.
-    pub(crate) fn new(budget: usize, order: &Order<'_>) -> Result<KBox<Self>> {
-        let node = NumaNode::new(order.node).unwrap_or(NumaNode::NO_NODE);
+    pub(crate) fn new(budget: usize, requester: &Requester<'_>) -> Result<KBox<Self>> {
+        let node = NumaNode::new(requester.node).unwrap_or(NumaNode::NO_NODE);
         let memory = Kmalloc::alloc(Layout::new::<Self>(), GFP_KERNEL_ACCOUNT, node)?;
         let region = memory.cast::<Self>().as_ptr();
         // INVARIANT: The empty list.
@@ -121,12 +120,12 @@ impl Region {
                 head: ptr::null_mut(),
                 bytes: 0,
                 budget,
-                node: order.node,
+                node: requester.node,
                 refused: false,
                 bail_outs: false,
                 overflowed: false,
                 allocations: 0,
-                failing: order.failing,
+                failing: requester.failing,
                 reserve: Reserve {
                     bytes: [0; RESERVE_BYTES],
                     used: 0,

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The threads on which the engine builds instances, and tests of it run.
+//! Build threads: fresh kernel threads on which the engine builds instances, and runs tests of itself.
 //!
-//! Each work of the engine outside of packet paths runs on a fresh kernel thread, for two reasons. Its stack is
-//! empty, so what the engine may use of it does not depend on the system call that asked. And it
-//! can be given up: where the engine cannot go on, because an allocation that has no way to fail
-//! did, the thread ends there and then, and its region is freed by whoever waits for it. No frame
-//! is unwound and none is jumped over.
+//! A fresh thread has an empty stack, so what the engine may use does not depend on the caller's system
+//! call. And a fresh thread can be ended: where an allocation that cannot report failure fails, or the
+//! engine panics, the thread exits, and the waiter frees its region. No frame is unwound.
 //!
-//! A thread's job is found by way of the thread alone. There may be any number of jobs at a time, and
-//! nothing that is done elsewhere, least of all on a packet's path, is taken for part of one.
+//! A job is found through its thread alone. So any number of jobs run at a time, and nothing that
+//! interrupts a thread, such as a packet, is taken for part of its job.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -23,9 +21,9 @@ use kernel::types::Opaque;
 
 use crate::abi::guest::Context;
 use crate::boundary::{self, BuildRequest, CallOutcome, GuestTestRequest};
-use crate::build::order::Order;
 use crate::build::owner::OomOrigin;
 use crate::build::region::Region;
+use crate::build::requester::Requester;
 use crate::kernel_ext::bindings;
 
 /// The most bytes of stack that a load has used, for `NF_WASM_INFO`.
@@ -124,13 +122,17 @@ pub(crate) fn is_wanted() -> bool {
 ///
 /// The request of `work` and the pointers in it are valid for what they say, and what the engine
 /// has kept from an earlier work lives in `region`.
-pub(crate) unsafe fn run(work: Work, region: &mut Region, order: &Order<'_>) -> Result<Outcome> {
+pub(crate) unsafe fn run(
+    work: Work,
+    region: &mut Region,
+    requester: &Requester<'_>,
+) -> Result<Outcome> {
     let mut job = Job {
         done: Opaque::uninit(),
         work,
         region,
-        owner: order.owner.as_raw(),
-        by_command: order.by_command,
+        owner: requester.owner.as_raw(),
+        by_command: requester.by_command,
         // SAFETY: This is process context: there is a current task.
         caller: unsafe { bindings::nf_wasm_current() },
         own_cred: ptr::null(),
@@ -148,12 +150,12 @@ pub(crate) unsafe fn run(work: Work, region: &mut Region, order: &Order<'_>) -> 
         kernel_bindings::kthread_create_on_node(
             Some(MAIN),
             job.cast(),
-            order.node,
+            requester.node,
             c"nf_wasm_load".as_char_ptr(),
         )
     })?;
     // The kernel's compiler asks for memory in ways that we have no say in.
-    let origin = order.by_command.then(OomOrigin::mark);
+    let origin = requester.by_command.then(OomOrigin::mark);
     // SAFETY: The thread was created and not started; it completes `done` before it ends.
     unsafe {
         // INVARIANT: The region, the owner and the work are borrowed until we return, and we wait.

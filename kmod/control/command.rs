@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The commands, from a struct of the ABI to a change of a namespace and back.
+//! Carries out commands: from a validated ioctl struct to a change of a network namespace.
 
 use core::ffi::CStr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `/dev/nf_wasm`: one method for each command.
+//! `/dev/nf_wasm`: checks permissions, and dispatches ioctls to commands.
 
 use kernel::fs::File;
 use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};

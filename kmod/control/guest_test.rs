@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `NF_WASM_GUEST_TEST`: the engine, tested with modules that are no filters.
+//! `NF_WASM_GUEST_TEST`: runs Wasm modules that are no filters, to test the engine.
 //!
-//! Everything is done on a load's thread, with the memory of one region for each open file: what
-//! holds for loads, that memory may run out and that the engine may panic, holds here.
+//! It runs on build threads, with one region for each open file. As for loads, memory may run out and the
+//! engine may panic.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -12,9 +12,9 @@ use kernel::sync::Mutex;
 
 use crate::abi::ioctl::{GuestTest, GUEST_TEST_INSTANTIATE, GUEST_TEST_READ, NO_TRAP};
 use crate::boundary::GuestTestRequest;
-use crate::build::order::Order;
 use crate::build::owner::Owner;
 use crate::build::region::Region;
+use crate::build::requester::Requester;
 use crate::build::thread::{self, Outcome, Work};
 use crate::control::admission;
 use crate::control::command::read_module;
@@ -75,14 +75,14 @@ fn on_thread(
 ) -> Answer {
     let mut text = Text::new()?;
     let owner = Owner::current();
-    let order = &Order::of_command(&owner, None);
+    let requester = &Requester::of_command(&owner, None);
     let mut slot = slot.lock();
     let session = match &mut *slot {
         Some(session) => session,
         // INVARIANT: There is nothing yet.
         empty => empty.insert(Session {
             engine: ptr::null_mut(),
-            region: Region::new(BUDGET, order)?,
+            region: Region::new(BUDGET, requester)?,
         }),
     };
     let (bytes, used) = text.as_parts();
@@ -110,7 +110,8 @@ fn on_thread(
     };
     // SAFETY: All pointers are to what this function borrows or owns until the thread is done, and by the
     // invariants the engine's session lives in the region.
-    let outcome = unsafe { thread::run(Work::GuestTest(&mut call), &mut session.region, order)? };
+    let outcome =
+        unsafe { thread::run(Work::GuestTest(&mut call), &mut session.region, requester)? };
     *used = call.text_used.min(bytes.len());
     match outcome {
         Outcome::Returned(0) => {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Commands: from an ioctl's argument, checked and admitted, to a change of objects, and audited.
+//! The control path: takes an ioctl's arguments, validates and admits them, changes objects, and audits.
 
 pub(crate) mod admission;
 pub(crate) mod audit;

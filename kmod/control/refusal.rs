@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Why a command was refused: an errno, and a text for the person at the other end.
+//! Refusals: why a command was refused, as an errno and a text for the caller.
 
 use core::fmt::{self, Write};
 

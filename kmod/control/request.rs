@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A caller's memory, for [`crate::decode`] to read structs from and to write them to.
+//! Access to the caller's memory, through which [`crate::decode`] copies ioctl structs in and out.
 
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};

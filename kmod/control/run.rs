@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `NF_WASM_RUN`: a filter executed on given bytes, with no hook.
+//! `NF_WASM_RUN`: runs a filter once, on a packet that the caller gives, without a hook.
 
 use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
 use crate::abi::ioctl::{Run, TIER_INTERP, TIER_JIT};
-use crate::build::order::Order;
 use crate::build::owner::Owner;
+use crate::build::requester::Requester;
 use crate::control::admission::read_signature;
 use crate::control::command::{admit_as, read_module};
 use crate::control::refusal::{Answer, Text};
@@ -66,7 +66,7 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     let packet = Packet::new(&bytes, request.family, request.mark)?;
 
     let owner = Owner::current();
-    let order = &Order::of_command(&owner, None);
+    let requester = &Requester::of_command(&owner, None);
     let speaker = Speaker {
         name,
         is_initial: namespace.is_initial(),
@@ -77,7 +77,7 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
         &wasm,
         &settings,
         &mut Host::init(&logger).capture(&mut output),
-        order,
+        requester,
     )?;
     // SAFETY: All of the state's fields may be zero. That describes a hook without devices, which is valid;
     // and the packet is ours, with its network header set.
@@ -90,7 +90,7 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     // SAFETY: The packet is ours until this function returns, with its network header set.
     let host = unsafe { Host::packet(packet.0, &logger) };
     let host = &mut host.capture(&mut output);
-    let outcome = instance.run_once(host, &mut context, settings.fuel, order)?;
+    let outcome = instance.run_once(host, &mut context, settings.fuel, requester)?;
 
     request.verdict = outcome.verdict;
     request.trap = outcome.trap;

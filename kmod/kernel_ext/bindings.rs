@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the `kernel` crate's bindings lack; the Kbuild file says what, and bindgen makes it.
+//! C functions and types that the `kernel` crate has no bindings for. bindgen makes them, by the list in `Kbuild`.
 #![allow(
     clippy::all,
     clippy::cast_lossless,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One CPU's packet path, and data of which every CPU has its own.
+//! The packet path of a CPU, and per-CPU data that it guards.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! RCU grace periods that are waited for later, or not at all if they went by meanwhile.
+//! RCU grace periods that begin now and are waited for later, if they are not over by then.
 //!
 //! C header: `include/linux/rcupdate.h`
 

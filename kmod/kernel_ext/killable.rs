@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Mutexes that a killed task stops waiting for.
+//! `mutex_lock_killable()`: a killed task stops waiting.
+//!
+//! C header: `include/linux/mutex.h`
 
 use core::ptr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the `kernel` crate lacks: its own kind of abstractions, for other parts of the kernel.
+//! Abstractions that the `kernel` crate lacks, written as if to be sent upstream.
 
 pub(crate) mod bindings;
 pub(crate) mod cpu;

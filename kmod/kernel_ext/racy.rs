@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Numbers that one CPU writes while others read: C's READ_ONCE() and WRITE_ONCE().
+//! `READ_ONCE()` and `WRITE_ONCE()`: numbers that one CPU writes while others read.
 //!
-//! The kernel crate's `Atomic` can do the same, but there each access is the call of a C function,
-//! of which a packet would make a dozen.
+//! The kernel crate's `Atomic` does the same, but calls a C function for each access, a dozen for a packet.
 
 use core::cell::UnsafeCell;
 

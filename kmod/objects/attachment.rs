@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Attachments: a filter at a netfilter hook, as its namespace has it. What packets meet there is
-//! in [`crate::packet::decider`].
+//! Attachments: a filter at a netfilter hook. The packet path of one is in [`crate::packet::decider`].
 
 use core::ptr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is counted. Each CPU counts for itself with bottom halves off; readers add up.
+//! Counters. Each CPU counts in its own, with bottom halves off; readers add them up.
 
 use crate::abi::ioctl::{Counters, NO_TRAP};
 use crate::abi::trap::Trap;

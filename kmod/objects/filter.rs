@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters: a name, and the program that currently stands behind it.
+//! Filters: a name and an id, with a program that can be replaced under traffic.
 
 use core::ptr;
 

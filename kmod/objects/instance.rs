@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Instances of modules, and how they are built.
+//! Instances of a Wasm module: how one is built, and called through the engine.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -11,8 +11,8 @@ use crate::abi::guest::Context;
 use crate::abi::ioctl::TIER_REASON_LEN;
 use crate::abi::limits;
 use crate::boundary::{self, BuildRequest, CallOutcome};
-use crate::build::order::Order;
 use crate::build::region::{self, Region};
+use crate::build::requester::Requester;
 use crate::build::thread::{self, CallRequest, Outcome, Work};
 use crate::control::refusal::{refuse, Answer, Refusal, Text};
 use crate::decode::check::Settings;
@@ -43,7 +43,7 @@ impl Instance {
         wasm: &[u8],
         settings: &Settings,
         host: &mut Host<'_>,
-        order: &Order<'_>,
+        requester: &Requester<'_>,
     ) -> Answer<Self> {
         // A build cannot be interrupted, and a machine may have hundreds of CPUs.
         // SAFETY: Only reads the calling task's state, and this is process context.
@@ -54,7 +54,7 @@ impl Instance {
             );
         }
         let budget = limits::instance_bytes(wasm.len());
-        let mut region = Region::new(budget, order)?;
+        let mut region = Region::new(budget, requester)?;
         let mut text = Text::new()?;
         let (bytes, used) = text.as_parts();
         let mut request = BuildRequest {
@@ -77,7 +77,7 @@ impl Instance {
         };
         // SAFETY: All pointers are to what this function borrows or owns until the thread is done. The
         // region is new: the engine has kept nothing.
-        let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region, order)? };
+        let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region, requester)? };
         *used = request.text_used.min(bytes.len());
         let error = match outcome {
             Outcome::Returned(0) => None,
@@ -137,7 +137,7 @@ impl Instance {
         host: &mut Host<'_>,
         context: &mut Context,
         fuel: u64,
-        order: &Order<'_>,
+        requester: &Requester<'_>,
     ) -> Answer<CallOutcome> {
         let mut request = CallRequest {
             engine: self.engine,
@@ -148,7 +148,8 @@ impl Instance {
         };
         // SAFETY: All pointers are to what this function borrows until the thread is done; `&mut self` says
         // that nobody else has the instance, and by the invariants it lives in the region.
-        let outcome = unsafe { thread::run(Work::Call(&mut request), &mut self.region, order)? };
+        let outcome =
+            unsafe { thread::run(Work::Call(&mut request), &mut self.region, requester)? };
         match outcome {
             // SAFETY: The thread writes the outcome before it returns.
             Outcome::Returned(_) => Ok(unsafe { request.outcome.assume_init() }),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a command makes and a packet uses: namespaces, filters, programs, instances, attachments.
+//! The objects that commands make and packets use: namespaces, filters, programs, instances, attachments.
 
 pub(crate) mod attachment;
 pub(crate) mod counters;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Network namespaces: each has filters and attachments of its own, which go with it.
+//! Network namespaces: each has its own filters and attachments, which go when it goes.
 //!
-//! Lock order: RTNL, then a namespace's turn, its tables, CPU hotplug (netfilter takes it to switch
-//! a static key when a hook is registered), the list of programs ([`crate::objects::programs`]). A turn is
-//! never waited for with RTNL held. Nothing that takes long is done under a namespace's tables,
-//! since the device notifier waits for them with RTNL held: no program is built or freed there, no
-//! grace period is waited for, and of our own nothing is allocated that is charged to a memory
-//! cgroup, which may have its tasks sleep. (Netfilter's array of a hook's functions is charged.)
+//! Lock order: RTNL, a namespace's turn, its tables, CPU hotplug (netfilter takes it to switch a static key
+//! when a hook is registered), the list of programs ([`crate::objects::programs`]). Nobody waits for a turn
+//! with RTNL held. The device notifier waits for the tables with RTNL held. So with the tables locked no
+//! program is built or freed, no grace period is waited for, and this module allocates nothing that is
+//! charged to a memory cgroup, because a charge may put its task to sleep. (Netfilter's array of a hook's
+//! functions is charged.)
 
 use core::cell::UnsafeCell;
 use core::ptr;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Programs: a Wasm module, instantiated once for each CPU that is online, and how it decides a
-//! packet.
+//! Programs: a Wasm module with one instance for each CPU, and how the instance of a CPU decides a packet.
 
 use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomPinned;
@@ -14,9 +13,9 @@ use crate::abi::guest::ACCEPT;
 use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TIER_REASON_LEN, TRAP_ACCEPT};
 use crate::abi::trap::Trap;
 use crate::boundary::CallOutcome;
-use crate::build::order::Order;
 use crate::build::owner::Owner;
 use crate::build::region;
+use crate::build::requester::Requester;
 use crate::control::admission::Admission;
 use crate::control::refusal::Answer;
 use crate::decode::check::Settings;
@@ -194,10 +193,15 @@ impl Program {
     ///
     /// No packet meets the program on that CPU, because it is not published or the CPU does not
     /// run; and the caller is alone with the program, or holds the list of programs.
-    pub(crate) unsafe fn equip(&self, cpu: usize, logger: &Logger, order: &Order<'_>) -> Answer {
+    pub(crate) unsafe fn equip(
+        &self,
+        cpu: usize,
+        logger: &Logger,
+        requester: &Requester<'_>,
+    ) -> Answer {
         let slot = self.slots.of(cpu).ok_or(EINVAL)?;
         let host = &mut Host::init(logger);
-        let instance = Instance::build(&self.wasm, &self.settings, host, order)?;
+        let instance = Instance::build(&self.wasm, &self.settings, host, requester)?;
         self.capabilities_used
             .store(instance.capabilities_used, Relaxed);
         self.memory_per_cpu

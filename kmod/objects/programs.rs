@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! All programs of all namespaces, and the CPUs that they have instances for.
+//! The list of all programs, and CPU hotplug.
 //!
-//! A CPU that comes online has an instance of each program built before it runs anything, and one
-//! that is dead loses them. Both are callbacks of the kernel's, with CPU hotplug locked for
-//! writing. Loads do not lock hotplug: they look at the list's own set of CPUs when they enlist a
-//! program, and the list's lock makes a load and a CPU meet each other one way or the other.
+//! When a CPU comes online, each program gets an instance for it before the CPU runs. When a CPU is dead, they
+//! lose it. Both are hotplug callbacks, with CPU hotplug locked for writing. A load does not lock hotplug: the
+//! list has its own set of CPUs, and the list's lock orders a load and a CPU that comes online.
 //!
-//! Lock order: the list comes after a namespace's turn and after CPU hotplug; under it is only the
-//! kernel's allocator. So nothing that locks hotplug, RTNL or tables may be called with the list held.
+//! Lock order: the list's lock comes after a namespace's turn and after CPU hotplug. Under it only the
+//! kernel's allocator is called, so nothing that locks hotplug, RTNL or tables.
 //!
-//! A CPU does not stay offline for a filter's sake: where an instance cannot be built, the place
-//! stays empty, and the filter's trap policy decides there. Only if the task that brings the CPU
-//! up is killed, the CPU stays away.
+//! A filter never keeps a CPU offline. Where an instance cannot be built, the CPU has none, and the filter's
+//! trap policy decides there. Only if the task that brings the CPU up is killed, the CPU stays offline.
 
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
@@ -20,8 +18,8 @@ use core::ptr;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
-use crate::build::order::Order;
 use crate::build::owner::Owner;
+use crate::build::requester::Requester;
 use crate::control::admission::Admission;
 use crate::control::refusal::Answer;
 use crate::decode::check::Settings;
@@ -189,9 +187,9 @@ unsafe fn equip(program: &Program, cpu: usize) -> Answer {
     }
     // The filter's own may be gone by now; and this bounds what one bring-up logs.
     let logger = KBox::pin_init(Logger::new(*program.speaker()), GFP_KERNEL)?;
-    let order = Order::of_bring_up(program.owner(), cpu);
+    let requester = Requester::of_bring_up(program.owner(), cpu);
     // SAFETY: The CPU does not run, and the caller has the list and passes on the promise.
-    unsafe { program.equip(cpu, &logger, &order) }
+    unsafe { program.equip(cpu, &logger, &requester) }
 }
 
 /// Builds the instances of a new program at the expense of `owner`, and puts it on the list. On failure the
@@ -222,10 +220,10 @@ unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answ
         let Some(cpu) = missing else {
             return Ok(());
         };
-        let order = Order::of_command(owner, Some(cpu));
+        let requester = Requester::of_command(owner, Some(cpu));
         // SAFETY: By the contract the caller is alone with the program, which is not published: no packet meets
         // it.
-        unsafe { program.equip(cpu, logger, &order)? };
+        unsafe { program.equip(cpu, logger, &requester)? };
     }
 }
 

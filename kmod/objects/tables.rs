@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a network namespace has: filters and their attachments.
+//! The tables of a network namespace: its filters and their attachments.
 
 use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;

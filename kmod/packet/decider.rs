@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a packet meets of an attachment: it is decided, counted, traced, and dropped or not.
+//! The packet path of an attachment: decides a packet, counts it, traces it, and accepts or drops it.
 
 use core::ffi::{c_uint, c_void};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A packet as the engine sees it: the callbacks behind a filter's imports.
+//! Host functions: what the engine calls for a filter that loads from a packet, logs, or asks for the time.
 
 use core::ffi::c_void;
 use core::fmt::Write;

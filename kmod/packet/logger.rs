@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A filter's voice in the kernel's log.
+//! Rate-limited log lines of a filter.
 
 use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;

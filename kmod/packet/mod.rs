@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A packet's way: hook, context, native code or engine, decision, verdict; counted, traced, dropped.
+//! The packet path. Read it in this order: `hook.c`, `decider.rs`, [`crate::objects::program`], `native.rs`,
+//! `context.c`.
 
 pub(crate) mod decider;
 pub(crate) mod host_functions;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters as native code, and how that is called.
+//! Native code of filters, and how a packet runs through it.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is asked of a thread, besides its work.
+//! The requester of a build: whom a build thread acts for, and on which NUMA node.
 
 use kernel::bindings::NUMA_NO_NODE;
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -9,9 +9,8 @@ use crate::control::admission;
 use crate::kernel_ext::bindings;
 use crate::module_parameters;
 
-/// Value of the parameter `fail_allocations`: of the instances that are built for loads and runs,
-/// the first fails at its first allocation, the second at its second, until one has fewer than its
-/// number.
+/// Value of the parameter `fail_allocations`: of the instances that loads and runs build, the first
+/// fails at its first allocation, the second at its second, and so on.
 const FAIL_LOADS: u8 = 1;
 /// Value of the same: each instance for a CPU that comes online fails at its first allocation.
 const FAIL_BRING_UPS: u8 = 2;
@@ -19,28 +18,28 @@ const FAIL_BRING_UPS: u8 = 2;
 /// Builds since `insmod`, with [`FAIL_LOADS`].
 static BUILDS: Atomic<u64> = Atomic::new(0);
 
-/// For whom and where something is done.
+/// Whom a build thread acts for, and where.
 #[derive(Clone, Copy)]
-pub(crate) struct Order<'a> {
+pub(crate) struct Requester<'a> {
     pub(crate) owner: &'a Owner,
     /// The node that memory is to come from.
     pub(crate) node: i32,
-    /// Whether somebody asked by a command, and waits. Their cgroups then pay for the time, and theirs
-    /// is the process that the OOM killer is to choose. In a bring-up nobody did; and CPU hotplug, which
-    /// a task's move to another cgroup locks, is locked.
+    /// A command asked, and its caller waits. The build runs in the caller's cgroups, and the OOM killer
+    /// prefers the caller. When a CPU comes online nobody asked. A build then stays out of cgroups,
+    /// because a move to one locks CPU hotplug, which is locked.
     pub(crate) by_command: bool,
-    /// Which allocation is to fail, counted from 1; 0 is none.
+    /// For tests: number of the allocation that fails, from 1; 0 for none.
     pub(crate) failing: u64,
 }
 
-impl<'a> Order<'a> {
+impl<'a> Requester<'a> {
     /// From a command, for the CPU with number `cpu` if it is for one.
     pub(crate) fn of_command(owner: &'a Owner, cpu: Option<usize>) -> Self {
         let failing = match module_parameters::fail_allocations.value() {
             FAIL_LOADS if admission::tests_allowed() => BUILDS.fetch_add(1, Relaxed) + 1,
             _ => 0,
         };
-        Order {
+        Requester {
             owner,
             node: cpu.map_or(NUMA_NO_NODE, node_of),
             by_command: true,
@@ -54,7 +53,7 @@ impl<'a> Order<'a> {
             FAIL_BRING_UPS if admission::tests_allowed() => 1,
             _ => 0,
         };
-        Order {
+        Requester {
             owner,
             node: node_of(cpu),
             by_command: false,
