@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the module, its loader and its guests agree on: the files of the `abi` crate, as they are.
+//! The ABI of ioctls and guests: the files of the `abi` crate, included as they are.
 #![allow(
     dead_code,
     unreachable_pub,

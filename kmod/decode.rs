@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is made of a request's bytes: the files of the `decode` crate, as they are, and what ties
-//! them to the kernel.
+//! Copies and validates ioctl arguments: the files of the `decode` crate, included as they are.
 #![allow(unreachable_pub, reason = "the files are a crate elsewhere")]
 
 use kernel::fmt;

@@ -1,36 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! nf_wasm: WebAssembly packet filters behind netfilter hooks.
 //!
-//! A packet's way: netfilter calls `hook.c`, which enters the CPU and calls a [`decider`]; that
-//! looks up the filter's program ([`filter`], [`program`]) and hands the packet ([`packet`]) to
-//! this CPU's [`instance`]: to its native code, or over the [`boundary`] to the engine. A filter's
-//! way: [`device`] takes the command, [`command`] makes sense of it, [`admission`] decides whether
-//! the module may run, [`thread`] has the engine build an instance in a [`region`] for each CPU
-//! that is online or comes ([`programs`]), and [`namespace`] keeps the result in its [`tables`],
-//! with an [`attachment`] for each hook; [`audit`] writes it down.
+//! A packet takes the path in [`packet`]: netfilter calls `hook.c`, which enters the CPU and calls a decider;
+//! the decider finds the filter's program, whose instance for this CPU decides the packet, by native code or
+//! through the engine over the [`boundary`].
+//!
+//! A command takes the path in [`control`]: the device reads and validates it, admission decides whether the
+//! Wasm module may run, build threads ([`build`]) make an instance for each CPU, and the [`objects`] of the
+//! network namespace keep the result.
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
 
 mod abi;
-mod admission;
-mod attachment;
-mod audit;
-mod bindings;
 mod boundary;
-mod command;
-mod counters;
-mod cpu;
-mod decider;
+mod build;
+mod control;
 mod decode;
-mod device;
-mod filter;
-mod grace_period;
-mod guest_test;
-mod hook_registration;
-mod instance;
-mod killable;
-mod logger;
+mod kernel_ext;
 #[allow(
     dead_code,
     unreachable_pub,
@@ -38,21 +25,8 @@ mod logger;
 )]
 #[path = "../jit/src/machine.rs"]
 mod machine;
-mod namespace;
-mod native;
-mod order;
-mod owner;
+mod objects;
 mod packet;
-mod pause;
-mod program;
-mod programs;
-mod racy;
-mod refusal;
-mod region;
-mod request;
-mod run;
-mod tables;
-mod thread;
 
 /// The module's version, for `NF_WASM_INFO`.
 const VERSION: &str = "0.1.0";
@@ -84,9 +58,9 @@ module! {
 #[pin_data]
 struct NfWasm {
     #[pin]
-    _device: MiscDeviceRegistration<device::Device>,
-    _namespaces: namespace::Registration,
-    _programs: programs::Registration,
+    _device: MiscDeviceRegistration<control::device::Device>,
+    _namespaces: objects::namespace::Registration,
+    _programs: objects::programs::Registration,
 }
 
 impl kernel::InPlaceModule for NfWasm {
@@ -94,9 +68,9 @@ impl kernel::InPlaceModule for NfWasm {
         try_pin_init!(Self {
             // In this order, so that a command finds its namespace, and programs their CPUs.
             // SAFETY: This is called once, before there is a way to load anything.
-            _programs: unsafe { programs::Registration::new()? },
+            _programs: unsafe { objects::programs::Registration::new()? },
             // SAFETY: A module is initialised once, and this is the only call.
-            _namespaces: unsafe { namespace::Registration::new()? },
+            _namespaces: unsafe { objects::namespace::Registration::new()? },
             _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"nf_wasm" }),
         })
     }

@@ -15,7 +15,7 @@ use nf_wasm_generate::Unstructured;
 #[global_allocator]
 static METER: Meter = Meter;
 
-/// What a trap may allocate: the kernel half keeps it in reserve (`kmod/region.rs`).
+/// What a trap may allocate: the kernel half keeps it in reserve (`kmod/build/region.rs`).
 const RESERVE: usize = 1024;
 
 fn start(case: &Case) -> Option<Box<Instance<Packet>>> {

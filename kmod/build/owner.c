@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Whom work is done for, and the kernel threads that do it. */
+#include <linux/cgroup.h>
+#include <linux/cred.h>
+#include <linux/kthread.h>
+#include <linux/memcontrol.h>
+#include <linux/oom.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "../kernel_ext/helpers.h"
+
+void nf_wasm_owner_get(struct nf_wasm_owner *owner)
+{
+	owner->cred = get_current_cred();
+	owner->memcg = get_mem_cgroup_from_mm(current->mm);
+}
+
+void nf_wasm_owner_put(const struct nf_wasm_owner *owner)
+{
+	mem_cgroup_put(owner->memcg);
+	put_cred(owner->cred);
+}
+
+void nf_wasm_owner_copy_cred(const struct nf_wasm_owner *owner, struct nf_wasm_owner *to)
+{
+	to->cred = get_cred(owner->cred);
+	to->memcg = NULL;
+}
+
+const struct cred *nf_wasm_owner_assume(const struct nf_wasm_owner *owner)
+{
+	set_active_memcg(owner->memcg);
+	return override_creds(owner->cred);
+}
+
+void nf_wasm_owner_leave(const struct cred *before)
+{
+	revert_creds(before);
+	set_active_memcg(NULL);
+}
+
+int nf_wasm_join_cgroups(struct task_struct *task)
+{
+#ifdef CONFIG_CGROUPS
+	bool there;
+
+	/* Moving waits for a grace period, with cgroup_mutex held. */
+	rcu_read_lock();
+	there = task_css_set(task) == task_css_set(current);
+	rcu_read_unlock();
+	if (!there)
+		return cgroup_attach_task_all(task, current);
+#endif
+	return 0;
+}
+
+/*
+ * A softirq that interrupts such a thread, or a packet path of its own, runs with bottom halves
+ * off: that is not the thread's work.
+ */
+void *nf_wasm_thread_data(int (*main)(void *data))
+{
+	if (irq_count() || kthread_func(current) != (void *)main)
+		return NULL;
+	return kthread_data(current);
+}
+
+struct task_struct *nf_wasm_current(void)
+{
+	return current;
+}
+
+bool nf_wasm_task_killed(struct task_struct *task)
+{
+	return fatal_signal_pending(task);
+}
+
+/* Another thread of the process, or swapoff, may have set it: then it is theirs to clear. */
+bool nf_wasm_oom_origin_set(void)
+{
+	if (oom_task_origin(current))
+		return false;
+	set_current_oom_origin();
+	return true;
+}
+
+void nf_wasm_oom_origin_clear(void)
+{
+	clear_current_oom_origin();
+}

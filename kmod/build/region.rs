@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Regions: the memory of one instance.
+//!
+//! Everything that the engine allocates for an instance belongs to the instance's region, counts against the
+//! region's budget, and is freed with the region. So the cost of a filter is known to the byte, an instance
+//! needs no destructor, and a build thread that ends half-way leaks nothing.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+
+use kernel::alloc::allocator::Kmalloc;
+use kernel::alloc::{Allocator, NumaNode};
+use kernel::prelude::*;
+
+use crate::build::requester::Requester;
+use crate::kernel_ext::bindings;
+use crate::kernel_ext::cpu::{Cpu, CACHE_LINE};
+
+/// Bytes that a packet's path may have allocated at a time.
+const RESERVE_BYTES: usize = 1024;
+
+/// What every block is a multiple of, and begins at one of. An instance writes to its memory on its
+/// own CPU, and that of another CPU's must not share a line with it.
+const BLOCK_ALIGN: usize = bindings::NF_WASM_BLOCK_ALIGN as usize;
+
+/// The most that an allocation is aligned to.
+pub(super) const ALIGN: usize = align_of::<Block>();
+
+/// Header of a block, in front of the bytes that the engine sees.
+#[repr(C, align(16))]
+struct Block {
+    previous: *mut Block,
+    next: *mut Block,
+    bytes: usize,
+}
+
+/// Memory for boxed errors on a packet's path: handed out upwards, empty again when all is freed.
+#[repr(C, align(16))]
+pub(super) struct Reserve {
+    bytes: [u8; RESERVE_BYTES],
+    used: usize,
+    live: usize,
+}
+
+impl Reserve {
+    pub(super) fn alloc(&mut self, size: usize) -> Option<*mut u8> {
+        let size = size.checked_next_multiple_of(ALIGN)?;
+        if size > RESERVE_BYTES - self.used {
+            return None;
+        }
+        let start = self.used;
+        self.used += size;
+        self.live += 1;
+        Some(self.bytes[start..].as_mut_ptr())
+    }
+
+    pub(super) fn owns(&self, ptr: *const u8) -> bool {
+        self.bytes.as_ptr_range().contains(&ptr)
+    }
+
+    pub(super) fn free(&mut self) {
+        self.live -= 1;
+        if self.live == 0 {
+            self.used = 0;
+        }
+    }
+}
+
+/// The memory of one instance.
+///
+/// # Invariants
+///
+/// `head` begins a doubly linked list of blocks that came from `nf_wasm_block_alloc` or its atomic twin,
+/// whose sizes add up to `bytes`, and which nobody uses once the region is dropped. A region is used by
+/// one thread at a time: by the load that fills it, and later by the packet path that owns its CPU.
+#[repr(align(64))]
+pub(crate) struct Region {
+    head: *mut Block,
+    bytes: usize,
+    budget: usize,
+    /// Where blocks come from.
+    node: i32,
+    /// The engine's last request, of whatever kind, was for memory, and was refused.
+    pub(super) refused: bool,
+    /// Nobody waits for what the memory is for any more: all requests are refused.
+    bail_outs: bool,
+    /// The packet path had blocks of its own; see [`nf_wasm_host_free`].
+    pub(super) overflowed: bool,
+    /// Allocations so far, and the one of them that is to fail.
+    allocations: u64,
+    failing: u64,
+    pub(super) reserve: Reserve,
+}
+
+const _: () = assert!(align_of::<Region>() >= CACHE_LINE && BLOCK_ALIGN >= CACHE_LINE);
+const _: () = assert!(BLOCK_ALIGN % ALIGN == 0 && size_of::<Block>() % ALIGN == 0);
+
+// SAFETY: A region has no tie to the thread that made it; see the invariants for who may use it.
+unsafe impl Send for Region {}
+
+/// Who asks for a block.
+#[derive(Clone, Copy)]
+pub(super) enum Asking {
+    /// A thread that may sleep.
+    Thread,
+    /// A packet's path.
+    PacketPath,
+}
+
+impl Region {
+    /// An empty region that may grow to `budget` bytes.
+    pub(crate) fn new(budget: usize, requester: &Requester<'_>) -> Result<KBox<Self>> {
+        let node = NumaNode::new(requester.node).unwrap_or(NumaNode::NO_NODE);
+        let memory = Kmalloc::alloc(Layout::new::<Self>(), GFP_KERNEL_ACCOUNT, node)?;
+        let region = memory.cast::<Self>().as_ptr();
+        // INVARIANT: The empty list.
+        // SAFETY: It is fresh memory of that layout, from the allocator that the box frees it with.
+        Ok(unsafe {
+            region.write(Region {
+                head: ptr::null_mut(),
+                bytes: 0,
+                budget,
+                node: requester.node,
+                refused: false,
+                bail_outs: false,
+                overflowed: false,
+                allocations: 0,
+                failing: requester.failing,
+                reserve: Reserve {
+                    bytes: [0; RESERVE_BYTES],
+                    used: 0,
+                    live: 0,
+                },
+            });
+            KBox::from_raw(region)
+        })
+    }
+
+    /// Bytes that the region takes, itself included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes + size_of::<Self>()
+    }
+
+    /// Refuses whatever is asked for from now on.
+    pub(crate) fn give_up(&mut self) {
+        self.bail_outs = true;
+    }
+
+    /// Whether an allocation was refused just now. Where an allocation has no way to fail, the engine
+    /// panics with nothing asked of its allocator in between; after a refusal that it could cope with, it
+    /// goes on to allocate or to free.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused
+    }
+
+    pub(super) fn alloc(&mut self, size: usize, asking: Asking) -> Option<NonNull<u8>> {
+        let bytes = size
+            .checked_add(size_of::<Block>())?
+            .checked_next_multiple_of(BLOCK_ALIGN)?;
+        self.allocations += 1;
+        if bytes > self.budget - self.bytes || self.allocations == self.failing || self.bail_outs {
+            return None;
+        }
+        // SAFETY: A thread may sleep; on a packet's path the twin for any context is called. The node is
+        // one of the kernel's, or none.
+        let block = unsafe {
+            match asking {
+                Asking::Thread => bindings::nf_wasm_block_alloc(bytes, self.node),
+                Asking::PacketPath => bindings::nf_wasm_block_alloc_atomic(bytes),
+            }
+        };
+        let block = block.cast::<Block>();
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: `block` is fresh memory for a header and `size` bytes, aligned for both; `head`, if
+        // there is one, is a live block of ours.
+        unsafe {
+            block.write(Block {
+                previous: ptr::null_mut(),
+                next: self.head,
+                bytes,
+            });
+            if !self.head.is_null() {
+                (*self.head).previous = block;
+            }
+        }
+        // INVARIANT: The block is in the list and in the sum.
+        self.head = block;
+        self.bytes += bytes;
+        // SAFETY: The header is followed by `size` bytes of the same allocation.
+        NonNull::new(unsafe { block.add(1) }.cast())
+    }
+
+    /// # Safety
+    ///
+    /// `ptr` came from [`Self::alloc`] of this region and is not used again.
+    pub(super) unsafe fn free(&mut self, ptr: *mut u8) {
+        // SAFETY: By the contract a header precedes `ptr`. By the invariants it and its neighbours are
+        // live blocks of this list, which `&mut self` says is ours. Out of the list, the block is
+        // nobody's, and came from the allocator that it goes back to.
+        unsafe {
+            let block = ptr.cast::<Block>().sub(1);
+            let Block {
+                previous,
+                next,
+                bytes,
+            } = block.read();
+            if previous.is_null() {
+                self.head = next;
+            } else {
+                (*previous).next = next;
+            }
+            if !next.is_null() {
+                (*next).previous = previous;
+            }
+            // INVARIANT: The block is out of the list and out of the sum.
+            self.bytes -= bytes;
+            bindings::nf_wasm_block_free(block.cast());
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let mut block = self.head;
+        while !block.is_null() {
+            // SAFETY: By the invariants `block` is live, came from the allocator that it goes back to, and
+            // is used by nobody. Its header is read before.
+            unsafe {
+                let next = (*block).next;
+                bindings::nf_wasm_block_free(block.cast());
+                block = next;
+            }
+        }
+    }
+}
+
+/// Runs `f` with the engine's allocations going to `region`'s reserve.
+///
+/// # Safety
+///
+/// `region` is valid, and used by nobody else until this returns.
+#[inline(always)]
+pub(crate) unsafe fn on_packet_path<R>(cpu: &Cpu, region: *mut Region, f: impl FnOnce() -> R) -> R {
+    // SAFETY: By the contract it is valid and used by nobody else until `before` is put back.
+    let before = unsafe { cpu.set_region(region.cast()) };
+    let result = f();
+    // SAFETY: Whoever set that one is further up the stack, and its contract still holds.
+    unsafe { cpu.set_region(before) };
+    result
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The requester of a build: whom a build thread acts for, and on which NUMA node.
+
+use kernel::bindings::NUMA_NO_NODE;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+use crate::build::owner::Owner;
+use crate::control::admission;
+use crate::kernel_ext::bindings;
+use crate::module_parameters;
+
+/// Value of the parameter `fail_allocations`: of the instances that loads and runs build, the first
+/// fails at its first allocation, the second at its second, and so on.
+const FAIL_LOADS: u8 = 1;
+/// Value of the same: each instance for a CPU that comes online fails at its first allocation.
+const FAIL_BRING_UPS: u8 = 2;
+
+/// Builds since `insmod`, with [`FAIL_LOADS`].
+static BUILDS: Atomic<u64> = Atomic::new(0);
+
+/// Whom a build thread acts for, and where.
+#[derive(Clone, Copy)]
+pub(crate) struct Requester<'a> {
+    pub(crate) owner: &'a Owner,
+    /// The node that memory is to come from.
+    pub(crate) node: i32,
+    /// A command asked, and its caller waits. The build runs in the caller's cgroups, and the OOM killer
+    /// prefers the caller. When a CPU comes online nobody asked. A build then stays out of cgroups,
+    /// because a move to one locks CPU hotplug, which is locked.
+    pub(crate) by_command: bool,
+    /// For tests: number of the allocation that fails, from 1; 0 for none.
+    pub(crate) failing: u64,
+}
+
+impl<'a> Requester<'a> {
+    /// From a command, for the CPU with number `cpu` if it is for one.
+    pub(crate) fn of_command(owner: &'a Owner, cpu: Option<usize>) -> Self {
+        let failing = match module_parameters::fail_allocations.value() {
+            FAIL_LOADS if admission::tests_allowed() => BUILDS.fetch_add(1, Relaxed) + 1,
+            _ => 0,
+        };
+        Requester {
+            owner,
+            node: cpu.map_or(NUMA_NO_NODE, node_of),
+            by_command: true,
+            failing,
+        }
+    }
+
+    /// For a CPU that comes online.
+    pub(crate) fn of_bring_up(owner: &'a Owner, cpu: usize) -> Self {
+        let failing = match module_parameters::fail_allocations.value() {
+            FAIL_BRING_UPS if admission::tests_allowed() => 1,
+            _ => 0,
+        };
+        Requester {
+            owner,
+            node: node_of(cpu),
+            by_command: false,
+            failing,
+        }
+    }
+}
+
+fn node_of(cpu: usize) -> i32 {
+    // SAFETY: Only reads the kernel's map, which has an entry for each number that a CPU can have; both
+    // callers got theirs from the kernel.
+    unsafe { bindings::nf_wasm_cpu_node(cpu as u32) }
+}

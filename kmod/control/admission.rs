@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Admission: whether a Wasm module may run at all, decided before the engine sees a byte of it.
+//!
+//! | signature | on its own | with `require_signature` | kernel locked down |
+//! |---|---|---|---|
+//! | good, key trusted | taken | taken | taken |
+//! | none, or of an unknown key | taken | taken if its digest is listed | refused |
+//! | bad | refused | refused | refused |
+//!
+//! The list does not count under lockdown: root wrote it, and lockdown does not trust root.
+
+use kernel::fmt;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+use crate::abi::ioctl::{
+    ADMISSION_LOCKED_DOWN, ADMISSION_SIGNATURE, ORIGIN_ALLOWLIST, ORIGIN_SIGNATURE,
+    ORIGIN_UNCHECKED,
+};
+use crate::control::refusal::{refuse, Answer};
+use crate::control::request::read_bytes;
+use crate::decode::check;
+use crate::kernel_ext::bindings;
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy)]
+pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut digest = [0; 32];
+        // SAFETY: Both are valid for their lengths.
+        unsafe {
+            bindings::nf_wasm_sha256(bytes.as_ptr().cast(), bytes.len(), digest.as_mut_ptr());
+        }
+        Digest(digest)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn is_listed(&self) -> bool {
+        // SAFETY: It has as many bytes as are read.
+        unsafe { bindings::nf_wasm_digest_listed(self.0.as_ptr()) }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|byte| f.write_fmt(fmt!("{byte:02x}")))
+    }
+}
+
+/// A module that may run: its digest, and why it may.
+#[derive(Clone, Copy)]
+pub(crate) struct Admission {
+    pub(crate) digest: Digest,
+    /// One of the ABI's `ORIGIN_*`.
+    pub(crate) origin: u32,
+}
+
+impl Admission {
+    /// The origin as the audit log has it.
+    pub(crate) fn origin_name(&self) -> &'static CStr {
+        match self.origin {
+            ORIGIN_SIGNATURE => c"signature",
+            ORIGIN_ALLOWLIST => c"allowlist",
+            _ => c"unchecked",
+        }
+    }
+}
+
+/// Copies a signature from a caller; empty if there is none.
+pub(crate) fn read_signature(address: u64, len: u32) -> Answer<KVVec<u8>> {
+    check::signature_len(len)?;
+    if len == 0 {
+        return Ok(KVVec::new());
+    }
+    Ok(read_bytes(address, len)?)
+}
+
+/// Decides whether the module `wasm`, whose digest is `digest`, may run.
+pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Admission> {
+    let admitted = |origin| Ok(Admission { digest, origin });
+    let signature = if signature.is_empty() {
+        Err(ENODATA)
+    } else {
+        verify(wasm, signature)
+    };
+    let untrusted = match signature {
+        Ok(()) => return admitted(ORIGIN_SIGNATURE),
+        Err(error) if error == ENODATA || error == ENOKEY || error == ENOPKG => error,
+        Err(error) if error == ENOMEM => return Err(ENOMEM.into()),
+        Err(error) if error == EKEYREJECTED => refuse!(
+            EKEYREJECTED,
+            "the signature is not one of this module, or its key was revoked; the module's \
+             SHA-256 digest is {}: sign it again if that is what it should be",
+            digest
+        ),
+        Err(_) => refuse!(
+            EBADMSG,
+            "the signature makes no sense: a detached PKCS#7 signature in DER is wanted (openssl \
+             cms -sign -binary -outform DER)"
+        ),
+    };
+    // The kernel's log is told of this, so it is not asked in vain.
+    let locked_down = locked_down();
+    let listed = digest.is_listed();
+    // SAFETY: Only reads a parameter.
+    let required = unsafe { bindings::nf_wasm_signature_required() };
+    match (locked_down, listed, required) {
+        (false, true, _) => return admitted(ORIGIN_ALLOWLIST),
+        (false, false, false) => return admitted(ORIGIN_UNCHECKED),
+        _ => (),
+    }
+    let (error, what) = match untrusted {
+        error if error == ENOKEY => (error, "signed with a key that this kernel does not trust"),
+        error if error == ENOPKG => (error, "signed in a way that this kernel cannot check"),
+        _ => (EKEYREJECTED, "not signed"),
+    };
+    if locked_down {
+        refuse!(
+            error,
+            "the module is {}, and the kernel is locked down; sign it with a key that is in the \
+             kernel's trusted keyrings (its SHA-256 digest is {}, but allow_digests does not count \
+             under lockdown)",
+            what,
+            digest
+        );
+    }
+    refuse!(
+        error,
+        "the module is {}, and require_signature is set; sign it with a key that is in the \
+         kernel's trusted keyrings, or have its SHA-256 digest {} added to \
+         /sys/module/nf_wasm/parameters/allow_digests",
+        what,
+        digest
+    );
+}
+
+fn verify(wasm: &[u8], signature: &[u8]) -> Result {
+    // SAFETY: Both are valid for their lengths.
+    kernel::error::to_result(unsafe {
+        bindings::nf_wasm_signature_verify(
+            wasm.as_ptr().cast(),
+            wasm.len(),
+            signature.as_ptr().cast(),
+            signature.len(),
+        )
+    })
+}
+
+/// Whether lockdown forbids modules that are not signed. The kernel logs it if so.
+fn locked_down() -> bool {
+    // SAFETY: Callable from process context.
+    unsafe { bindings::nf_wasm_unsigned_locked_down() }
+}
+
+/// What is enforced, as a set of the ABI's `ADMISSION_*`.
+pub(crate) fn enforced() -> u32 {
+    /// Lockdown was seen. It is never taken back, and asking again would be logged again.
+    static LOCKED_DOWN: Atomic<bool> = Atomic::new(false);
+    if !LOCKED_DOWN.load(Relaxed) && locked_down() {
+        LOCKED_DOWN.store(true, Relaxed);
+    }
+    let mut enforced = 0;
+    // SAFETY: Only reads a parameter.
+    if unsafe { bindings::nf_wasm_signature_required() } {
+        enforced |= ADMISSION_SIGNATURE;
+    }
+    if LOCKED_DOWN.load(Relaxed) {
+        enforced |= ADMISSION_LOCKED_DOWN;
+    }
+    enforced
+}
+
+/// How many digests are listed.
+pub(crate) fn listed_digests() -> u32 {
+    // SAFETY: Only reads a number.
+    unsafe { bindings::nf_wasm_digests() }
+}
+
+/// Whether a parameter that only tests need may have an effect.
+pub(crate) fn tests_allowed() -> bool {
+    // SAFETY: Callable from process context.
+    !unsafe { bindings::nf_wasm_parameters_locked_down() }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `/dev/nf_wasm`: checks permissions, and dispatches ioctls to commands.
+
+use kernel::fs::File;
+use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
+use kernel::task::CurrentTask;
+
+use crate::abi::ioctl;
+use crate::control::command;
+use crate::control::guest_test;
+use crate::control::refusal::{refuse, Answer};
+use crate::control::request::exchange;
+use crate::kernel_ext::bindings;
+use crate::module_parameters;
+use crate::objects::namespace::Namespace;
+
+/// An open device. Commands act where their caller is; only tests of the engine have a state.
+#[pin_data]
+pub(crate) struct Device {
+    #[pin]
+    test: Mutex<Option<guest_test::Session>>,
+}
+
+#[vtable]
+impl MiscDevice for Device {
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        let device = pin_init!(Self {
+            test <- new_mutex!(None),
+        });
+        KBox::pin_init(device, GFP_KERNEL_ACCOUNT)
+    }
+
+    fn ioctl(device: Pin<&Self>, _file: &File, number: u32, argument: usize) -> Result<isize> {
+        let caller = current!();
+        match number {
+            ioctl::NF_WASM_INFO => exchange(argument, command::info),
+            ioctl::NF_WASM_LOAD => exchange(argument, |it| command::load(authorised(caller)?, it)),
+            ioctl::NF_WASM_REPLACE => {
+                exchange(argument, |it| command::replace(authorised(caller)?, it))
+            }
+            ioctl::NF_WASM_UNLOAD => {
+                exchange(argument, |it| command::unload(authorised(caller)?, it))
+            }
+            ioctl::NF_WASM_ATTACH => {
+                exchange(argument, |it| command::attach(authorised(caller)?, it))
+            }
+            ioctl::NF_WASM_DETACH => {
+                exchange(argument, |it| command::detach(authorised(caller)?, it))
+            }
+            ioctl::NF_WASM_LIST_FILTERS => exchange(argument, |it| {
+                command::list_filters(authorised(caller)?, it)
+            }),
+            ioctl::NF_WASM_LIST_ATTACHMENTS => exchange(argument, |it| {
+                command::list_attachments(authorised(caller)?, it)
+            }),
+            ioctl::NF_WASM_RUN => exchange(argument, |it| command::run(authorised(caller)?, it)),
+            ioctl::NF_WASM_RELEASE => {
+                exchange(argument, |it| command::release(authorised(caller)?, it))
+            }
+            ioctl::NF_WASM_GUEST_TEST if guest_test::is_available() => exchange(argument, |it| {
+                authorised_by(caller, false)?;
+                guest_test::carry_out(&device.test, it)
+            }),
+            _ => Err(ENOTTY),
+        }
+    }
+}
+
+/// The caller's network namespace, if the caller may act in it.
+fn authorised(caller: &CurrentTask) -> Answer<&Namespace> {
+    authorised_by(caller, module_parameters::user_namespaces.value() != 0)
+}
+
+/// As [`authorised`]; `user_namespaces` says whether the capability over the namespace will do.
+fn authorised_by(caller: &CurrentTask, user_namespaces: bool) -> Answer<&Namespace> {
+    let namespace = Namespace::current(caller)?;
+    // SAFETY: `namespace` is borrowed, and its `net` outlives it.
+    if !unsafe { bindings::nf_wasm_net_capable(namespace.net().as_raw(), user_namespaces) } {
+        let which = if user_namespaces {
+            "the user namespace that owns this network namespace"
+        } else {
+            "the initial user namespace"
+        };
+        refuse!(EPERM, "CAP_NET_ADMIN in {} is needed", which);
+    }
+    Ok(namespace)
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The control path: takes an ioctl's arguments, validates and admits them, changes objects, and audits.
+
+pub(crate) mod admission;
+pub(crate) mod audit;
+pub(crate) mod command;
+pub(crate) mod device;
+pub(crate) mod guest_test;
+pub(crate) mod refusal;
+pub(crate) mod request;
+pub(crate) mod run;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! C functions and types that the `kernel` crate has no bindings for. bindgen makes them, by the list in `Kbuild`.
+#![allow(
+    clippy::all,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks,
+    improper_ctypes,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    unused_imports
+)]
+
+include!("bindings_generated.rs");

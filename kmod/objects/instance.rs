@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Instances of a Wasm module: how one is built, and called through the engine.
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use kernel::prelude::*;
+
+use crate::abi::guest::Context;
+use crate::abi::ioctl::TIER_REASON_LEN;
+use crate::abi::limits;
+use crate::boundary::{self, BuildRequest, CallOutcome};
+use crate::build::region::{self, Region};
+use crate::build::requester::Requester;
+use crate::build::thread::{self, CallRequest, Outcome, Work};
+use crate::control::refusal::{refuse, Answer, Refusal, Text};
+use crate::decode::check::Settings;
+use crate::kernel_ext::bindings;
+use crate::kernel_ext::cpu::Cpu;
+use crate::packet::host_functions::Host;
+use crate::packet::native::Native;
+
+/// One instance of a module.
+///
+/// # Invariants
+///
+/// `engine` came from `nf_wasm_engine_build` and lives in `region`.
+pub(crate) struct Instance {
+    /// What runs. It stands before the region, whose addresses are in it, and so goes before that.
+    pub(crate) native: Option<Native>,
+    engine: *mut c_void,
+    pub(crate) region: KBox<Region>,
+    /// Set of the capabilities that the module imports from.
+    pub(crate) capabilities_used: u64,
+    /// Why there is no native code, if it was not asked for: text with NUL.
+    pub(crate) tier_reason: [u8; TIER_REASON_LEN],
+}
+
+impl Instance {
+    /// Validates, translates and instantiates on a thread of its own.
+    pub(crate) fn build(
+        wasm: &[u8],
+        settings: &Settings,
+        host: &mut Host<'_>,
+        requester: &Requester<'_>,
+    ) -> Answer<Self> {
+        // A build cannot be interrupted, and a machine may have hundreds of CPUs.
+        // SAFETY: Only reads the calling task's state, and this is process context.
+        if unsafe { bindings::nf_wasm_killed() } {
+            refuse!(
+                EINTR,
+                "the caller was killed before all CPUs had an instance"
+            );
+        }
+        let budget = limits::instance_bytes(wasm.len());
+        let mut region = Region::new(budget, requester)?;
+        let mut text = Text::new()?;
+        let (bytes, used) = text.as_parts();
+        let mut request = BuildRequest {
+            wasm: wasm.as_ptr(),
+            wasm_len: wasm.len(),
+            capabilities: settings.capabilities,
+            snaplen: settings.snaplen,
+            memory_pages: limits::MEMORY_PAGES,
+            init_fuel: limits::INIT_FUEL,
+            host: host.as_raw(),
+            text: bytes.as_mut_ptr(),
+            text_len: bytes.len(),
+            text_used: 0,
+            instance: ptr::null_mut(),
+            capabilities_used: 0,
+            tier: settings.tier,
+            compiled: false,
+            native: MaybeUninit::uninit(),
+            tier_reason: [0; TIER_REASON_LEN],
+        };
+        // SAFETY: All pointers are to what this function borrows or owns until the thread is done. The
+        // region is new: the engine has kept nothing.
+        let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region, requester)? };
+        *used = request.text_used.min(bytes.len());
+        let error = match outcome {
+            Outcome::Returned(0) => None,
+            Outcome::Returned(errno) => Some(Error::from_errno(errno)),
+            Outcome::GivenUp(error) => Some(error),
+        };
+        if let Some(error) = error {
+            if *used == 0 && error == ENOMEM {
+                return Err(Refusal::new(
+                    ENOMEM,
+                    fmt!(
+                        "memory ran out while an instance was built, after {} of at most {} \
+                         bytes; each CPU needs as much",
+                        region.bytes(),
+                        budget
+                    ),
+                ));
+            }
+            return Err(Refusal {
+                error,
+                text: Some(text),
+            });
+        }
+        let native = if request.compiled {
+            // SAFETY: The engine writes it before it says that the filter was compiled.
+            Some(Native(unsafe { request.native.assume_init() }))
+        } else {
+            None
+        };
+        // INVARIANT: The build went well, with this region.
+        Ok(Instance {
+            native,
+            engine: request.instance,
+            region,
+            capabilities_used: request.capabilities_used,
+            tier_reason: request.tier_reason,
+        })
+    }
+
+    /// Bytes of kernel memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let programs = self.native.iter().flat_map(Native::programs);
+        // SAFETY: They came from `nf_wasm_host_jit`, and go with `native`, which is borrowed.
+        let bytes = programs.map(|program| unsafe { bindings::nf_wasm_jit_bytes(program) });
+        self.region.bytes() + bytes.sum::<usize>()
+    }
+
+    /// Whether it runs as native code.
+    pub(crate) fn is_native(&self) -> bool {
+        self.native.is_some()
+    }
+
+    /// Runs the guest once, for an instance that belongs to no program: on a thread, as it was built. It
+    /// takes no CPU's packet path, so packets, and whoever wants the CPU, need not wait for it.
+    pub(crate) fn run_once(
+        &mut self,
+        host: &mut Host<'_>,
+        context: &mut Context,
+        fuel: u64,
+        requester: &Requester<'_>,
+    ) -> Answer<CallOutcome> {
+        let mut request = CallRequest {
+            engine: self.engine,
+            host: host.as_raw(),
+            context,
+            fuel,
+            outcome: MaybeUninit::uninit(),
+        };
+        // SAFETY: All pointers are to what this function borrows until the thread is done; `&mut self` says
+        // that nobody else has the instance, and by the invariants it lives in the region.
+        let outcome =
+            unsafe { thread::run(Work::Call(&mut request), &mut self.region, requester)? };
+        match outcome {
+            // SAFETY: The thread writes the outcome before it returns.
+            Outcome::Returned(_) => Ok(unsafe { request.outcome.assume_init() }),
+            Outcome::GivenUp(error) => refuse!(
+                error,
+                "memory ran out while the filter ran, or the engine panicked; the kernel's log says which"
+            ),
+        }
+    }
+
+    /// Whether it was compiled and calls no host function.
+    pub(crate) fn is_fast(&self) -> bool {
+        let native = self.native.as_ref();
+        native.is_some_and(|native| native.0.host.is_null())
+    }
+
+    /// Hands a packet to the guest.
+    ///
+    /// # Safety
+    ///
+    /// `cpu` stands for a packet path that nobody else uses this instance on.
+    pub(crate) unsafe fn call(
+        &mut self,
+        cpu: &Cpu,
+        host: &mut Host<'_>,
+        context: &mut Context,
+        fuel: u64,
+    ) -> CallOutcome {
+        let region: *mut Region = &mut *self.region;
+        // SAFETY: `&mut self` says that the instance, and with it the region, is used by nobody else. By the
+        // invariants the engine's part came from `build` and lives in that region. Host and context are
+        // borrowed until the call returns, and the callbacks take such a host.
+        unsafe {
+            region::on_packet_path(cpu, region, || {
+                boundary::nf_wasm_engine_call(self.engine, host.as_raw(), context, fuel)
+            })
+        }
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The objects that commands make and packets use: namespaces, filters, programs, instances, attachments.
+
+pub(crate) mod attachment;
+pub(crate) mod counters;
+pub(crate) mod filter;
+pub(crate) mod instance;
+pub(crate) mod namespace;
+pub(crate) mod program;
+pub(crate) mod programs;
+pub(crate) mod tables;

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The list of all programs, and CPU hotplug.
+//!
+//! When a CPU comes online, each program gets an instance for it before the CPU runs. When a CPU is dead, they
+//! lose it. Both are hotplug callbacks, with CPU hotplug locked for writing. A load does not lock hotplug: the
+//! list has its own set of CPUs, and the list's lock orders a load and a CPU that comes online.
+//!
+//! Lock order: the list's lock comes after a namespace's turn and after CPU hotplug. Under it only the
+//! kernel's allocator is called, so nothing that locks hotplug, RTNL or tables.
+//!
+//! A filter never keeps a CPU offline. Where an instance cannot be built, the CPU has none, and the filter's
+//! trap policy decides there. Only if the task that brings the CPU up is killed, the CPU stays offline.
+
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+use core::ptr;
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+use crate::build::owner::Owner;
+use crate::build::requester::Requester;
+use crate::control::admission::Admission;
+use crate::control::refusal::Answer;
+use crate::decode::check::Settings;
+use crate::kernel_ext::bindings;
+use crate::kernel_ext::cpu;
+use crate::objects::program::Program;
+use crate::packet::logger::Logger;
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised in the module's init, before there is a program or a callback.
+    unsafe(uninit) static PROGRAMS: Mutex<Programs> = Programs::new();
+}
+
+/// A program's address.
+struct Entry(*const Program);
+
+// SAFETY: A program is `Sync`, and its entry goes before it does.
+unsafe impl Send for Entry {}
+
+struct Programs {
+    /// The oldest first.
+    all: KVVec<Entry>,
+    /// By number: whether the CPU is to have instances. It is online, or on its way to or from it,
+    /// or away for a suspend.
+    cpus: KVec<bool>,
+}
+
+impl Programs {
+    const fn new() -> Self {
+        Programs {
+            all: KVVec::new(),
+            cpus: KVec::new(),
+        }
+    }
+
+    /// The programs, in a way that lets [`Program::equip`] and [`Program::strip`] be called for a
+    /// CPU that does not run.
+    fn iter(&self) -> impl Iterator<Item = &Program> {
+        // SAFETY: A program is taken off the list, with the lock held, before it goes.
+        self.all.iter().map(|entry| unsafe { &*entry.0 })
+    }
+
+    /// Has an instance of each program for `cpu`, as far as there is memory.
+    ///
+    /// # Safety
+    ///
+    /// The CPU does not run.
+    unsafe fn prepare(&mut self, cpu: usize) -> Result {
+        let mut missing = 0;
+        for program in self.iter() {
+            // SAFETY: The CPU does not run, and we have the list.
+            match unsafe { equip(program, cpu) } {
+                Ok(()) => {}
+                Err(refusal) if refusal.error == EINTR => return Err(EINTR),
+                Err(refusal) => {
+                    if missing == 0 {
+                        pr_warn!(
+                            "CPU {} has no instance of '{}' (errno {})\n",
+                            cpu,
+                            program.name(),
+                            -refusal.error.to_errno()
+                        );
+                    }
+                    missing += 1;
+                }
+            }
+        }
+        if missing > 0 {
+            pr_warn!(
+                "CPU {} has no instance of {} of {} programs; their trap policies decide there. \
+                 Replace them, or take the CPU offline and online again\n",
+                cpu,
+                missing,
+                self.all.len()
+            );
+        }
+        if let Some(is) = self.cpus.get_mut(cpu) {
+            *is = true;
+        }
+        Ok(())
+    }
+
+    /// Frees the instances of `cpu`.
+    ///
+    /// # Safety
+    ///
+    /// The CPU does not run.
+    unsafe fn forget(&mut self, cpu: usize) {
+        if let Some(is) = self.cpus.get_mut(cpu) {
+            *is = false;
+        }
+        for program in self.iter() {
+            // SAFETY: The CPU does not run, and we have the list.
+            unsafe { program.strip(cpu) };
+        }
+    }
+}
+
+/// A program with an instance for each CPU that is online, and for each that comes online.
+///
+/// # Invariants
+///
+/// The program is on the list, and does not move.
+pub(crate) struct ListedProgram(Pin<KBox<Program>>);
+
+impl ListedProgram {
+    /// Builds the instances of a Wasm module that was admitted, on behalf of the calling task.
+    pub(crate) fn new(
+        wasm: KVVec<u8>,
+        admission: Admission,
+        settings: Settings,
+        logger: &Logger,
+    ) -> Answer<Self> {
+        let owner = &Owner::current();
+        let program = Program::new(wasm, admission, settings, logger, owner.uncharged())?;
+        // SAFETY: It was just made: nobody else knows of it, and it is not on the list.
+        unsafe { enlist(program.as_ref(), logger, owner)? };
+        // INVARIANT: It is on the list now, and pinned.
+        Ok(Self(program))
+    }
+
+    /// Gives up ownership. The program stays on the list.
+    pub(crate) fn into_raw(self) -> *mut Program {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is neither dropped nor used again, so that the box has one owner. It is not moved out of:
+        // `from_raw` pins it again.
+        KBox::into_raw(unsafe { Pin::into_inner_unchecked(ptr::read(&this.0)) })
+    }
+
+    /// Takes ownership back.
+    ///
+    /// # Safety
+    ///
+    /// `program` came from [`Self::into_raw`], and nobody else takes it back.
+    pub(crate) unsafe fn from_raw(program: *mut Program) -> Self {
+        // INVARIANT: It was on the list when it became a pointer, and only a drop takes it off.
+        // SAFETY: By the contract it is a box that is ours, and has not moved since it was pinned.
+        Self(unsafe { Pin::new_unchecked(KBox::from_raw(program)) })
+    }
+}
+
+impl Deref for ListedProgram {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.0
+    }
+}
+
+impl Drop for ListedProgram {
+    fn drop(&mut self) {
+        delist(&self.0);
+    }
+}
+
+/// Builds an instance for a CPU that comes, unless it was kept.
+///
+/// # Safety
+///
+/// The CPU does not run, and the caller has the list of programs.
+unsafe fn equip(program: &Program, cpu: usize) -> Answer {
+    // SAFETY: The CPU does not run, and the caller has the list, by the contract.
+    if unsafe { program.is_equipped(cpu) } {
+        return Ok(());
+    }
+    // The filter's own may be gone by now; and this bounds what one bring-up logs.
+    let logger = KBox::pin_init(Logger::new(*program.speaker()), GFP_KERNEL)?;
+    let requester = Requester::of_bring_up(program.owner(), cpu);
+    // SAFETY: The CPU does not run, and the caller has the list and passes on the promise.
+    unsafe { program.equip(cpu, &logger, &requester) }
+}
+
+/// Builds the instances of a new program at the expense of `owner`, and puts it on the list. On failure the
+/// program is not on the list, and may be dropped.
+///
+/// # Safety
+///
+/// The caller is alone with the program, which is not on the list yet.
+unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answer {
+    let program = program.get_ref();
+    loop {
+        // Under the lock it is only looked at, not built: a CPU that comes would have to wait.
+        let missing = {
+            let mut programs = PROGRAMS.lock();
+            let missing = (0..programs.cpus.len()).find(|&cpu| {
+                // SAFETY: By the contract the caller is alone with the program, which no packet meets.
+                programs.cpus[cpu] && !unsafe { program.is_equipped(cpu) }
+            });
+            if missing.is_none() {
+                programs.all.push(Entry(program), GFP_KERNEL)?;
+                for cpu in (0..programs.cpus.len()).filter(|&cpu| !programs.cpus[cpu]) {
+                    // SAFETY: No packet has met the program, and we have the list.
+                    unsafe { program.strip(cpu) };
+                }
+            }
+            missing
+        };
+        let Some(cpu) = missing else {
+            return Ok(());
+        };
+        let requester = Requester::of_command(owner, Some(cpu));
+        // SAFETY: By the contract the caller is alone with the program, which is not published: no packet meets
+        // it.
+        unsafe { program.equip(cpu, logger, &requester)? };
+    }
+}
+
+/// Takes a program off the list.
+fn delist(program: &Program) {
+    PROGRAMS.lock().all.retain(|it| !ptr::eq(it.0, program));
+}
+
+/// A CPU is about to come online.
+///
+/// # Safety
+///
+/// Called by the kernel, in process context, while the CPU does not run; or in
+/// [`Registration::new`], when there is no program.
+unsafe extern "C" fn prepare(cpu: u32) -> i32 {
+    let mut programs = PROGRAMS.lock();
+    // SAFETY: By the contract the CPU does not run, or there is no program.
+    match unsafe { programs.prepare(cpu as usize) } {
+        Ok(()) => 0,
+        Err(error) => {
+            // SAFETY: By the contract the CPU does not run, or there is no program.
+            unsafe { programs.forget(cpu as usize) };
+            error.to_errno()
+        }
+    }
+}
+
+/// A CPU is gone.
+///
+/// # Safety
+///
+/// Called by the kernel, in process context, when the CPU no longer runs.
+unsafe extern "C" fn dead(cpu: u32) -> i32 {
+    // One that only goes for a suspend finds its instances when it is back, with the state that
+    // filters keep in them; and a resume, where memory is scarce, has nothing to build.
+    // SAFETY: This is the callback during which it says so, and only reads.
+    if !unsafe { bindings::nf_wasm_cpus_suspend() } {
+        // SAFETY: By the contract the CPU does not run.
+        unsafe { PROGRAMS.lock().forget(cpu as usize) };
+    }
+    0
+}
+
+/// Keeps the list up to date with the CPUs. Outlives all programs.
+pub(crate) struct Registration {
+    state: i32,
+}
+
+impl Registration {
+    /// # Safety
+    ///
+    /// Called once, before there is a program.
+    pub(crate) unsafe fn new() -> Result<Self> {
+        // SAFETY: By the contract this is called once, and there is no program: nobody has used it.
+        unsafe { PROGRAMS.init() };
+        let cpus = KVec::from_elem(false, cpu::cpu_ids(), GFP_KERNEL)?;
+        PROGRAMS.lock().cpus = cpus;
+        // SAFETY: The callbacks are as the C half describes them, and stay until `drop`.
+        let state = unsafe { bindings::nf_wasm_cpus_watch(Some(prepare), Some(dead)) };
+        if let Err(error) = to_result(state) {
+            PROGRAMS.lock().cpus = KVec::new();
+            return Err(error);
+        }
+        Ok(Registration { state })
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // SAFETY: The state is the one that `new` was given.
+        unsafe { bindings::nf_wasm_cpus_unwatch(self.state) };
+        // A static is not dropped.
+        *PROGRAMS.lock() = Programs::new();
+    }
+}

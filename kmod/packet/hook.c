@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What netfilter calls: the CPU is entered, the Rust half decides, the CPU is left. */
+#include <linux/bottom_half.h>
+#include <linux/local_lock.h>
+#include <linux/netfilter.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/skbuff.h>
+
+#include "../kernel_ext/helpers.h"
+#include "skb.h"
+
+/*
+ * The path's owner tells the packet path from whatever it interrupted, and on PREEMPT_RT from
+ * other threads that run on the CPU while it is preempted.
+ */
+struct nf_wasm_path {
+	/* The task that is on it with a region, or NULL. */
+	const void *owner;
+	/* Where allocations of that task are served from, or NULL. */
+	void *region;
+};
+
+/* A CPU's packet path. */
+struct nf_wasm_cpu {
+	local_lock_t lock;
+	struct nf_wasm_path path;
+};
+
+/* What CACHE_LINE of cpu.rs says, and what types of one CPU each are aligned to. */
+static_assert(SMP_CACHE_BYTES <= 64);
+
+static DEFINE_PER_CPU(struct nf_wasm_cpu, nf_wasm_cpu) = {
+	.lock = INIT_LOCAL_LOCK(lock),
+};
+
+static __always_inline unsigned long enter(void)
+{
+	local_bh_disable();
+	local_lock_nested_bh(&nf_wasm_cpu.lock);
+	return smp_processor_id();
+}
+
+/* Bottom halves are on, and some wait: has them run. Hands @verdict through. */
+static noinline unsigned int run_pending(unsigned int verdict)
+{
+	local_bh_disable();
+	local_bh_enable();
+	preempt_enable();
+	return verdict;
+}
+
+/*
+ * As local_bh_enable(), of which the packet's path takes the usual case inline: no softirq became
+ * pending. One that an interrupt raises after the look at what is pending runs when that interrupt
+ * ends, for bottom halves are on by then.
+ */
+static __always_inline unsigned int leave(unsigned int verdict)
+{
+	local_unlock_nested_bh(&nf_wasm_cpu.lock);
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || IS_ENABLED(CONFIG_TRACE_IRQFLAGS) ||
+	    IS_ENABLED(CONFIG_DEBUG_PREEMPT)) {
+		local_bh_enable();
+		return verdict;
+	}
+	barrier();
+	/* Preemption stays off for a moment, so that what is pending is this CPU's. */
+	preempt_count_sub(SOFTIRQ_DISABLE_OFFSET - PREEMPT_DISABLE_OFFSET);
+	if (unlikely(local_softirq_pending()))
+		return run_pending(verdict);
+	preempt_enable();
+	return verdict;
+}
+
+unsigned long nf_wasm_cpu_number(void)
+{
+	return smp_processor_id();
+}
+
+void *nf_wasm_cpu_set_region(void *region)
+{
+	struct nf_wasm_path *path = this_cpu_ptr(&nf_wasm_cpu.path);
+	void *before = path->region;
+
+	path->region = region;
+	path->owner = region ? current : NULL;
+	return before;
+}
+
+/*
+ * Preemption between the two reads is harmless: only the packet path of this very task can have
+ * set @owner to it, and that path cannot be left while it runs.
+ */
+void *nf_wasm_packet_region(void)
+{
+	if (this_cpu_read(nf_wasm_cpu.path.owner) != current)
+		return NULL;
+	return this_cpu_read(nf_wasm_cpu.path.region);
+}
+
+static __always_inline unsigned int decide(void *attachment, struct sk_buff *skb,
+					   const struct nf_hook_state *state, unsigned int start)
+{
+	unsigned long cpu = enter();
+
+	return leave(nf_wasm_attachment_decide(attachment, skb, state, skb->len - start, cpu));
+}
+
+unsigned int nf_wasm_hook(void *attachment, struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	/* The stack's own hooks are called with the network header at the data's beginning. */
+	return decide(attachment, skb, state, 0);
+}
+
+unsigned int nf_wasm_netdev_hook(void *attachment, struct sk_buff *skb,
+				 const struct nf_hook_state *state)
+{
+	return decide(attachment, skb, state, nf_wasm_packet_start(skb));
+}
