@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sets of capabilities, as people write them and as the kernel takes them.
+//! Converts sets of capabilities between text and the kernel's bits.
 
 use nf_wasm_abi::capability::{self, Capability};
 
-/// Reads one element of `--allow`: a capability's name, with or without `nfw.`, or `none`.
+/// Parses one element of `--allow`: a capability's name, with or without `nfw.`, or `none`.
 pub fn parse(text: &str) -> Result<u64, String> {
     if text == "none" {
         return Ok(0);
@@ -23,7 +23,7 @@ pub fn union(sets: &[u64]) -> u64 {
     sets.iter().fold(0, |all, set| all | set)
 }
 
-/// The names of a set's members. One that this tool does not know is named by its bit.
+/// The names of a set's members. A capability that this tool does not know is named by its bit.
 pub fn names(set: u64) -> Vec<String> {
     (0..u64::BITS)
         .filter(|bit| set & (1 << bit) != 0)
@@ -34,7 +34,7 @@ pub fn names(set: u64) -> Vec<String> {
         .collect()
 }
 
-/// The same for people, in one line.
+/// The same as one line of text.
 pub fn line(set: u64) -> String {
     if set == 0 {
         return "none".to_owned();
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_spellings() {
+    fn the_prefix_may_be_left_out() {
         assert_eq!(parse("nfw.log"), parse("log"));
         assert_eq!(parse("none"), Ok(0));
         assert!(parse("root").unwrap_err().contains("nfw.packet"));

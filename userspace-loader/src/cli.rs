@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be asked. The comments here are the help text, the man pages and, through the types,
-//! the completions.
+//! The command line. The doc comments here are also the help texts and the man pages; the types
+//! also make the completions.
 
 use std::path::PathBuf;
 
@@ -17,10 +17,10 @@ use crate::name::{Name, Selector};
 /// Load WebAssembly packet filters into the kernel
 ///
 /// A filter is a WebAssembly module that decides packets at the kernel's netfilter hooks. This
-/// tool loads filters into the nf_wasm kernel module, attaches them to hooks, and shows what they
-/// do. Filters belong to the network namespace that nfwasm runs in.
+/// tool loads filters into the kernel module nf_wasm, attaches them to hooks, and shows their
+/// counters. Filters belong to the network namespace that nfwasm runs in.
 ///
-/// Changing anything needs CAP_NET_ADMIN; `nfwasm doctor` says what is missing.
+/// Most verbs need CAP_NET_ADMIN. `nfwasm doctor` finds out why filters cannot be loaded.
 #[derive(Debug, Parser)]
 #[command(
     name = "nfwasm",
@@ -32,8 +32,8 @@ use crate::name::{Name, Selector};
 pub struct Cli {
     /// Write JSON to standard output, one document with a `schema` number at its root
     ///
-    /// An error is written to standard error as always, and besides as a document with an `error`
-    /// member.
+    /// An error is written to standard error as text, and to standard output as a document with an
+    /// `error` member.
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -43,7 +43,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "each has its struct's text")]
+#[allow(missing_docs, reason = "each struct has the text")]
 pub enum Verb {
     Load(Load),
     Attach(Attach),
@@ -64,18 +64,18 @@ pub enum Verb {
 
 /// Load a filter, and attach it to hooks
 ///
-/// The load and all its attachments happen together or not at all. Prints the ids of what was
-/// made.
+/// If the load or one of the attachments fails, nothing changes. Prints the ids of the filter and
+/// of its attachments.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  nfwasm load block-telnet.wasm --attach inet:prerouting --attach netdev:ingress@eth0"
 )]
 pub struct Load {
-    /// A WebAssembly module, binary or, where the name ends in .wat, in the text format
+    /// A WebAssembly module, binary or, if the name ends in .wat, in the text format
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 
-    /// Name of the filter [default: the file's, without its extension]
+    /// Name of the filter [default: the file's name without its extension]
     #[arg(long)]
     pub name: Option<Name>,
 
@@ -86,9 +86,9 @@ pub struct Load {
     /// Attach to this hook; may be given several times
     ///
     /// FAMILY is ipv4, ipv6, inet (both) or netdev. HOOK is prerouting, input, forward, output or
-    /// postrouting; of netdev, ingress or egress, which need a DEVICE. PRIORITY is a number or one
-    /// of nftables' names with or without an offset (raw, mangle, dstnat, filter, security,
-    /// srcnat, `filter-10`); lower runs earlier; `filter` where it is left out.
+    /// postrouting. For netdev, HOOK is ingress or egress, and DEVICE is required. PRIORITY is a
+    /// number or one of nftables' names (raw, mangle, dstnat, filter, security, srcnat), with or
+    /// without an offset, as in `filter-10`. Lower priorities run first. The default is `filter`.
     #[arg(long, value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]", value_parser = hook::parse)]
     pub attach: Vec<Hook>,
 
@@ -96,58 +96,58 @@ pub struct Load {
     #[allow(missing_docs, reason = "it would be shown as help")]
     pub grant: Grant,
 
-    /// What happens to a packet for which the filter traps, and to all while it is quarantined
+    /// Decision for packets on which the filter traps, and for all packets during a quarantine
     #[arg(long, value_name = "POLICY", default_value = "drop")]
     pub on_trap: TrapPolicy,
 
     /// Quarantine the filter after this many traps in a row on one CPU, or `never`
     /// [default: 1000]
     ///
-    /// A quarantined filter no longer runs: its trap policy decides every packet, until it is
+    /// A quarantined filter no longer runs. Its trap policy decides every packet until it is
     /// released or replaced.
     #[arg(long, value_name = "TRAPS", value_parser = parse_quarantine)]
     pub quarantine: Option<u32>,
 }
 
-/// Who vouches for a module.
+/// Options for a Wasm module's signature.
 #[derive(Debug, Args)]
 pub struct Signed {
-    /// Detached PKCS#7 signature of the module, in DER [default: the module's file with .p7s behind
-    /// its name, if there is one]
+    /// Detached PKCS#7 signature of the module, in DER [default: the module's file name plus .p7s,
+    /// if that file exists]
     ///
-    /// The kernel checks it against its trusted keyrings, and refuses a bad one whether or not it
-    /// requires signatures; `nfwasm info` says whether it does. Made with `openssl cms -sign -binary
-    /// -noattr -nocerts -outform DER`.
+    /// The kernel checks it against its trusted keyrings. It refuses a bad signature even if it
+    /// does not require signatures; `nfwasm info` shows whether it does. `openssl cms -sign -binary
+    /// -noattr -nocerts -outform DER` makes a signature.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub signature: Option<PathBuf>,
 }
 
-/// What a filter may have.
+/// Options for a filter's capabilities and limits.
 #[derive(Debug, Args)]
 pub struct Grant {
     /// Grant these capabilities: nfw.packet, nfw.log, nfw.clock, nfw.mark (the `nfw.` may be left
     /// out), or `none`
     ///
-    /// `nfwasm check` says which ones a filter needs.
+    /// `nfwasm check` shows the capabilities that a filter needs.
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
     pub allow: Option<Vec<u64>>,
 
-    /// Fuel for one packet, about one unit for each WebAssembly operation [default: 100000]
+    /// Fuel for one packet, about one unit for each WebAssembly operator [default: 100000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub fuel: Option<u64>,
 
-    /// Hand the filter this many bytes of each packet at most, from its network header on, whatever
-    /// its manifest says [default: 256]
+    /// Maximum bytes of each packet that the filter gets, starting at the network header; overrides
+    /// the manifest [default: 256]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub snaplen: Option<u32>,
 
-    /// How the filter runs [default: auto]
+    /// Tier: how the filter runs [default: auto]
     #[arg(long)]
     pub tier: Option<Tier>,
 }
 
 impl Grant {
-    /// As a device takes it, for a filter with this manifest.
+    /// The settings for a filter with this manifest.
     pub fn settings(&self, manifest: Manifest) -> Settings {
         Settings {
             capabilities: self.allow.as_deref().map(capabilities::union),
@@ -159,19 +159,20 @@ impl Grant {
     }
 }
 
-/// How a filter runs.
+/// The tiers of `--tier`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Tier {
-    /// As native code where that can be, and interpreted otherwise; `nfwasm show` says why
+    /// As native code if the filter can be compiled, else interpreted; `nfwasm show` shows the
+    /// reason
     Auto,
     /// Interpreted
     Interp,
-    /// As native code; what cannot be compiled is refused
+    /// As native code; a filter that cannot be compiled is refused
     Jit,
 }
 
 impl Tier {
-    /// As the ABI numbers it.
+    /// The ABI's number of the tier.
     pub fn number(self) -> u32 {
         match self {
             Self::Auto => ioctl::TIER_AUTO,
@@ -181,17 +182,17 @@ impl Tier {
     }
 }
 
-/// What decides a packet when the filter could not.
+/// The trap policies of `--on-trap`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum TrapPolicy {
-    /// The packet goes on
+    /// Accept the packet
     Accept,
-    /// The packet is dropped
+    /// Drop the packet
     Drop,
 }
 
 impl TrapPolicy {
-    /// As the ABI numbers it.
+    /// The ABI's number of the policy.
     pub fn number(self) -> u32 {
         match self {
             Self::Accept => ioctl::TRAP_ACCEPT,
@@ -206,7 +207,7 @@ fn parse_quarantine(text: &str) -> Result<u32, String> {
     }
     match text.parse() {
         Ok(traps) if traps != 0 && traps != QUARANTINE_NEVER => Ok(traps),
-        _ => Err("a number of traps, 1 or more, or `never`".to_owned()),
+        _ => Err("give a number of traps, 1 or more, or `never`".to_owned()),
     }
 }
 
@@ -218,7 +219,7 @@ pub struct Attach {
     /// Name or id of the filter
     pub filter: Selector,
 
-    /// Where, as in `nfwasm load --attach`
+    /// The hook, as in `nfwasm load --attach`
     #[arg(value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]", value_parser = hook::parse)]
     pub hook: Hook,
 }
@@ -232,7 +233,7 @@ pub struct Detach {
     #[arg(required_unless_present = "attachment")]
     pub filter: Option<Selector>,
 
-    /// From where; the priority may be left out if there is one such attachment
+    /// The hook; the priority may be left out if only one attachment matches
     #[arg(
         value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]",
         required_unless_present = "attachment"
@@ -244,10 +245,10 @@ pub struct Detach {
     pub attachment: Option<u32>,
 }
 
-/// Replace a filter's program by another, without a gap
+/// Replace a filter's program atomically
 ///
-/// Every packet meets either the old program or the new one. Attachments, id and counters stay;
-/// so do the settings that are not given. A quarantine ends.
+/// Every packet is decided by the old program or by the new one. Attachments, id and counters stay;
+/// so do all settings that are not given. A quarantine ends.
 #[derive(Debug, Args)]
 pub struct Replace {
     /// Name or id of the filter
@@ -261,7 +262,7 @@ pub struct Replace {
     #[allow(missing_docs, reason = "it would be shown as help")]
     pub signed: Signed,
 
-    /// Grant these capabilities instead of the filter's; `none` takes them all away
+    /// Grant exactly these capabilities; `none` revokes all
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
     pub allow: Option<Vec<u64>>,
 
@@ -269,12 +270,11 @@ pub struct Replace {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub fuel: Option<u64>,
 
-    /// Hand the filter this many bytes of each packet at most, whatever the new program's manifest
-    /// says
+    /// Maximum bytes of each packet that the filter gets; overrides the new program's manifest
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub snaplen: Option<u32>,
 
-    /// What happens to a packet for which the filter traps
+    /// Decision for packets on which the filter traps
     #[arg(long, value_name = "POLICY")]
     pub on_trap: Option<TrapPolicy>,
 
@@ -282,7 +282,7 @@ pub struct Replace {
     #[arg(long, value_name = "TRAPS", value_parser = parse_quarantine)]
     pub quarantine: Option<u32>,
 
-    /// How the filter runs
+    /// Tier: how the filter runs
     #[arg(long)]
     pub tier: Option<Tier>,
 }
@@ -305,19 +305,19 @@ pub struct Show {
     pub filter: Selector,
 }
 
-/// Show what filters counted, and how much fuel they used
+/// Show counters of packets, traps and fuel
 ///
-/// With --watch and --json, one document a line.
+/// With --watch and --json, writes one document per line.
 #[derive(Debug, Args)]
 pub struct Stats {
     /// Name or id of a filter [default: all]
     pub filter: Option<Selector>,
 
-    /// Show it again every second, or every SECONDS, with rates
+    /// Repeat every second, or every SECONDS, and show rates
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_interval)]
     pub watch: Option<f64>,
 
-    /// Stop after this many times
+    /// Stop after this many repetitions
     #[arg(long, value_name = "TIMES", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
@@ -325,59 +325,60 @@ pub struct Stats {
 fn parse_interval(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("0.1 to 86400 seconds".to_owned()),
+        _ => Err("give 0.1 to 86400 seconds".to_owned()),
     }
 }
 
 /// Let a quarantined filter run again
 ///
-/// It goes on with the memory that its traps left. `nfwasm replace`, also with the same module, ends a
-/// quarantine too, and begins with a fresh memory.
+/// The filter continues with the memory that its traps left. `nfwasm replace`, also with the same
+/// module, ends a quarantine too, and starts with fresh memory.
 #[derive(Debug, Args)]
 pub struct Release {
     /// Name or id of the filter
     pub filter: Selector,
 }
 
-/// Say what a filter needs, and whether the kernel would take it
+/// Check whether the kernel would load a filter, and show what the filter needs
 ///
-/// Does here what a load does in the kernel, by the same code: validates and translates the module,
-/// makes an instance, places the packet buffer and runs `_initialize`, `nfw_buf` and `nfw_init`.
-/// Neither the kernel module nor any privilege is needed.
+/// Performs a load in user space, with the kernel module's own code: validates and translates the
+/// module, makes an instance, places the packet buffer and runs `_initialize`, `nfw_buf` and
+/// `nfw_init`. This needs neither the kernel module nor any privilege.
 #[derive(Debug, Args)]
 pub struct Check {
     /// A WebAssembly module, binary or in the text format (.wat)
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 
-    /// Fail unless these capabilities are all that the filter needs
+    /// Fail if the filter needs a capability that is not in this list
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
     pub allow: Option<Vec<u64>>,
 
-    /// Hand the filter this many bytes of each packet at most, as in `nfwasm load --snaplen`
+    /// Maximum bytes of each packet that the filter gets, as in `nfwasm load --snaplen`
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub snaplen: Option<u32>,
 }
 
-/// Run a filter on one packet, in the kernel, with no hook
+/// Run a filter on one packet, in the kernel, without a hook
 ///
-/// The filter runs in a fresh instance; nothing is counted and no packet is sent. Succeeds
-/// whatever the verdict is.
+/// The filter runs in a fresh instance. Nothing is counted, and no packet is sent. The exit code is
+/// 0 for every verdict.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Name or id of a loaded filter, or a file: what has a slash or ends in .wasm or .wat
+    /// Name or id of a loaded filter, or a file: an argument with a slash, or one that ends in
+    /// .wasm or .wat
     #[arg(value_name = "FILTER|FILE", value_hint = ValueHint::FilePath)]
     pub program: String,
 
-    /// The packet, from its network header on: hexadecimal digits, or a file of raw bytes
+    /// The packet, starting at its network header: hexadecimal digits, or a file of raw bytes
     #[arg(long, value_name = "HEX|FILE", value_hint = ValueHint::FilePath)]
     pub packet: String,
 
-    /// Tell the filter this family: ipv4, ipv6 or netdev [default: what the packet looks like]
+    /// Family in the packet's context: ipv4, ipv6 or netdev [default: by the packet's IP version]
     #[arg(long)]
     pub family: Option<Family>,
 
-    /// Tell the filter this hook [default: prerouting, or ingress for netdev]
+    /// Hook in the packet's context [default: prerouting, or ingress for netdev]
     #[arg(long)]
     pub hook: Option<String>,
 
@@ -399,23 +400,23 @@ fn parse_mark(text: &str) -> Result<u32, String> {
         Some(digits) => u32::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    number.map_err(|_| "a number from 0 to 0xffffffff".to_owned())
+    number.map_err(|_| "give a number from 0 to 0xffffffff".to_owned())
 }
 
 /// Show the kernel module's version, limits and capabilities
 #[derive(Debug, Args)]
 pub struct Info {}
 
-/// Look for what keeps filters from being loaded here, and say what helps
+/// Find out why filters cannot be loaded on this system, and suggest remedies
 ///
-/// Fails if there is a problem.
+/// The exit code is 1 if there is a problem.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Look at this kernel module instead of the installed one
+    /// Check this kernel module instead of the installed one
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub module: Option<PathBuf>,
 
-    /// Look at the system under this directory
+    /// Check the system under this directory
     #[arg(long, value_name = "DIRECTORY", default_value = "/", hide = true)]
     pub root: PathBuf,
 }
@@ -426,7 +427,7 @@ pub struct Doctor {
     after_help = "Example:\n  nfwasm completions bash > /usr/share/bash-completion/completions/nfwasm"
 )]
 pub struct Completions {
-    /// Which shell
+    /// The shell
     pub shell: Shell,
 }
 
@@ -434,7 +435,7 @@ pub struct Completions {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nfwasm man --directory /usr/local/share/man/man1")]
 pub struct Man {
-    /// The verb whose page is wanted [default: nfwasm's own]
+    /// The verb of the page [default: the page of nfwasm itself]
     pub verb: Option<String>,
 
     /// Write all pages to this directory
@@ -450,12 +451,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definitions_hold_together() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn defaults_in_the_help_are_the_modules() {
+    fn the_help_shows_the_kernel_modules_defaults() {
         let mut command = Cli::command();
         let load = command.find_subcommand_mut("load").unwrap();
         let help = load.render_long_help().to_string();

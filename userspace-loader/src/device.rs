@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `/dev/nf_wasm`: every system call that is made without std, and all `unsafe`, is in this file.
+//! Makes the ioctls on `/dev/nf_wasm`. All `unsafe` code of this crate is in this file.
 //!
-//! Verbs talk to the [`Device`] trait in slices and numbers; [`KernelDevice`] turns these into the
-//! ABI's structs. Tests have a device of their own that answers from memory.
+//! Verbs use the trait [`Device`], whose arguments are slices and numbers. [`KernelDevice`]
+//! converts these to the ABI's structs. Tests implement the trait in memory.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,23 +21,23 @@ use crate::error::{Error, Refusal};
 use crate::module::Module;
 use crate::name::{Name, Selector};
 
-/// Where the device is.
+/// Path of the device.
 pub const PATH: &str = "/dev/nf_wasm";
 
-/// Bytes of the module's longest explanation that are read, and of what a filter may log in a run.
+/// Size in bytes of the buffers for the kernel's explanation, and for log lines of `run`.
 const TEXT_BYTES: usize = 16 << 10;
 
-/// What the module answers.
+/// The kernel module's answer to a command.
 pub type Answer<T = ()> = Result<T, Refusal>;
 
-/// What a filter is given beside its program. `None`: what it has, or the module's default.
+/// A filter's settings. `None` keeps the current setting, or selects the default in a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Set of granted capabilities.
     pub capabilities: Option<u64>,
     /// Fuel for one packet.
     pub fuel: Option<u64>,
-    /// Bytes of the window.
+    /// Maximum size of the window in bytes.
     pub snaplen: Option<u32>,
     /// One of the ABI's `TRAP_*`.
     pub trap_policy: Option<u32>,
@@ -47,50 +47,50 @@ pub struct Settings {
     pub tier: Option<u32>,
 }
 
-/// What a packet is run through.
+/// The code that `run` executes.
 #[derive(Clone, Copy, Debug)]
 pub enum Runnable<'a> {
     /// A loaded filter's program.
     Filter(&'a Selector),
-    /// This module.
+    /// A module that is not loaded.
     Module(&'a Module, &'a Settings),
 }
 
-/// A packet that came by no hook.
+/// A packet for `run`.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// From its network header on.
+    /// The bytes, starting at the network header.
     pub bytes: &'a [u8],
-    /// The family that the filter is told.
+    /// The family in the packet's context.
     pub family: u32,
-    /// The hook that the filter is told.
+    /// The hook in the packet's context.
     pub hook: u32,
-    /// Its mark.
+    /// The mark.
     pub mark: u32,
 }
 
-/// What became of it.
+/// The result of `run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// What the filter returned, unless it trapped.
+    /// The filter's return value, unless it trapped.
     pub verdict: i32,
-    /// Number of a trap, or the ABI's `NO_TRAP`.
+    /// The trap's number, or the ABI's `NO_TRAP`.
     pub trap: u32,
-    /// The mark that the filter left.
+    /// The packet's mark after the run.
     pub mark: u32,
-    /// Fuel used.
+    /// Fuel that the filter used.
     pub fuel_used: u64,
-    /// What the filter logged, one line each.
+    /// The filter's log lines.
     pub output: String,
-    /// One of the ABI's `TIER_*`: how it ran.
+    /// The tier, one of the ABI's `TIER_*`.
     pub tier: u32,
 }
 
-/// The commands of the module, each as its ABI describes it.
+/// The kernel module's commands. The ABI describes each of them.
 pub trait Device {
-    /// Describes the module.
+    /// Reads the kernel module's version, limits and capabilities.
     fn info(&self) -> Answer<Info>;
-    /// Loads a filter and attaches it to `hooks`, or does neither. Gives its id.
+    /// Loads a filter and attaches it to all `hooks`, or changes nothing. Returns the filter's id.
     fn load(
         &self,
         name: &Name,
@@ -98,31 +98,31 @@ pub trait Device {
         settings: &Settings,
         hooks: &[Hook],
     ) -> Answer<u32>;
-    /// Swaps a filter's program.
+    /// Replaces a filter's program.
     fn replace(&self, filter: &Selector, module: &Module, settings: &Settings) -> Answer;
     /// Detaches and frees a filter.
     fn unload(&self, filter: &Selector) -> Answer;
     /// Lets a quarantined filter run again.
     fn release(&self, filter: &Selector) -> Answer;
-    /// Attaches a filter to a hook. Gives the attachment's id.
+    /// Attaches a filter to a hook. Returns the attachment's id.
     fn attach(&self, filter: &Selector, hook: &Hook) -> Answer<u32>;
-    /// Undoes one attachment.
+    /// Removes one attachment.
     fn detach(&self, attachment: u32) -> Answer;
-    /// The namespace's filters.
+    /// Lists the namespace's filters.
     fn filters(&self) -> Answer<Vec<FilterEntry>>;
-    /// The namespace's attachments.
+    /// Lists the namespace's attachments.
     fn attachments(&self) -> Answer<Vec<AttachmentEntry>>;
-    /// Runs one packet.
+    /// Runs a filter on one packet.
     fn run(&self, program: Runnable<'_>, packet: Packet<'_>) -> Answer<Outcome>;
 }
 
-/// The kernel's device.
+/// The real device, `/dev/nf_wasm`.
 pub struct KernelDevice {
     file: File,
 }
 
 impl KernelDevice {
-    /// Opens the device, and makes sure that both sides speak the same interface.
+    /// Opens the device, and checks that the kernel module has the same interface version.
     pub fn open() -> Result<Box<dyn Device>, Error> {
         Self::open_at(Path::new(PATH))
     }
@@ -135,7 +135,7 @@ impl KernelDevice {
             .map_err(|error| cannot_open(path, &error))?;
         let device = Self { file };
         let info = device.info().map_err(|refusal| {
-            refusal.while_trying("cannot ask the module for its version", |_| None)
+            refusal.while_trying("cannot query the kernel module's version", |_| None)
         })?;
         check_version(&info)?;
         Ok(Box::new(device))
@@ -145,11 +145,12 @@ impl KernelDevice {
     ///
     /// # Safety
     ///
-    /// `request` is the struct that the ABI gives for `command`, with its `size` filled in, and
-    /// each pointer in it is 0 or valid for what the ABI says the kernel reads or writes there.
+    /// `request` must be the ABI's struct for `command`, with its `size` set. Each pointer in it
+    /// must be 0, or valid for the reads and writes that the ABI describes.
     #[allow(unsafe_code)]
     unsafe fn call<T>(&self, command: u32, request: &mut T) -> Result<(), Errno> {
-        // SAFETY: The file is open, and the contract covers what the kernel does with `request`.
+        // SAFETY: The file is open. By the contract, all reads and writes of the kernel through
+        // `request` are valid.
         let result = unsafe {
             libc::ioctl(
                 self.file.as_raw_fd(),
@@ -160,7 +161,7 @@ impl KernelDevice {
         Errno::result(result).map(drop)
     }
 
-    /// Makes one ioctl of a struct that ends with a log, and reads the log if it is refused.
+    /// Makes one ioctl whose struct ends with a log. If it is refused, reads the log.
     ///
     /// # Safety
     ///
@@ -174,7 +175,7 @@ impl KernelDevice {
     ) -> Answer {
         let mut text = Text::new();
         *log(request) = text.log();
-        // SAFETY: The contract, and `text` outlives the call.
+        // SAFETY: The caller keeps the contract. The log's buffer `text` outlives the call.
         let result = unsafe { self.call(command, request) };
         result.map_err(|errno| Refusal {
             errno,
@@ -194,7 +195,7 @@ impl KernelDevice {
         unsafe { self.call_logged(command, &mut select, |select| &mut select.log) }
     }
 
-    /// Asks for a table until it fits.
+    /// Reads a listing, with a larger buffer each time, until it fits.
     #[allow(unsafe_code)]
     fn list<Entry: Clone>(&self, command: u32, blank: &Entry) -> Answer<Vec<Entry>> {
         let mut entries = vec![blank.clone(); 16];
@@ -314,7 +315,7 @@ impl Device for KernelDevice {
     }
 }
 
-/// Room for text of the kernel's.
+/// A buffer for text from the kernel.
 struct Text(Vec<u8>);
 
 impl Text {
@@ -322,7 +323,7 @@ impl Text {
         Self(vec![0; TEXT_BYTES])
     }
 
-    /// What the kernel is told of it. Valid until it is moved from or dropped.
+    /// The ABI's struct for the buffer. Valid until the buffer is resized or dropped.
     fn log(&mut self) -> Log {
         Log {
             len: length(&self.0),
@@ -341,8 +342,8 @@ fn address<T>(slice: &[T]) -> u64 {
     slice.as_ptr().expose_provenance() as u64
 }
 
-/// Where a module's signature is, or 0 if there is none: modules that do not know of signatures
-/// want zeros.
+/// The address of a Wasm module's signature, or 0 without one: kernel modules that predate
+/// signatures accept only zeros in unknown fields.
 fn signature_address(module: &Module) -> u64 {
     if module.signature.is_empty() {
         return 0;
@@ -354,8 +355,8 @@ fn address_mut<T>(slice: &mut [T]) -> u64 {
     slice.as_mut_ptr().expose_provenance() as u64
 }
 
-/// A slice's length, as the ABI has it. What is longer than any limit of the module's is a length
-/// that the module refuses.
+/// A slice's length as the ABI's 32-bit number. A longer slice becomes a length that is over every
+/// limit, so the kernel module refuses it.
 fn length<T>(slice: &[T]) -> u32 {
     u32::try_from(slice.len()).unwrap_or(u32::MAX)
 }
@@ -440,13 +441,13 @@ fn cannot_open(path: &Path, error: &io::Error) -> Error {
         Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Error::no_device(what),
         Some(errno @ (Errno::EACCES | Errno::EPERM)) => Refusal::from(errno)
             .while_trying(what, |_| {
-                Some("the device is for root: run it as root (sudo)".to_owned())
+                Some("only root may open the device: run nfwasm as root (sudo)".to_owned())
             }),
         _ => Error::failure(what, error),
     }
 }
 
-/// Both sides must mean the same by the same bytes.
+/// Checks that the kernel module and this tool have the same interface version.
 pub fn check_version(info: &Info) -> Result<(), Error> {
     if info.abi_version == ioctl::ABI_VERSION {
         return Ok(());
@@ -457,7 +458,7 @@ pub fn check_version(info: &Info) -> Result<(), Error> {
         "nfwasm"
     };
     Err(Error::mismatch(
-        "cannot talk to the module",
+        "cannot use the kernel module",
         format_args!(
             "it has version {} of the ioctl interface, this nfwasm has {}",
             info.abi_version,
@@ -474,7 +475,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unset_settings_of_a_replace_stay_unset() {
+    fn a_replace_sets_only_given_settings() {
         let filter = "x".parse().unwrap();
         let settings = Settings {
             fuel: Some(7),
@@ -492,12 +493,12 @@ mod tests {
     }
 
     #[test]
-    fn a_load_fails_closed() {
+    fn a_load_drops_on_traps_by_default() {
         let (name, module) = ("x".parse().unwrap(), Module::default());
         let load = load_request(&name, &module, &Settings::default(), &[]);
         assert_eq!(load.trap_policy, ioctl::TRAP_DROP);
         assert_eq!((load.capabilities, load.hook_count), (0, 0));
-        // A module that knows no signatures takes such a request.
+        // A kernel module that predates signatures accepts such a struct.
         assert_eq!((load.signature, load.signature_len), (0, 0));
         assert_eq!(load.size, 168);
     }
@@ -508,7 +509,7 @@ mod tests {
             .err()
             .unwrap();
         assert_eq!(error.exit_code(), 3);
-        // Something that is no nf_wasm: ENOTTY.
+        // Another device answers ENOTTY.
         let error = KernelDevice::open_at(Path::new("/dev/null")).err().unwrap();
         assert_eq!(error.exit_code(), 3);
     }

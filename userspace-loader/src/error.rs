@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can go wrong: what was tried, why it failed, and what would help.
+//! Errors: the failed action, the reason, and a remedy.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,24 +9,24 @@ use serde::Serialize;
 
 use crate::name;
 
-/// What a verb gives.
+/// The result of a verb.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
-/// Whose fault it was; each has its exit code.
+/// The kinds of errors. Each has its own exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Something outside the kernel failed.
+    /// A failure outside the kernel, such as an unreadable file.
     Failure,
-    /// The command line asks for something that cannot be.
+    /// The command line is wrong.
     Usage,
-    /// The kernel has no nf_wasm, or one that this tool does not know.
+    /// The kernel module is not inserted, or has another version.
     Mismatch,
-    /// The kernel said no.
+    /// The kernel refused the command.
     Refused,
 }
 
-/// A verb that did not do what it was asked.
+/// The error of a verb that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {why}")]
 pub struct Error {
@@ -48,32 +48,32 @@ impl Error {
         }
     }
 
-    /// Something outside the kernel failed.
+    /// An error of kind [`Kind::Failure`].
     pub fn failure(what: impl Display, why: impl Display) -> Self {
         Self::new(Kind::Failure, what, why)
     }
 
-    /// The command line asks for something that cannot be.
+    /// An error of kind [`Kind::Usage`].
     pub fn usage(what: impl Display, why: impl Display) -> Self {
         Self::new(Kind::Usage, what, why)
     }
 
-    /// The kernel and this tool do not fit together.
+    /// An error of kind [`Kind::Mismatch`].
     pub fn mismatch(what: impl Display, why: impl Display) -> Self {
         Self::new(Kind::Mismatch, what, why)
     }
 
-    /// There is no module to talk to.
+    /// The kernel module is not inserted, so there is no device.
     pub fn no_device(what: impl Display) -> Self {
         Self {
             errno: Some(Errno::ENODEV),
-            ..Self::mismatch(what, "the nf_wasm module is not loaded")
+            ..Self::mismatch(what, "the kernel module nf_wasm is not loaded")
         }
         .help("`modprobe nf_wasm`, or `insmod` its file; `nfwasm doctor` says what is missing")
     }
 
-    /// The kernel's listing does not have it. Commands that name a filter to the module get the
-    /// same answer from there, so it is the same error.
+    /// An object is missing in the kernel's listing. The error is the same as if the kernel had
+    /// refused the command with `ENOENT`.
     pub fn no_such(what: impl Display, why: impl Display) -> Self {
         Self {
             errno: Some(Errno::ENOENT),
@@ -81,19 +81,19 @@ impl Error {
         }
     }
 
-    /// The kernel's listing has no filter that is called `which`.
+    /// The kernel's listing has no filter `which`, a name or an id.
     pub fn no_filter(what: impl Display, which: impl Display) -> Self {
         let why = format!("this network namespace has no filter {which}");
-        Self::no_such(what, why).help("`nfwasm list` shows the filters there are")
+        Self::no_such(what, why).help("`nfwasm list` shows the loaded filters")
     }
 
-    /// The same error with a remedy.
+    /// Adds a remedy to the error.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The code that the process ends with.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Failure => 1,
@@ -103,22 +103,22 @@ impl Error {
         }
     }
 
-    /// What would help.
+    /// The remedy.
     pub fn remedy(&self) -> Option<&str> {
         self.help.as_deref()
     }
 
-    /// There is no module to talk to.
+    /// Whether the kernel module is not inserted.
     pub fn is_no_device(&self) -> bool {
         self.kind == Kind::Mismatch && self.errno == Some(Errno::ENODEV)
     }
 
-    /// The output's reader went away.
+    /// Whether the reader of the output closed the pipe.
     pub fn is_broken_pipe(&self) -> bool {
         self.kind == Kind::Failure && self.errno == Some(Errno::EPIPE)
     }
 
-    /// Tells a person.
+    /// Writes the error as text.
     pub fn write(&self, err: &mut dyn Write) -> io::Result<()> {
         write!(err, "nfwasm: {}: {}", self.what, self.why.trim_end())?;
         if let Some(errno) = self.errno {
@@ -131,7 +131,7 @@ impl Error {
         }
     }
 
-    /// Tells a program.
+    /// The error for JSON.
     pub fn view(&self) -> ErrorView<'_> {
         ErrorView {
             error: ErrorBody {
@@ -163,7 +163,8 @@ struct ErrorBody<'a> {
 }
 
 impl From<io::Error> for Error {
-    /// Only output is written without saying what was tried.
+    /// Converts a failed write to the output. Other I/O errors are converted where they occur, with
+    /// a description of the action.
     fn from(error: io::Error) -> Self {
         let mut failure = Self::failure("cannot write the output", &error);
         failure.errno = error.raw_os_error().map(Errno::from_raw);
@@ -171,12 +172,12 @@ impl From<io::Error> for Error {
     }
 }
 
-/// The kernel said no to a command.
+/// The kernel's refusal of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Its errno.
+    /// The errno.
     pub errno: Errno,
-    /// Its explanation, or nothing.
+    /// The kernel's explanation; may be empty.
     pub text: String,
 }
 
@@ -190,8 +191,9 @@ impl From<Errno> for Refusal {
 }
 
 impl Refusal {
-    /// Says what the command was to do. `remedy` knows what helps against an errno there. Where it
-    /// does not, and the module left it at the errno, what helps everywhere is said.
+    /// Makes an error of the refusal. `what` describes the failed action. `remedy` returns a remedy
+    /// for an errno of this command. If there is none and the kernel gave no explanation, the error
+    /// has a general remedy.
     pub fn while_trying(
         self,
         what: impl Display,
@@ -206,7 +208,7 @@ impl Refusal {
             let help = help.or_else(|| general_remedy(self.errno));
             (self.errno.desc().to_owned(), help)
         } else {
-            // It may quote what the Wasm module says.
+            // The text may quote the Wasm module: escape control characters.
             (name::shown_text(&self.text), help)
         };
         Error {
@@ -217,23 +219,23 @@ impl Refusal {
     }
 }
 
-/// What helps wherever the module gives `errno`.
+/// Remedies that fit every command.
 fn general_remedy(errno: Errno) -> Option<String> {
     let help = match errno {
         Errno::EPERM => {
             "CAP_NET_ADMIN is needed, in the initial user namespace: run it as root (sudo)"
         }
-        Errno::ENOENT => "`nfwasm list` shows the filters there are",
+        Errno::ENOENT => "`nfwasm list` shows the loaded filters",
         Errno::ENOTTY => {
-            "the loaded module is older than this nfwasm: load the module that came with it"
+            "the loaded kernel module is older than this nfwasm: load the one of the same release"
         }
         Errno::E2BIG => {
-            "the loaded module is older than this nfwasm and lacks a setting that was asked for"
+            "the loaded kernel module is older than this nfwasm and lacks a requested setting"
         }
         Errno::ENOMEM => "nothing was changed; free memory, or load a smaller filter",
         Errno::EFBIG => "`nfwasm info` shows the limits",
         Errno::ENODEV => "`ip link` shows this network namespace's devices",
-        Errno::ENOSPC => "`nfwasm info` shows the limits, `nfwasm list` what is loaded",
+        Errno::ENOSPC => "`nfwasm info` shows the limits, `nfwasm list` the loaded filters",
         _ => return None,
     };
     Some(help.to_owned())
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_the_kernels_words_and_a_remedy() {
+    fn a_refusal_shows_the_kernels_text_and_a_remedy() {
         let refusal = Refusal {
             errno: Errno::EEXIST,
             text: "taken \x1b[2J\n".to_owned(),
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn an_errno_alone_has_a_remedy_too() {
+    fn a_refusal_without_text_has_a_general_remedy() {
         let error = Refusal::from(Errno::EPERM).while_trying("cannot list", |_| None);
         assert_eq!(
             written(&error),

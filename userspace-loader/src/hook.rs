@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Hooks as people write them: `FAMILY:HOOK[:PRIORITY][@DEVICE]`.
+//! Parses and prints hooks: `FAMILY:HOOK[:PRIORITY][@DEVICE]`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub enum Family {
 impl Family {
     const ALL: [Family; 4] = [Self::Inet, Self::Ipv4, Self::Ipv6, Self::Netdev];
 
-    /// As the kernel numbers it.
+    /// The ABI's number of the family.
     pub const fn number(self) -> u32 {
         match self {
             Self::Inet => ioctl::FAMILY_INET,
@@ -34,7 +34,7 @@ impl Family {
         }
     }
 
-    /// As people name it.
+    /// The family's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inet => "inet",
@@ -92,8 +92,8 @@ impl FromStr for Family {
     }
 }
 
-/// nftables' name of a priority, its number, and the hooks that have it; empty for all. netdev
-/// has `filter` alone.
+/// nftables' names of priorities: name, number, and the hooks that have the name. An empty list of
+/// hooks means all of them. Hooks of netdev have only `filter`.
 const PRIORITIES: [(&str, i32, &[u32]); 6] = [
     ("raw", -300, &[]),
     ("mangle", -150, &[]),
@@ -107,7 +107,7 @@ const PRIORITIES: [(&str, i32, &[u32]); 6] = [
     ("srcnat", 100, &[ioctl::HOOK_INPUT, ioctl::HOOK_POSTROUTING]),
 ];
 
-/// The named priorities that a hook has.
+/// The named priorities of a hook.
 fn priorities(family: u32, hook: u32) -> impl Iterator<Item = (&'static str, i32)> {
     PRIORITIES
         .into_iter()
@@ -120,7 +120,8 @@ fn priorities(family: u32, hook: u32) -> impl Iterator<Item = (&'static str, i32
         .map(|(name, number, _)| (name, number))
 }
 
-/// Reads a number, or a name with or without an offset: `filter`, `filter-10`, `mangle + 5`.
+/// Parses a priority: a number, or a name with or without an offset, such as `filter-10` or
+/// `mangle + 5`.
 fn parse_priority(text: &str, family: Family, hook: u32) -> Result<i32, String> {
     let text: String = text.split_whitespace().collect();
     if let Ok(number) = text.parse() {
@@ -147,7 +148,7 @@ fn parse_priority(text: &str, family: Family, hook: u32) -> Result<i32, String> 
     base.checked_add(offset).ok_or_else(names)
 }
 
-/// A priority for people: nftables' name where it is within 10 of one.
+/// Formats a priority. Within 10 of a named one, it is written with that name.
 fn shown_priority(priority: i32, family: u32, hook: u32) -> String {
     for (name, number) in priorities(family, hook) {
         match i64::from(priority) - i64::from(number) {
@@ -159,7 +160,7 @@ fn shown_priority(priority: i32, family: u32, hook: u32) -> String {
     priority.to_string()
 }
 
-/// A hook, with or without a priority: what an attachment is found by.
+/// A hook, with or without a priority. Selects attachments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     family: Family,
@@ -203,7 +204,7 @@ impl FromStr for Pattern {
     }
 }
 
-/// What the kernel takes for a device's name.
+/// Parses a device's name by the kernel's rules.
 fn parse_device(text: &str) -> Result<[u8; DEVICE_LEN], String> {
     let odd = |c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace();
     if text.is_empty() || text.len() >= DEVICE_LEN {
@@ -218,7 +219,7 @@ fn parse_device(text: &str) -> Result<[u8; DEVICE_LEN], String> {
 }
 
 impl Pattern {
-    /// Whether the attachment at `hook` is meant.
+    /// Whether an attachment at `hook` matches.
     pub fn matches(&self, hook: &ioctl::Hook) -> bool {
         hook.family == self.family.number()
             && hook.hook == self.hook
@@ -246,12 +247,12 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A hook to attach to; `filter` where no priority is given.
+/// Parses a hook to attach to. The default priority is `filter`.
 pub fn parse(text: &str) -> Result<ioctl::Hook, String> {
     text.parse::<Pattern>().map(|pattern| pattern.to_hook())
 }
 
-/// A hook as people write it.
+/// Formats a hook as it is written on the command line.
 pub fn shown(hook: &ioctl::Hook) -> String {
     Shown(hook, true).to_string()
 }
@@ -273,7 +274,7 @@ pub fn hook_name(hook: &ioctl::Hook) -> String {
     }
 }
 
-/// The device of a hook that has one.
+/// The name of a hook's device, if it has one.
 pub fn device_name(hook: &ioctl::Hook) -> Option<String> {
     (hook.device[0] != 0).then(|| name::shown(&hook.device))
 }
@@ -300,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hooks_are_read_and_shown() {
+    fn hooks_are_parsed_and_printed() {
         for (text, same) in [
             ("ipv4:input", "ipv4:input:filter"),
             ("ipv6:prerouting:raw", "ipv6:prerouting:raw"),
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_explained() {
+    fn invalid_hooks_are_explained() {
         for (text, says) in [
             ("", "families"),
             ("arp:input", "families"),
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_newer_module_are_shown() {
+    fn unknown_numbers_are_shown() {
         let hook = ioctl::Hook {
             family: 77,
             hook: 9,

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Loads WebAssembly packet filters into the kernel.
+//! `nfwasm`: a command-line tool that loads WebAssembly packet filters into the kernel.
 //!
-//! `nfwasm` is a command-line tool over `/dev/nf_wasm`. [`cli`] says what can be asked, one file
-//! under [`verbs`] does each thing, [`device`] is the only file that makes system calls of its
-//! own, behind a trait that tests replace.
+//! [`cli`] defines the command line. Each file under [`verbs`] implements one or more verbs.
+//! [`device`] makes the ioctls on `/dev/nf_wasm`, behind a trait that tests replace.
 //!
-//! The kernel validates everything itself. What this tool checks before it asks, it checks so
-//! that the message is better.
+//! The kernel validates everything itself. This tool checks some arguments first, only to give
+//! better error messages.
 #![deny(unsafe_code)]
 
 pub mod capabilities;
@@ -34,7 +33,7 @@ pub use verbs::Status;
 use device::KernelDevice;
 use output::Output;
 
-/// Does what `cli` says, with the kernel's device, on the process's own output.
+/// Runs the command `cli` on the kernel's device, and writes to standard output and error.
 pub fn main(cli: Cli) -> ExitCode {
     let stdout = io::stdout();
     let terminal = stdout.is_terminal();
@@ -43,15 +42,15 @@ pub fn main(cli: Cli) -> ExitCode {
     ExitCode::from(report(result, &mut out, &mut io::stderr().lock()))
 }
 
-/// Does what `cli` says. `open` is called by the verbs that need the device.
+/// Runs the command `cli`. Verbs that need the device call `open`.
 pub fn execute(cli: &Cli, open: Open<'_>, out: &mut Output<'_>) -> Result<Status> {
     verbs::dispatch(&cli.verb, open, out)
 }
 
-/// How a verb comes by the device.
+/// Opens the device.
 pub type Open<'a> = &'a dyn Fn() -> Result<Box<dyn Device>>;
 
-/// Says what went wrong, if anything did, and gives the exit code.
+/// Writes the error, if any, and returns the exit code.
 pub fn report(result: Result<Status>, out: &mut Output<'_>, err: &mut dyn Write) -> u8 {
     let error = match result {
         Ok(Status::Well) => return 0,
@@ -59,10 +58,10 @@ pub fn report(result: Result<Status>, out: &mut Output<'_>, err: &mut dyn Write)
         Err(error) => error,
     };
     if error.is_broken_pipe() {
-        // Whoever read the output has seen enough.
+        // The reader closed the pipe, as `head` does; that is not a failure.
         return 0;
     }
-    // Nothing is left to tell if these fail.
+    // If these writes fail, there is no place left to report it.
     let _ = error.write(err);
     if out.is_json() {
         let _ = out.json(&error.view());

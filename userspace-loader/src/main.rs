@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nfwasm`: see the library.
+//! The binary `nfwasm`; the library crate implements it.
 
 use std::process::ExitCode;
 

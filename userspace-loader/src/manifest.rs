@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a module says of the settings that it wants: a custom section with a JSON object.
+//! Reads a Wasm module's manifest: a custom section with the settings that the filter wants, in
+//! JSON.
 //!
-//! The kernel does not look at it, and the operator's word goes before it.
+//! The kernel ignores the manifest. The operator's options override it.
 
 use nf_wasm_abi::limits::MAX_SNAPLEN;
 use serde::{Deserialize, Serialize};
@@ -14,18 +15,18 @@ pub const SECTION: &str = "nfw.manifest";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Bytes of a packet that it looks at, from the network header on.
+    /// Bytes of a packet that the filter reads, starting at the network header.
     #[serde(default)]
     pub snaplen: Option<u32>,
 }
 
 impl Manifest {
-    /// The manifest of a module; an empty one if it has none. What is wrong with the module besides,
-    /// the kernel says.
+    /// Reads the manifest of a module. Without one, returns an empty manifest. Other faults of the
+    /// module are left for the kernel to report.
     ///
     /// # Errors
     ///
-    /// What is wrong with the manifest.
+    /// A description of the fault in the manifest.
     pub fn of(wasm: &[u8]) -> Result<Self, String> {
         let mut found: Option<Self> = None;
         for payload in Parser::new(0).parse_all(wasm) {
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn faults_are_described() {
         for (sections, part) in [
             (&["{}", "{}"][..], "two sections nfw.manifest"),
             (&["{"], "EOF while parsing"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Wasm modules in files, binary or in the text format, and their signatures.
+//! Reads Wasm modules from files, binary or in the text format, and their signatures.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -10,26 +10,26 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 
-/// Bytes that are read of a file at most: more than any module's limit, and not all of /dev/zero.
+/// Maximum size of a file in bytes. It is above the limit of modules, and ends reads of /dev/zero.
 const MAX_FILE: u64 = 64 << 20;
 
-/// A module as the kernel takes it.
+/// A Wasm module as the kernel loads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Module {
     /// The Wasm binary.
     pub wasm: Vec<u8>,
-    /// Its detached PKCS#7 signature; empty if there is none.
+    /// The detached PKCS#7 signature; empty if there is none.
     pub signature: Vec<u8>,
-    /// The settings that it wants.
+    /// The settings in its manifest.
     pub manifest: Manifest,
 }
 
 impl Module {
-    /// Reads a module, and its signature: from `signature`, or where that is not given from the
-    /// file that is called as the module with `.p7s` behind it, if there is one.
+    /// Reads a module and its signature. The signature is in the file `signature`, or by default in
+    /// the file with the module's name plus `.p7s`, if that exists.
     ///
-    /// What the kernel sees of a module in the text format is not its file, so for such a one no
-    /// signature is looked for.
+    /// A module in the text format has no default signature file, because the kernel gets the
+    /// translated binary and not the file.
     pub fn read(path: &Path, signature: Option<&Path>) -> Result<Self> {
         let wasm = read(path)?;
         let manifest = manifest(path, &wasm)?;
@@ -54,15 +54,15 @@ impl Module {
     }
 }
 
-/// The manifest of the module in the file `path`.
+/// Reads the manifest of `wasm`. `path` is only for the error.
 pub fn manifest(path: &Path, wasm: &[u8]) -> Result<Manifest> {
     Manifest::of(wasm).map_err(|why| {
-        let what = format!("{} has a manifest that makes no sense", path.display());
-        Error::failure(what, why).help("docs/guest-interface.md says what may be in it")
+        let what = format!("{} has an invalid manifest", path.display());
+        Error::failure(what, why).help("docs/guest-interface.md describes manifests")
     })
 }
 
-/// Where a module's signature is if nobody says otherwise.
+/// The default path of a module's signature.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".p7s");
@@ -88,24 +88,24 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
     Error::failure(format_args!("cannot read {}", path.display()), error)
 }
 
-/// Reads a file and gives the Wasm binary.
+/// Reads a file, and translates the text format to a Wasm binary.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = bytes_of(path).map_err(|error| cannot_read(path, error))?;
     if !is_text(path) {
-        // What is wrong with a binary, the kernel says.
+        // The kernel reports faults of binaries.
         return Ok(bytes);
     }
     wat::parse_bytes(&bytes)
         .map(Cow::into_owned)
         .map_err(|mut error| {
             error.set_path(path);
-            // Its first line says what is wrong, the others show where.
+            // The error's first line names the fault, the other lines show the place.
             Error::failure("cannot translate the text format", error)
         })
 }
 
-/// Whether an argument that may be a file or a filter's name is a file: it has a slash, or ends
-/// as files do. What lies in the current directory does not matter.
+/// Whether an argument is a file rather than a filter's name: it has a slash, or ends in .wasm or
+/// .wat. The contents of the current directory do not matter.
 pub fn is_file(argument: &str) -> bool {
     argument.contains('/') || argument.ends_with(".wasm") || argument.ends_with(".wat")
 }

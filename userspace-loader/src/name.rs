@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Names of filters: what may be one, how one is found for a file, how one is shown.
+//! Names of filters: validates them, derives them from files, and prints them safely.
 
 use std::fmt;
 use std::path::Path;
@@ -8,11 +8,11 @@ use std::str::FromStr;
 use nf_wasm_abi::ioctl::NAME_LEN;
 use serde::{Serialize, Serializer};
 
-/// Bytes of the longest name.
+/// Maximum length of a name in bytes.
 const MAX: usize = NAME_LEN - 1;
 
-/// A filter's name: 1 to 63 letters, digits, `.`, `_` or `-`, beginning with a letter or digit,
-/// and not all digits, so that it cannot be taken for an id.
+/// A filter's name: 1 to 63 letters, digits, `.`, `_` or `-`. It begins with a letter or digit. It
+/// is not all digits, so that it cannot be taken for an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -25,7 +25,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.is_empty() {
-            return Err("a name is empty".to_owned());
+            return Err("a name cannot be empty".to_owned());
         }
         if text.len() > MAX {
             return Err(format!(
@@ -49,8 +49,8 @@ impl FromStr for Name {
 }
 
 impl Name {
-    /// The name that a filter gets for being loaded from `path`: the file's stem, with `-` for
-    /// what a name cannot have.
+    /// The default name of a filter that is loaded from `path`: the file name without extension,
+    /// with `-` in place of characters that names cannot have.
     pub fn for_file(path: &Path) -> Result<Self, String> {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let mut name: String = stem
@@ -69,7 +69,7 @@ impl Name {
         name.parse()
     }
 
-    /// As a field of an ioctl's struct.
+    /// The name as a field of an ioctl's struct.
     pub fn field(&self) -> [u8; NAME_LEN] {
         let mut field = [0; NAME_LEN];
         field[..self.0.len()].copy_from_slice(self.0.as_bytes());
@@ -83,7 +83,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Which filter: its name or its id.
+/// Selects a filter, by name or by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// By id, which is not 0.
@@ -107,7 +107,7 @@ impl FromStr for Selector {
 }
 
 impl Selector {
-    /// Whether this selects the filter with that id and name field.
+    /// Whether this selects the filter with this id and this `name` field.
     pub fn selects(&self, id: u32, name: &[u8]) -> bool {
         match self {
             Self::Id(wanted) => *wanted == id,
@@ -115,7 +115,7 @@ impl Selector {
         }
     }
 
-    /// As the `id` and `name` fields of an ioctl's struct.
+    /// The selector as `id` and `name` fields of an ioctl's struct.
     pub fn fields(&self) -> (u32, [u8; NAME_LEN]) {
         match self {
             Self::Id(id) => (*id, [0; NAME_LEN]),
@@ -125,7 +125,7 @@ impl Selector {
 }
 
 impl Serialize for Selector {
-    /// As the user gave it: a number or a string.
+    /// Writes an id as a number, and a name as a string.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Id(id) => serializer.serialize_u32(*id),
@@ -147,17 +147,17 @@ fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A text field of the kernel's, safe to write to a terminal.
+/// Makes a zero-terminated text field from the kernel safe to write to a terminal.
 pub fn shown(field: &[u8]) -> String {
     shown_text(&String::from_utf8_lossy(until_nul(field)))
 }
 
-/// Text of the kernel's or a guest's, safe to write to a terminal: line ends stay, other control
+/// Makes text from the kernel or a guest safe to write to a terminal. Line ends stay; other control
 /// characters are escaped.
 pub fn shown_text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        // Format characters turn the direction of text, or hide it.
+        // Unicode's format characters can reverse the direction of text, or hide it.
         let odd = c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
         if odd && c != '\n' {
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn names_are_validated() {
         for good in ["a", "0x", "block-telnet", "a.b_c-9", &"x".repeat(63)] {
             assert_eq!(good.parse::<Name>().unwrap().to_string(), good);
         }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn names_for_files() {
+    fn names_are_derived_from_files() {
         for (file, name) in [
             ("block-telnet.wasm", "block-telnet"),
             ("/a/b/My Filter (1).wat", "My-Filter--1-"),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn selectors() {
+    fn selectors_are_names_or_ids() {
         assert_eq!("7".parse(), Ok(Selector::Id(7)));
         "0".parse::<Selector>().unwrap_err();
         "4294967296".parse::<Selector>().unwrap_err();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_says_cannot_steer_a_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(shown(b"a\x1b[31m\0rest"), "a\\u{1b}[31m");
         assert_eq!(shown("\u{202e}x".as_bytes()), "\\u{202e}x");
         assert_eq!(shown(b"\xff\0"), "\u{fffd}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is written to standard output: text for people, or JSON for programs.
+//! Standard output: text and tables, or JSON with `--json`.
 
 use std::io::{self, Write};
 
@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-/// Version of the JSON's shape: it grows when a member goes away or changes its meaning, not when
-/// one is added.
+/// Version of the JSON documents. Increased when a member is removed or changes its meaning, and
+/// not when one is added.
 pub const SCHEMA: u32 = 1;
 
-/// Where a verb's answer goes.
+/// The destination of a verb's output.
 pub struct Output<'a> {
     to: Box<dyn Write + 'a>,
     json: bool,
@@ -27,7 +27,7 @@ struct Document<'a, T> {
 }
 
 impl<'a> Output<'a> {
-    /// Writes to `to`, JSON if `json`; `terminal` says that a person watches.
+    /// Writes to `to`: JSON if `json`, else text. `terminal`: `to` is a terminal.
     pub fn new(to: impl Write + 'a, json: bool, terminal: bool) -> Self {
         Self {
             to: Box::new(to),
@@ -36,17 +36,17 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// A program reads.
+    /// Whether the output is JSON.
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// A terminal shows what is written.
+    /// Whether the output goes to a terminal.
     pub fn is_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// Writes one document, on several lines.
+    /// Writes one JSON document over several lines.
     pub fn json(&mut self, body: &impl Serialize) -> Result {
         let document = Document {
             schema: SCHEMA,
@@ -56,7 +56,7 @@ impl<'a> Output<'a> {
         self.line("")
     }
 
-    /// Writes one document on one line, for a stream of them.
+    /// Writes one JSON document on one line, as part of a stream.
     pub fn json_line(&mut self, body: &impl Serialize) -> Result {
         let document = Document {
             schema: SCHEMA,
@@ -67,7 +67,7 @@ impl<'a> Output<'a> {
         Ok(self.to.flush()?)
     }
 
-    /// Writes `body` for a program, or does what `text` does for a person.
+    /// Writes `body` as JSON, or calls `text` to write text.
     pub fn either(
         &mut self,
         body: &impl Serialize,
@@ -86,7 +86,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Writes a table: names and values in two columns.
+    /// Writes a table of two columns: names and values.
     pub fn pairs(&mut self, pairs: &[(&str, String)]) -> Result {
         let mut table = plain_table();
         for (name, value) in pairs {
@@ -104,7 +104,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Shows what follows in the place of what is there.
+    /// Clears the screen if the output is a terminal.
     pub fn clear(&mut self) -> Result {
         if self.terminal {
             write!(self.to, "\x1b[H\x1b[2J")?;
@@ -112,12 +112,12 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Makes sure that what was written can be read.
+    /// Flushes the output.
     pub fn flush(&mut self) -> Result {
         Ok(self.to.flush()?)
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     pub fn raw(&mut self, bytes: &[u8]) -> Result {
         Ok(self.to.write_all(bytes)?)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packets for `run`: hexadecimal digits, or a file of raw bytes.
+//! Reads the packet for `run`: hexadecimal digits, or a file of raw bytes.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,24 +10,24 @@ use nf_wasm_abi::limits;
 use crate::error::{Error, Result};
 use crate::hook::Family;
 
-/// Reads what stands after `--packet`. Digits, with or without `0x`, blanks and colons, are the
-/// packet itself; anything else is a file's path.
+/// Reads the argument of `--packet`. Hexadecimal digits, with or without `0x`, blanks and colons,
+/// are the packet itself. Anything else is the path of a file.
 pub fn read(argument: &str) -> Result<Vec<u8>> {
     let bytes = match hex(argument) {
         Some(bytes) => bytes?,
         None => file(Path::new(argument))?,
     };
-    let most = limits::RUN_PACKET_BYTES as usize;
-    if bytes.is_empty() || bytes.len() > most {
+    let max = limits::RUN_PACKET_BYTES as usize;
+    if bytes.is_empty() || bytes.len() > max {
         return Err(Error::failure(
             "cannot run this packet",
-            format_args!("it has {} bytes; 1 to {most} can be run", bytes.len()),
+            format_args!("it has {} bytes; 1 to {max} are allowed", bytes.len()),
         ));
     }
     Ok(bytes)
 }
 
-/// The bytes that digits stand for; `None` if the text has other characters.
+/// Converts hexadecimal digits to bytes. Returns `None` if the text has other characters.
 pub fn hex(text: &str) -> Option<Result<Vec<u8>>> {
     let digits: String = text
         .trim()
@@ -41,9 +41,9 @@ pub fn hex(text: &str) -> Option<Result<Vec<u8>>> {
     if digits.len() % 2 != 0 {
         return Some(Err(Error::usage(
             "cannot read the packet",
-            format_args!("{} hexadecimal digits are no whole bytes", digits.len()),
+            format_args!("{} hexadecimal digits are an odd number", digits.len()),
         )
-        .help("a file with such a name is given as ./NAME")));
+        .help("write ./NAME for a file with such a name")));
     }
     let byte = |pair: &[u8]| {
         let digit = |at: usize| char::from(pair[at]).to_digit(16).unwrap_or(0);
@@ -61,12 +61,12 @@ fn file(path: &Path) -> Result<Vec<u8>> {
         })
         .map_err(|error| {
             Error::failure(format_args!("cannot read {}", path.display()), error)
-                .help("a packet is hexadecimal digits, or a file of its raw bytes")
+                .help("give hexadecimal digits, or a file of raw bytes")
         })?;
     Ok(bytes)
 }
 
-/// The family that a packet says it is of.
+/// The family by the IP version in the packet's first byte.
 pub fn family(packet: &[u8]) -> Option<Family> {
     match packet.first()? >> 4 {
         4 => Some(Family::Ipv4),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A load without the kernel module: the same code refuses the same modules in the same words.
+//! Performs a load in user space, with the same results and refusals as in the kernel.
 //!
-//! The kernel half's checks of a request are `nf-wasm-decode`, and what it makes an instance with is
-//! the engine. Both are linked here. What sets a filter up is really run, on this machine's clocks;
-//! its log lines go nowhere.
+//! This links the code that the kernel module uses: `nf-wasm-decode` validates the settings, and
+//! the engine makes the instance. The functions that set the filter up really run. They read this
+//! machine's clocks, and their log lines are discarded.
 
 use nf_wasm_abi::{ioctl, limits};
 use nf_wasm_decode::check;
@@ -14,10 +14,10 @@ use nix::time::{clock_gettime, ClockId};
 use crate::device::Settings;
 use crate::error::Refusal;
 
-/// An errno, as the kernel's callbacks give it.
+/// A negative errno, as host functions return it.
 const EFAULT: i32 = -(Errno::EFAULT as i32);
 
-/// What a filter finds while it is set up: no packet.
+/// The host of a filter that is being set up: there is no packet.
 pub struct Surroundings;
 
 impl Host for Surroundings {
@@ -32,7 +32,7 @@ impl Host for Surroundings {
             Clock::Monotonic => ClockId::CLOCK_MONOTONIC,
             Clock::Realtime => ClockId::CLOCK_REALTIME,
         };
-        // Linux has both, and neither is before its beginning.
+        // Linux has both clocks, and neither is negative.
         let now = clock_gettime(clock).map_or(0, |now| {
             i128::from(now.tv_sec()) * 1_000_000_000 + i128::from(now.tv_nsec())
         });
@@ -46,11 +46,11 @@ impl Host for Surroundings {
     fn set_mark(&mut self, _: u32) {}
 }
 
-/// Makes an instance of `wasm`, as a load with these settings does for each CPU.
+/// Makes an instance of `wasm`, as a load with these `settings` does for each CPU.
 ///
 /// # Errors
 ///
-/// The kernel's refusal.
+/// The refusal that the kernel would return.
 pub fn load(wasm: &[u8], settings: &Settings) -> Result<Box<Instance<Surroundings>>, Refusal> {
     let checked = settings_of(settings).check().map_err(wrong)?;
     check::module_len(u32::try_from(wasm.len()).unwrap_or(u32::MAX)).map_err(wrong)?;
@@ -66,7 +66,7 @@ pub fn load(wasm: &[u8], settings: &Settings) -> Result<Box<Instance<Surrounding
     })
 }
 
-/// What is not given is 0, as in a request.
+/// Settings as in an ioctl's struct, where most missing ones are 0.
 fn settings_of(settings: &Settings) -> check::Settings {
     check::Settings {
         capabilities: settings.capabilities.unwrap_or(0),

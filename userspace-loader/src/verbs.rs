@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What each verb does.
+//! The verbs of the command line: dispatch to one module per verb or group of verbs.
 
 mod attach;
 mod check;
@@ -16,16 +16,16 @@ use crate::error::Result;
 use crate::output::Output;
 use crate::Open;
 
-/// How a verb that did its work ended.
+/// The result of a verb that completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// All is well.
+    /// No problem was found.
     Well,
-    /// What was looked at is not as it should be, and the output says so.
+    /// `check` or `doctor` found a problem; the output describes it.
     Problem,
 }
 
-/// Does what was asked.
+/// Runs the function of `verb`.
 pub fn dispatch(verb: &Verb, open: Open<'_>, out: &mut Output<'_>) -> Result<Status> {
     match verb {
         Verb::Load(ask) => load::load(ask, open, out),

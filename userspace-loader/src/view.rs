@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is said of filters and attachments, in the shape that `--json` has.
+//! Filters and attachments in the form that `--json` prints, made from the kernel's listings.
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ use crate::{capabilities, hook};
 
 /// A filter and its attachments.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "they are those of the ABI's FilterEntry")]
+#[allow(missing_docs, reason = "the ABI's FilterEntry documents them")]
 pub struct Filter {
     pub id: u32,
     pub name: String,
@@ -32,18 +32,18 @@ pub struct Filter {
     pub capabilities: Vec<String>,
     pub capabilities_used: Vec<String>,
     pub module_bytes: u32,
-    /// SHA-256; `null` from a module that does not say.
+    /// SHA-256 of the Wasm module; `null` if the kernel module does not report it.
     pub digest: Option<String>,
-    /// Why the module was taken.
+    /// Why the Wasm module was admitted.
     pub origin: String,
     pub replaced: u32,
     pub memory_per_cpu: u64,
     pub instances: u32,
-    /// How it runs: `jit` or `interp`, or `mixed` if not alike on all CPUs.
+    /// The tier: `jit` or `interp`, or `mixed` if CPUs differ.
     pub tier: String,
-    /// How it was asked to run.
+    /// The tier that the operator requested.
     pub tier_asked: String,
-    /// Why not as native code, if that was not asked for; `null` if it does, or was.
+    /// Why the filter is interpreted; `null` if it is not, or if the operator requested that.
     pub tier_reason: Option<String>,
     pub attachments: Vec<Attachment>,
     pub counters: CountersView,
@@ -51,10 +51,10 @@ pub struct Filter {
 
 /// One attachment.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "they are those of the ABI's AttachmentEntry")]
+#[allow(missing_docs, reason = "the ABI's AttachmentEntry documents them")]
 pub struct Attachment {
     pub id: u32,
-    /// As people write it.
+    /// The hook as written on the command line.
     pub at: String,
     pub family: String,
     pub hook: String,
@@ -64,9 +64,9 @@ pub struct Attachment {
     pub counters: CountersView,
 }
 
-/// What was counted.
+/// Counters of a filter or an attachment.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "they are those of the ABI's Counters")]
+#[allow(missing_docs, reason = "the ABI's Counters documents them")]
 pub struct CountersView {
     pub packets: u64,
     pub bytes: u64,
@@ -79,7 +79,7 @@ pub struct CountersView {
     pub fuel: Fuel,
 }
 
-/// Traps by kind; in JSON every kind is there.
+/// Traps by kind. The JSON has every kind, also with count 0.
 #[derive(Clone, Debug)]
 pub struct Traps([u64; Trap::COUNT]);
 
@@ -94,7 +94,7 @@ impl Serialize for Traps {
 }
 
 impl Traps {
-    /// Those kinds that there were.
+    /// The kinds with a count other than 0.
     pub fn nonzero(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Trap::ALL
             .iter()
@@ -103,7 +103,7 @@ impl Traps {
             .map(|(trap, count)| (trap.name(), count))
     }
 
-    /// The same for people, in one line.
+    /// The same as one line of text.
     pub fn line(&self) -> String {
         let kinds: Vec<_> = self
             .nonzero()
@@ -115,11 +115,11 @@ impl Traps {
 
 /// Fuel that packets used.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "they say it themselves")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Fuel {
     pub total: u64,
     pub min: u64,
-    /// Over the packets that ran, so without the quarantined ones.
+    /// Average over the packets on which the filter ran, so without quarantined ones.
     pub average: u64,
     pub max: u64,
 }
@@ -217,7 +217,7 @@ impl Filter {
     }
 }
 
-/// The namespace's filters, or the one that is `selected`.
+/// Lists the namespace's filters, or only the one that is `selected`.
 pub fn filters(
     device: &dyn Device,
     what: &str,
@@ -238,17 +238,17 @@ pub fn filters(
         .collect())
 }
 
-/// Bytes as hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
-        // Infallible: it is a String.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
 }
 
-/// Bytes for people.
+/// Formats a number of bytes with a unit, such as 1.5 KiB.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_for_people() {
+    fn bytes_are_shown_with_a_unit() {
         for (count, text) in [
             (0, "0 B"),
             (1023, "1023 B"),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_average_is_over_what_ran() {
+    fn the_average_leaves_quarantined_packets_out() {
         let counters = Counters {
             packets: 10,
             quarantined: 6,

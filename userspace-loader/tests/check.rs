@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `check` says what a load says, for every module. What a load says of the hostile ones, the kernel's
-//! tests hold the kernel to (`hostile` in the machine).
+//! `check` gives the same refusals as a load. These tests compare it with the expected refusals of
+//! the hostile modules; the test `hostile` in the virtual machine compares the kernel with them.
 
 mod fake;
 
@@ -11,7 +11,7 @@ use nf_wasm_hostile::{declared, packets, setup, Case, Expected};
 use nix::errno::Errno;
 use serde_json::Value;
 
-/// What `check` says of a module: its errno and text, if it is refused.
+/// Runs `check` on a module. Returns errno and text of a refusal.
 fn checked(wasm: &[u8]) -> Result<(), (String, String)> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("case.wasm");
@@ -32,7 +32,7 @@ fn checked(wasm: &[u8]) -> Result<(), (String, String)> {
 #[test]
 fn hostile_modules_are_refused_as_a_load_refuses_them() {
     let cases = [declared::CASES, setup::CASES, packets::CASES];
-    // Using up the fuel takes long, and is no other way through the code than another trap.
+    // Modules that use up their fuel take long, and run the same code as other traps.
     let uses_up_fuel = |expected| match expected {
         Expected::Refused(_, words) => words.iter().any(|word| word.contains("out-of-fuel")),
         Expected::Loaded(_) => false,
@@ -54,9 +54,9 @@ fn hostile_modules_are_refused_as_a_load_refuses_them() {
     }
 }
 
-/// What the kernel refuses before it looks at the module.
+/// The kernel refuses these by their length alone.
 #[test]
-fn modules_of_no_size_are_refused_as_the_kernel_refuses_them() {
+fn empty_and_oversized_modules_are_refused_as_the_kernel_refuses_them() {
     for (len, errno, word) in [
         (0, "ENOEXEC", "the module is empty"),
         (

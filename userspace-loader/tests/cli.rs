@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What needs no device, as transcripts: `tests/cmd/*.trycmd`. `TRYCMD=overwrite` refreshes them.
+//! Runs the transcripts `tests/cmd/*.trycmd` of commands that need no device. `TRYCMD=overwrite`
+//! updates them.
 
 #[test]
 fn transcripts() {

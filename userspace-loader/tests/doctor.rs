@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `doctor` on systems that are made of a few files.
+//! Tests `doctor` on directories that imitate the files of a system.
 
 mod fake;
 
@@ -19,11 +19,11 @@ use tempfile::TempDir;
 
 const RELEASE: &str = "7.3.4+deb13-amd64";
 
-/// The files of a system, as far as `doctor` looks.
+/// A directory with the files that `doctor` reads.
 struct System(TempDir);
 
 impl System {
-    /// One in which all is well but that the module is not loaded.
+    /// A system whose only problem is that the kernel module is not loaded.
     fn new() -> Self {
         let system = Self(tempfile::tempdir().unwrap());
         system.write("proc/sys/kernel/osrelease", format!("{RELEASE}\n"));
@@ -56,7 +56,7 @@ impl System {
         symlink(to, path).unwrap();
     }
 
-    /// Installs a module that was built for `release`.
+    /// Installs a kernel module that was built for `release`, with `tail` appended.
     fn install(&self, release: &str, tail: &[u8]) {
         let directory = format!("lib/modules/{RELEASE}");
         self.write(
@@ -68,7 +68,7 @@ impl System {
         self.write(&format!("{directory}/updates/nf_wasm.ko"), module);
     }
 
-    /// Gives the exit code and the output.
+    /// Runs `doctor`. Returns the exit code and the output.
     fn examine(&self, device: Option<Fake>) -> (u8, String) {
         let root = self.0.path().to_str().unwrap();
         examine(&["--root", root], device)
@@ -100,7 +100,7 @@ fn examine(arguments: &[&str], device: Option<Fake>) -> (u8, String) {
 }
 
 #[test]
-fn only_the_module_is_missing() {
+fn a_missing_module_is_a_problem() {
     let (code, text) = System::new().examine(None);
     assert_eq!(code, 1);
     assert_data_eq!(
@@ -112,22 +112,22 @@ module file        ok       /lib/modules/7.3.4+deb13-amd64/updates/nf_wasm.ko, f
 module signatures  ok       not required
 module loaded      PROBLEM  no
 /dev/nf_wasm       PROBLEM  missing
-ioctl interface    unknown  there is no module to ask
+ioctl interface    unknown  the module is not loaded
 CAP_NET_ADMIN      ok       yes
 user namespace     ok       the initial one
 
 module loaded: `modprobe nf_wasm`
-/dev/nf_wasm: load the module, which makes it
+/dev/nf_wasm: load the module, which creates it
 
 "#]]
     );
 }
 
 #[test]
-fn all_is_well() {
+fn a_good_system_has_no_problem() {
     let system = System::new();
     system.write("sys/module/nf_wasm/version", "0.1.0\n");
-    // A device node would need root to make; this one is everywhere.
+    // Making a device node needs root; /dev/null is always there.
     system.link("dev/nf_wasm", "/dev/null");
     let (code, text) = system.examine(Some(Fake::default()));
     assert_data_eq!(
@@ -138,8 +138,8 @@ kernel with Rust   ok     7.3.4+deb13-amd64, CONFIG_RUST=y
 module file        ok     /lib/modules/7.3.4+deb13-amd64/updates/nf_wasm.ko, for 7.3.4+deb13-amd64
 module signatures  ok     not required
 module loaded      ok     yes, version 0.1.0
-/dev/nf_wasm       ok     there
-ioctl interface    ok     version 1, as nfwasm's
+/dev/nf_wasm       ok     present
+ioctl interface    ok     version 1, same as nfwasm
 CAP_NET_ADMIN      ok     yes
 user namespace     ok     the initial one
 
@@ -149,7 +149,7 @@ user namespace     ok     the initial one
 }
 
 #[test]
-fn all_is_wrong() {
+fn each_check_can_find_a_problem() {
     let system = System::new();
     system.write("proc/self/status", "CapEff:\t0000000000000000\n");
     system.link("proc/self/ns/user", "user:[4026532208]");
@@ -167,10 +167,10 @@ fn all_is_wrong() {
 CHECK              STATE    FOUND
 kernel with Rust   PROBLEM  7.3.4+deb13-amd64, without CONFIG_RUST (/boot/config-7.3.4+deb13-amd64)
 module file        PROBLEM  /lib/modules/7.3.4+deb13-amd64/updates/nf_wasm.ko is for 6.12.0
-module signatures  PROBLEM  the kernel takes only signed modules
+module signatures  PROBLEM  the kernel accepts only signed modules
 module loaded      PROBLEM  no
 /dev/nf_wasm       PROBLEM  missing
-ioctl interface    unknown  there is no module to ask
+ioctl interface    unknown  the module is not loaded
 CAP_NET_ADMIN      PROBLEM  no
 user namespace     PROBLEM  not the initial one
 
@@ -178,7 +178,7 @@ kernel with Rust: boot a kernel with CONFIG_RUST=y; on Debian 13, the one of tri
 module file: build nf_wasm.ko for 7.3.4+deb13-amd64 (`cargo xtask build`) and install it under /lib/modules/7.3.4+deb13-amd64/updates, then run `depmod`
 module signatures: sign nf_wasm.ko with a key that the kernel trusts (`mokutil --import` enrols one), or boot without `module.sig_enforce`
 module loaded: `modprobe nf_wasm`
-/dev/nf_wasm: load the module, which makes it
+/dev/nf_wasm: load the module, which creates it
 CAP_NET_ADMIN: run nfwasm as root (sudo); in a container, grant NET_ADMIN
 user namespace: run nfwasm outside of the container (`nsenter --net` reaches its network), or insert the module with user_namespaces=1 after reading its threat model
 
@@ -187,7 +187,7 @@ user namespace: run nfwasm outside of the container (`nsenter --net` reaches its
 }
 
 #[test]
-fn nothing_is_known() {
+fn an_empty_system_has_unknown_checks() {
     let system = System(tempfile::tempdir().unwrap());
     let root = system.0.path().to_str().unwrap();
     let (code, text) = examine(&["--root", root, "--json"], None);
@@ -214,7 +214,7 @@ fn nothing_is_known() {
     {
       "name": "module signatures",
       "state": "unknown",
-      "found": "the kernel does not say",
+      "found": "the kernel does not report it",
       "remedy": null
     },
     {
@@ -227,12 +227,12 @@ fn nothing_is_known() {
       "name": "/dev/nf_wasm",
       "state": "problem",
       "found": "missing",
-      "remedy": "load the module, which makes it"
+      "remedy": "load the module, which creates it"
     },
     {
       "name": "ioctl interface",
       "state": "unknown",
-      "found": "there is no module to ask",
+      "found": "the module is not loaded",
       "remedy": null
     },
     {
@@ -255,7 +255,7 @@ fn nothing_is_known() {
 }
 
 #[test]
-fn a_signed_module_may_do() {
+fn a_signed_module_under_lockdown_is_unknown() {
     let system = System::new();
     system.write(
         "sys/kernel/security/lockdown",
@@ -273,7 +273,7 @@ fn a_signed_module_may_do() {
 }
 
 #[test]
-fn any_file_can_be_looked_at() {
+fn bad_module_files_are_described() {
     let found = |path: &Path| {
         let arguments = ["--json", "--module", path.to_str().unwrap()];
         let (_, json) = examine(&arguments, None);
@@ -282,7 +282,7 @@ fn any_file_can_be_looked_at() {
     };
     let system = System::new();
     system.write("no.ko", "text");
-    assert!(found(&system.path("no.ko")).contains("is no ELF file"));
+    assert!(found(&system.path("no.ko")).contains("is not an ELF file"));
     assert!(found(&system.path("missing.ko")).contains("cannot be read"));
     system.write("a.ko.xz", "\u{fd}7zXZ");
     assert!(found(&system.path("a.ko.xz")).contains("is compressed"));

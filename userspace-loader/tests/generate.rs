@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Completions and manual pages know every verb.
+//! Completions and manual pages contain every verb.
 
 use std::fs;
 use std::process::Command;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The shapes of `--json`. Programs rely on them: what goes away or changes its meaning here raises
-//! `schema`.
+//! The documents of `--json`. Programs rely on them: increase `schema` if a member is removed or
+//! changes its meaning.
 
 mod fake;
 
@@ -8,7 +8,7 @@ use fake::{Fake, ACCEPT};
 use snapbox::{assert_data_eq, str};
 
 #[test]
-fn nothing_loaded() {
+fn empty_listings() {
     let fake = Fake::default();
     assert_data_eq!(
         fake.do_("list --json"),
@@ -33,7 +33,7 @@ fn nothing_loaded() {
 }
 
 #[test]
-fn what_was_made() {
+fn results_of_changes() {
     let fake = Fake::default();
     assert_data_eq!(
         fake.do_(&format!(

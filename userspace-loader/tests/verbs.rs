@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every verb that needs the device, on one that answers from memory.
+//! Tests every verb that needs the device, on a fake device in memory.
 
 mod fake;
 
@@ -11,7 +11,7 @@ use snapbox::{assert_data_eq, str};
 const LOGS: &str = "tests/data/logs.wat";
 
 #[test]
-fn a_filters_life() {
+fn a_filter_is_loaded_changed_and_unloaded() {
     let fake = Fake::default();
     assert_data_eq!(
         fake.do_(&format!(
@@ -60,7 +60,7 @@ on trap       accept
 quarantine    never
 tier          jit
 window        256 bytes
-fuel          100000 a packet
+fuel          100000 per packet
 capabilities  none
 imports from  none
 module        73 bytes
@@ -72,7 +72,7 @@ packets       0 (0 accepted, 0 dropped)
 bytes         0
 traps         0
 quarantined   0 packets
-fuel used     0 in all, 0 least, 0 on average, 0 most
+fuel used     total 0, min 0, average 0, max 0
 
 ATTACHMENT  HOOK                         PRIORITY  PACKETS  BYTES  DROPPED  TRAPS
          1  ipv4:input:filter                   0        0      0        0      0
@@ -84,14 +84,14 @@ ATTACHMENT  HOOK                         PRIORITY  PACKETS  BYTES  DROPPED  TRAP
     assert_data_eq!(
         fake.do_("detach logs ipv4:input"),
         str![[r#"
-undid attachment 1
+removed attachment 1
 
 "#]]
     );
     assert_data_eq!(
         fake.do_("detach --attachment 2"),
         str![[r#"
-undid attachment 2
+removed attachment 2
 
 "#]]
     );
@@ -136,7 +136,7 @@ on trap       drop
 quarantine    after 1000 traps in a row on one CPU
 tier          jit
 window        256 bytes
-fuel          100000 a packet
+fuel          100000 per packet
 capabilities  none
 imports from  none
 module        73 bytes
@@ -148,7 +148,7 @@ packets       100 (60 accepted, 40 dropped)
 bytes         8400
 traps         12 (out-of-fuel 12)
 quarantined   20 packets
-fuel used     800 in all, 5 least, 10 on average, 30 most
+fuel used     total 800, min 5, average 10, max 30
 
 ATTACHMENT  HOOK                        PRIORITY  PACKETS  BYTES  DROPPED  TRAPS
          1  inet:prerouting:raw             -300      100   8400       40     12
@@ -175,14 +175,14 @@ fn watching_shows_rates() {
 }
 
 #[test]
-fn refusals_say_what_helps() {
+fn refusals_suggest_remedies() {
     let fake = Fake::default();
     fake.do_(&format!("load {ACCEPT}"));
     assert_data_eq!(
         fake.refused(&format!("load {ACCEPT}")),
         str![[r#"
 nfwasm: cannot load `accept`: name: `accept` is taken [EEXIST]
-help: `nfwasm replace accept tests/data/accept.wat` swaps its program, `--name` loads this one beside it
+help: `nfwasm replace accept tests/data/accept.wat` replaces its program, `--name` loads another filter
 
 "#]]
     );
@@ -190,7 +190,7 @@ help: `nfwasm replace accept tests/data/accept.wat` swaps its program, `--name` 
         fake.refused(&format!("load {LOGS} --allow mark")),
         str![[r#"
 nfwasm: cannot load `logs`: an import needs a capability [EACCES]
-help: grant what it imports from: --allow nfw.log,nfw.mark
+help: grant the capabilities that it needs: --allow nfw.log,nfw.mark
 
 "#]]
     );
@@ -198,7 +198,7 @@ help: grant what it imports from: --allow nfw.log,nfw.mark
         fake.refused(&format!("replace accept {LOGS}")),
         str![[r#"
 nfwasm: cannot replace the program of filter `accept`: an import needs a capability [EACCES]
-help: grant what it imports from: --allow nfw.log,nfw.mark
+help: grant the capabilities that it needs: --allow nfw.log,nfw.mark
 
 "#]]
     );
@@ -222,7 +222,7 @@ nfwasm: cannot load `x`: hook: no device `nodev0` [ENODEV]
         fake.refused(&format!("replace nobody {ACCEPT}")),
         str![[r#"
 nfwasm: cannot replace the program of filter `nobody`: no filter `nobody` [ENOENT]
-help: `nfwasm list` shows the filters there are; `nfwasm load tests/data/accept.wat` loads a new one
+help: `nfwasm list` shows the loaded filters; `nfwasm load tests/data/accept.wat` loads a new one
 
 "#]]
     );
@@ -237,7 +237,7 @@ nfwasm: cannot unload filter with id 7: no filter with id 7 [ENOENT]
         fake.refused("show nobody"),
         str![[r#"
 nfwasm: cannot show filter `nobody`: this network namespace has no filter `nobody` [ENOENT]
-help: `nfwasm list` shows the filters there are
+help: `nfwasm list` shows the loaded filters
 
 "#]]
     );
@@ -252,7 +252,7 @@ help: `nfwasm show 1` shows its attachments
     assert_data_eq!(
         fake.refused("detach --attachment 9"),
         str![[r#"
-nfwasm: cannot undo attachment 9: no attachment 9 [ENOENT]
+nfwasm: cannot remove attachment 9: no attachment 9 [ENOENT]
 
 "#]]
     );
@@ -277,7 +277,7 @@ help: CAP_NET_ADMIN is needed, in the initial user namespace: run it as root (su
 }
 
 #[test]
-fn which_attachment_must_be_clear() {
+fn an_ambiguous_detach_is_refused() {
     let fake = Fake::default();
     fake.do_(&format!(
         "load {ACCEPT} --attach ipv4:input --attach ipv4:input:raw"
@@ -287,7 +287,7 @@ fn which_attachment_must_be_clear() {
     assert_data_eq!(
         stderr,
         str![[r#"
-nfwasm: cannot detach filter `accept` from ipv4:input: there are several such attachments: 1 is ipv4:input:filter, 2 is ipv4:input:raw
+nfwasm: cannot detach filter `accept` from ipv4:input: several attachments match: 1 is ipv4:input:filter, 2 is ipv4:input:raw
 help: give the priority, or --attachment with an id
 
 "#]]
@@ -295,7 +295,7 @@ help: give the priority, or --attachment with an id
     assert_data_eq!(
         fake.do_("detach accept ipv4:input:raw"),
         str![[r#"
-undid attachment 2
+removed attachment 2
 
 "#]]
     );
@@ -319,7 +319,7 @@ tier       jit
         fake.refused(&format!("run {LOGS} --packet 60:00 --hook input")),
         str![[r#"
 nfwasm: cannot run tests/data/logs.wat: an import needs a capability [EACCES]
-help: grant what it imports from: --allow nfw.log,nfw.mark
+help: grant the capabilities that it needs: --allow nfw.log,nfw.mark
 
 "#]]
     );
@@ -373,7 +373,7 @@ logged: two/u{1b}[m
 }
 
 #[test]
-fn the_module_describes_itself() {
+fn info_shows_limits_and_capabilities() {
     assert_data_eq!(
         Fake::default().do_("info"),
         str![[r#"
@@ -382,29 +382,29 @@ built for        7.3.4+deb13-amd64
 ioctl interface  1
 guest interface  1
 CPUs             2
-load stack       9000 bytes used at most, of 16384
+load stack       peak 9000 of 16384 bytes
 packet path      0 allocations
-modules taken    any
+admits           all modules
 
-LIMIT                        MOST  DEFAULT
-fuel a packet            10000000   100000
-fuel at a hook           20000000        -
-window bytes                65535      256
-traps to quarantine             -     1000
-filters a namespace           256        -
-attachments a namespace       512        -
-module bytes              1048576        -
-signature bytes             65536        -
-functions                    4096        -
-imports                        64        -
-exports                       256        -
-data segments                1024        -
-table elements               4096        -
-memory a CPU              4.0 MiB        -
-nested blocks                 256        -
-name bytes                    256        -
+LIMIT                           MAX  DEFAULT
+fuel per packet            10000000   100000
+fuel per hook              20000000        -
+window bytes                  65535      256
+traps until quarantine            -     1000
+filters per namespace           256        -
+attachments per namespace       512        -
+module bytes                1048576        -
+signature bytes               65536        -
+functions                      4096        -
+imports                          64        -
+exports                         256        -
+data segments                  1024        -
+table elements                 4096        -
+memory per CPU              4.0 MiB        -
+nested blocks                   256        -
+name bytes                      256        -
 
-CAPABILITY  LETS A FILTER
+CAPABILITY  ALLOWS A FILTER TO
 nfw.packet  load packet bytes beyond the window
 nfw.log     write rate-limited lines to the kernel log
 nfw.clock   read the monotonic and the wall clock
@@ -434,27 +434,27 @@ fn a_signature_is_found_beside_its_module() {
     std::fs::write(format!("{wasm}.p7s"), "good").unwrap();
     assert_eq!(origin("accept", &format!("load {wasm}")), "signature");
 
-    // One that is named goes before one that is found.
+    // --signature overrides the default file.
     let bad = format!("{wasm}.bad");
     std::fs::write(&bad, "bad").unwrap();
     let said = Fake::default().refused(&format!("load {wasm} --signature {bad}"));
-    assert!(said.contains("the signature makes no sense"), "{said}");
+    assert!(said.contains("the signature is malformed"), "{said}");
 
-    // A module as text is not what its file's signature would be of.
+    // A module in the text format has no default signature file.
     let text = dir.path().join("text.wat");
     std::fs::copy(ACCEPT, &text).unwrap();
     std::fs::write(dir.path().join("text.wat.p7s"), "bad").unwrap();
     let text = text.to_str().unwrap();
     assert_eq!(origin("text", &format!("load {text}")), "unchecked");
 
-    // A named one has to be there.
+    // The file of --signature must exist.
     let (code, _, said) = Fake::default().try_do(&format!("load {wasm} --signature {wasm}.no"));
     assert_eq!(code, 1);
     assert!(said.contains(".no"), "{said}");
 }
 
 #[test]
-fn a_manifest_says_how_much_of_a_packet_is_copied() {
+fn a_manifest_sets_the_snaplen() {
     const MANIFEST: &str = "tests/data/manifest.wat";
     let fake = Fake::default();
     let window = |name: &str| {
@@ -466,7 +466,7 @@ fn a_manifest_says_how_much_of_a_packet_is_copied() {
     assert_eq!(window("own").as_deref(), Some("64 bytes"));
     fake.do_(&format!("load {MANIFEST} --name told --snaplen 500"));
     assert_eq!(window("told").as_deref(), Some("500 bytes"));
-    // The new program says nothing: the setting stays.
+    // Without a manifest, the setting stays.
     fake.do_(&format!("replace told {ACCEPT}"));
     assert_eq!(window("told").as_deref(), Some("500 bytes"));
     fake.do_(&format!("replace told {MANIFEST}"));
@@ -478,8 +478,8 @@ fn a_manifest_says_how_much_of_a_packet_is_copied() {
         assert_data_eq!(
             said,
             str![[r#"
-nfwasm: tests/data/bad-manifest.wat has a manifest that makes no sense: the section nfw.manifest at offset [..]: unknown field `fuel`, expected `snaplen` at line 1 column 7
-help: docs/guest-interface.md says what may be in it
+nfwasm: tests/data/bad-manifest.wat has an invalid manifest: the section nfw.manifest at offset [..]: unknown field `fuel`, expected `snaplen` at line 1 column 7
+help: docs/guest-interface.md describes manifests
 
 "#]]
         );

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `attach`, `detach`: where a filter sees packets.
+//! `attach` and `detach`: attach filters to hooks, and remove attachments.
 
 use nf_wasm_abi::ioctl::{AttachmentEntry, FAMILY_NETDEV};
 use nix::errno::Errno;
@@ -42,7 +42,7 @@ pub fn attach(ask: &Attach, open: Open<'_>, out: &mut Output<'_>) -> Result {
     })
 }
 
-/// Undoes one attachment.
+/// Removes one attachment.
 pub fn detach(ask: &Detach, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let device = open()?;
     let (attachment, what) = match (&ask.filter, &ask.hook, ask.attachment) {
@@ -50,11 +50,11 @@ pub fn detach(ask: &Detach, open: Open<'_>, out: &mut Output<'_>) -> Result {
             let what = format!("cannot detach filter {filter} from {hook}");
             (find(&*device, &what, filter, hook)?, what)
         }
-        (None, None, Some(id)) => (id, format!("cannot undo attachment {id}")),
+        (None, None, Some(id)) => (id, format!("cannot remove attachment {id}")),
         _ => {
             return Err(Error::usage(
                 "cannot detach",
-                "it needs a filter and a hook, or an attachment's id",
+                "give a filter and a hook, or an attachment's id",
             ))
         }
     };
@@ -62,12 +62,12 @@ pub fn detach(ask: &Detach, open: Open<'_>, out: &mut Output<'_>) -> Result {
         .detach(attachment)
         .map_err(|refusal| refusal.while_trying(what, |_| None))?;
     out.either(&Attachment { attachment }, |out| {
-        out.line(format_args!("undid attachment {attachment}"))
+        out.line(format_args!("removed attachment {attachment}"))
     })
 }
 
-/// The id of the one attachment that is meant. It stays that one's even if others come and go
-/// before it is used.
+/// Finds the id of the only attachment of `filter` that `pattern` matches. The kernel module never
+/// reuses ids, so the id is safe to use even if attachments change meanwhile.
 fn find(device: &dyn Device, what: &str, filter: &Selector, pattern: &Pattern) -> Result<u32> {
     let refused = |refusal: Refusal| refusal.while_trying(what, |_| None);
     let filters = device.filters().map_err(refused)?;
@@ -77,24 +77,24 @@ fn find(device: &dyn Device, what: &str, filter: &Selector, pattern: &Pattern) -
         .ok_or_else(|| Error::no_filter(what, filter))?
         .id;
     let attachments = device.attachments().map_err(refused)?;
-    let meant: Vec<&AttachmentEntry> = attachments
+    let matching: Vec<&AttachmentEntry> = attachments
         .iter()
         .filter(|attachment| attachment.filter == id && pattern.matches(&attachment.hook))
         .collect();
-    match meant[..] {
+    match matching[..] {
         [one] => Ok(one.id),
         [] => Err(
             Error::no_such(what, format_args!("it is not attached there"))
                 .help(format!("`nfwasm show {id}` shows its attachments")),
         ),
         _ => {
-            let ids: Vec<_> = meant
+            let ids: Vec<_> = matching
                 .iter()
                 .map(|attachment| format!("{} is {}", attachment.id, hook::shown(&attachment.hook)))
                 .collect();
             Err(Error::usage(
                 what,
-                format_args!("there are several such attachments: {}", ids.join(", ")),
+                format_args!("several attachments match: {}", ids.join(", ")),
             )
             .help("give the priority, or --attachment with an id"))
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `check`: what a filter needs, and whether the kernel would take it, without the kernel.
+//! `check`: shows what a filter needs and whether it can be loaded, without the kernel module.
 
 use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_INIT};
 use nf_wasm_engine::Inspection;
@@ -20,9 +20,9 @@ struct Report<'a> {
     file: String,
     loadable: bool,
     bytes: usize,
-    /// Why not, or `null`.
+    /// Why it cannot be loaded, or `null`.
     refusal: Option<RefusalView>,
-    /// `null` for what is no filter.
+    /// `null` if the file is not a filter.
     needs: Option<Needs<'a>>,
 }
 
@@ -30,7 +30,7 @@ struct Report<'a> {
 struct RefusalView {
     errno: String,
     text: String,
-    /// It lacks a capability, which the report shows by itself.
+    /// The only fault is a missing capability, which the rest of the report shows.
     #[serde(skip)]
     is_denial: bool,
 }
@@ -38,17 +38,17 @@ struct RefusalView {
 #[derive(Serialize)]
 struct Needs<'a> {
     capabilities: Vec<String>,
-    /// Those that `--allow` does not have; `null` without `--allow`.
+    /// Needed capabilities that `--allow` lacks; `null` without `--allow`.
     missing: Option<Vec<String>>,
     imports: Vec<Import<'a>>,
     exports: Vec<Export<'a>>,
     functions: u32,
     memory_pages: Option<Pages>,
-    /// Of the linear memory, on each CPU, once it is set up; `null` if it was refused.
+    /// Size of the linear memory on each CPU after set-up; `null` if the load was refused.
     memory_bytes: Option<usize>,
     init: bool,
     buffer: bool,
-    /// Exports that set it up, in the order that they are called.
+    /// Exports that set the filter up, in the order of the calls.
     set_up: Vec<&'static str>,
     manifest: Manifest,
     notes: Vec<String>,
@@ -123,18 +123,18 @@ fn set_up(inspection: &Inspection<'_>) -> Vec<&'static str> {
     called.into_iter().flatten().collect()
 }
 
-/// What may not be meant.
+/// Notes on probable mistakes.
 fn notes(inspection: &Inspection<'_>) -> Vec<String> {
     let first = inspection.calls_first.map(|function| {
         format!(
-            "nfw_filter calls function {function} first, for every packet. If wasm-ld made that of \
-             constructors, link with -Wl,--export=__wasm_call_ctors, so that they run once"
+            "nfw_filter calls function {function} first, for every packet. If that function runs \
+             constructors, link with -Wl,--export=__wasm_call_ctors, so that they run only once"
         )
     });
     first.into_iter().collect()
 }
 
-/// Says what a filter needs.
+/// Shows what a filter needs.
 pub fn check(ask: &Check, out: &mut Output<'_>) -> Result<Status> {
     let Module { wasm, manifest, .. } = Module::read(&ask.file, None)?;
     let granted = ask.allow.as_deref().map(capabilities::union);
@@ -201,7 +201,7 @@ fn text(report: &Report<'_>, asked: &Check, out: &mut Output<'_>) -> Result {
     let memory = match &needs.memory_pages {
         None => "none".to_owned(),
         Some(Pages { min, max }) => {
-            let mut text = format!("{} at first", pages(u64::from(*min)));
+            let mut text = format!("{} initially", pages(u64::from(*min)));
             if let Some(max) = max {
                 text += &format!(", {} at most", pages(*max));
             }
@@ -212,19 +212,19 @@ fn text(report: &Report<'_>, asked: &Check, out: &mut Output<'_>) -> Result {
         }
     };
     let set_up = match needs.set_up.join(", ") {
-        names if names.is_empty() => "nothing to run".to_owned(),
+        names if names.is_empty() => "none".to_owned(),
         names if report.loadable => format!("ran {names}, as a load does on each CPU"),
-        names => format!("{names}, not run"),
+        names => format!("{names} (not run)"),
     };
     let buffer = if needs.buffer {
         "from nfw_buf"
     } else if needs.memory_pages.is_some() {
         "appended to the memory"
     } else {
-        "none: the filter has no memory and sees no packet"
+        "none: the filter has no memory and cannot read packets"
     };
     let snaplen = match (asked.snaplen, needs.manifest.snaplen) {
-        (Some(bytes), _) => format!("{bytes} bytes, as asked"),
+        (Some(bytes), _) => format!("{bytes} bytes, by --snaplen"),
         (None, Some(bytes)) => format!("{bytes} bytes, by its manifest"),
         (None, None) => "the default".to_owned(),
     };
@@ -245,7 +245,7 @@ fn text(report: &Report<'_>, asked: &Check, out: &mut Output<'_>) -> Result {
     }
     if !needs.missing().is_empty() {
         return out.line(format_args!(
-            "not granted: {}; the kernel would refuse it",
+            "not granted: {}; the kernel would refuse the filter",
             needs.missing().join(", ")
         ));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `doctor`: what keeps filters from being loaded here, and what helps.
+//! `doctor`: finds out why filters cannot be loaded on this system, and suggests remedies.
 
 mod module_file;
 mod system;
@@ -14,7 +14,7 @@ use crate::Open;
 use module_file::ModuleFile;
 use system::System;
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -33,13 +33,13 @@ impl State {
     }
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
     state: State,
     found: String,
-    /// What helps, where something has to.
+    /// How to solve the problem, if there is one.
     remedy: Option<String>,
 }
 
@@ -72,12 +72,12 @@ impl Check {
 
 #[derive(Serialize)]
 struct Report {
-    /// No check found a problem.
+    /// Whether no check found a problem.
     ok: bool,
     checks: Vec<Check>,
 }
 
-/// Looks at everything.
+/// Runs all checks.
 pub fn doctor(ask: &Doctor, open: Open<'_>, out: &mut Output<'_>) -> Result<Status> {
     let system = System::new(&ask.root);
     let file = ModuleFile::find(&ask.root, system.release(), ask.module.as_deref());
@@ -104,24 +104,27 @@ pub fn doctor(ask: &Doctor, open: Open<'_>, out: &mut Output<'_>) -> Result<Stat
     })
 }
 
-/// Whether the module and this tool speak the same interface.
+/// Checks that the kernel module and this tool have the same interface version.
 fn interface(open: Open<'_>) -> Check {
     const NAME: &str = "ioctl interface";
     let info = match open() {
         Ok(device) => device
             .info()
-            .map_err(|refusal| refusal.while_trying("cannot ask the module", |_| None)),
+            .map_err(|refusal| refusal.while_trying("cannot query the kernel module", |_| None)),
         Err(error) if error.is_no_device() => {
-            return Check::unknown(NAME, "there is no module to ask", None)
+            return Check::unknown(NAME, "the module is not loaded", None)
         }
         Err(error) => Err(error),
     };
     match info {
-        Ok(info) => Check::ok(NAME, format!("version {}, as nfwasm's", info.abi_version)),
+        Ok(info) => Check::ok(
+            NAME,
+            format!("version {}, same as nfwasm", info.abi_version),
+        ),
         Err(error) => Check::problem(
             NAME,
             error.to_string(),
-            error.remedy().unwrap_or("see the kernel's log (`dmesg`)"),
+            error.remedy().unwrap_or("see the kernel log (`dmesg`)"),
         ),
     }
 }

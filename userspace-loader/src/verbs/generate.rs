@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `completions`, `man`: what is made of the command line's own definitions.
+//! `completions` and `man`: generate these from the definitions in `cli`.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ pub fn completions(ask: &Completions, out: &mut Output<'_>) -> Result {
 /// Writes manual pages.
 pub fn man(ask: &Man, out: &mut Output<'_>) -> Result {
     let mut command = Cli::command();
-    // Hands the global options down, and makes the names that the pages show.
+    // Adds the global options to the verbs, and sets the names that the pages show.
     command.build();
     if let Some(directory) = &ask.directory {
         return fs::create_dir_all(directory)
@@ -35,8 +35,8 @@ pub fn man(ask: &Man, out: &mut Output<'_>) -> Result {
         None => &command,
         Some(verb) => command.find_subcommand(verb).ok_or_else(|| {
             Error::usage(
-                format_args!("no page for `{verb}`"),
-                "there is no such verb",
+                format_args!("there is no page for `{verb}`"),
+                "unknown verb",
             )
             .help("`nfwasm --help` lists the verbs")
         })?,

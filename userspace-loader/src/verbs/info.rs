@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `info`: what the kernel module says of itself.
+//! `info`: shows the kernel module's version, limits and capabilities.
 
 use nf_wasm_abi::ioctl::{Info, ADMISSION_LOCKED_DOWN, ADMISSION_SIGNATURE};
 use serde::Serialize;
@@ -23,17 +23,17 @@ struct Report {
     admission: Admission,
 }
 
-/// What is enforced of modules.
+/// The policy for signatures of Wasm modules.
 #[derive(Serialize)]
 struct Admission {
-    /// By the kernel module's parameter.
+    /// The kernel module's parameter of that name.
     require_signature: bool,
     locked_down: bool,
     allowed_digests: u32,
 }
 
 impl Admission {
-    /// The same for people.
+    /// The same as text.
     fn text(&self) -> String {
         let Self {
             require_signature,
@@ -41,9 +41,9 @@ impl Admission {
             allowed_digests,
         } = self;
         match (locked_down, require_signature) {
-            (true, _) => "signed ones only (the kernel is locked down)".to_owned(),
-            (false, true) => format!("signed ones, and {allowed_digests} listed digests"),
-            (false, false) => "any".to_owned(),
+            (true, _) => "only signed modules (the kernel is locked down)".to_owned(),
+            (false, true) => format!("signed modules, and {allowed_digests} listed digests"),
+            (false, false) => "all modules".to_owned(),
         }
     }
 }
@@ -69,7 +69,7 @@ struct Limits {
     attachments: u32,
     snaplen: u32,
     fuel: u64,
-    /// None of a module that knows no such limit.
+    /// `null` if the kernel module is older than this limit.
     hook_fuel: Option<u64>,
     signature_bytes: u32,
 }
@@ -139,11 +139,11 @@ impl From<&Info> for Report {
     }
 }
 
-/// Describes the module.
+/// Shows the kernel module's description.
 pub fn info(open: Open<'_>, out: &mut Output<'_>) -> Result {
     let info = open()?
         .info()
-        .map_err(|refusal| refusal.while_trying("cannot ask the module", |_| None))?;
+        .map_err(|refusal| refusal.while_trying("cannot query the kernel module", |_| None))?;
     let report = Report::from(&info);
     out.either(&report, |out| text(&report, out))
 }
@@ -158,7 +158,7 @@ fn text(report: &Report, out: &mut Output<'_>) -> Result {
         (
             "load stack",
             format!(
-                "{} bytes used at most, of {}",
+                "peak {} of {} bytes",
                 report.load_stack.peak, report.load_stack.size
             ),
         ),
@@ -166,20 +166,20 @@ fn text(report: &Report, out: &mut Output<'_>) -> Result {
             "packet path",
             format!("{} allocations", report.packet_path_allocations),
         ),
-        ("modules taken", report.admission.text()),
+        ("admits", report.admission.text()),
     ])?;
     let limits = &report.limits;
     let defaults = &report.defaults;
     let none = || "-".to_owned();
-    let mut table = output::table(&["LIMIT", "MOST", "DEFAULT"], &["MOST", "DEFAULT"]);
-    for (what, most, default) in [
+    let mut table = output::table(&["LIMIT", "MAX", "DEFAULT"], &["MAX", "DEFAULT"]);
+    for (what, max, default) in [
         (
-            "fuel a packet",
+            "fuel per packet",
             limits.fuel.to_string(),
             defaults.fuel.to_string(),
         ),
         (
-            "fuel at a hook",
+            "fuel per hook",
             limits.hook_fuel.map_or_else(none, |it| it.to_string()),
             none(),
         ),
@@ -189,13 +189,13 @@ fn text(report: &Report, out: &mut Output<'_>) -> Result {
             defaults.snaplen.to_string(),
         ),
         (
-            "traps to quarantine",
+            "traps until quarantine",
             none(),
             defaults.quarantine.to_string(),
         ),
-        ("filters a namespace", limits.filters.to_string(), none()),
+        ("filters per namespace", limits.filters.to_string(), none()),
         (
-            "attachments a namespace",
+            "attachments per namespace",
             limits.attachments.to_string(),
             none(),
         ),
@@ -211,19 +211,19 @@ fn text(report: &Report, out: &mut Output<'_>) -> Result {
         ("data segments", limits.data_segments.to_string(), none()),
         ("table elements", limits.table_elements.to_string(), none()),
         (
-            "memory a CPU",
+            "memory per CPU",
             view::bytes(u64::from(limits.memory_pages) << 16),
             none(),
         ),
         ("nested blocks", limits.nesting.to_string(), none()),
         ("name bytes", limits.name_bytes.to_string(), none()),
     ] {
-        table.add_row([what.to_owned(), most, default]);
+        table.add_row([what.to_owned(), max, default]);
     }
     out.line("")?;
     out.table(&table)?;
 
-    let mut table = output::table(&["CAPABILITY", "LETS A FILTER"], &[]);
+    let mut table = output::table(&["CAPABILITY", "ALLOWS A FILTER TO"], &[]);
     for capability in &report.capabilities {
         let summary = capability.summary.unwrap_or("(newer than this nfwasm)");
         table.add_row([&capability.name, summary]);

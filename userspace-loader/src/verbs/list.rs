@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `list`, `show`: what is loaded.
+//! `list` and `show`: show all filters, or one.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ struct One {
     filter: Filter,
 }
 
-/// Lists the namespace's filters.
+/// Lists the filters of the network namespace.
 pub fn list(open: Open<'_>, out: &mut Output<'_>) -> Result {
     let filters = view::filters(&*open()?, "cannot list the filters", None)?;
     let filters = Filters { filters };
@@ -68,7 +68,7 @@ pub fn list(open: Open<'_>, out: &mut Output<'_>) -> Result {
     })
 }
 
-/// Shows one filter.
+/// Shows one filter in full.
 pub fn show(ask: &Show, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let what = format!("cannot show filter {}", ask.filter);
     let filter = view::filters(&*open()?, &what, Some(&ask.filter))?
@@ -107,7 +107,7 @@ fn text(filter: &Filter, out: &mut Output<'_>) -> Result {
             },
         ),
         ("window", format!("{} bytes", filter.snaplen)),
-        ("fuel", format!("{} a packet", filter.fuel)),
+        ("fuel", format!("{} per packet", filter.fuel)),
         ("capabilities", or_none(&filter.capabilities)),
         ("imports from", or_none(&filter.capabilities_used)),
         ("module", format!("{} bytes", filter.module_bytes)),
@@ -147,7 +147,7 @@ fn text(filter: &Filter, out: &mut Output<'_>) -> Result {
         ("fuel used", super::stats::fuel(&counters.fuel)),
     ])?;
     if filter.attachments.is_empty() {
-        return out.line("attached nowhere");
+        return out.line("no attachments");
     }
     out.line("")?;
     let mut table = output::table(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `load`, `replace`, `unload`, `release`: a filter's life.
+//! `load`, `replace`, `unload` and `release`: load a filter, change it, free it.
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -20,7 +20,7 @@ struct Loaded<'a> {
     attachments: &'a [Attachment],
 }
 
-/// A filter that something was done to.
+/// The JSON of verbs that change one filter.
 #[derive(Serialize)]
 struct Filter<'a> {
     filter: &'a Selector,
@@ -53,16 +53,16 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
                 let file = ask.file.display();
                 match errno {
                     Errno::EEXIST => Some(format!(
-                        "`nfwasm replace {name} {file}` swaps its program, `--name` loads this \
-                         one beside it"
+                        "`nfwasm replace {name} {file}` replaces its program, `--name` loads \
+                         another filter"
                     )),
                     _ => remedy(errno, &module.wasm, settings.capabilities),
                 }
             })
         })?;
 
-    // Their ids are only in the listing. A filter that somebody else unloads meanwhile is none
-    // that this load failed on.
+    // Only the listing has the attachments' ids. If the listing fails, or another task has already
+    // unloaded the filter, the load succeeded all the same.
     let attachments: Vec<Attachment> = device
         .attachments()
         .unwrap_or_default()
@@ -86,14 +86,14 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
         }
         if ask.attach.is_empty() {
             out.line(format_args!(
-                "it sees no packets until it is attached: `nfwasm attach {name} inet:prerouting`"
+                "it gets no packets until it is attached: `nfwasm attach {name} inet:prerouting`"
             ))?;
         }
         Ok(())
     })
 }
 
-/// Swaps a filter's program.
+/// Replaces a filter's program.
 pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let module = Module::read(&ask.file, ask.signed.signature.as_deref())?;
     let settings = Settings {
@@ -112,7 +112,7 @@ pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
                 format_args!("cannot replace the program of filter {}", ask.filter),
                 |errno| match errno {
                     Errno::ENOENT => Some(format!(
-                        "`nfwasm list` shows the filters there are; `nfwasm load {}` loads a new \
+                        "`nfwasm list` shows the loaded filters; `nfwasm load {}` loads a new \
                          one",
                         ask.file.display()
                     )),
@@ -127,14 +127,16 @@ pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
     )
 }
 
-/// What helps against a refused program.
+/// Suggests a remedy for a refused Wasm module.
 fn remedy(errno: Errno, wasm: &[u8], granted: Option<u64>) -> Option<String> {
     if errno != Errno::EACCES {
         return None;
     }
     let needed = nf_wasm_engine::inspect(wasm).ok()?.capabilities;
     let all = capabilities::names(needed | granted.unwrap_or(0)).join(",");
-    Some(format!("grant what it imports from: --allow {all}"))
+    Some(format!(
+        "grant the capabilities that it needs: --allow {all}"
+    ))
 }
 
 /// Detaches and frees a filter.
@@ -162,8 +164,8 @@ pub fn release(ask: &Release, open: Open<'_>, out: &mut Output<'_>) -> Result {
         out,
         &ask.filter,
         format_args!(
-            "released filter {}; its memory is as its traps left it, `nfwasm replace` would begin \
-             with a fresh one",
+            "released filter {}; its traps may have left its memory inconsistent, `nfwasm replace` \
+             starts with fresh memory",
             ask.filter
         ),
     )

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `run`: one packet through a filter, in the kernel.
+//! `run`: runs a filter on one packet, in the kernel.
 
 use std::path::Path;
 
@@ -21,14 +21,14 @@ use crate::{packet, Open};
 
 #[derive(Serialize)]
 struct Report {
-    /// `accept` or `drop`; `null` where the filter trapped.
+    /// `accept` or `drop`; `null` if the filter trapped or returned another number.
     verdict: Option<&'static str>,
     /// The trap's kind, or `null`.
     trap: Option<String>,
     fuel_used: u64,
     mark: u32,
     output: Vec<String>,
-    /// `jit` or `interp`: how it ran.
+    /// The tier in which the filter ran: `jit` or `interp`.
     tier: &'static str,
 }
 
@@ -58,7 +58,7 @@ impl From<&Outcome> for Report {
     }
 }
 
-/// Runs one packet.
+/// Runs a filter on one packet.
 pub fn run(ask: &Run, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let bytes = packet::read(&ask.packet)?;
     let (family, hook) = place(ask, &bytes)?;
@@ -95,20 +95,15 @@ pub fn run(ask: &Run, open: Open<'_>, out: &mut Output<'_>) -> Result {
     })
 }
 
-/// The family and the hook that the filter is told.
+/// The family and the hook that go into the packet's context.
 fn place(ask: &Run, bytes: &[u8]) -> Result<(Family, u32)> {
     let what = "cannot run the packet";
     let family = match ask.family {
-        Some(Family::Inet) => {
-            return Err(Error::usage(
-                what,
-                "a packet is of ipv4 or of ipv6, not of inet",
-            ))
-        }
+        Some(Family::Inet) => return Err(Error::usage(what, "a packet is ipv4 or ipv6, not inet")),
         Some(family) => family,
         None => packet::family(bytes).ok_or_else(|| {
-            Error::usage(what, "it looks neither like IPv4 nor like IPv6")
-                .help("give it from its network header on, or say --family")
+            Error::usage(what, "it is neither IPv4 nor IPv6")
+                .help("begin it at its network header, or give --family")
         })?,
     };
     let hook = ask.hook.as_deref().unwrap_or(match family {
@@ -131,7 +126,9 @@ fn run_file(ask: &Run, packet: Packet<'_>, open: Open<'_>) -> Result<Outcome> {
                 }
                 let needed = nf_wasm_engine::inspect(&module.wasm).ok()?.capabilities;
                 let names = capabilities::names(needed).join(",");
-                Some(format!("grant what it imports from: --allow {names}"))
+                Some(format!(
+                    "grant the capabilities that it needs: --allow {names}"
+                ))
             })
         })
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `stats`: what filters counted, once or again and again.
+//! `stats`: shows the counters of filters, once or repeatedly.
 
 use std::collections::HashMap;
 use std::thread;
@@ -16,7 +16,7 @@ use crate::Open;
 
 #[derive(Serialize)]
 struct Report {
-    /// Since the report before, with `--watch`.
+    /// Seconds since the previous report of `--watch`; not in the first report.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
     filters: Vec<FilterStats>,
@@ -42,7 +42,7 @@ struct AttachmentStats {
     rates: Option<Rates>,
 }
 
-/// Per second.
+/// Rates per second.
 #[derive(Serialize)]
 struct Rates {
     packets: f64,
@@ -51,10 +51,10 @@ struct Rates {
     trapped: f64,
 }
 
-/// A filter, or one of its attachments.
+/// A filter's id, and the id of one of its attachments or `None` for the filter itself.
 type Key = (u32, Option<u32>);
 
-/// What the report before this one counted.
+/// The counters of the previous report, to compute rates.
 struct Before {
     at: Instant,
     counters: HashMap<Key, CountersView>,
@@ -86,7 +86,7 @@ impl Before {
     }
 }
 
-/// Shows what filters counted.
+/// Shows the counters.
 pub fn stats(ask: &Stats, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let device = open()?;
     let Some(interval) = ask.watch else {
@@ -151,10 +151,10 @@ fn report(
     })
 }
 
-/// Fuel for people.
+/// Formats the counters of fuel.
 pub fn fuel(fuel: &Fuel) -> String {
     format!(
-        "{} in all, {} least, {} on average, {} most",
+        "total {}, min {}, average {}, max {}",
         fuel.total, fuel.min, fuel.average, fuel.max
     )
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A device that answers from memory as the kernel module does, and command lines on it.
+//! A fake device: imitates the kernel module in memory, and runs command lines on it.
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use std::cell::RefCell;
@@ -22,10 +22,10 @@ use nfwasm::output::Output;
 use nfwasm::Cli;
 use nix::errno::Errno;
 
-/// A filter that lets every packet go on.
+/// A filter that accepts every packet.
 pub const ACCEPT: &str = "tests/data/accept.wat";
 
-/// What the kernel has.
+/// The state of the imitated kernel.
 #[derive(Default)]
 pub struct Kernel {
     pub filters: Vec<FilterEntry>,
@@ -36,7 +36,7 @@ pub struct Kernel {
     last_attachment: u32,
 }
 
-/// The device; clones are of the same kernel.
+/// The device. Clones share one state.
 #[derive(Clone, Default)]
 pub struct Fake(pub Rc<RefCell<Kernel>>);
 
@@ -87,7 +87,7 @@ impl Kernel {
     }
 }
 
-/// Gives the capabilities that `wasm` uses.
+/// Validates `wasm`. Returns the capabilities that it uses.
 fn validate(wasm: &[u8], granted: u64) -> Answer<u64> {
     let inspection = nf_wasm_engine::inspect(wasm).map_err(|refusal| Refusal {
         errno: Errno::from_raw(refusal.kind.errno()),
@@ -105,7 +105,7 @@ fn apply(entry: &mut FilterEntry, module: &Module, settings: &Settings) -> Answe
     entry.origin = match module.signature.as_slice() {
         [] => ORIGIN_UNCHECKED,
         b"good" => ORIGIN_SIGNATURE,
-        _ => return refuse(Errno::EBADMSG, "the signature makes no sense"),
+        _ => return refuse(Errno::EBADMSG, "the signature is malformed"),
     };
     entry.digest = [0xab; DIGEST_LEN];
     entry.capabilities_used = validate(wasm, capabilities)?;
@@ -270,7 +270,7 @@ impl Device for Fake {
 }
 
 impl Fake {
-    /// Does one command; gives the exit code and what stood on both outputs.
+    /// Runs one command. Returns the exit code, standard output and standard error.
     pub fn try_do(&self, line: &str) -> (u8, String, String) {
         let words = line.split(' ').filter(|word| !word.is_empty());
         let cli = Cli::try_parse_from(["nfwasm"].into_iter().chain(words)).unwrap();
@@ -284,14 +284,14 @@ impl Fake {
         (code, text(stdout), text(stderr))
     }
 
-    /// Does one command that goes well; gives its output.
+    /// Runs one command that must succeed. Returns its output.
     pub fn do_(&self, line: &str) -> String {
         let (code, stdout, stderr) = self.try_do(line);
         assert_eq!((code, stderr.as_str()), (0, ""), "{line}");
         stdout
     }
 
-    /// Does one command that the kernel refuses; gives what is said of it.
+    /// Runs one command that the kernel must refuse. Returns standard error.
     pub fn refused(&self, line: &str) -> String {
         let (code, stdout, stderr) = self.try_do(line);
         assert_eq!((code, stdout.as_str()), (4, ""), "{line}: {stderr}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel module's file: is there one, and was it built for the running kernel?
+//! Checks the kernel module's file: whether it exists, and whether it fits the running kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,33 +8,33 @@ use object::{Object, ObjectSection};
 
 use super::Check;
 
-/// What `sign-file` puts at a signed module's end.
+/// `sign-file` appends this to a signed module.
 const SIGNED: &[u8] = b"~Module signature appended~\n";
 
 /// The module's file.
 pub(super) enum ModuleFile {
-    /// None is installed for the running kernel.
+    /// No file is installed for the running kernel.
     Missing,
-    /// The one that modprobe would take, or what is wrong with it.
+    /// The file that modprobe would load, or the reason why it cannot be read.
     Installed {
         path: PathBuf,
         contents: Result<Contents, String>,
     },
-    /// The one that the user named, or what is wrong with it.
+    /// The file of `--module`, or the reason why it cannot be read.
     Given {
         path: PathBuf,
         contents: Result<Contents, String>,
     },
 }
 
-/// What a module's file says of itself.
+/// Properties of a kernel module's file.
 pub(super) struct Contents {
     vermagic: String,
     signed: bool,
 }
 
 impl ModuleFile {
-    /// Looks where modprobe looks, unless a file is `given`.
+    /// Finds the file in the same way as modprobe, unless one is `given`.
     pub(super) fn find(root: &Path, release: Option<&str>, given: Option<&Path>) -> Self {
         if let Some(path) = given {
             return Self::Given {
@@ -64,7 +64,7 @@ impl ModuleFile {
         }
     }
 
-    /// Whether it is signed, if that can be told.
+    /// Whether the file is signed, if it could be read.
     pub(super) fn is_signed(&self) -> Option<bool> {
         match self {
             Self::Missing => None,
@@ -86,22 +86,23 @@ fn read(path: &Path) -> Result<Contents, String> {
             path.display()
         ));
     }
-    let elf = object::File::parse(&*bytes).map_err(|error| format!("is no ELF file: {error}"))?;
+    let elf =
+        object::File::parse(&*bytes).map_err(|error| format!("is not an ELF file: {error}"))?;
     let modinfo = elf
         .section_by_name(".modinfo")
         .and_then(|section| section.data().ok())
-        .ok_or("is no kernel module: it has no .modinfo")?;
+        .ok_or("is not a kernel module: it has no .modinfo")?;
     let vermagic = modinfo
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(b"vermagic="))
-        .ok_or("is no kernel module: it has no vermagic")?;
+        .ok_or("is not a kernel module: it has no vermagic")?;
     Ok(Contents {
         vermagic: String::from_utf8_lossy(vermagic).into_owned(),
         signed: bytes.ends_with(SIGNED),
     })
 }
 
-/// Whether the running kernel can load it.
+/// Checks that the running kernel can load the file.
 pub(super) fn check(file: &ModuleFile, release: Option<&str>, loaded: bool) -> Check {
     const NAME: &str = "module file";
     let build = match release {

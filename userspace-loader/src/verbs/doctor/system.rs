@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the running system says of itself, in files.
+//! Checks of the running system, by the files in /proc, /sys, /dev and /boot.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,10 +10,10 @@ use flate2::read::GzDecoder;
 
 use super::{Check, ModuleFile};
 
-/// Bit of CAP_NET_ADMIN in a set of the kernel's capabilities.
+/// Number of CAP_NET_ADMIN, which is its bit in `CapEff`.
 const CAP_NET_ADMIN: u32 = 12;
 
-/// `PROC_USER_INIT_INO`: the initial user namespace's inode has the same number everywhere.
+/// The initial user namespace's inode has a fixed number, the kernel's `PROC_USER_INIT_INO`.
 const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
 
 /// The files of a running system.
@@ -44,7 +44,7 @@ impl<'a> System<'a> {
         fs::read_to_string(self.root.join(path)).ok()
     }
 
-    /// Whether the kernel can have modules in Rust.
+    /// Checks that the kernel supports modules in Rust.
     pub(super) fn rust(&self) -> Check {
         const NAME: &str = "kernel with Rust";
         let Some(release) = &self.release else {
@@ -52,7 +52,7 @@ impl<'a> System<'a> {
         };
         let Some((path, config)) = self.config(release) else {
             if self.is_loaded() {
-                return Check::ok(NAME, format!("{release}; it took the module"));
+                return Check::ok(NAME, format!("{release}; the module is loaded"));
             }
             let found = format!("{release}; its configuration is not installed");
             return Check::unknown(
@@ -74,7 +74,7 @@ impl<'a> System<'a> {
         )
     }
 
-    /// The running kernel's configuration, wherever a distribution puts it.
+    /// Reads the running kernel's configuration from the places that distributions use.
     fn config(&self, release: &str) -> Option<(PathBuf, String)> {
         let plain = [
             format!("boot/config-{release}"),
@@ -92,7 +92,8 @@ impl<'a> System<'a> {
         Some((PathBuf::from("/proc/config.gz"), config))
     }
 
-    /// Whether the kernel takes modules that nobody signed. `signed`: what is known of ours.
+    /// Checks whether the kernel accepts unsigned modules. `signed`: whether nf_wasm.ko is signed,
+    /// if known.
     pub(super) fn signatures(&self, signed: Option<bool>, loaded: bool) -> Check {
         const NAME: &str = "module signatures";
         let enforced = self
@@ -104,25 +105,26 @@ impl<'a> System<'a> {
             .map(|text| !text.contains("[none]"));
         let (why, otherwise) = match (enforced, lockdown) {
             (_, Some(true)) => (
-                "the kernel is locked down and takes only signed modules",
+                "the kernel is locked down and accepts only signed modules",
                 "turn Secure Boot off, or boot without `lockdown=`",
             ),
             (Some(true), _) => (
-                "the kernel takes only signed modules",
+                "the kernel accepts only signed modules",
                 "boot without `module.sig_enforce`",
             ),
             (Some(false), _) => return Check::ok(NAME, "not required"),
-            (None, _) => return Check::unknown(NAME, "the kernel does not say", None),
+            (None, _) => return Check::unknown(NAME, "the kernel does not report it", None),
         };
         if loaded {
-            return Check::ok(NAME, format!("{why}; ours is loaded"));
+            return Check::ok(NAME, format!("{why}; nf_wasm is loaded"));
         }
         let remedy = format!(
             "sign nf_wasm.ko with a key that the kernel trusts (`mokutil --import` enrols one), \
              or {otherwise}"
         );
         if signed == Some(true) {
-            let found = format!("{why}; ours is signed, by a key that it may not trust");
+            let found =
+                format!("{why}; nf_wasm.ko is signed, but the kernel may not trust the key");
             return Check::unknown(NAME, found, Some(remedy));
         }
         Check::problem(NAME, why, remedy)
@@ -146,7 +148,7 @@ impl<'a> System<'a> {
     pub(super) fn device(&self, loaded: bool) -> Check {
         const NAME: &str = "/dev/nf_wasm";
         match fs::metadata(self.root.join("dev/nf_wasm")) {
-            Ok(node) if node.file_type().is_char_device() => Check::ok(NAME, "there"),
+            Ok(node) if node.file_type().is_char_device() => Check::ok(NAME, "present"),
             Ok(_) => Check::problem(
                 NAME,
                 "not a character device",
@@ -157,7 +159,7 @@ impl<'a> System<'a> {
                 "missing, though the module is loaded",
                 "mount a devtmpfs on /dev; in a container, pass the device in",
             ),
-            Err(_) => Check::problem(NAME, "missing", "load the module, which makes it"),
+            Err(_) => Check::problem(NAME, "missing", "load the module, which creates it"),
         }
     }
 
@@ -179,8 +181,8 @@ impl<'a> System<'a> {
         }
     }
 
-    /// The module was inserted with `user_namespaces=1`.
-    fn takes_user_namespaces(&self) -> bool {
+    /// Whether the kernel module was inserted with `user_namespaces=1`.
+    fn accepts_user_namespaces(&self) -> bool {
         self.read("sys/module/nf_wasm/parameters/user_namespaces")
             .is_some_and(|value| value.trim() != "0")
     }
@@ -192,8 +194,8 @@ impl<'a> System<'a> {
             Ok(link) if link.as_os_str() == INITIAL_USER_NAMESPACE => {
                 Check::ok(NAME, "the initial one")
             }
-            Ok(_) if self.takes_user_namespaces() => {
-                Check::ok(NAME, "not the initial one; the module takes others")
+            Ok(_) if self.accepts_user_namespaces() => {
+                Check::ok(NAME, "not the initial one; the module accepts others")
             }
             Ok(_) => Check::problem(
                 NAME,
