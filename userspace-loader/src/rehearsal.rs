@@ -2,8 +2,8 @@
 //! Performs a load in user space, with the same results and refusals as in the kernel.
 //!
 //! This links the code that the kernel module uses: `nf-wasm-decode` validates the settings, and
-//! the engine makes the instance. The functions that set the filter up really run. They read this
-//! machine's clocks, and their log lines are discarded.
+//! the engine makes the instance. The guest's set-up functions really run. They read this machine's
+//! clocks, and their log lines are discarded.
 
 use nf_wasm_abi::{ioctl, limits};
 use nf_wasm_decode::check;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The verbs of the command line: dispatch to one module per verb or group of verbs.
+//! The verbs of the command line. [`dispatch`] calls the function of a verb.
 
 mod attach;
 mod check;

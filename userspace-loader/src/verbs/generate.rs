@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `completions` and `man`: generate these from the definitions in `cli`.
+//! `completions` and `man`: generate shell completions and manual pages from the definitions in
+//! `cli`.
 
 use std::fs;
 
