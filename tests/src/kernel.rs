@@ -36,6 +36,14 @@ pub fn is_slow() -> bool {
     Path::new(KMEMLEAK).exists()
 }
 
+/// Has every test run in full, on every kernel.
+pub const EVERYTHING: &str = "NF_WASM_EVERYTHING";
+
+/// Whether tests are to leave nothing out for time.
+pub fn is_everything_wanted() -> bool {
+    std::env::var_os(EVERYTHING).is_some()
+}
+
 /// Fuel for a packet that is to be under way for long: a tenth of a second, more or less.
 pub fn much_fuel() -> u64 {
     match is_slow() {

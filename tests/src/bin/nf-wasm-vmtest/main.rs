@@ -38,6 +38,7 @@ mod verdicts;
 
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -57,39 +58,51 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-const SUBJECTS: &[(&str, Tests)] = &[
-    ("verdicts", verdicts::TESTS),
-    ("attachments", attachments::TESTS),
-    ("counters", counters::TESTS),
-    ("traps", traps::TESTS),
-    ("tiers", tiers::TESTS),
-    ("hardening", hardening::TESTS),
-    ("in_place", in_place::TESTS),
-    ("fragments", fragments::TESTS),
-    ("odd_packets", odd_packets::TESTS),
-    ("nonlinear", nonlinear::TESTS),
-    ("run", run::TESTS),
-    ("memcg", memcg::TESTS),
-    ("observability", observability::TESTS),
-    ("permissions", permissions::TESTS),
-    ("programs", programs::TESTS),
-    ("admission", admission::TESTS),
-    ("audit", audit::TESTS),
-    ("bad_modules", bad_modules::TESTS),
-    ("bad_requests", bad_requests::TESTS),
-    ("loader", loader::TESTS),
-    ("guest_test", guest_test::TESTS),
-    ("faults", faults::TESTS),
-    ("fault_injection", fault_injection::TESTS),
-    ("killed", killed::TESTS),
-    ("slow_loads", slow_loads::TESTS),
-    ("fuzz", fuzz::TESTS),
-    ("concurrency", concurrency::TESTS),
-    ("hotplug", hotplug::TESTS),
-    ("storm", storm::TESTS),
-    ("replace", replace::TESTS),
-    ("hostile", hostile::TESTS),
-    ("lifetime", lifetime::TESTS),
+/// On which kernels CI runs a subject. docs/testing.md ("Which kernel runs what") has the reasons.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kernels {
+    /// Stock only: programs and permissions, for which the kernel makes no difference.
+    Stock,
+    /// Stock and debug: memory and locks, but no packet that PREEMPT_RT would treat otherwise.
+    Debug,
+    /// Stock, debug and rt: packets, CPUs or threads meet.
+    All,
+}
+use Kernels::{All, Debug, Stock};
+
+const SUBJECTS: &[(&str, Kernels, Tests)] = &[
+    ("verdicts", All, verdicts::TESTS),
+    ("attachments", All, attachments::TESTS),
+    ("counters", All, counters::TESTS),
+    ("traps", All, traps::TESTS),
+    ("tiers", Debug, tiers::TESTS),
+    ("hardening", Debug, hardening::TESTS),
+    ("in_place", All, in_place::TESTS),
+    ("fragments", Debug, fragments::TESTS),
+    ("odd_packets", Debug, odd_packets::TESTS),
+    ("nonlinear", Debug, nonlinear::TESTS),
+    ("run", All, run::TESTS),
+    ("memcg", Debug, memcg::TESTS),
+    ("observability", All, observability::TESTS),
+    ("permissions", Stock, permissions::TESTS),
+    ("programs", Stock, programs::TESTS),
+    ("admission", Debug, admission::TESTS),
+    ("audit", Debug, audit::TESTS),
+    ("bad_modules", Debug, bad_modules::TESTS),
+    ("bad_requests", Debug, bad_requests::TESTS),
+    ("loader", Stock, loader::TESTS),
+    ("guest_test", Debug, guest_test::TESTS),
+    ("faults", Debug, faults::TESTS),
+    ("fault_injection", Debug, fault_injection::TESTS),
+    ("killed", All, killed::TESTS),
+    ("slow_loads", All, slow_loads::TESTS),
+    ("fuzz", Debug, fuzz::TESTS),
+    ("concurrency", All, concurrency::TESTS),
+    ("hotplug", All, hotplug::TESTS),
+    ("storm", All, storm::TESTS),
+    ("replace", All, replace::TESTS),
+    ("hostile", Debug, hostile::TESTS),
+    ("lifetime", All, lifetime::TESTS),
 ];
 
 /// Tests that leave a machine that no other can use: they want one of their own, and to be asked
@@ -99,8 +112,14 @@ const LAST: (&str, Tests) = ("lockdown", lockdown::TESTS);
 /// Asks for a part of the tests, as in 1/2.
 const PART: &str = "NF_WASM_PART";
 
-/// A test that takes longer says so.
+/// Asks for these subjects, separated by spaces, whatever the kernel.
+const ONLY: &str = "NF_WASM_SUBJECTS";
+
+/// A test that takes longer says so, and states its reason next to it.
 const LONG: Duration = Duration::from_secs(20);
+
+/// The slowest tests that a run names.
+const NAMED: usize = 10;
 
 /// Lines of the kernel's log that a failed test shows.
 const LOG_LINES: usize = 30;
@@ -110,16 +129,21 @@ fn main() {
     // The tests share a kernel and its counters.
     arguments.test_threads = Some(1);
     let leaks = Leaks::look();
-    let trials = SUBJECTS.iter().flat_map(|(subject, tests)| {
+    let selected = SUBJECTS
+        .iter()
+        .filter(|(subject, kernels, _)| is_selected(subject, *kernels));
+    let trials = selected.flat_map(|(subject, _, tests)| {
         tests.iter().map(move |(name, test)| {
-            Trial::test(format!("{subject}::{name}"), move || check(*test))
+            let name = format!("{subject}::{name}");
+            Trial::test(name.clone(), move || check(&name, *test))
         })
     });
     let (part, parts) = part();
     let trials = trials.skip(part - 1).step_by(parts);
     let (subject, tests) = LAST;
     let last = tests.iter().map(|(name, test)| {
-        Trial::test(format!("{subject}::{name}"), move || check(test)).with_ignored_flag(true)
+        let name = format!("{subject}::{name}");
+        Trial::test(name.clone(), move || check(&name, test)).with_ignored_flag(true)
     });
     // Where the kernel can tell, the last question is what they left behind, whichever were selected.
     let leaks = leaks.map(|leaks| {
@@ -127,13 +151,41 @@ fn main() {
             None => "leaks_nothing".to_owned(),
             Some(filter) => format!("{filter}::leaks_nothing"),
         };
-        Trial::test(name, move || check(|| leaks.assert_none()))
+        Trial::test(name.clone(), move || check(&name, || leaks.assert_none()))
     });
     let trials = trials.chain(last).chain(leaks);
     let pins = Pins::put();
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     drop(pins);
+    print_slowest();
     conclusion.exit();
+}
+
+/// Whether this run has `subject`, which CI runs on `kernels`.
+fn is_selected(subject: &str, kernels: Kernels) -> bool {
+    if let Ok(only) = env::var(ONLY) {
+        return only.split_whitespace().any(|name| name == subject);
+    }
+    if kernel::is_everything_wanted() {
+        return true;
+    }
+    match kernels {
+        All => true,
+        Debug => !kernel::is_realtime(),
+        Stock => !kernel::is_realtime() && !kernel::is_slow(),
+    }
+}
+
+/// What each test took.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+fn print_slowest() {
+    let mut times = std::mem::take(&mut *TIMES.lock().unwrap_or_else(PoisonError::into_inner));
+    times.sort();
+    println!("Slowest tests:");
+    for (time, name) in times.iter().rev().take(NAMED) {
+        println!("{:>7.1} s {name}", time.as_secs_f32());
+    }
 }
 
 /// Which part of the tests this is, counted from 1, and of how many: several machines may share them.
@@ -148,7 +200,7 @@ fn part() -> (usize, usize) {
     part.unwrap_or_else(|| panic!("{PART}={text}: as in 1/2"))
 }
 
-fn check(test: impl FnOnce()) -> Result<(), Failed> {
+fn check(name: &str, test: impl FnOnce()) -> Result<(), Failed> {
     let since = Instant::now();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
         test();
@@ -156,9 +208,13 @@ fn check(test: impl FnOnce()) -> Result<(), Failed> {
         let info = Device::open().info().expect("info");
         assert_eq!(info.packet_path_allocations, 0, "the packet path allocated");
     }));
-    if since.elapsed() > LONG {
-        println!("took {} s", since.elapsed().as_secs());
+    let time = since.elapsed();
+    if time > LONG {
+        println!("took {} s", time.as_secs());
     }
+    let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    times.push((time, name.to_owned()));
+    drop(times);
     outcome.map_err(|payload| {
         let text = payload
             .downcast_ref::<String>()
