@@ -7,7 +7,7 @@ use libbpf_rs::{
     Link, MapCore, MapFlags, MapMut, NetfilterOpts, Object, ObjectBuilder, NFPROTO_IPV4,
     NF_INET_LOCAL_OUT,
 };
-use nf_wasm_bench_tables::{flow, name, prefix, FLOWS, NAMES};
+use nf_wasm_bench_traffic::tables::{flow, name, prefix, FLOWS, NAMES};
 
 /// Detaches when it is dropped.
 pub struct Linked {

@@ -67,7 +67,11 @@ impl Sender {
         connect(socket.as_raw_fd(), &SockaddrIn::new(198, 51, 100, 2, 0))?;
         Ok(Self {
             socket,
-            packets: vec![nf_wasm_bench_packets::udp([192, 0, 2, 1], 9, &[0; 64])],
+            packets: vec![nf_wasm_bench_traffic::packets::udp(
+                [192, 0, 2, 1],
+                9,
+                &[0; 64],
+            )],
         })
     }
 

@@ -2,8 +2,8 @@
 //! What filters are to do.
 
 use anyhow::{Context, Result};
-use nf_wasm_bench_packets as packets;
-use nf_wasm_bench_tables::{flow, name, prefix, Flow};
+use nf_wasm_bench_traffic::packets;
+use nf_wasm_bench_traffic::tables::{flow, name, prefix, Flow};
 
 /// Where filters and programs of `bench/` are.
 pub const MATERIAL: &str = "/share";

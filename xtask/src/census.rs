@@ -29,7 +29,6 @@ const PLACES: [(&str, &[&str]); 2] = [
         &[
             "engine/tests",
             "filters",
-            "fuzz",
             "sdk",
             "tests",
             "userspace-loader",

@@ -22,7 +22,7 @@ const WORKSPACES: [&str; 6] = [
     "bench/filters",
     "bench/host",
     "filters",
-    "fuzz",
+    "tests/fuzz",
     "xtask",
 ];
 /// Sources that are in no cargo package: Kbuild compiles them.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask fuzz`: the targets in `fuzz/`, with libFuzzer and AddressSanitizer.
+//! `cargo xtask fuzz`: the targets in `tests/fuzz/`, with libFuzzer and AddressSanitizer.
 
 use crate::cli::Fuzzing;
 use crate::error::{Context, Error, Result};
@@ -20,11 +20,11 @@ const TARGETS: [(&str, u32); 4] = [
 ];
 /// Seconds for a target where nothing else is said.
 const SECONDS: u32 = 60;
-const MANIFEST: &str = "fuzz/Cargo.toml";
+const MANIFEST: &str = "tests/fuzz/Cargo.toml";
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Hands rustc what cargo-fuzz asks of it, for the crates that are fuzzed.
-const WRAPPER: &str = "/checkout/fuzz/instrument";
+const WRAPPER: &str = "/checkout/tests/fuzz/instrument";
 /// Times the runs of a short test, where nothing is left out for time.
 const LONGER: u32 = 10;
 

@@ -88,7 +88,7 @@ const BENCH_MATERIAL: [&str; 7] = [
     "bench/bpf",
     "bench/filters",
     "bench/host/bpf",
-    "bench/tables",
+    "bench/traffic",
     "sdk",
     "abi",
 ];

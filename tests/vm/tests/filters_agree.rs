@@ -26,7 +26,7 @@ const SNAPLEN: u32 = 96;
 /// Builds the example filters. That takes compilers for Wasm: the build root has them, other
 /// machines may not.
 fn filters() -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../filters");
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("filters");
     let made = Command::new("make")
         .arg("-C")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The corpus of hostile guests (`hostile/`), in the kernel; and what needs traffic to be hostile:
+//! The corpus of hostile guests (`tests/hostile/`), in the kernel; and what needs traffic to be hostile:
 //! verdicts that lead to further packets, floods of traps and of lines, memory by the hundred
 //! filters, storms of replacements. What each guest costs is measured by `nf-wasm-hostile`.
 

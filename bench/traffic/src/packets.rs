@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Packets, from their IP header on.
 
+use crate::tables::Flow;
 use etherparse::PacketBuilder;
+use std::vec;
+use std::vec::Vec;
 
 const DESTINATION: [u8; 4] = [198, 51, 100, 2];
 const TTL: u8 = 64;
@@ -29,7 +32,7 @@ pub fn tcp(source: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// What a packet of this flow begins with.
-pub fn of_flow(flow: nf_wasm_bench_tables::Flow) -> Vec<u8> {
+pub fn of_flow(flow: Flow) -> Vec<u8> {
     let builder = PacketBuilder::ipv4(
         flow.source.to_be_bytes(),
         flow.destination.to_be_bytes(),

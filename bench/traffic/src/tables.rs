@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What the benchmarks' filters look packets up in: the same entries for every contender, made
 //! from their numbers.
-#![no_std]
 
 /// Flows on the blocklist.
 pub const FLOWS: u32 = 10_000;
