@@ -9,8 +9,8 @@ use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::{inspect, Instance, Options, Outcome};
 use nf_wasm_fuzz_targets::meter::{peak, Meter};
 use nf_wasm_generate::case::{Case, Filters};
-use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_test_host::Packet;
 
 #[global_allocator]
 static METER: Meter = Meter;

@@ -8,8 +8,8 @@ use nf_wasm_abi::capability::ALL_BITS;
 use nf_wasm_abi::limits::{instance_bytes, MEMORY_PAGES};
 use nf_wasm_engine::{inspect, Instance, Options};
 use nf_wasm_fuzz_targets::meter::{peak, Meter};
-use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::{program, smith, Result, Unstructured};
+use nf_wasm_test_host::Packet;
 
 #[global_allocator]
 static METER: Meter = Meter;

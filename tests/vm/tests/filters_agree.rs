@@ -14,7 +14,8 @@ use nf_wasm_abi::guest::{
     Context, ACCEPT, DROP, LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND,
 };
 use nf_wasm_abi::limits;
-use nf_wasm_engine::{Clock, Host, Instance, Options};
+use nf_wasm_engine::{Instance, Options};
+use nf_wasm_test_host::Packet;
 use nf_wasm_tests::BLOCK_TELNET;
 
 const TELNET: u16 = 23;
@@ -44,32 +45,6 @@ fn filters() -> Option<PathBuf> {
     assert!(env::var_os("IN_BUILD_ROOT").is_none(), "{errors}");
     eprintln!("NOT TESTED: the filters cannot be built here:\n{errors}");
     None
-}
-
-struct Packet(Vec<u8>);
-
-impl Host for Packet {
-    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32> {
-        let offset = offset as usize;
-        to.copy_from_slice(&self.0[offset..offset + to.len()]);
-        Ok(0)
-    }
-
-    fn log(&mut self, _: &[u8]) {
-        panic!("block-telnet has no such capability");
-    }
-
-    fn now(&mut self, _: Clock) -> u64 {
-        panic!("block-telnet has no such capability");
-    }
-
-    fn mark(&mut self) -> u32 {
-        panic!("block-telnet has no such capability");
-    }
-
-    fn set_mark(&mut self, _: u32) {
-        panic!("block-telnet has no such capability");
-    }
 }
 
 /// A packet as the host would present it.
@@ -199,7 +174,7 @@ fn block_telnets_agree() {
     let mut instances = BLOCK_TELNET.map(|file| {
         let bytes = fs::read(dir.join(file)).expect(file);
         let wasm = wat::parse_bytes(&bytes).expect(file);
-        let instance = Instance::new(&wasm, &options, Packet(Vec::new()));
+        let instance = Instance::new(&wasm, &options, Packet::new(&[]));
         (file, instance.expect(file))
     });
     let corpus = corpus();
@@ -208,7 +183,7 @@ fn block_telnets_agree() {
     for case in &corpus {
         dropped += usize::from(case.expected() == DROP);
         for (file, instance) in &mut instances {
-            instance.host_mut().0.clone_from(&case.bytes);
+            instance.host_mut().bytes.clone_from(&case.bytes);
             let (transport_offset, transport_protocol) =
                 case.transport.unwrap_or_else(|why| (NO_TRANSPORT, why));
             let mut context = Context {

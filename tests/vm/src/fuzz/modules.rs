@@ -10,9 +10,9 @@ use nf_wasm_abi::limits::{INIT_FUEL, MEMORY_PAGES, MODULE_BYTES};
 use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::{Instance, Options, Outcome};
 use nf_wasm_generate::case::{Case, Filters};
-use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_test_host::Packet;
 use nix::errno::Errno;
 
 use super::{Campaign, Report};
