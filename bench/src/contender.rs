@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Who is compared.
+//! The packet filters that are compared.
 
 use crate::refusal::Refusal;
 use crate::shell::{self, Undo};

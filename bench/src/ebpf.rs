@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Programs of type `BPF_PROG_TYPE_NETFILTER`, of `bench/bpf`.
+//! Attaches programs of type `BPF_PROG_TYPE_NETFILTER`, from `bench/bpf`.
 
 use crate::workload::{Task, Workload, MATERIAL};
 use anyhow::{Context, Result};

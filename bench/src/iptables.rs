@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! iptables' rules.
+//! Loads a workload as iptables' rules.
 
 use crate::refusal::Refusal;
 use crate::shell;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Measures what contenders add to a packet's way.
+//! Measures how many instructions a contender adds to a packet.
 
 use crate::contender::Contender;
 use crate::refusal::Refusal;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! nftables' rules.
+//! Loads a workload as nftables' rules.
 
 use crate::refusal::Refusal;
 use crate::shell::{self, Undo};

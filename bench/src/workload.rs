@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What filters are to do.
+//! The tasks that filters are measured with.
 
 use anyhow::{Context, Result};
 use nf_wasm_bench_traffic::packets;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Takes the files of the specification's test suite that are run out of the crate that has them
-//! all: whoever depended on that at run time would carry 26 MB.
+//! Copies the files that run out of the crate with the specification's test suite, which has 26
+//! MB.
 
 use std::env;
 use std::fmt::Write as _;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Everything that has to be there before a machine boots, in the right order and side by side
-//! where that saves time.
+//! Builds everything that a machine needs, in order, and in parallel where that saves time.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};

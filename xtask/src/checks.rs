@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask test` and `fmt`: formatting, lints, tests on the host, fuzzing, tests in the machine,
-//! documentation.
+//! `cargo xtask test` and `fmt`: runs the parts in order.
 
 use crate::cli::Options;
 use crate::error::Result;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The command line.
+//! Parses the command line.
 
 use crate::error::{Context, Error, Result};
 use crate::flavour::Flavour;

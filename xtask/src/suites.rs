@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The tests that run in machines: those of one kernel go on while the next kernel is built.
+//! Runs the tests in machines. While one kernel is tested, the next is built.
 
 use crate::build::Build;
 use crate::error::{Error, Result};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What was done, how long it took and was to take, and whether it passed.
+//! The table at the end of a test run: each part's time, processor time, budget and result.
 
 use crate::progress::seconds;
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Running other programs: their output goes to a log, whose end is shown when they fail.
+//! Runs programs, logs their output, and counts their processor time.
 
 use crate::error::{Context, Error, Result};
 use crate::progress;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One run of a virtual machine: QEMU, what goes in, what comes out.
+//! Runs a virtual machine: QEMU's arguments, input and output.
 
 use crate::console::{self, Report};
 use crate::error::{Context, Result};

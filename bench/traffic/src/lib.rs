@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the benchmarks' filters look up, and the packets that they are shown.
+//! Packets that the benchmarks send, and tables that their filters look them up in.
 #![no_std]
 
 #[cfg(feature = "packets")]

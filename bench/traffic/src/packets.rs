@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Packets, from their IP header on.
+//! Makes packets, from the IP header on.
 
 use crate::tables::Flow;
 use etherparse::PacketBuilder;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the benchmarks' filters look packets up in: the same entries for every contender, made
-//! from their numbers.
+//! Entries of the benchmarks' tables, computed from their index: the same for every contender.
 
 /// Flows on the blocklist.
 pub const FLOWS: u32 = 10_000;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs filters on packets. They do not panic, use no more fuel than they have, are told the truth,
-//! get no memory, do the same again, and need exactly the fuel that they are said to have used.
+//! Runs filters on packets. No panic, no more fuel than was given, a correct context, no
+//! allocation, the same result again, and exactly the fuel that was reported.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Requests as the kernel half decodes them (`decode/` is compiled into it as it is), out of a
-//! caller's memory with holes, read-only parts and another thread that writes to it.
+//! Decodes ioctl arguments as the kernel half does, from memory with holes, read-only parts and
+//! another thread that writes to it.
 #![no_main]
 
 use std::cell::Cell;

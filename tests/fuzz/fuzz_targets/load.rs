@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Loads bytes: any, those of valid modules, and those of nearly valid ones. Nothing panics, what
-//! is refused is refused for the same reason by both that check, and memory stays bounded.
+//! Loads random bytes, valid modules and damaged ones. No panic, `inspect` and a load refuse
+//! alike, and memory stays bounded.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

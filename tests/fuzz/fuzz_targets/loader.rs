@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the loader makes of words on its command line, and of whatever a kernel may answer.
+//! Feeds the loader words of a command line and answers of a kernel.
 #![no_main]
 
 use clap::Parser;

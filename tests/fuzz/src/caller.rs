@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A caller's memory: a few regions with nothing between them, some of them read-only, in which
-//! another thread may write while the kernel reads.
+//! A caller's memory: a few regions, some read-only, with holes between them. Another thread may
+//! write to it while the kernel reads.
 
 use std::cell::RefCell;
 

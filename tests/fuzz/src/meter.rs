@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An allocator that counts: a load's memory is bounded, and a packet's way has none.
+//! A counting allocator: bounds a load's memory, and finds allocations on the packet path.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

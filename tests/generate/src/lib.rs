@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What tests feed to nf_wasm without writing it by hand.
+//! Generates filters, settings and packets from random bytes.
 //!
 //! - [`case`]: a filter, its settings and packets, all of it made from random bytes; the filter is
 //!   from [`smith`] (anything that is valid) or from [`program`] (what filters do, at its edges)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is made is worth running: most of it loads, is of every kind, and the same each time.
+//! Checks the generator: most modules load, every kind occurs, and a seed repeats.
 
 #[path = "../../../jit/tests/common/reference.rs"]
 mod reference;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The host that tests run filters on outside of the kernel. It answers as the kernel's does in
-//! `NF_WASM_RUN`, counts what it is asked, and fails when told to.
+//! The host that tests run filters on outside of the kernel. It answers as the kernel does in
+//! `NF_WASM_RUN`, counts calls, and fails when told to.
 
 use nf_wasm_engine::{Clock, Host};
 

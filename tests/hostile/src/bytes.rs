@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules byte by byte, for what no assembler would write.
+//! Builds modules byte by byte, for encodings that no assembler writes.
 
 /// Ids of sections.
 pub mod id {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Great numbers in few bytes, and other encodings that promise more than they hold. All of it has
-//! to be refused before anything is made for it.
+//! Modules that declare more than they contain. Each must be refused before memory is allocated
+//! for what it declares.
 
 use nf_wasm_abi::limits;
 

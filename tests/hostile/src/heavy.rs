@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! As much as the limits allow. These are loaded; what they take of time, memory and stack at load
-//! is what counts. Whole megabytes are in [`crate::megabyte`].
+//! Modules at the limits. They load; their time, memory and stack are bounded. [`crate::megabyte`]
+//! has the largest.
 
 use nf_wasm_abi::limits;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Hostile guests, and what has to become of each.
+//! Hostile guests, and the expected outcome of each.
 //!
 //! One corpus for all who need it: the engine's tests on the host (`engine/tests/hostile.rs`), the
 //! subject `hostile` in the virtual machine, and `nf-wasm-hostile`, which measures. Modules are

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a filter tries when it is shown packets. Operations that might cost more than they are
-//! charged are in [`crate::ops`].
+//! Filters that misbehave on packets. [`crate::ops`] has operations that may cost more than they
+//! are charged.
 
 use nf_wasm_abi::trap::Trap;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What goes wrong between translation and the first packet: `nfw_init`, `nfw_buf`, imports and
-//! exports.
+//! Filters that misbehave between translation and the first packet: `nfw_init`, `nfw_buf`, imports
+//! and exports.
 
 use nf_wasm_abi::trap::Trap;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a compiler might do more than once for: each of these is made at two sizes and more, so that
-//! work that grows faster than the module shows (`engine/tests/work.rs`).
+//! Modules that may cost a compiler more than linear time. `engine/tests/work.rs` compiles each at
+//! several sizes and compares the steps.
 
 use nf_wasm_abi::limits;
 

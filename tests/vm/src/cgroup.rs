@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A cgroup of the unified hierarchy.
+//! A cgroup (v2) that is removed when dropped.
 
 use std::fs;
 use std::path::{Path, PathBuf};

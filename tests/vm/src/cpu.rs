@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! CPUs that go offline.
+//! Takes CPUs offline and back online.
 
 use std::fs;
 use std::path::PathBuf;

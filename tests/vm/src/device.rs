@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `/dev/nf_wasm`, spoken to directly, so that what is tested is the module and not the loader.
+//! Issues ioctls to `/dev/nf_wasm` directly, to test the kernel module without the loader.
 //!
 //! Commands act in the namespace of the calling thread: see [`crate::net::Namespace::enter`].
 

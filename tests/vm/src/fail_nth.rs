@@ -51,15 +51,15 @@ impl Faults {
     ///
     /// If `f` does, or there is no end.
     pub fn each(&self, mut f: impl FnMut(&Armed)) -> u32 {
-        const MOST: u32 = 10_000;
-        for n in 1..MOST {
+        const MAX_ALLOCATIONS: u32 = 10_000;
+        for n in 1..MAX_ALLOCATIONS {
             let armed = Armed::new(n);
             f(&armed);
             if !armed.over() {
                 return n - 1;
             }
         }
-        panic!("{MOST} allocations failed, and there are more");
+        panic!("{MAX_ALLOCATIONS} allocations failed, and there are more");
     }
 }
 

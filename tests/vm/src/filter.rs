@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A loaded filter.
+//! A loaded filter that is unloaded when dropped.
 
 use nf_wasm_abi::ioctl::{
     AttachmentEntry, Counters, FilterEntry, Hook, NF_WASM_RELEASE, NF_WASM_UNLOAD,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `NF_WASM_GUEST_TEST`: modules that are no filters, run in the kernel.
+//! `NF_WASM_GUEST_TEST`: runs any Wasm module in the kernel.
 
 use std::cell::Cell;
 

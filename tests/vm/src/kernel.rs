@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's log, its tracepoints, and modules in and out.
+//! Reads the kernel's log and tracepoints; inserts and removes kernel modules.
 
 use std::fs;
 use std::path::{Path, PathBuf};

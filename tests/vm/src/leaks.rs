@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! kmemleak: memory that nothing points to any more.
+//! Asks kmemleak for leaks.
 
 use std::fs;
 use std::path::Path;

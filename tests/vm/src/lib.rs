@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the tests in the virtual machine, and the demo, are made of.
+//! Building blocks of the tests in the virtual machine and of the demo.
 //!
 //! - [`net`]: network namespaces that are joined by veth and go with the test
 //! - [`audit`]: the kernel's audit log

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The command `nfwasm`.
+//! Runs the command `nfwasm`.
 
 use std::process::{Command, Output};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Settings of the kernel's.
+//! Changes a sysctl until dropped.
 
 use std::fs;
 

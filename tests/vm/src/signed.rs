@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A signed filter.
+//! A filter with good and bad signatures.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Traffic: real sockets in a namespace, and frames made by hand.
+//! Sends and receives: sockets in a namespace, and raw frames.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters as text.
+//! Small filters as text.
 
 use std::fs;
 use std::path::Path;

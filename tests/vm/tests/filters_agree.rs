@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The three block-telnets, in the engine: the same verdict, and the right one, for every packet of
-//! a corpus.
+//! Runs the three block-telnets in the engine: each gives the right verdict for every packet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

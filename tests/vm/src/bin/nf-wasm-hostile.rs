@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What hostile guests cost, in instructions. The numbers are virtual nanoseconds, which are
-//! instructions if, and only if, QEMU counts them:
+//! Measures hostile guests, in instructions. The numbers are virtual nanoseconds, which are
+//! instructions only if QEMU counts them:
 //!
 //! ```text
 //! cargo xtask vm --accel tcg --cpus 1 --append mitigations=off \

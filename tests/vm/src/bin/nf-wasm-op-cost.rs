@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the guest's operations cost, in instructions for each unit of fuel, so that no operation
-//! is much cheaper in fuel than in time. nf_wasm must have been inserted with `guest_test=1`.
+//! Measures instructions per unit of fuel of each operation, to find those that are charged too
+//! little. Needs `guest_test=1`.
 //!
 //! The numbers are virtual nanoseconds, which are instructions if, and only if, QEMU counts them:
 //!

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Requests that are right in most of their fields, and where they lie.
+//! Generates ioctl arguments that are mostly valid.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

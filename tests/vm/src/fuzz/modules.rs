@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters made from a seed: what the kernel does with them, and what the engine does out here.
+//! Runs generated filters in the kernel and in user space, and compares.
 
 use nf_wasm_abi::capability::LOG;
 use nf_wasm_abi::guest::{Context, ACCEPT};

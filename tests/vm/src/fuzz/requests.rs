@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Requests that know the grammar and lie within it: from several threads, in namespaces of their
-//! own and in shared ones, with addresses that lead to memory that comes and goes.
+//! Issues generated ioctls from several threads, in private and shared namespaces, with addresses
+//! that come and go.
 //!
 //! Half of a thread's requests are made in a namespace that it has alone, from memory that nobody
 //! else touches: one that is refused must have changed nothing there.
@@ -27,7 +27,7 @@ use crate::{kernel, wasm};
 /// Threads that ask, each with a namespace of its own.
 const THREADS: usize = 4;
 /// Filters in a namespace before they are unloaded: room for all comes to an end.
-const MOST_FILTERS: usize = 12;
+const MAX_FILTERS: usize = 12;
 /// What a refusal may be, by the interface's documentation.
 const ERRNOS: [Errno; 18] = [
     Errno::ENOTTY,
@@ -214,7 +214,7 @@ impl Asker<'_> {
         };
         self.disturb(random);
         let filters = self.device.filters().map_err(|error| error.to_string())?;
-        if filters.len() > MOST_FILTERS {
+        if filters.len() > MAX_FILTERS {
             empty(self.device, report);
             return Ok(());
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Functions made from a seed, compiled by the kernel and interpreted out here: results, traps, fuel,
-//! memory and globals are the same. The module has to be there with `guest_test=1`.
+//! Runs generated functions compiled in the kernel and interpreted in user space, and compares
+//! results, traps, fuel, memory and globals. Needs `guest_test=1`.
 
 use nf_wasm_abi::ioctl::{GUEST_TEST_INVOKE, GUEST_TEST_READ_BYTES, NO_TRAP, TIER_JIT};
 use nf_wasm_abi::limits::INIT_FUEL;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the suite runs on.
+//! The interface that the specification's suite runs on.
 
 use nf_wasm_abi::limits::INIT_FUEL;
 use nf_wasm_engine::guest_test::{self as engine, Called};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One file of the suite, directive by directive.
+//! Runs one file of the suite.
 
 use std::collections::HashMap;
 

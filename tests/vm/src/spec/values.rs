@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The suite's values as the interface has them, and what it expects of results.
+//! Converts the suite's values, and compares results with expectations.
 
 use wast::core::{NanPattern, WastArgCore, WastRetCore};
 use wast::{WastArg, WastRet};

@@ -21,7 +21,7 @@ use crate::net::Namespace;
 use crate::wasm;
 
 /// Most filters of a worker's at a time.
-const MOST: usize = 4;
+const MAX_FILTERS: usize = 4;
 
 /// A filter of this worker's.
 struct Own {
@@ -150,7 +150,7 @@ impl Worker {
     }
 
     fn load(&mut self) {
-        if self.own.len() == MOST {
+        if self.own.len() == MAX_FILTERS {
             return self.unload();
         }
         let namespace = self.random.usize(0..self.namespaces.len());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which modules are taken: signatures, the list of digests, and what enforces them.
+//! Which modules a load accepts: signatures, the list of digests, and what enforces them.
 //!
 //! The signatures were made when the guest was (`xtask/src/guest.rs`), the way docs/signed-filters.md
 //! says. Debug kernels trust the key, others do not: what a good signature gives follows from the

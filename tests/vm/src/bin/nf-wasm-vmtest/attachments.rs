@@ -305,7 +305,7 @@ fn no_attachment_survives_its_device() {
 /// What an attachment needs is made with the tables unlocked, and the filter may go meanwhile.
 fn no_attachment_survives_its_filter() {
     const UNLOADS: usize = 10;
-    const MOST: i32 = 400;
+    const MAX_ATTACHMENTS: i32 = 400;
     let net = Net::pair();
     let spec = Spec::new("goes", wasm::always(1)).fuel(10_000);
     net.server.enter(|| {
@@ -317,7 +317,7 @@ fn no_attachment_survives_its_filter() {
                 let attaching = scope.spawn(|| {
                     let device = Device::open();
                     begun.wait();
-                    let places = (0..MOST).map(|priority| hook(FAMILY_INET, HOOK_INPUT, priority));
+                    let places = (0..MAX_ATTACHMENTS).map(|priority| hook(FAMILY_INET, HOOK_INPUT, priority));
                     places.map(|it| device.attach(id, it)).find_map(Result::err)
                 });
                 begun.wait();
@@ -337,12 +337,12 @@ fn no_attachment_survives_its_filter() {
 /// what packets are inside of by then must not be freed. That they are counted shows that they were
 /// inside.
 fn packets_in_a_hook_that_half_failed_are_waited_for() {
-    const NETFILTERS_MOST: usize = 1024;
+    const NETFILTER_MAX_HOOKS: usize = 1024;
     const ATTEMPTS: usize = 500;
     const LOADS: usize = 10;
     let net = Net::pair();
     let chain = |n| format!("chain c{n} {{ type filter hook output priority 0; }}");
-    let chains: Vec<_> = (0..NETFILTERS_MOST).map(chain).collect();
+    let chains: Vec<_> = (0..NETFILTER_MAX_HOOKS).map(chain).collect();
     net.server
         .nft(&format!("table ip6 full {{\n{}\n}}", chains.join("\n")));
     let place = hook(FAMILY_INET, HOOK_OUTPUT, 0);

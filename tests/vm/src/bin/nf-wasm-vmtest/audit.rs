@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the audit log says.
+//! The audit records of loads, attachments and refusals.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

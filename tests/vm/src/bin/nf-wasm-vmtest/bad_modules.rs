@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules that are refused: with which errno, in which words, and with nothing changed.
+//! Modules that are refused: the errno, the words, and that nothing changed.
 
 use nf_wasm_abi::capability::{ALL_BITS, LOG};
 use nf_wasm_abi::limits;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Requests that lie, ask for what there is not, or come from another version.
+//! Invalid ioctl arguments, absent objects, and structs of other versions.
 
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsFd;

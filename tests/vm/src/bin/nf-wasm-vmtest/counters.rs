@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is counted is what was sent.
+//! Counters match the traffic that was sent.
 
 use std::net::SocketAddr;
 

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 crate::tests![each_allocation_of_a_load_may_fail];
 
 /// More allocations than a load makes.
-const MOST: u32 = 2_000;
+const MAX_ALLOCATIONS: u32 = 2_000;
 
 /// The module with failing allocations; the one without when this is dropped.
 struct Failing;
@@ -79,7 +79,7 @@ fn each_allocation_of_a_load_may_fail() {
                 assert_eq!(net.server.attachments(), [], "allocation {failed}");
             }
         }
-        assert!(failed < MOST, "no load succeeds");
+        assert!(failed < MAX_ALLOCATIONS, "no load succeeds");
     };
     println!("allocations that failed: {failed}");
     assert!(failed > 50, "only {failed} allocations failed");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Datagrams that are larger than the wire.
+//! IP fragments.
 
 use std::net::SocketAddr;
 

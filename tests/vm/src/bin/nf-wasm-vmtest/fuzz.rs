@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A little fuzzing, the same each time; `nf-wasm-fuzz` does more of it.
+//! A short fuzzing run with a fixed seed. `nf-wasm-fuzz` runs longer ones.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Tests of the engine by the ioctl that is there for them, and the specification's suite.
+//! `NF_WASM_GUEST_TEST`, and the specification's suite.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! CPUs go and come, and each that runs has an instance of each program.
+//! CPUs go offline and come back, and each online CPU has an instance of each program.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that only read look at packets where they are, as native code; interpreted they look at a
-//! copy. That nobody can tell: each has a twin in the other tier, and both spend fuel by what they see.
+//! Native code in place and the interpreter on a copy see the same packet. Each filter has a twin
+//! in the other tier, and the fuel of both depends on what they see.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

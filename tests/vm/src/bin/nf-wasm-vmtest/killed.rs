@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Processes that end, or stop, in the middle of what they do to the module.
+//! Processes that are killed or stopped during an ioctl.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Namespaces, devices and the module itself go, while packets come.
+//! Namespaces, devices and the kernel module are removed under traffic.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `nfwasm` against the running module; what it does without one, its own tests say.
+//! `nfwasm` with the kernel module inserted. `userspace-loader/tests` has the rest.
 
 use std::net::SocketAddr;
 

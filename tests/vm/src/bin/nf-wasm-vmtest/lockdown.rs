@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A kernel that is locked down. There is no way back, no module can be inserted after it and
-//! debugfs is closed: this is the last thing that a machine does.
+//! A kernel that is locked down. Lockdown cannot be undone, so this runs last in its machine.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Who pays for a filter: the cgroup of whoever loaded it.
+//! A load's memory and time are charged to the caller's cgroup.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Packets whose bytes lie in pages apart. What the filter sees of them must be what was sent.
+//! Packets in several pages: a filter sees the bytes that were sent.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Who dropped it, and why: what the kernel's own tools show.
+//! Tracepoints, drop reasons and log lines.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Packets that no well-meaning sender sends. The three block-telnets agree on each.
+//! Malformed packets. The three block-telnets agree on each.
 
 use etherparse::PacketBuilder;
 use nf_wasm_abi::guest::{LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND};

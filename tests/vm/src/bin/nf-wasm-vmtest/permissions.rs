@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Who may.
+//! Which users may open the device and change filters.
 
 use std::fs::File;
 use std::io::ErrorKind;

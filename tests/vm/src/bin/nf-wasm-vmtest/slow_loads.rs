@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Loads that take a while, and callers that do not want them any more.
+//! A killed caller ends a slow load.
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How filters run: as native code where they can, interpreted otherwise, and which it is.
+//! Which tier a filter runs in: native code if possible, else interpreted.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that go wrong: the trap policy decides, the kind is counted, the machine goes on.
+//! Filters that trap: the trap policy decides, and each kind is counted.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
