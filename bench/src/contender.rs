@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Who is compared.
+//! The packet filters that are compared.
 
+use crate::refusal::Refusal;
 use crate::shell::{self, Undo};
 use crate::workload::{Task, Workload, MATERIAL};
 use crate::{ebpf, iptables, nf_wasm, nftables};
@@ -25,20 +26,6 @@ pub enum Contender {
     Nftables,
     /// The same rules as iptables (the one of nftables, Debian's) has them.
     Iptables,
-}
-
-/// Why a contender is not attached.
-pub enum Refusal {
-    /// The contender has no way to do this.
-    Cannot(&'static str),
-    /// It has, but something is wrong.
-    Failed(anyhow::Error),
-}
-
-impl<E: Into<anyhow::Error>> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 /// What is undone when it is dropped.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Programs of type `BPF_PROG_TYPE_NETFILTER`, of `bench/bpf`.
+//! Attaches programs of type `BPF_PROG_TYPE_NETFILTER`, from `bench/bpf`.
 
 use crate::workload::{Task, Workload, MATERIAL};
 use anyhow::{Context, Result};
@@ -7,7 +7,7 @@ use libbpf_rs::{
     Link, MapCore, MapFlags, MapMut, NetfilterOpts, Object, ObjectBuilder, NFPROTO_IPV4,
     NF_INET_LOCAL_OUT,
 };
-use nf_wasm_bench_tables::{flow, name, prefix, FLOWS, NAMES};
+use nf_wasm_bench_traffic::tables::{flow, name, prefix, FLOWS, NAMES};
 
 /// Detaches when it is dropped.
 pub struct Linked {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! iptables' rules.
+//! Loads a workload as iptables' rules.
 
-use crate::contender::Refusal;
+use crate::refusal::Refusal;
 use crate::shell;
 use crate::workload::{Task, Workload};
 use anyhow::Result;
-use nf_wasm_bench_tables::prefix;
+use nf_wasm_bench_traffic::tables::prefix;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 

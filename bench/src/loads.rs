@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What loads and replacements take, and their stages.
+//! Measures loads and replacements, stage by stage.
 
 use crate::report::{LoadCost, StageCost};
 use crate::sender::Sender;

@@ -16,6 +16,7 @@ mod measure;
 mod nf_wasm;
 mod nftables;
 mod plot;
+mod refusal;
 mod report;
 mod scaling;
 mod sender;
@@ -24,7 +25,8 @@ mod workload;
 
 use anyhow::{bail, Result};
 use clap::Parser;
-use contender::{Contender, Refusal};
+use contender::Contender;
+use refusal::Refusal;
 use report::Report;
 use sender::Sender;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Measures what contenders add to a packet's way.
+//! Measures how many instructions a contender adds to a packet.
 
-use crate::contender::{Contender, Refusal};
+use crate::contender::Contender;
+use crate::refusal::Refusal;
 use crate::report::{Cell, Missing, Point, Report};
 use crate::sender::Sender;
 use crate::workload::Workload;

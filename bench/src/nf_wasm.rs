@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters in Wasm.
+//! Loads and attaches a workload's Wasm filter.
 
 use crate::shell;
 use crate::workload::{Task, Workload, MATERIAL};

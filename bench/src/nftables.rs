@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! nftables' rules.
+//! Loads a workload as nftables' rules.
 
-use crate::contender::Refusal;
+use crate::refusal::Refusal;
 use crate::shell::{self, Undo};
 use crate::workload::{Task, Workload};
-use nf_wasm_bench_tables::{flow, prefix, FLOWS};
+use nf_wasm_bench_traffic::tables::{flow, prefix, FLOWS};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A plot for each workload and for each curve.
+//! Draws a plot for each workload and each curve.
 
 use crate::report::Report;
 use anyhow::{Context, Result};

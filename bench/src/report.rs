@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What was measured, as JSON and as a table.
+//! The results as JSON and as tables.
 
 use crate::contender::Contender;
 use anyhow::{bail, Context, Result};

@@ -5,7 +5,8 @@
 //! or wait for, is in the figure. What cache lines cost that move between CPUs is not: QEMU has no
 //! caches.
 
-use crate::contender::{Contender, Refusal};
+use crate::contender::Contender;
+use crate::refusal::Refusal;
 use crate::report::Scaling;
 use crate::sender::Sender;
 use crate::workload::Workload;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sends packets, and tells how many instructions each takes.
+//! Sends packets and measures instructions per packet.
 
 use crate::shell;
 use anyhow::{Context, Result};
@@ -22,7 +22,7 @@ const AVERAGED: std::ops::Range<usize> = 10..40;
 /// Averages in a row that have to agree.
 const AGREEING: usize = 3;
 /// Averages after which the median of all is as good, if they go up and down around it.
-const MOST_AVERAGES: usize = 15;
+const MAX_AVERAGES: usize = 15;
 /// What averages that agree may differ by: instructions, and parts in a thousand.
 const TOLERANCE: (i64, i64) = (4, 1);
 /// The same of the middle half of all, where they do not.
@@ -67,7 +67,11 @@ impl Sender {
         connect(socket.as_raw_fd(), &SockaddrIn::new(198, 51, 100, 2, 0))?;
         Ok(Self {
             socket,
-            packets: vec![nf_wasm_bench_packets::udp([192, 0, 2, 1], 9, &[0; 64])],
+            packets: vec![nf_wasm_bench_traffic::packets::udp(
+                [192, 0, 2, 1],
+                9,
+                &[0; 64],
+            )],
         })
     }
 
@@ -102,7 +106,7 @@ impl Sender {
     pub fn settled(&mut self) -> Result<Figure> {
         self.send(WARM_UP)?;
         let mut averages = Vec::new();
-        while averages.len() < MOST_AVERAGES {
+        while averages.len() < MAX_AVERAGES {
             averages.push(self.average()?);
             if let Some(last) = averages.last_chunk::<AGREEING>() {
                 let mut last = *last;
@@ -113,7 +117,7 @@ impl Sender {
             }
         }
         averages.sort_unstable();
-        let middle = &averages[MOST_AVERAGES / 4..MOST_AVERAGES - MOST_AVERAGES / 4];
+        let middle = &averages[MAX_AVERAGES / 4..MAX_AVERAGES - MAX_AVERAGES / 4];
         figure(middle, LOOSE_TOLERANCE)
             .with_context(|| format!("the figures do not settle: {averages:?}"))
     }

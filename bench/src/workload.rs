@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What filters are to do.
+//! The tasks that filters are measured with.
 
 use anyhow::{Context, Result};
-use nf_wasm_bench_packets as packets;
-use nf_wasm_bench_tables::{flow, name, prefix, Flow};
+use nf_wasm_bench_traffic::packets;
+use nf_wasm_bench_traffic::tables::{flow, name, prefix, Flow};
 
 /// Where filters and programs of `bench/` are.
 pub const MATERIAL: &str = "/share";

@@ -19,11 +19,11 @@ use nf_wasm_abi::guest::Context;
 use nf_wasm_engine::{helper_address, Instance, Options, Outcome};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::cases;
-use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
 use nf_wasm_jit::machine::bpf_insn;
 use nf_wasm_jit::{Code, Helper, Machine};
+use nf_wasm_test_host::Packet;
 use vm::Speculation;
 use wasmparser::{Parser, Payload};
 

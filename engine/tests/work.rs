@@ -13,7 +13,7 @@ use nf_wasm_jit::{compile_in_place_with, Buffer, Environment, Results, Work};
 /// Compiles a filter, giving up after so many pauses. Returns the pauses, and why not if it is not.
 fn compile(wasm: &[u8], most: u64) -> Option<(u64, Option<Unsupported>)> {
     let mut host = Packet::new(&[]);
-    host.most_pauses = most;
+    host.max_pauses = most;
     let mut instance = Instance::new(wasm, &options(), host).ok()?;
     let why = instance.compile(wasm).err();
     Some((instance.host_mut().pauses, why))

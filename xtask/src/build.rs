@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Everything that has to be there before a machine boots, in the right order and side by side
-//! where that saves time.
+//! Builds everything that a machine needs, in order, and in parallel where that saves time.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};
@@ -11,7 +10,7 @@ use crate::patched::Patched;
 use crate::progress::Progress;
 use crate::root::Root;
 use crate::vm::{self, Machine, Run};
-use crate::{engine, module, userland};
+use crate::{engine, module, tool, userland};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -41,7 +40,7 @@ impl Build {
             let userland = scope.spawn(|| {
                 let programs = userland::build(&root, &cache, &patched, &progress)?;
                 let filters = userland::filters(&root, &cache, checkout, &progress)?;
-                Ok((programs, filters))
+                Ok((programs, filters, tool::processor_time()))
             });
             let halves = (|| {
                 let kernel = Kernel::make(flavour, &root, &cache, checkout, shared, &progress)?;
@@ -53,7 +52,8 @@ impl Build {
             (halves, userland.join().unwrap_or_else(|_| panicked()))
         });
         let (kernel, module) = halves?;
-        let (programs, filters) = userland?;
+        let (programs, filters, time) = userland?;
+        tool::add_processor_time(time);
         let parts = Parts {
             module,
             programs,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask test` and `fmt`: formatting, lints, tests on the host, fuzzing, tests in the machine,
-//! documentation.
+//! `cargo xtask test` and `fmt`: runs the parts in order.
 
 use crate::cli::Options;
 use crate::error::Result;
@@ -14,7 +13,7 @@ use crate::table::Table;
 use crate::{bench, census, docs, fuzz, module, tool, userland};
 use std::path::Path;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The workspaces, by the folders that they are in.
 const WORKSPACES: [&str; 6] = [
@@ -22,7 +21,7 @@ const WORKSPACES: [&str; 6] = [
     "bench/filters",
     "bench/host",
     "filters",
-    "fuzz",
+    "tests/fuzz",
     "xtask",
 ];
 /// Sources that are in no cargo package: Kbuild compiles them.
@@ -51,14 +50,16 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
     };
     let table = Table::start();
     let labelled = parts.len() + options.kernels.len() > 2;
-    let suites = Suites::new(cache, checkout, &table, filter, labelled);
+    let everything = options.everything;
+    let suites = Suites::new(cache, checkout, &table, filter, everything, labelled);
     let timed = |part: &str, check: &dyn Fn(&Root, &Patched) -> Result<bool>| -> Result<()> {
         if parts.contains(&part) {
             let _lock = cache.lock_checkout()?;
             let (root, patched) = root(cache, checkout)?;
-            let since = Instant::now();
+            let (since, before) = (Instant::now(), tool::processor_time());
             let passed = check(&root, &patched)?;
-            table.add(part, since.elapsed(), passed);
+            let processor = tool::processor_time() - before;
+            table.add(part, since.elapsed(), processor, passed);
         }
         Ok(())
     };
@@ -66,7 +67,7 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
         let kernel = kernel(options, root, cache, checkout)?;
         Ok(formatting(root, checkout, true)?
             & census::check(checkout)?
-            & lints(root, cache, patched)?
+            & lints(root, cache, patched, everything)?
             & kernel_lints(&kernel, root, cache, checkout))
     })?;
     // What is left for the host's processors goes on beside the machines.
@@ -76,26 +77,31 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
                 let since = Instant::now();
                 if let Err(error) = suites.start(scope, *kernel) {
                     eprintln!("{error}");
-                    table.add(&format!("build {}", kernel.name()), since.elapsed(), false);
+                    let row = format!("build {}", kernel.name());
+                    table.add(&row, since.elapsed(), Duration::ZERO, false);
                 }
             }
         }
         timed("host", &|root, patched| {
             host_tests(root, cache, patched, filter)
         })?;
-        timed("fuzz", &|root, patched| fuzz::short(root, cache, patched))?;
+        timed("fuzz", &|root, patched| {
+            fuzz::short(root, cache, patched, everything)
+        })?;
         if parts.contains(&"docs") {
-            let since = Instant::now();
+            let (since, before) = (Instant::now(), tool::processor_time());
             let passed = docs::test(cache, checkout).unwrap_or_else(|error| {
                 eprintln!("{error}");
                 false
             });
-            table.add("docs", since.elapsed(), passed);
+            let processor = tool::processor_time() - before;
+            table.add("docs", since.elapsed(), processor, passed);
         }
         if parts.contains(&"bench") {
-            let since = Instant::now();
+            let (since, before) = (Instant::now(), tool::processor_time());
             let passed = bench::short(cache, checkout)?;
-            table.add("bench", since.elapsed(), passed);
+            let processor = tool::processor_time() - before;
+            table.add("bench", since.elapsed(), processor, passed);
         }
         Ok(())
     })?;
@@ -142,15 +148,14 @@ fn formatting(root: &Root, checkout: &Path, check: bool) -> Result<bool> {
     Ok(passed)
 }
 
-/// Clippy over all workspaces.
-fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
+/// Clippy over all workspaces. The comparison with other engines compiles those for minutes, and no
+/// other code uses it: its lints are left out unless `everything` is wanted.
+fn lints(root: &Root, cache: &Cache, patched: &Patched, everything: bool) -> Result<bool> {
     eprintln!("Lints");
     let mut workspace = userland::cargo(root, cache, patched, "clippy");
     workspace.arg("--all-targets");
-    let mut fuzz = fuzz::cargo(root, cache, patched, "clippy");
+    let mut fuzz = fuzz::clippy(root, cache, patched);
     fuzz.arg("--all-targets");
-    let mut engines = bench::engines(root, cache, patched, "clippy");
-    engines.arg("--all-targets");
     let mut own = userland::cargo_in("xtask", root, cache, "clippy");
     own.arg("--all-targets");
     // There is no test harness for a filter's target.
@@ -158,7 +163,13 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
     filters.args(["--workspace", "--package", "nf-wasm-sdk"]);
     let mut passed = true;
     let bench = userland::cargo_in("bench/filters", root, cache, "clippy");
-    for mut clippy in [workspace, fuzz, engines, own, filters, bench] {
+    let mut all = vec![workspace, fuzz, own, filters, bench];
+    if everything {
+        let mut engines = bench::engines(root, cache, patched, "clippy");
+        engines.arg("--all-targets");
+        all.push(engines);
+    }
+    for mut clippy in all {
         passed &= tool::show(clippy.args(["--quiet", "--keep-going", "--", "-D", "warnings"]))?;
     }
     Ok(passed)

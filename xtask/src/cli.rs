@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The command line.
+//! Parses the command line.
 
 use crate::error::{Context, Error, Result};
 use crate::flavour::Flavour;
@@ -38,6 +38,9 @@ cargo xtask unsafe                 counts unsafe code, into docs/unsafe.md
 cargo xtask update                 looks for a newer kernel
 cargo xtask clean                  removes the cache
 
+Options of test:
+  --everything         leaves nothing out for time, on stock, rt and debug: hours; docs/testing.md
+                       says when
 Options of build, demo, vm and test:
   --kernel FLAVOUR     Debian's: stock (default), cloud, or rt (PREEMPT_RT); compiled here, from the
                        same source: debug (KASAN, lockdep, kmemleak, fault injection), or kcsan
@@ -96,6 +99,8 @@ pub struct Options {
     pub machine: Machine,
     pub accelerator: Option<String>,
     pub fuzzing: Fuzzing,
+    /// Whether `test` leaves nothing out for time.
+    pub everything: bool,
     /// Whether `bench` is to compare engines on the host.
     pub on_host: bool,
     /// The workload that `bench` is to profile.
@@ -126,10 +131,11 @@ impl Options {
         };
         let mut options = Self {
             verb,
-            kernels: vec![Flavour::Stock],
+            kernels: Vec::new(),
             machine: Machine::default(),
             accelerator: None,
             fuzzing: Fuzzing::default(),
+            everything: false,
             on_host: false,
             profile: None,
             rest: Vec::new(),
@@ -170,6 +176,7 @@ impl Options {
                     options.machine.timeout = Duration::from_secs(seconds.into());
                 }
                 "--no-module" if vm => options.machine.with_module = false,
+                "--everything" if verb == Verb::Test => options.everything = true,
                 "--host" if verb == Verb::Bench => options.on_host = true,
                 "--profile" if verb == Verb::Bench => options.profile = Some(value()?),
                 "--seconds" if fuzz => fuzzing.seconds = Some(number(name, &value()?)?),
@@ -183,6 +190,12 @@ impl Options {
                     )))
                 }
             }
+        }
+        if options.kernels.is_empty() {
+            options.kernels = match options.everything {
+                true => Flavour::TESTED.to_vec(),
+                false => vec![Flavour::Stock],
+            };
         }
         if verb == Verb::Filter && options.rest.len() != 1 {
             return Err(Error::new(
@@ -264,6 +277,12 @@ mod tests {
             kernels("test --kernel stock,rt").unwrap(),
             [Flavour::Stock, Flavour::Rt]
         );
+        assert_eq!(kernels("test --everything").unwrap(), Flavour::TESTED);
+        assert_eq!(
+            kernels("test --everything --kernel kcsan").unwrap(),
+            [Flavour::Kcsan]
+        );
+        assert!(kernels("vm --everything").is_err());
         assert!(kernels("vm --kernel stock,rt").is_err());
         assert!(kernels("demo --kernel all").is_err());
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How a run of the machine ended: by the guest's own report, and by what its kernel said.
+//! Judges a machine's run by its exit status, taint and console log.
 
 use crate::error::{Error, Result};
 use std::fs;

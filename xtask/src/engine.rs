@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The engine's half of the module: a static library that cargo builds with its own `core`, for the
-//! kernel's target and with the kernel's code generation flags, made into one object file.
+//! Builds the engine's object: cargo compiles it with its own `core`, the kernel's target and the
+//! kernel's flags.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};

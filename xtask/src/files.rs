@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The cache folder and the few file operations everything else is made of.
+//! The cache folder, its locks, and file operations.
 
 use crate::error::{Context, Error, Result};
 use std::collections::BTreeSet;

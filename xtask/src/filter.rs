@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask filter`: builds a filter in Rust that is in a folder of its author's, with the compiler of
-//! the build root.
+//! `cargo xtask filter`: builds a filter in Rust, in any folder, with the build root's compiler.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernels that there are to choose from.
+//! The kernels to choose from.
 
 use crate::error::{Error, Result};
 use crate::offer::Offer;

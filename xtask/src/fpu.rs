@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Does an object use the floating-point unit? In the kernel its registers are some process's, and
-//! nobody has saved them. Floats of guests are computed with integers; this looks whether that is
-//! so.
+//! Checks that nf_wasm.ko has no floating-point instructions: the kernel does not save those
+//! registers, and guests' floats are computed with integers.
 
 use crate::error::{Error, Result};
 use crate::root::Root;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask fuzz`: the targets in `fuzz/`, with libFuzzer and AddressSanitizer.
+//! `cargo xtask fuzz`: the targets in `tests/fuzz/`, with libFuzzer and AddressSanitizer.
 
 use crate::cli::Fuzzing;
 use crate::error::{Context, Error, Result};
 use crate::files::Cache;
 use crate::patched::Patched;
 use crate::root::Root;
-use crate::tool;
+use crate::{tool, userland};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -20,16 +20,13 @@ const TARGETS: [(&str, u32); 4] = [
 ];
 /// Seconds for a target where nothing else is said.
 const SECONDS: u32 = 60;
+const MANIFEST: &str = "tests/fuzz/Cargo.toml";
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// What cargo-fuzz asks of the compiler. Debian's has no sanitizer's runtime: gcc's is linked.
-const RUSTFLAGS: &str = "-Cpasses=sancov-module \
-    -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-    -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares \
-    -Cllvm-args=-simplifycfg-branch-fold-threshold=0 --cfg fuzzing \
-    -Zsanitizer=address -Zexternal-clangrt -Clink-arg=-Wl,--no-as-needed,-lasan";
+/// Hands rustc what cargo-fuzz asks of it, for the crates that are fuzzed.
+const WRAPPER: &str = "/checkout/tests/fuzz/instrument";
+/// Times the runs of a short test, where nothing is left out for time.
+const LONGER: u32 = 10;
 
 /// Fuzzes the targets that are named, or each in turn, and says where findings are and how to go on.
 pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path) -> Result<i32> {
@@ -91,11 +88,12 @@ pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path)
 }
 
 /// So many runs of each target from nothing and one seed: the same each time.
-pub fn short(root: &Root, cache: &Cache, patched: &Patched) -> Result<bool> {
+pub fn short(root: &Root, cache: &Cache, patched: &Patched, everything: bool) -> Result<bool> {
     eprintln!("Fuzzing, a little");
     build(root, cache, patched)?;
     let mut passed = true;
     for (target, runs) in TARGETS {
+        let runs = if everything { runs * LONGER } else { runs };
         let log = cache.path(&format!("log/fuzz-{target}.log"));
         tool::new_log(&log)?;
         let mut run = command(target, root, cache);
@@ -117,7 +115,8 @@ fn build(root: &Root, cache: &Cache, patched: &Patched) -> Result<()> {
     cargo.args(["--release", "--quiet", "--target", TRIPLE]);
     // What the sanitizer needs is not stable; the compiler is the kernel's.
     cargo.env("RUSTC_BOOTSTRAP", "1");
-    cargo.env("RUSTFLAGS", RUSTFLAGS);
+    cargo.env("RUSTFLAGS", "--cfg fuzzing");
+    cargo.env("RUSTC_WRAPPER", WRAPPER);
     if tool::show(&mut cargo)? {
         return Ok(());
     }
@@ -125,15 +124,24 @@ fn build(root: &Root, cache: &Cache, patched: &Patched) -> Result<()> {
 }
 
 /// `cargo VERB` for the targets.
-pub fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
+fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
     let mut cargo = patched.cargo(root, verb);
-    cargo.args(["--manifest-path", "fuzz/Cargo.toml"]);
+    cargo.args(["--manifest-path", MANIFEST]);
     cargo.env("CARGO_TARGET_DIR", format!("/cache/{}", target_dir(cache)));
     cargo
 }
 
+/// `cargo clippy` for the targets. It needs no instrumentation, and shares what clippy made of
+/// dependencies with the workspace.
+pub fn clippy(root: &Root, cache: &Cache, patched: &Patched) -> Command {
+    let mut cargo = userland::cargo(root, cache, patched, "clippy");
+    cargo.args(["--manifest-path", MANIFEST]);
+    cargo
+}
+
+/// The name changes when the wrapper's flags do, which cargo does not see.
 fn target_dir(cache: &Cache) -> String {
-    cache.of_checkout("fuzz-target")
+    cache.of_checkout("fuzz-target-2")
 }
 
 /// The target's program, with the limits that hold for every run.

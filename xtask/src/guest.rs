@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What runs in the virtual machine: cpio archives, one after the other, that the kernel unpacks.
+//! Makes the initramfs of a virtual machine, from several cpio archives.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What this needs of the machine it runs on, and what it takes over from it.
+//! Checks for tools that the host needs, and takes over its proxy, mirror and certificates.
 
 use crate::error::{Error, Result};
 use crate::tool;

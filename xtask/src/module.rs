@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! nf_wasm.ko: Kbuild, run on copies of the sources so that the checkout stays clean.
+//! Builds nf_wasm.ko with Kbuild, on copies of the sources: the checkout stays clean.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};

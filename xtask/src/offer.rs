@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which kernel trixie-backports offers today. No version is written down anywhere: from the names
-//! of metapackages the dependencies lead to the packages of today.
+//! Finds the kernel that trixie-backports offers today, by its metapackages: no version is written
+//! down.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Registry crates with our patches applied, for the engine wherever it is built: what the tests on
-//! the host run is what the kernel runs.
+//! Applies patches to registry crates. Tests on the host and the kernel use the same copies.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};

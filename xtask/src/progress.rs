@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Says what is being done and for how long: one status line on a terminal, plain lines elsewhere.
+//! Shows running steps and their time: a status line on a terminal, plain lines elsewhere.
 
 use crate::error::Result;
 use std::io::{self, Write};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The build root: a Debian trixie tree. Whatever is built is built in it, and QEMU runs from it.
+//! The build root: a Debian trixie tree, in which everything is built and QEMU runs.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The tests that run in machines: those of one kernel go on while the next kernel is built.
+//! Runs the tests in machines. While one kernel is tested, the next is built.
 
 use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::files::Cache;
 use crate::flavour::Flavour;
 use crate::table::Table;
+use crate::tool;
 use crate::vm::{Machine, Run, HARDENED};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,11 +15,13 @@ use std::time::{Duration, Instant};
 
 /// Machines at a time. Each keeps one processor busy for most of its time.
 const AT_A_TIME: usize = 2;
-/// How long the tests of a machine may take: twice what they take on a kernel that checks itself, beside
-/// others, without KVM. What hangs has to be over before whoever waits for all of it gives up.
+/// How long the tests of a machine may take: several times what they take on a kernel that checks itself,
+/// beside others, without KVM. What hangs has to be over before whoever waits for all of it gives up.
 const TIMEOUT: Duration = Duration::from_secs(45 * 60);
-/// Lockdown cannot be undone, and has a machine of its own.
-const LAST: &str = "lockdown";
+/// The same where nothing is left out for time.
+const LONG_TIMEOUT: Duration = Duration::from_secs(3 * 3600);
+/// Lockdown cannot be undone: it is the last that its machine does.
+const LOCKDOWN: &str = "lockdown";
 /// Longer than any test is silent, on a machine that is shared with others.
 const SILENCE: Duration = Duration::from_secs(20 * 60);
 
@@ -29,6 +32,8 @@ pub struct Suites<'a> {
     table: &'a Table,
     /// Only tests whose name contains it.
     filter: Option<&'a String>,
+    /// Nothing is left out for time.
+    everything: bool,
     /// Each line that a machine prints begins with its kernel's name.
     labelled: bool,
     /// Machines that may still be started.
@@ -42,6 +47,7 @@ impl<'a> Suites<'a> {
         checkout: &'a Path,
         table: &'a Table,
         filter: Option<&'a String>,
+        everything: bool,
         labelled: bool,
     ) -> Self {
         Self {
@@ -49,6 +55,7 @@ impl<'a> Suites<'a> {
             checkout,
             table,
             filter,
+            everything,
             labelled,
             free: Mutex::new(AT_A_TIME),
             freed: Condvar::new(),
@@ -62,19 +69,21 @@ impl<'a> Suites<'a> {
         kernel: Flavour,
     ) -> Result<()> {
         let name = kernel.name();
-        let since = Instant::now();
+        let (since, before) = (Instant::now(), tool::processor_time());
         let build = Build::make(kernel, self.cache.clone(), self.checkout)?;
+        let processor = tool::processor_time() - before;
         self.table
-            .add(&format!("build {name}"), since.elapsed(), true);
+            .add(&format!("build {name}"), since.elapsed(), processor, true);
         for (what, time) in &build.durations {
             if *time > Duration::from_secs(1) {
-                self.table.add(&format!("  {what}"), *time, true);
+                let what = format!("  {what}");
+                self.table.add(&what, *time, Duration::ZERO, true);
             }
         }
         // This and what goes into the machines are made now, while nobody builds: they take the same lock.
         let accelerator = build.accelerator()?;
         let mut machines = Vec::new();
-        let commands = commands(self.filter);
+        let commands = commands(kernel, self.filter, self.everything);
         let labelled = self.labelled || commands.len() > 1;
         for (what, words) in commands {
             let label = match (labelled, what) {
@@ -82,7 +91,10 @@ impl<'a> Suites<'a> {
                 (true, "") => name.to_owned(),
                 (true, what) => format!("{name} {what}"),
             };
-            let machine = machine(kernel, label, &words);
+            let mut machine = machine(kernel, label, &words);
+            if self.everything {
+                machine.timeout = LONG_TIMEOUT;
+            }
             let run = build.prepare(&machine)?;
             machines.push((what, machine, run));
         }
@@ -96,8 +108,11 @@ impl<'a> Suites<'a> {
                     if let Err(error) = &passed {
                         eprintln!("{error}");
                     }
+                    // This thread has done nothing else.
+                    let processor = tool::processor_time();
                     let row = format!("vm {name} {what}");
-                    self.table.add(&row, since.elapsed(), passed.is_ok());
+                    self.table
+                        .add(&row, since.elapsed(), processor, passed.is_ok());
                 });
             });
         }
@@ -118,28 +133,56 @@ impl<'a> Suites<'a> {
     }
 }
 
-/// What runs, each in a machine of its own, and what to call it beside the kernel's name.
-fn commands(filter: Option<&String>) -> Vec<(&str, Vec<&str>)> {
+/// What runs, each in a machine of its own, and what to call it beside the kernel's name. Which subjects
+/// a kernel runs, `nf-wasm-vmtest` knows; docs/testing.md says why.
+fn commands(
+    kernel: Flavour,
+    filter: Option<&String>,
+    everything: bool,
+) -> Vec<(&'static str, Vec<String>)> {
     const TESTS: &str = "nf-wasm-vmtest";
+    const EVERYTHING: &str = "NF_WASM_EVERYTHING=1";
     // Filters run as native code where these say nothing of it: what decides packets, or traps at one, is
     // tested once more.
-    const INTERPRETED: &str = "export NF_WASM_TIER=interp
-        for name in verdicts:: traps storm::; do nf-wasm-vmtest $name || exit; done";
-    match filter.map(String::as_str) {
-        // Two machines share the tests.
-        None => vec![
-            ("part 1", vec!["env", "NF_WASM_PART=1/2", TESTS]),
-            ("part 2", vec!["env", "NF_WASM_PART=2/2", TESTS]),
-            ("interpreted", vec!["sh", "-c", INTERPRETED]),
-            (LAST, vec![TESTS, "--ignored", LAST]),
-        ],
-        Some(filter) if filter.starts_with(LAST) => vec![("", vec![TESTS, "--ignored", filter])],
-        Some(filter) => vec![("", vec![TESTS, filter])],
+    const INTERPRETED: &str = "verdicts traps storm";
+    // A storm loads both tiers, and takes long on a kernel that checks itself.
+    const INTERPRETED_SLOWLY: &str = "verdicts traps";
+    let tests = |settings: &[&str], rest: &[&str]| {
+        let words = ["env"].iter().chain(settings).chain(&[TESTS]).chain(rest);
+        words.map(|word| (*word).to_owned()).collect::<Vec<_>>()
+    };
+    if let Some(filter) = filter {
+        // What is asked for by name is run in full, whatever the kernel.
+        let ignored: &[&str] = match filter.starts_with(LOCKDOWN) {
+            true => &["--ignored", filter],
+            false => &[filter],
+        };
+        return vec![("", tests(&[EVERYTHING], ignored))];
     }
+    if kernel == Flavour::Rt && !everything {
+        return vec![("packets", tests(&[], &[]))];
+    }
+    let everywhere: &[&str] = if everything { &[EVERYTHING] } else { &[] };
+    let interpreted = match kernel.is_own() && !everything {
+        true => INTERPRETED_SLOWLY,
+        false => INTERPRETED,
+    };
+    let last = format!(
+        "NF_WASM_TIER=interp NF_WASM_SUBJECTS='{interpreted}' {} {TESTS} || exit
+         exec {TESTS} --ignored {LOCKDOWN}",
+        everywhere.join(" ")
+    );
+    // Two machines share the tests.
+    let part = |part| tests(&[&[part], everywhere].concat(), &[]);
+    vec![
+        ("part 1", part("NF_WASM_PART=1/2")),
+        ("part 2", part("NF_WASM_PART=2/2")),
+        ("last", vec!["sh".to_owned(), "-c".to_owned(), last]),
+    ]
 }
 
 /// A machine whose kernel looks hard for errors.
-fn machine(kernel: Flavour, label: String, words: &[&str]) -> Machine {
+fn machine(kernel: Flavour, label: String, words: &[String]) -> Machine {
     Machine {
         command: words.iter().map(Into::into).collect(),
         label,
@@ -159,5 +202,34 @@ fn test(build: &Build, machine: &Machine, run: &Run, accelerator: &str) -> Resul
         status => Err(Error::new(format!(
             "nf-wasm-vmtest ended with status {status}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lockdown_comes_last_wherever_all_tests_run() {
+        for (kernel, everything) in [
+            (Flavour::Stock, false),
+            (Flavour::Debug, false),
+            (Flavour::Rt, true),
+        ] {
+            let commands = commands(kernel, None, everything);
+            let (what, words) = commands.last().expect("a machine");
+            assert_eq!(*what, "last");
+            assert!(words[2].ends_with("--ignored lockdown"), "{words:?}");
+            assert_eq!(words[2].contains("NF_WASM_EVERYTHING=1"), everything);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_by_name_is_run_in_full() {
+        for kernel in Flavour::TESTED {
+            let commands = commands(kernel, Some(&"storm".to_owned()), false);
+            let words = ["env", "NF_WASM_EVERYTHING=1", "nf-wasm-vmtest", "storm"];
+            assert_eq!(commands, [("", words.map(str::to_owned).to_vec())]);
+        }
     }
 }

@@ -1,14 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What was done, how long it took, and whether it is as it should be.
+//! The table at the end of a test run: each part's time, processor time, budget and result.
 
 use crate::progress::seconds;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How many seconds each part of `cargo xtask test --kernel all` may take on two quiet processors, with
+/// a warm cache, beside what runs at the same time. A part that is over its budget is pointed out and
+/// does not fail: machines differ. Whether the part or the machine was slow, its processor time tells.
+const BUDGETS: [(&str, u64); 16] = [
+    ("lint", 150),
+    ("build stock", 100),
+    ("build rt", 60),
+    ("build debug", 120),
+    ("host", 400),
+    ("fuzz", 240),
+    ("docs", 90),
+    ("bench", 200),
+    ("vm stock part 1", 300),
+    ("vm stock part 2", 300),
+    ("vm stock last", 150),
+    ("vm rt packets", 300),
+    ("vm debug part 1", 480),
+    ("vm debug part 2", 480),
+    ("vm debug last", 240),
+    ("all", 30 * 60 - 60),
+];
+
+/// A part of the run.
+struct Row {
+    what: String,
+    took: Duration,
+    /// Of the programs that it waited for, with their children.
+    processor: Duration,
+    passed: bool,
+}
+
+impl Row {
+    fn budget(&self) -> Option<Duration> {
+        let budget = BUDGETS.iter().find(|(what, _)| *what == self.what)?.1;
+        Some(Duration::from_secs(budget))
+    }
+
+    /// How it came out, in a word or some.
+    fn result(&self) -> &'static str {
+        match self.budget() {
+            _ if !self.passed => "FAILED",
+            Some(budget) if self.took > budget => "over budget",
+            _ => "",
+        }
+    }
+}
+
 /// Rows, to which several threads add.
 pub struct Table {
     since: Instant,
-    rows: Mutex<Vec<(String, Duration, bool)>>,
+    rows: Mutex<Vec<Row>>,
 }
 
 impl Table {
@@ -21,28 +68,80 @@ impl Table {
     }
 
     /// Adds a row, and says so at once: whoever is cut off knows what the time went to.
-    pub fn add(&self, what: &str, took: Duration, passed: bool) {
+    pub fn add(&self, what: &str, took: Duration, processor: Duration, passed: bool) {
+        let row = Row {
+            what: what.trim_end().to_owned(),
+            took,
+            processor,
+            passed,
+        };
         eprintln!(
-            "After {}: {}, which took {}{}",
+            "After {}: {} took {} {}",
             seconds(self.since.elapsed()),
             what.trim(),
             seconds(took),
-            if passed { "" } else { ", FAILED" }
+            row.result(),
         );
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.push((what.to_owned(), took, passed));
+        rows.push(row);
     }
 
     /// Prints it; returns whether all passed.
     pub fn print(self) -> bool {
+        let took = self.since.elapsed();
         let rows = self.rows.into_inner();
-        let rows = rows.unwrap_or_else(PoisonError::into_inner);
-        println!();
-        for (what, took, passed) in &rows {
-            let result = if *passed { "" } else { "FAILED" };
-            let what: String = what.chars().take(60).collect();
-            println!("{what:<60} {:>12} {result}", seconds(*took));
+        let mut rows = rows.unwrap_or_else(PoisonError::into_inner);
+        let passed = rows.iter().all(|row| row.passed);
+        // Rows that begin with spaces are parts of the one before.
+        let parts = rows.iter().filter(|row| !row.what.starts_with(' '));
+        rows.push(Row {
+            what: "all".to_owned(),
+            took,
+            processor: parts.map(|row| row.processor).sum(),
+            passed,
+        });
+        println!(
+            "\n{:<44} {:>12} {:>12} {:>12}",
+            "", "took", "processors", "budget"
+        );
+        for row in &rows {
+            let what: String = row.what.chars().take(44).collect();
+            let processor = match row.processor.is_zero() {
+                true => String::new(),
+                false => seconds(row.processor),
+            };
+            println!(
+                "{what:<44} {:>12} {processor:>12} {:>12} {}",
+                seconds(row.took),
+                row.budget().map_or_else(String::new, seconds),
+                row.result()
+            );
         }
-        rows.iter().all(|(_, _, passed)| *passed)
+        for row in rows.iter().filter(|row| row.result() == "over budget") {
+            println!("warning: {} is over its budget", row.what);
+        }
+        passed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_over_its_budget_is_pointed_out_and_passes() {
+        let row = |what: &str, seconds, passed| Row {
+            what: what.to_owned(),
+            took: Duration::from_secs(seconds),
+            processor: Duration::ZERO,
+            passed,
+        };
+        assert_eq!(row("lint", 1, true).result(), "");
+        assert_eq!(row("lint", 3600, true).result(), "over budget");
+        assert_eq!(row("lint", 3600, false).result(), "FAILED");
+        assert_eq!(row("no budget", 3600, true).result(), "");
+        let table = Table::start();
+        table.add("lint", Duration::from_secs(3600), Duration::ZERO, true);
+        assert!(table.print());
     }
 }

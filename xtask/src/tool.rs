@@ -1,14 +1,83 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Running other programs: their output goes to a log, whose end is shown when they fail.
+//! Runs programs, logs their output, and counts their processor time.
 
 use crate::error::{Context, Error, Result};
 use crate::progress;
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 /// How much of a log a failure shows.
 const TAIL_LINES: usize = 40;
+
+thread_local! {
+    /// Processor time of the programs that this thread has waited for.
+    static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Processor time of the programs that this thread has waited for so far, with all their children.
+/// Unlike the time that passes, it says the same on a busy machine.
+pub fn processor_time() -> Duration {
+    SPENT.with(Cell::get)
+}
+
+/// Counts what another thread spent for this one.
+pub fn add_processor_time(time: Duration) {
+    SPENT.with(|spent| spent.set(spent.get() + time));
+}
+
+/// struct timeval and struct rusage, as on 64-bit Linux.
+#[repr(C)]
+#[derive(Default)]
+struct Usage {
+    user: [i64; 2],
+    system: [i64; 2],
+    rest: [i64; 14],
+}
+
+extern "C" {
+    fn wait4(pid: i32, status: *mut i32, options: i32, usage: *mut Usage) -> i32;
+}
+const WNOHANG: i32 = 1;
+
+/// Waits for a program, or looks whether it has ended, and counts its processor time. After it has
+/// ended, `child` must not be waited for again.
+fn wait(child: &Child, options: i32) -> io::Result<Option<ExitStatus>> {
+    let (mut status, mut usage) = (0, Usage::default());
+    loop {
+        // SAFETY: Both pointers are to variables of ours, of the types that wait4() fills in.
+        let pid = unsafe { wait4(child.id() as i32, &mut status, options, &mut usage) };
+        match pid {
+            0 => return Ok(None),
+            -1 => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            _ => break,
+        }
+    }
+    for [seconds, micros] in [usage.user, usage.system] {
+        add_processor_time(Duration::from_micros((seconds * 1_000_000 + micros) as u64));
+    }
+    Ok(Some(ExitStatus::from_raw(status)))
+}
+
+/// Whether a program has ended. If it has, it must not be waited for again.
+pub fn has_ended(child: &Child) -> io::Result<bool> {
+    Ok(wait(child, WNOHANG)?.is_some())
+}
+
+fn status(command: &mut Command) -> Result<ExitStatus> {
+    let child = command.spawn().context(name(command))?;
+    let status = wait(&child, 0).context(name(command))?;
+    status.context(name(command))
+}
 
 /// Opens a log, emptied, for a step that writes to it with [`run`].
 pub fn new_log(log: &Path) -> Result<()> {
@@ -22,12 +91,7 @@ pub fn new_log(log: &Path) -> Result<()> {
 pub fn run(command: &mut Command, log: &Path) -> Result<()> {
     let file = append(log)?;
     let errors = file.try_clone().context(log.display())?;
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(file)
-        .stderr(errors)
-        .status()
-        .context(name(command))?;
+    let status = status(command.stdin(Stdio::null()).stdout(file).stderr(errors))?;
     if status.success() {
         return Ok(());
     }
@@ -60,11 +124,7 @@ pub fn capture(command: &mut Command, log: &Path) -> Result<String> {
 
 /// Runs a command that shows its output itself; returns whether it succeeded.
 pub fn show(command: &mut Command) -> Result<bool> {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .context(name(command))?;
-    Ok(status.success())
+    Ok(status(command.stdin(Stdio::null()))?.success())
 }
 
 fn append(log: &Path) -> Result<File> {

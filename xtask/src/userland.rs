@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What runs beside the kernel: the loader, the tests, the example filters.
+//! Builds the loader, the test programs, and the filters.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};
@@ -88,7 +88,7 @@ const BENCH_MATERIAL: [&str; 7] = [
     "bench/bpf",
     "bench/filters",
     "bench/host/bpf",
-    "bench/tables",
+    "bench/traffic",
     "sdk",
     "abi",
 ];

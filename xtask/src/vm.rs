@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One run of a virtual machine: QEMU, what goes in, what comes out.
+//! Runs a virtual machine: QEMU's arguments, input and output.
 
 use crate::console::{self, Report};
 use crate::error::{Context, Result};
@@ -9,6 +9,7 @@ use crate::guest::Guest;
 use crate::kernel::Kernel;
 use crate::progress;
 use crate::root::Root;
+use crate::tool;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -270,7 +271,7 @@ impl Machine {
             let name = archive.strip_prefix(&cache.dir).unwrap_or(archive);
             command.arg(Path::new("/cache").join(name));
         }
-        crate::tool::run(&mut command, &cache.path("log/initrd.log"))
+        tool::run(&mut command, &cache.path("log/initrd.log"))
     }
 
     fn add_arguments(
@@ -360,7 +361,7 @@ impl Machine {
         let mut stdout = Tail::of(run.path.join("stdout"), &self.label);
         let mut stderr = Tail::of(run.path.join("stderr"), &self.label);
         loop {
-            let ended = qemu.try_wait().context("qemu-system-x86_64")?.is_some();
+            let ended = tool::has_ended(qemu).context("qemu-system-x86_64")?;
             heard.listen(&run.path);
             let late = if started.elapsed() > self.timeout {
                 let limit = progress::seconds(self.timeout);

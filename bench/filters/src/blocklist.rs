@@ -2,7 +2,7 @@
 //! Drops the flows on a list of 10,000.
 
 use crate::{State, Table};
-use nf_wasm_bench_tables::{flow, FLOWS};
+use nf_wasm_bench_traffic::tables::{flow, FLOWS};
 use nf_wasm_sdk::{Packet, Verdict};
 
 /// Addresses; ports and protocol.

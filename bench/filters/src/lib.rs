@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The benchmarks' filters. Each is a program in `bin/` too, and is native code for who calls it
-//! here.
+//! The benchmarks' filters. Each is also a program in `bin/`; on the host they can be called as
+//! native code.
 #![no_std]
 
 pub mod blocklist;

@@ -2,7 +2,7 @@
 //! The blocklist of names.
 
 use crate::{State, Table};
-use nf_wasm_bench_tables::{name, NAMES};
+use nf_wasm_bench_traffic::tables::{name, NAMES};
 
 /// The names, by the hash of their bytes from the last to the first.
 static LIST: State<Table<u64, (), 2048>> = State::new(Table::new());

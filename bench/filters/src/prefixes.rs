@@ -5,7 +5,7 @@
 //! with a row for each /16 says where.
 
 use crate::State;
-use nf_wasm_bench_tables::prefix;
+use nf_wasm_bench_traffic::tables::prefix;
 use nf_wasm_sdk::{Packet, Verdict};
 
 /// Most networks of a list.

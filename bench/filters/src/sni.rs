@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Drops TLS handshakes with 1,000 names: what a ClientHello, whole in one segment, says in its
-//! extension server_name.
+//! Drops TLS handshakes for 1,000 names, read from the extension server_name of a ClientHello that
+//! fits into one segment.
 
 use crate::names::{self, Suffix};
 use nf_wasm_sdk::{protocol, Packet, Transport, Verdict};

@@ -1,2 +1,2 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Nothing but benchmarks is in this package.
+//! This package has only benchmarks.

@@ -1,81 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A packet, a host that has it, and short ways to load and call.
+//! Short ways to load and call.
 #![allow(dead_code, reason = "each test uses some of these")]
 
 pub mod counting;
 
 use nf_wasm_abi::guest::Context;
 use nf_wasm_abi::{capability, limits, trap::Trap};
-use nf_wasm_engine::{inspect, Clock, Host, Instance, Options, Outcome, Refusal, RefusalKind};
-
-/// A packet and what became of it.
-pub struct Packet {
-    pub bytes: Vec<u8>,
-    pub mark: u32,
-    pub lines: usize,
-    pub last_line: [u8; limits::LOG_LINE_BYTES as usize],
-    pub last_line_len: usize,
-    /// What [`Host::load`] is to fail with.
-    pub fail: Option<i32>,
-    /// How often [`Host::pause`] was called, and how often it says to go on.
-    pub pauses: u64,
-    pub most_pauses: u64,
-}
-
-impl Packet {
-    pub fn new(bytes: &[u8]) -> Self {
-        Self {
-            bytes: bytes.to_vec(),
-            mark: 0x1234_5678,
-            lines: 0,
-            last_line: [0; 256],
-            last_line_len: 0,
-            fail: None,
-            pauses: 0,
-            most_pauses: u64::MAX,
-        }
-    }
-
-    pub fn line(&self) -> &[u8] {
-        &self.last_line[..self.last_line_len]
-    }
-}
-
-impl Host for Packet {
-    fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32> {
-        if let Some(errno) = self.fail {
-            return Err(errno);
-        }
-        to.copy_from_slice(&self.bytes[offset as usize..offset as usize + to.len()]);
-        Ok(0)
-    }
-
-    fn log(&mut self, text: &[u8]) {
-        self.lines += 1;
-        self.last_line[..text.len()].copy_from_slice(text);
-        self.last_line_len = text.len();
-    }
-
-    fn now(&mut self, clock: Clock) -> u64 {
-        match clock {
-            Clock::Monotonic => 1_000_000_007,
-            Clock::Realtime => 1_700_000_000_000_000_000,
-        }
-    }
-
-    fn mark(&mut self) -> u32 {
-        self.mark
-    }
-
-    fn set_mark(&mut self, mark: u32) {
-        self.mark = mark;
-    }
-
-    fn pause(&mut self) -> bool {
-        self.pauses += 1;
-        self.pauses <= self.most_pauses
-    }
-}
+use nf_wasm_engine::{inspect, Instance, Options, Outcome, Refusal, RefusalKind};
+pub use nf_wasm_test_host::Packet;
 
 pub const FUEL: u64 = limits::DEFAULT_FUEL;
 

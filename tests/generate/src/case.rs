@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A filter, an operator's settings, and packets.
+//! A test case: a filter, its settings, and packets.
 
 use arbitrary::{Result, Unstructured};
 use nf_wasm_abi::capability::ALL_BITS;

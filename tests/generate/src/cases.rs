@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which cases a test is to try.
+//! Selects the cases that a test runs, from the environment.
 
 use std::env;
 use std::panic::{catch_unwind, AssertUnwindSafe};

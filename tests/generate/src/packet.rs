@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Packets that look like IP, more or less.
+//! Generates packets that resemble IP.
 
 use arbitrary::{Result, Unstructured};
 use nf_wasm_abi::limits::RUN_PACKET_BYTES;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Bytes from a seed and a number, the same on every machine.
+//! Random bytes from a seed and a number, the same on every machine.
 
 /// SplitMix64: for tests that have to be repeatable, not for secrets.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules by wasm-smith: anything that is valid.
+//! Generates any valid module, with wasm-smith.
 
 use std::sync::LazyLock;
 

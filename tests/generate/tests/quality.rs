@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is made is worth running: most of it loads, is of every kind, and the same each time.
+//! Checks the generator: most modules load, every kind occurs, and a seed repeats.
 
 #[path = "../../../jit/tests/common/reference.rs"]
 mod reference;
@@ -11,10 +11,10 @@ use nf_wasm_abi::limits::{INIT_FUEL, MEMORY_PAGES};
 use nf_wasm_engine::guest_test::Session;
 use nf_wasm_engine::{Instance, Options};
 use nf_wasm_generate::case::{Case, Filters};
-use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::{arithmetic, smith, Unstructured};
 use nf_wasm_jit::{compile, Environment, Results};
+use nf_wasm_test_host::Packet;
 use reference::Reference;
 
 const CASES: u64 = 400;

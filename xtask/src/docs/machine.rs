@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is run in the machine, and what has to come of it.
+//! Commands that documentation runs in the machine, and their expected output.
 
 use crate::vm::quote;
 

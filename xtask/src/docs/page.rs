@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The code blocks of a page, and what each is for: the words behind its fence say so.
+//! Finds the code blocks of a page, and reads from the words behind a fence what each is for.
 //!
 //! docs/testing.md, "Documentation", is for those who write pages.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is to be done for which block.
+//! Decides what to run for each code block.
 
 use super::machine::{Script, Work};
 use super::page::{self, Block, Kind};

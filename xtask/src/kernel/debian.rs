@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Kernels that Debian built: fetched, unpacked, never compiled.
+//! Debian's kernels: downloads and unpacks them.
 
 use super::source::{self, Packages};
 use super::{jobs, Kernel};

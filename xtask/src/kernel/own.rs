@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Kernels that are compiled here, small, to look for errors that a stock kernel would not see.
+//! Compiles small kernels with checks that a stock kernel lacks.
 
 use super::{jobs, source, Kernel};
 use crate::error::{Context, Error, Result};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The source that all kernels share, and packages in general.
+//! Downloads the kernel's source, and packages in general.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};

@@ -15,7 +15,7 @@ mod ratios;
 use criterion::Criterion;
 use engines::Case;
 use nf_wasm_abi::guest::Context;
-use nf_wasm_bench_packets as packets;
+use nf_wasm_bench_traffic::packets;
 use std::time::Duration;
 
 fn main() -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Blocks, loops and branches, with the values that they take along.
+//! Generates blocks, loops and branches with values.
 
 use arbitrary::Result;
 use nf_wasm_abi::limits;

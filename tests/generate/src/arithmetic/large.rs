@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is large: frames, stacks, code.
+//! Generates large frames, stacks and functions.
 
 use arbitrary::Result;
 use wasm_encoder::{BlockType, ValType};

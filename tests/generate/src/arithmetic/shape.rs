@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a module has: its memory, functions and table, and whether it has something large.
+//! Chooses a module's memory, functions and table, and whether parts of it are large.
 
 use arbitrary::{Result, Unstructured};
 use nf_wasm_abi::limits;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What leaves the stack as it was.
+//! Generates code that leaves the stack unchanged.
 
 use arbitrary::Result;
 use wasm_encoder::{BlockType, ValType};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What leaves a value on the stack.
+//! Generates code that pushes one value.
 
 use arbitrary::Result;
 use wasm_encoder::{BlockType, MemArg, ValType};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Expressions: numbers, and what they are used for.
+//! Generates numeric expressions.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Statements: what has an effect.
+//! Generates statements.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which shapes a module has, as its binary shows them.
+//! Reads from a binary which shapes it has.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Who runs a filter.
+//! The engines that are compared.
 
 mod native;
 mod nf_wasm;

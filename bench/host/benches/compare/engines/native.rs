@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Rust, compiled for this machine.
+//! The filters in Rust, compiled for this machine.
 
 use super::{Case, Engine};
 use anyhow::Result;

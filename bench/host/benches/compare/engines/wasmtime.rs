@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Cranelift's code.
+//! wasmtime, which compiles with Cranelift.
 
 use super::{Case, Engine};
 use anyhow::{Context, Result};

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Runs filters on packets. No panic, no more fuel than was given, a correct context, no
+//! allocation, the same result again, and exactly the fuel that was reported.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nf_wasm_abi::guest::{Context, ACCEPT, DROP, VERSION};
+use nf_wasm_abi::trap::Trap;
+use nf_wasm_engine::{inspect, Instance, Options, Outcome};
+use nf_wasm_fuzz_targets::meter::{peak, Meter};
+use nf_wasm_generate::case::{Case, Filters};
+use nf_wasm_generate::Unstructured;
+use nf_wasm_test_host::Packet;
+
+#[global_allocator]
+static METER: Meter = Meter;
+
+/// What a trap may allocate: the kernel half keeps it in reserve (`kmod/build/region.rs`).
+const RESERVE: usize = 1024;
+
+fn start(case: &Case) -> Option<Box<Instance<Packet>>> {
+    let options = Options {
+        capabilities: case.capabilities,
+        snaplen: case.snaplen,
+        memory_pages: 8,
+        init_fuel: 50_000,
+    };
+    match Instance::new(&case.wasm, &options, Packet::none()) {
+        Ok(instance) => Some(instance),
+        Err(refusal) => {
+            assert!(!refusal.message.contains("contradicts itself"), "{refusal}");
+            None
+        }
+    }
+}
+
+/// One packet, and whether what holds for each does.
+fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>, fuel: u64) -> Outcome {
+    let has_memory = inspect(&case.wasm).is_ok_and(|it| it.memory.is_some());
+    let told = Context {
+        hook: case.hook,
+        family: case.family,
+        packet_len: packet.len() as u32,
+        mark: case.mark,
+        ..Context::default()
+    };
+    let mut context = told;
+    instance.host_mut().show(packet.to_vec(), case.mark);
+    let (outcome, bytes) = peak(|| instance.call(&mut context, fuel));
+    assert!(bytes <= RESERVE, "{bytes} bytes on a packet's way");
+    let window = if has_memory {
+        told.packet_len.min(case.snaplen)
+    } else {
+        0
+    };
+    let expected = Context {
+        version: VERSION,
+        size: size_of::<Context>() as u32,
+        window_len: window,
+        ..told
+    };
+    assert_eq!(context, expected);
+    assert!(outcome.fuel_used <= fuel);
+    // The window's own copy is not the guest's.
+    let window_charge = if has_memory {
+        10 + u64::from(window) / 64
+    } else {
+        0
+    };
+    let charged = instance.host_mut().charged;
+    assert!(
+        charged <= outcome.fuel_used + window_charge,
+        "the host did {charged} for {outcome:?}"
+    );
+    match outcome.verdict {
+        Ok(verdict) => assert!(matches!(verdict, ACCEPT | DROP)),
+        Err(trap) => assert!(
+            !matches!(trap, Trap::Internal | Trap::Packet | Trap::Reentered),
+            "{outcome:?}"
+        ),
+    }
+    outcome
+}
+
+fuzz_target!(|data: &[u8]| {
+    let mut u = Unstructured::new(data);
+    let Ok(case) = Case::new(&mut u, Filters::Any, true) else {
+        return;
+    };
+    let Some(mut first) = start(&case) else {
+        return;
+    };
+    let mut again = start(&case).expect("it loaded before");
+    for packet in &case.packets {
+        let outcome = call(&case, packet, &mut first, case.fuel);
+        assert_eq!(call(&case, packet, &mut again, case.fuel), outcome);
+        assert_eq!(first.host_mut(), again.host_mut());
+    }
+    let packet = &case.packets[0];
+    let outcome = call(&case, packet, &mut start(&case).expect("again"), case.fuel);
+    if outcome.verdict == Err(Trap::OutOfFuel) {
+        return;
+    }
+    let needed = outcome.fuel_used;
+    let enough = call(&case, packet, &mut start(&case).expect("again"), needed);
+    assert_eq!(enough, outcome);
+    if needed > 0 {
+        let fuel = needed - 1;
+        let starved = call(&case, packet, &mut start(&case).expect("again"), fuel);
+        assert_eq!(starved.verdict, Err(Trap::OutOfFuel), "{outcome:?}");
+        assert_eq!(starved.fuel_used, fuel);
+    }
+});

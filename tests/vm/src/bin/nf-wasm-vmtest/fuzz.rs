@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A short fuzzing run with a fixed seed. `nf-wasm-fuzz` runs longer ones.
+
+use std::time::Duration;
+
+use nf_wasm_tests::fuzz::{modules, requests, tiers, Campaign, Report};
+use nf_wasm_tests::kernel::{self, With};
+
+crate::tests![
+    filters_do_in_the_kernel_what_they_do_outside,
+    requests_that_lie_change_nothing,
+    compiled_functions_do_what_interpreted_ones_do,
+];
+
+/// Fewer `runs` on a kernel that watches itself: there each takes ten times as long.
+fn campaign(runs: u64) -> Campaign {
+    let share = if kernel::is_slow() { 8 } else { 1 };
+    Campaign {
+        seed: 1,
+        from: 0,
+        runs: Some(runs / share),
+        time: Duration::ZERO,
+    }
+}
+
+fn nothing_found(mut report: Report) {
+    report.print();
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+}
+
+fn filters_do_in_the_kernel_what_they_do_outside() {
+    nothing_found(modules::run(campaign(100)));
+}
+
+fn requests_that_lie_change_nothing() {
+    nothing_found(requests::run(campaign(150)));
+}
+
+fn compiled_functions_do_what_interpreted_ones_do() {
+    let _inserted = With::parameters(&["guest_test=1"]);
+    nothing_found(tiers::run(campaign(100)));
+}

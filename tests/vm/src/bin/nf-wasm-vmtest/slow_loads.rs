@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A killed caller ends a slow load.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use nf_wasm_hostile::megabyte;
+use nf_wasm_tests::eventually;
+use nf_wasm_tests::kernel::Tracepoint;
+use nf_wasm_tests::net::Net;
+
+crate::tests![a_killed_caller_ends_the_compilation];
+
+/// So often a machine may be done with a megabyte before it is told not to go on.
+const ATTEMPTS: usize = 20;
+
+fn a_killed_caller_ends_the_compilation() {
+    let net = Net::pair();
+    let file = "/tmp/megabyte.wasm";
+    let mut cases = megabyte::CASES.iter();
+    let case = cases.find(|case| case.name == "a megabyte of select");
+    fs::write(file, (case.expect("the case").module)()).expect("write");
+    let stages = |tracepoint: &Tracepoint| -> Vec<String> {
+        let lines = tracepoint.lines().into_iter();
+        let stages = lines.filter_map(|it| Some(it.split_once("stage=")?.1.to_owned()));
+        stages.collect()
+    };
+    let caught = (0..ATTEMPTS).any(|_| {
+        let tracepoint = Tracepoint::on("nf_wasm/build");
+        let mut loader = net.server.enter(|| {
+            Command::new("nfwasm")
+                .args(["load", file, "--name", "megabyte"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("nfwasm")
+        });
+        eventually("it is compiled", || {
+            stages(&tracepoint)
+                .contains(&"compile".to_owned())
+                .then_some(())
+        });
+        loader.kill().expect("kill");
+        loader.wait().expect("wait");
+        // Compiled code is ready again. And the caller has waited for the thread: there is no more to come.
+        let is_caught = stages(&tracepoint).last().is_some_and(|it| it == "compile");
+        let filters = net.server.filters();
+        assert!(!is_caught || filters.is_empty(), "{filters:?}");
+        is_caught
+    });
+    fs::remove_file(file).expect("remove");
+    assert!(caught, "each compilation went on to its end");
+}

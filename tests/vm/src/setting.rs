@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Changes a sysctl until dropped.
+
+use std::fs;
+
+/// A setting, which is as it was when this is dropped.
+#[derive(Debug)]
+pub struct Setting {
+    file: &'static str,
+    before: String,
+}
+
+impl Setting {
+    /// Sets the one that is in `file`.
+    ///
+    /// # Panics
+    ///
+    /// If there is none, or the kernel does not take the value.
+    #[track_caller]
+    pub fn set(file: &'static str, value: &str) -> Self {
+        let before = fs::read_to_string(file).expect(file);
+        fs::write(file, value).expect(file);
+        Self { file, before }
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        fs::write(self.file, &self.before).expect(self.file);
+    }
+}
