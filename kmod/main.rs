@@ -12,18 +12,16 @@
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
 
-mod abi;
 mod admission;
 mod attachment;
 mod audit;
 mod bindings;
-mod boundary;
 mod command;
 mod counters;
 mod cpu;
 mod decider;
-mod decode;
 mod device;
+mod display;
 mod filter;
 mod grace_period;
 mod guest_test;
@@ -31,13 +29,6 @@ mod hook_registration;
 mod instance;
 mod killable;
 mod logger;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the file belongs to a crate elsewhere, and the kernel half needs a part of it"
-)]
-#[path = "../jit/src/machine.rs"]
-mod machine;
 mod namespace;
 mod native;
 mod order;
@@ -51,8 +42,17 @@ mod refusal;
 mod region;
 mod request;
 mod run;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "elsewhere this is a crate; the kernel half uses a part of it"
+)]
+#[path = "../shared/src/lib.rs"]
+mod shared;
 mod tables;
 mod thread;
+
+use shared::{abi, boundary, decode, machine};
 
 /// The module's version, for `NF_WASM_INFO`.
 const VERSION: &str = "0.1.0";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! May a module be loaded, and what does it need?
 //!
-//! This is the whole of the validation: every limit of `abi/src/limits.rs` that concerns a
+//! This is the whole of the validation: every limit of `shared/src/abi/limits.rs` that concerns a
 //! module, the validation of the specification (by wasmparser), and the guest interface. wasmi
 //! validates again, but asserts where it meets what its own configuration excludes; each payload
 //! that could get there is refused here.
@@ -13,7 +13,7 @@ mod malformed;
 mod sections;
 
 use alloc::vec::Vec;
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmparser::{Chunk, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
 
 use crate::config::FEATURES;

@@ -9,10 +9,10 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::slice;
 
-use nf_wasm_abi::guest::EXPORT_FILTER;
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_jit::machine::{FIRST_SLOT, LEN_SLOT, TRAPPED};
 use nf_wasm_jit::{Code, Environment, Helper, Machine, Reads, Results, Work};
+use nf_wasm_shared::abi::guest::EXPORT_FILTER;
+use nf_wasm_shared::abi::trap::Trap;
 use wasmi::{InstanceLayout, Memory, Store, TrapCode};
 
 use crate::capability::Native;

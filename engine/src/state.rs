@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What host functions find in the store.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmi::{nospec, Caller, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
 
 /// Fuel that a host function charges for itself.

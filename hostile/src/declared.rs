@@ -2,7 +2,7 @@
 //! Great numbers in few bytes, and other encodings that promise more than they hold. All of it has
 //! to be refused before anything is made for it.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use crate::bytes::{export, id, leb, long_leb, sized, vector, Module, Parts, HUGE};
 use crate::{loaded, refused, with, Case, EFBIG, ENOEXEC, EOPNOTSUPP};

@@ -2,7 +2,7 @@
 //! As much as the limits allow. These are loaded; what they take of time, memory and stack at load
 //! is what counts. Whole megabytes are in [`crate::megabyte`].
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use crate::{loaded, with, Case};
 
@@ -135,7 +135,7 @@ pub fn everything() -> Vec<u8> {
 }
 
 /// What accepts.
-pub(crate) const ACCEPTS: &[Result<i32, nf_wasm_abi::trap::Trap>] = &[Ok(1)];
+pub(crate) const ACCEPTS: &[Result<i32, nf_wasm_shared::abi::trap::Trap>] = &[Ok(1)];
 
 /// The cases.
 pub const CASES: &[Case] = &[

@@ -2,7 +2,7 @@
 //! What a filter tries when it is shown packets. Operations that might cost more than they are
 //! charged are in [`crate::ops`].
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use crate::{filter, loaded, wat, Case};
 

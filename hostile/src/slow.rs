@@ -2,7 +2,7 @@
 //! What a compiler might do more than once for: each of these is made at two sizes and more, so that
 //! work that grows faster than the module shows (`engine/tests/work.rs`).
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use crate::bytes::{function_type, leb, Parts};
 use crate::heavy::ACCEPTS;

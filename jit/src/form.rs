@@ -237,7 +237,7 @@ pub(crate) enum Op {
         extent: Extent,
     },
     /// Always traps. What follows is never reached.
-    Trap(nf_wasm_abi::trap::Trap),
+    Trap(nf_wasm_shared::abi::trap::Trap),
     /// The native address of `base + offset`. It does not check; while a check is mispredicted, the mask
     /// decides how many bytes from the base on are linear memory.
     Address {
@@ -316,7 +316,7 @@ pub(crate) enum End {
     },
     /// Returns a range of [`Function::values`].
     Return((u32, u32)),
-    Trap(nf_wasm_abi::trap::Trap),
+    Trap(nf_wasm_shared::abi::trap::Trap),
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sets of capabilities, as people write them and as the kernel takes them.
 
-use nf_wasm_abi::capability::{self, Capability};
+use nf_wasm_shared::abi::capability::{self, Capability};
 
 /// Reads one element of `--allow`: a capability's name, with or without `nfw.`, or `none`.
 pub fn parse(text: &str) -> Result<u64, String> {

@@ -3,7 +3,7 @@
 //!
 //! The kernel does not look at it, and the operator's word goes before it.
 
-use nf_wasm_abi::limits::MAX_SNAPLEN;
+use nf_wasm_shared::abi::limits::MAX_SNAPLEN;
 use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 

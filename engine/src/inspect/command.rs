@@ -6,7 +6,7 @@
 //! runs them before the function (and destructors behind it). For each packet a filter's variables
 //! would be set up anew.
 
-use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_START};
+use nf_wasm_shared::abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_START};
 use wasmparser::types::{Types, TypesRef};
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 

@@ -4,9 +4,9 @@
 
 pub mod counting;
 
-use nf_wasm_abi::guest::Context;
-use nf_wasm_abi::{capability, limits, trap::Trap};
 use nf_wasm_engine::{inspect, Clock, Host, Instance, Options, Outcome, Refusal, RefusalKind};
+use nf_wasm_shared::abi::guest::Context;
+use nf_wasm_shared::abi::{capability, limits, trap::Trap};
 
 /// A packet and what became of it.
 pub struct Packet {

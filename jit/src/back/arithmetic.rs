@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Operations on numbers: where eBPF has no instruction for one, what takes its place.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::allocation::Home;
 use super::function::Emitter;

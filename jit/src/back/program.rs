@@ -4,7 +4,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::allocation::{FIRST_SLOT, RETURN_SLOT, TAKEN_SLOT};
 use super::assembler::{Assembler, Label};

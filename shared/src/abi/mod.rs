@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the nf_wasm kernel module, its loader and its guests agree on.
+//! The interfaces between the kernel module, its loaders and its guests: numbers, structs, limits.
 //!
-//! The files of this crate are compiled three times: here, for user space and guests; in the
-//! engine; and by Kbuild into the kernel half, which includes them by path. They therefore use
-//! nothing but `core`. `include/nf_wasm.h` says the same in C, and a test holds the two together.
-#![no_std]
-#![forbid(unsafe_code)]
+//! `include/nf_wasm.h` declares the ioctl interface for C. A test compares the two.
 
 pub mod capability;
 pub mod guest;

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What nf_wasm's kernel half makes of a request's bytes: copying structs in and out, and checking
-//! what they say. It touches nothing of the kernel, so that it can be tested and fuzzed outside.
+//! Copies ioctl arguments from and to user memory, and validates them.
 //!
-//! The files are compiled twice: here, and by Kbuild into the kernel half, which includes them by
-//! path (`kmod/decode.rs`). They therefore use nothing but `core`, and find each other by `super`.
-#![no_std]
+//! Nothing here needs the kernel, so it can be tested and fuzzed in user space.
 
-use nf_wasm_abi as abi;
+use super::abi;
 
 pub mod check;
 pub mod exchange;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Filters made from a seed: what the kernel does with them, and what the engine does out here.
 
-use nf_wasm_abi::capability::LOG;
-use nf_wasm_abi::guest::{Context, ACCEPT};
-use nf_wasm_abi::ioctl::{
-    Counters, Run, FAMILY_NETDEV, HOOK_INGRESS, NO_TRAP, QUARANTINE_NEVER, TRAP_DROP,
-};
-use nf_wasm_abi::limits::{INIT_FUEL, MEMORY_PAGES, MODULE_BYTES};
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::{Instance, Options, Outcome};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::host::Packet;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_shared::abi::capability::LOG;
+use nf_wasm_shared::abi::guest::{Context, ACCEPT};
+use nf_wasm_shared::abi::ioctl::{
+    Counters, Run, FAMILY_NETDEV, HOOK_INGRESS, NO_TRAP, QUARANTINE_NEVER, TRAP_DROP,
+};
+use nf_wasm_shared::abi::limits::{INIT_FUEL, MEMORY_PAGES, MODULE_BYTES};
+use nf_wasm_shared::abi::trap::Trap;
 use nix::errno::Errno;
 
 use super::{Campaign, Report};

@@ -2,13 +2,13 @@
 //! Functions made from a seed, compiled by the kernel and interpreted out here: results, traps, fuel,
 //! memory and globals are the same. The module has to be there with `guest_test=1`.
 
-use nf_wasm_abi::ioctl::{GUEST_TEST_INVOKE, GUEST_TEST_READ_BYTES, NO_TRAP, TIER_JIT};
-use nf_wasm_abi::limits::INIT_FUEL;
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::guest_test::Session as Interpreter;
 use nf_wasm_generate::arithmetic::{self, Module};
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_shared::abi::ioctl::{GUEST_TEST_INVOKE, GUEST_TEST_READ_BYTES, NO_TRAP, TIER_JIT};
+use nf_wasm_shared::abi::limits::INIT_FUEL;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::{Campaign, Report};
 use crate::guest_test::{named, Session};

@@ -2,7 +2,7 @@
 //! Blocks, loops and branches, with the values that they take along.
 
 use arbitrary::Result;
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasm_encoder::{BlockType, ValType};
 use ValType::{I32, I64};
 

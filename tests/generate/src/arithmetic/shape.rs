@@ -2,7 +2,7 @@
 //! What a module has: its memory, functions and table, and whether it has something large.
 
 use arbitrary::{Result, Unstructured};
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasm_encoder::{TypeSection, ValType};
 use ValType::{I32, I64};
 
