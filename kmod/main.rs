@@ -12,21 +12,21 @@
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
 
-mod abi;
-mod boundary;
 mod build;
 mod control;
-mod decode;
+mod display;
 mod kernel_ext;
+mod objects;
+mod packet;
 #[allow(
     dead_code,
     unreachable_pub,
-    reason = "the file belongs to a crate elsewhere, and the kernel half needs a part of it"
+    reason = "elsewhere this is a crate; the kernel half uses a part of it"
 )]
-#[path = "../jit/src/machine.rs"]
-mod machine;
-mod objects;
-mod packet;
+#[path = "../shared/src/lib.rs"]
+mod shared;
+
+use shared::{abi, boundary, decode, machine};
 
 /// The module's version, for `NF_WASM_INFO`.
 const VERSION: &str = "0.1.0";

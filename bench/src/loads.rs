@@ -5,7 +5,7 @@ use crate::report::{LoadCost, StageCost};
 use crate::sender::Sender;
 use crate::workload::Workload;
 use anyhow::{Context, Result};
-use nf_wasm_abi::ioctl;
+use nf_wasm_shared::abi::ioctl;
 use nf_wasm_tests::device::{hook, Device, Refused, Spec};
 use nf_wasm_tests::kernel::Tracepoint;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};

@@ -4,9 +4,9 @@
 //! Each file has a table `MODULE`, which [`crate::inspect`] checks imports against, and a
 //! function `link` that defines the same functions for wasmi; a test holds the two together. A
 //! new capability is one such file, one word in the list below, and its bit in
-//! `abi/src/capability.rs`.
+//! `shared/src/abi/capability.rs`.
 
-use nf_wasm_abi::capability::Capability;
+use nf_wasm_shared::abi::capability::Capability;
 use wasmi::errors::LinkerError;
 use wasmi::{Linker, TrapCode};
 use wasmparser::ValType;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The Wasm features that filters may use, stated once for [`crate::inspect`] and wasmi.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmi::{CompilationMode, Config};
 use wasmparser::WasmFeatures;
 

@@ -9,8 +9,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ptr;
-use nf_wasm_abi::limits;
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::limits;
+use nf_wasm_shared::abi::trap::Trap;
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{
     AsContextMut, Error, Extern, ExternRef, Func, Global, Instance, Memory, Module, Ref, Store,

@@ -35,7 +35,7 @@ pub enum Stage {
 /// module may call what it imports too; there is no packet then, its length is 0.
 pub trait Host: 'static {
     /// Copies bytes of the packet, from `offset` after its network header. The engine asks only
-    /// for what lies within [`packet_len`](nf_wasm_abi::guest::Context::packet_len).
+    /// for what lies within [`packet_len`](nf_wasm_shared::abi::guest::Context::packet_len).
     ///
     /// Returns how many pieces of memory, beyond the first, had to be looked at to find them: each
     /// costs the guest a unit of fuel.
@@ -46,7 +46,7 @@ pub trait Host: 'static {
     fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32>;
 
     /// Logs one line: printable ASCII, at most
-    /// [`LOG_LINE_BYTES`](nf_wasm_abi::limits::LOG_LINE_BYTES).
+    /// [`LOG_LINE_BYTES`](nf_wasm_shared::abi::limits::LOG_LINE_BYTES).
     fn log(&mut self, text: &[u8]);
 
     /// Reads a clock.

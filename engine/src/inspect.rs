@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Decides whether a Wasm module may be loaded, and finds what it needs.
 //!
-//! All validation is here: the limits of `abi/src/limits.rs`, the specification's validation (by
+//! All validation is here: the limits of `shared/src/abi/limits.rs`, the specification's validation (by
 //! wasmparser), and the guest interface. wasmi validates again, but it panics on features that its
 //! configuration excludes. This file refuses all of those first.
 
@@ -12,7 +12,7 @@ mod malformed;
 mod sections;
 
 use alloc::vec::Vec;
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmparser::{Chunk, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
 
 use crate::config::FEATURES;

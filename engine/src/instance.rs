@@ -4,12 +4,12 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-use nf_wasm_abi::capability;
-use nf_wasm_abi::guest::{
+use nf_wasm_jit::Code;
+use nf_wasm_shared::abi::capability;
+use nf_wasm_shared::abi::guest::{
     Context, ACCEPT, DROP, EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_MEMORY, VERSION,
 };
-use nf_wasm_abi::trap::Trap;
-use nf_wasm_jit::Code;
+use nf_wasm_shared::abi::trap::Trap;
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{Engine, Error, Linker, Memory, Module, PreparedFunc, Store};
 

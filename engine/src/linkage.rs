@@ -6,9 +6,9 @@ use core::ffi::c_void;
 use core::ptr;
 use core::slice;
 
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_jit::machine::{Run, LEN_SLOT, TRAPPED};
 use nf_wasm_jit::{Helper, Machine, Reads};
+use nf_wasm_shared::abi::trap::Trap;
 use wasmi::TrapCode;
 
 use crate::guest::{charge, NativeGuest};

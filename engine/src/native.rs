@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ptr::{self, NonNull};
 
-use nf_wasm_abi::guest::EXPORT_FILTER;
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_jit::machine::{FIRST_SLOT, TRAPPED};
 use nf_wasm_jit::{Code, Environment, Machine, Reads, Results, Work};
+use nf_wasm_shared::abi::guest::EXPORT_FILTER;
+use nf_wasm_shared::abi::trap::Trap;
 use wasmi::{InstanceLayout, Memory, Store};
 
 use crate::capability::Native;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! State of an instance that host functions use.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmi::{nospec, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
 
 /// Fuel that a host function charges for itself.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Traps: from wasmi's errors and codes to the numbers of the ABI.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use wasmi::errors::ErrorKind;
 use wasmi::{Error, TrapCode};
 

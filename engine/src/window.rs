@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The buffer in a guest's linear memory: the context struct, then the window.
 
-use nf_wasm_abi::guest::{Context, VERSION};
+use nf_wasm_shared::abi::guest::{Context, VERSION};
 
 /// Bytes of the context struct as the guest sees it.
 pub(crate) const CONTEXT_BYTES: u32 = size_of::<Context>() as u32;

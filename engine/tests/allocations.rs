@@ -5,7 +5,7 @@ mod common;
 
 use common::counting::{self, RESERVE};
 use common::{call, load};
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 /// Allocations during `f`, and the most bytes of them that lived at once.
 fn counted<T>(f: impl FnOnce() -> T) -> (T, usize, usize) {

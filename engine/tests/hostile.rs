@@ -9,10 +9,10 @@ use std::thread;
 
 use common::counting::{counted, RESERVE};
 use common::{call, options, Packet};
-use nf_wasm_abi::limits;
 use nf_wasm_engine::{inspect, Instance, Unsupported};
 use nf_wasm_hostile::{cases, declared, heavy, megabyte, packets, setup, slow, Case, Expected};
 use nf_wasm_jit::work::STEPS_WITHOUT_A_PAUSE;
+use nf_wasm_shared::abi::limits;
 
 /// Bytes for one load, with the formatting of a refusal on top. What counts is measured in the
 /// kernel, where the code is another (its flags); `NF_WASM_INFO` reports it. Here the bound is

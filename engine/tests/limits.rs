@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Every limit of `abi/src/limits.rs` on a module: accepted at it, refused one over it.
+//! Every limit of `shared/src/abi/limits.rs` on a module: accepted at it, refused one over it.
 
 mod common;
 
 use common::{load_with, options, wasm, Packet};
-use nf_wasm_abi::limits;
 use nf_wasm_engine::{inspect, Instance, RefusalKind};
+use nf_wasm_shared::abi::limits;
 
 const FILTER: &str = r#"(func (export "nfw_filter") (param i32 i32 i32) (result i32) i32.const 1)"#;
 

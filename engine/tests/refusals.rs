@@ -379,7 +379,7 @@ fn capabilities_have_to_be_granted() {
         )
         .map(|_| ())
     };
-    use nf_wasm_abi::capability::{LOG, MARK, PACKET};
+    use nf_wasm_shared::abi::capability::{LOG, MARK, PACKET};
     assert_eq!(granted(LOG.bit | MARK.bit), Ok(()));
     let refusal = granted(LOG.bit | PACKET.bit).unwrap_err();
     assert_eq!(refusal.kind, Denied);
@@ -515,7 +515,10 @@ fn changed_modules_never_panic() {
                 for _ in 0..2 {
                     let mut context = common::context(instance.host_mut());
                     let outcome = instance.call(&mut context, 10_000);
-                    assert_ne!(outcome.verdict, Err(nf_wasm_abi::trap::Trap::Internal));
+                    assert_ne!(
+                        outcome.verdict,
+                        Err(nf_wasm_shared::abi::trap::Trap::Internal)
+                    );
                 }
             }
         }

@@ -15,7 +15,6 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr;
 
-use nf_wasm_abi::guest::Context;
 use nf_wasm_engine::{helper_address, Instance, Options, Outcome};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::cases;
@@ -23,6 +22,7 @@ use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
 use nf_wasm_jit::machine::bpf_insn;
 use nf_wasm_jit::{Code, Helper, Machine};
+use nf_wasm_shared::abi::guest::Context;
 use nf_wasm_test_host::Packet;
 use vm::Speculation;
 use wasmparser::{Parser, Payload};
@@ -152,7 +152,7 @@ fn compiled_filters_do_as_interpreted_ones() {
 /// Runs a module in both tiers on a packet, with so much fuel that it does not matter.
 fn outcome_of_both(wasm: &[u8]) -> Outcome {
     let options = Options {
-        capabilities: nf_wasm_abi::capability::ALL_BITS,
+        capabilities: nf_wasm_shared::abi::capability::ALL_BITS,
         snaplen: 64,
         memory_pages: 8,
         init_fuel: 50_000,
@@ -178,8 +178,8 @@ fn outcome_of_both(wasm: &[u8]) -> Outcome {
 
 #[test]
 fn a_host_function_needs_room_on_the_stack() {
-    use nf_wasm_abi::limits::VALUE_STACK_SLOTS;
-    use nf_wasm_abi::trap::Trap;
+    use nf_wasm_shared::abi::limits::VALUE_STACK_SLOTS;
+    use nf_wasm_shared::abi::trap::Trap;
     // Of no parameters, two, and three, each with a result.
     for (import, parameters) in [
         (

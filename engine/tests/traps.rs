@@ -4,8 +4,8 @@
 mod common;
 
 use common::{call, filter, load, verdict, FUEL};
-use nf_wasm_abi::guest::{ACCEPT, DROP};
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::guest::{ACCEPT, DROP};
+use nf_wasm_shared::abi::trap::Trap;
 
 #[test]
 fn each_trap_is_told_apart() {

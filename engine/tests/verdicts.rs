@@ -4,10 +4,10 @@
 mod common;
 
 use common::{call, context, filter, filter_with, load, load_with, options, verdict, FUEL};
-use nf_wasm_abi::guest::{ACCEPT, DROP, VERSION};
-use nf_wasm_abi::trap::Trap;
-use nf_wasm_abi::{capability, limits};
 use nf_wasm_engine::{inspect, ExternKind, Options, RefusalKind};
+use nf_wasm_shared::abi::guest::{ACCEPT, DROP, VERSION};
+use nf_wasm_shared::abi::trap::Trap;
+use nf_wasm_shared::abi::{capability, limits};
 
 #[test]
 fn verdicts() {

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmparser::Operator;
 
 use crate::module::Module;
@@ -189,7 +189,7 @@ impl Visit {
 
 #[cfg(test)]
 mod tests {
-    use nf_wasm_abi::limits;
+    use nf_wasm_shared::abi::limits;
 
     use super::Calls;
     use crate::testing::{environment, parse, wasm, work};

@@ -18,7 +18,6 @@ mod calls;
 mod front;
 mod in_place;
 mod ir;
-pub mod machine;
 mod module;
 mod pointers;
 #[cfg(test)]
@@ -30,7 +29,7 @@ use core::fmt;
 
 pub use back::insn::Insn;
 pub use back::Helper;
-pub use machine::Machine;
+pub use nf_wasm_shared::machine::{self, Machine};
 pub use work::Work;
 
 /// What is known of an instance when its code is compiled, and does not change any more.
@@ -178,7 +177,7 @@ pub fn compile_with(
 /// environment's memory, and nothing else is done with it.
 ///
 /// The code needs of the context what [`Reads`] says, in the buffer, and the packet where the machine
-/// says. The trap [`nf_wasm_abi::trap::Trap::MemoryOutOfBounds`] is not the filter's then: the packet
+/// says. The trap [`nf_wasm_shared::abi::trap::Trap::MemoryOutOfBounds`] is not the filter's then: the packet
 /// has to be decided by what [`compile`] made.
 pub fn compile_in_place(
     wasm: &[u8],

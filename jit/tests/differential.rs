@@ -12,11 +12,11 @@ mod reference;
 
 use common::vm::Speculation;
 use common::Instance;
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
 use nf_wasm_generate::{arithmetic, cases};
 use nf_wasm_jit::{compile, Environment, Results, Unsupported};
+use nf_wasm_shared::abi::trap::Trap;
 use reference::Reference;
 use wasm_encoder::ValType::{I32, I64};
 

@@ -13,12 +13,12 @@ mod reference;
 
 use common::vm::Speculation;
 use common::Instance;
-use nf_wasm_abi::guest::Context;
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
 use nf_wasm_generate::{arithmetic, cases};
 use nf_wasm_jit::{compile_in_place, Buffer, Environment, Results};
+use nf_wasm_shared::abi::guest::Context;
+use nf_wasm_shared::abi::trap::Trap;
 use reference::Reference;
 
 /// Packets of each module.

@@ -222,10 +222,10 @@ void nf_wasm_audit(const struct nf_wasm_audit *entry);
 
 /* ---- packet_context.c ---- */
 
-/* VERSION of abi/src/guest.rs. */
+/* VERSION of shared/src/abi/guest.rs. */
 #define NF_WASM_GUEST_VERSION 1
 
-/* struct Context of abi/src/guest.rs. */
+/* struct Context of shared/src/abi/guest.rs. */
 struct nf_wasm_context {
 	u32 version;
 	u32 size;
@@ -244,7 +244,7 @@ struct nf_wasm_context {
 /* Writes all of @context. The engine fills in version, size and window_len, which are 0 here. */
 void nf_wasm_context_fill(struct nf_wasm_context *context, const struct sk_buff *skb,
 			  const struct nf_hook_state *state);
-/* What compiled code runs on: see jit/src/machine.rs. */
+/* What compiled code runs on: see shared/src/machine.rs. */
 struct nf_wasm_machine {
 	s64 fuel;
 	void *memory;

@@ -17,7 +17,7 @@
 #include "../kernel_ext/helpers.h"
 #include "skb.h"
 
-/* As in abi/src/guest.rs: why a packet shows no transport header. */
+/* As in shared/src/abi/guest.rs: why a packet shows no transport header. */
 #define NO_TRANSPORT U32_MAX
 #define LATER_FRAGMENT (U32_MAX - 1)
 #define TRANSPORT_NOT_FOUND (U32_MAX - 2)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Converts sets of capabilities between text and the kernel's bits.
 
-use nf_wasm_abi::capability::{self, Capability};
+use nf_wasm_shared::abi::capability::{self, Capability};
 
 /// Parses one element of `--allow`: a capability's name, with or without `nfw.`, or `none`.
 pub fn parse(text: &str) -> Result<u64, String> {

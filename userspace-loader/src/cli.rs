@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use nf_wasm_abi::ioctl::{self, Hook, QUARANTINE_NEVER};
+use nf_wasm_shared::abi::ioctl::{self, Hook, QUARANTINE_NEVER};
 
 use crate::capabilities;
 use crate::device::Settings;
@@ -446,7 +446,7 @@ pub struct Man {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use nf_wasm_abi::limits;
+    use nf_wasm_shared::abi::limits;
 
     use super::*;
 

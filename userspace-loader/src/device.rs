@@ -9,11 +9,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     self, Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run,
     Select,
 };
-use nf_wasm_abi::request;
+use nf_wasm_shared::abi::request;
 use nix::errno::Errno;
 use nix::libc;
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use nf_wasm_abi::ioctl::{self, DEVICE_LEN};
+use nf_wasm_shared::abi::ioctl::{self, DEVICE_LEN};
 
 use crate::name;
 

@@ -4,7 +4,7 @@
 //!
 //! The kernel ignores the manifest. The operator's options override it.
 
-use nf_wasm_abi::limits::MAX_SNAPLEN;
+use nf_wasm_shared::abi::limits::MAX_SNAPLEN;
 use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use nf_wasm_abi::ioctl::NAME_LEN;
+use nf_wasm_shared::abi::ioctl::NAME_LEN;
 use serde::{Serialize, Serializer};
 
 /// Maximum length of a name in bytes.

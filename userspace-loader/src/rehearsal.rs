@@ -5,9 +5,9 @@
 //! the engine makes the instance. The guest's set-up functions really run. They read this machine's
 //! clocks, and their log lines are discarded.
 
-use nf_wasm_abi::{ioctl, limits};
-use nf_wasm_decode::check;
 use nf_wasm_engine::{Clock, Host, Instance, Options};
+use nf_wasm_shared::abi::{ioctl, limits};
+use nf_wasm_shared::decode::check;
 use nix::errno::Errno;
 use nix::time::{clock_gettime, ClockId};
 
@@ -78,7 +78,7 @@ fn settings_of(settings: &Settings) -> check::Settings {
     }
 }
 
-fn wrong(wrong: nf_wasm_decode::wrong::Wrong) -> Refusal {
+fn wrong(wrong: nf_wasm_shared::decode::wrong::Wrong) -> Refusal {
     Refusal {
         errno: Errno::from_raw(wrong.errno()),
         text: wrong.to_string(),

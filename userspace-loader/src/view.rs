@@ -3,12 +3,12 @@
 
 use std::fmt::Write;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     AttachmentEntry, Counters, FilterEntry, DIGEST_LEN, ORIGIN_ALLOWLIST, ORIGIN_SIGNATURE,
     ORIGIN_UNCHECKED, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED, TIER_AUTO, TIER_INTERP,
     TIER_JIT, TRAP_ACCEPT, TRAP_DROP,
 };
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 

@@ -4,7 +4,7 @@
 mod fake;
 
 use fake::{Fake, ACCEPT};
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use nfwasm::device::Outcome;
 use snapbox::{assert_data_eq, str};
 

@@ -15,14 +15,7 @@ pub const FILE: &str = "docs/unsafe.md";
 const PLACES: [(&str, &[&str]); 2] = [
     (
         "In the kernel",
-        &[
-            "abi/src",
-            "decode/src",
-            "engine/src",
-            "jit/src",
-            "kmod",
-            "patches",
-        ],
+        &["engine/src", "jit/src", "kmod", "patches", "shared/src"],
     ),
     (
         "In user space",

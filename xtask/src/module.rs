@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What Kbuild reads of the checkout.
-const SOURCES: [&str; 5] = ["Kbuild", "abi", "decode", "jit/src/machine.rs", "kmod"];
+const SOURCES: [&str; 3] = ["Kbuild", "kmod", "shared"];
 /// What Kbuild makes of the kernel half's Rust.
 const CRATE_ROOT_OBJECT: &str = "kmod/main.o";
 

@@ -67,8 +67,8 @@ pub fn filters(
     fs::create_dir_all(&out).context(out.display())?;
     let log = cache.path("log/filters.log");
     tool::new_log(&log)?;
-    // The abi crate is part of the SDK: whatever a filter is made of is looked at.
-    let key = files::hash(&files::contents(checkout, &["filters", "sdk", "abi"])?);
+    // The crate `shared` is part of the SDK: whatever a filter is made of is looked at.
+    let key = files::hash(&files::contents(checkout, &["filters", "sdk", "shared"])?);
     files::once(&out, &key, || {
         progress.step("Filters", "Rust, C and text", &log, || {
             let mut make = root.command(["make", "-C", "/checkout/filters"]);
@@ -90,7 +90,7 @@ const BENCH_MATERIAL: [&str; 7] = [
     "bench/host/bpf",
     "bench/traffic",
     "sdk",
-    "abi",
+    "shared",
 ];
 
 /// Builds what the benchmarks load into a kernel; returns the folder that it is in.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `nfw.clock`: the time.
 
-use nf_wasm_abi::capability::CLOCK;
+use nf_wasm_shared::abi::capability::CLOCK;
 use wasmi::errors::LinkerError;
 use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType::I64;

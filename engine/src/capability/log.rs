@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `nfw.log`: lines in the kernel log.
 
-use nf_wasm_abi::capability::LOG;
-use nf_wasm_abi::limits::LOG_LINE_BYTES;
+use nf_wasm_shared::abi::capability::LOG;
+use nf_wasm_shared::abi::limits::LOG_LINE_BYTES;
 use wasmi::errors::LinkerError;
 use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType::I32;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `nfw.mark`: the packet's mark.
 
-use nf_wasm_abi::capability::MARK;
+use nf_wasm_shared::abi::capability::MARK;
 use wasmi::errors::LinkerError;
 use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType::I32;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `nfw.packet`: the packet beyond the window.
 
-use nf_wasm_abi::capability::PACKET;
+use nf_wasm_shared::abi::capability::PACKET;
 use wasmi::errors::LinkerError;
 use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType::I32;

@@ -3,7 +3,7 @@
 
 use core::mem;
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmparser::{BinaryReader, FuncToValidate, FuncValidator, FunctionBody, ValidatorResources};
 
 use super::{malformed_in, Inspector, Rules};

@@ -5,7 +5,7 @@
 //! constructors: each export becomes a wrapper, `NAME.command_export`, which runs constructors before the
 //! function and destructors after it. A filter's variables would be reset at each packet.
 
-use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_START};
+use nf_wasm_shared::abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_START};
 use wasmparser::types::{Types, TypesRef};
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 

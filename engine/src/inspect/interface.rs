@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use nf_wasm_abi::guest::{
+use nf_wasm_shared::abi::guest::{
     EXPORT_BUF, EXPORT_CONSTRUCTORS, EXPORT_FILTER, EXPORT_INIT, EXPORT_INITIALIZE, EXPORT_MEMORY,
 };
 use wasmparser::types::{Types, TypesRef};

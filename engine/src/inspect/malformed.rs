@@ -3,7 +3,7 @@
 
 use alloc::format;
 use alloc::string::String;
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmparser::BinaryReaderError;
 
 use crate::refusal::{refuse, Refusal, RefusalKind};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The limits on everything outside function bodies.
 
-use nf_wasm_abi::guest::EXPORT_INITIALIZE;
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::guest::EXPORT_INITIALIZE;
+use nf_wasm_shared::abi::limits;
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind,
     ElementSectionReader, ExportSectionReader, ExternalKind, ImportSectionReader,

@@ -4,9 +4,9 @@
 
 pub mod counting;
 
-use nf_wasm_abi::guest::Context;
-use nf_wasm_abi::{capability, limits, trap::Trap};
 use nf_wasm_engine::{inspect, Instance, Options, Outcome, Refusal, RefusalKind};
+use nf_wasm_shared::abi::guest::Context;
+use nf_wasm_shared::abi::{capability, limits, trap::Trap};
 pub use nf_wasm_test_host::Packet;
 
 pub const FUEL: u64 = limits::DEFAULT_FUEL;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Accesses to the linear memory and to globals: bounds, and masks against speculation.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::allocation::Location;
 use super::function::Emitter;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Arithmetic, and substitutes for operations that eBPF has no instruction for.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::allocation::Location;
 use super::function::Emitter;

@@ -3,9 +3,9 @@
 
 use alloc::vec::Vec;
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use super::allocation::{Allocation, Location};
 use super::assembler::{Assembler, Label};

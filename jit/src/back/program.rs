@@ -5,7 +5,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::assembler::{Assembler, Label};
 use super::frame::{slot_offset, FIRST_SLOT, GLOBALS, MACHINE, RETURN_SLOT, USED_SHIFT, USED_SLOT};

@@ -36,7 +36,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use wasmparser::{BlockType, BrTable};
 
 use super::known::Known;

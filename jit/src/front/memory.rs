@@ -10,7 +10,7 @@
 //! with an extent of its own. An address that is not masked for as many bytes as an access needs is not
 //! used for it: `known.rs` hands out no other.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::known::{Address, Reach, Space};
 use super::Builder;

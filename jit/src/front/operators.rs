@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The translation of each Wasm operator.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use wasmparser::{MemArg, Operator};
 
 use super::{Builder, Result};

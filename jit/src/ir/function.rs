@@ -26,7 +26,7 @@ pub(crate) enum End {
     },
     /// Returns a range of [`Function::values`].
     Return((u32, u32)),
-    Trap(nf_wasm_abi::trap::Trap),
+    Trap(nf_wasm_shared::abi::trap::Trap),
 }
 
 #[derive(Clone, Debug)]

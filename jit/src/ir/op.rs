@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Operations, and what each one reads, writes and does.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::{Access, Binary, Compare, Divide, Extent, Mask, Place, Unary, Value, Var, Width};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The interpreter, set as filters have it.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasmi::{
     CompilationMode, Config, Engine, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
     TrapCode, Val,

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_jit::machine::TRAPPED;
 use nf_wasm_jit::{Helper, Insn};
+use nf_wasm_shared::abi::trap::Trap;
 
 const SIZES: [&str; 4] = ["u32", "u16", "u8", "u64"];
 

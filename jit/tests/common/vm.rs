@@ -11,10 +11,10 @@
 
 use std::ops::Range;
 
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_generate::random::Random;
 use nf_wasm_jit::machine::TRAPPED;
 use nf_wasm_jit::{Insn, Machine};
+use nf_wasm_shared::abi::trap::Trap;
 
 /// A helper: it looks at as many arguments as it has.
 pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;

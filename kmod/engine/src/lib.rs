@@ -2,16 +2,11 @@
 //! The engine as an object of the kernel module: the boundary's engine side.
 //!
 //! It brings what `no_std` leaves to the surroundings, an allocator and a panic handler, and both
-//! lead back to the kernel half. Nothing of the kernel is known here but `kmod/boundary.rs`.
+//! lead back to the kernel half. Nothing of the kernel is known here but `shared/src/boundary.rs`.
 #![no_std]
 
 extern crate alloc;
 
-use nf_wasm_abi as abi;
-use nf_wasm_jit::{machine, Code};
-
-#[path = "../../boundary.rs"]
-mod boundary;
 mod guest_test;
 mod memory;
 mod panic;
@@ -32,6 +27,8 @@ use boundary::{
 use nf_wasm_engine::{
     Clock, Host, Instance, Options, Refusal, RefusalKind, Run, Stage, Unsupported,
 };
+use nf_wasm_jit::Code;
+use nf_wasm_shared::{abi, boundary};
 
 /// What the kernel half handed over for the current call, and for filters that were compiled puts
 /// here itself.

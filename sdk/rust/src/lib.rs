@@ -35,7 +35,7 @@ pub mod mark;
 pub mod packet;
 mod parse;
 
-pub use nf_wasm_abi::guest::Context;
+pub use nf_wasm_shared::abi::guest::Context;
 pub use parse::{protocol, NoTransport, Packet, Transport};
 
 #[doc(hidden)]
@@ -46,7 +46,7 @@ pub use entry::decide;
 #[repr(i32)]
 pub enum Verdict {
     /// Drop it.
-    Drop = nf_wasm_abi::guest::DROP,
+    Drop = nf_wasm_shared::abi::guest::DROP,
     /// Let it go on.
-    Accept = nf_wasm_abi::guest::ACCEPT,
+    Accept = nf_wasm_shared::abi::guest::ACCEPT,
 }

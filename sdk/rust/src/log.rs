@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use nf_wasm_abi::limits::LOG_LINE_BYTES;
+use nf_wasm_shared::abi::limits::LOG_LINE_BYTES;
 
 mod import {
     #[link(wasm_import_module = "nfw.log")]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The packet as the host presents it.
 
-use nf_wasm_abi::guest::{LATER_FRAGMENT, NO_TRANSPORT};
+use nf_wasm_shared::abi::guest::{LATER_FRAGMENT, NO_TRANSPORT};
 
 use crate::Context;
 

@@ -4,12 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nf_wasm_abi::guest::{Context, ACCEPT, DROP, VERSION};
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::{inspect, Instance, Options, Outcome};
 use nf_wasm_fuzz_targets::meter::{peak, Meter};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::Unstructured;
+use nf_wasm_shared::abi::guest::{Context, ACCEPT, DROP, VERSION};
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_test_host::Packet;
 
 #[global_allocator]

@@ -6,19 +6,19 @@
 use std::cell::Cell;
 
 use libfuzzer_sys::fuzz_target;
-use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_fuzz_targets::caller::{Caller, Region};
+use nf_wasm_generate::{Result, Unstructured};
+use nf_wasm_shared::abi::capability::ALL_BITS;
+use nf_wasm_shared::abi::ioctl::{
     self, Attach, AttachmentEntry, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Replace,
     Run, Select, FAMILY_NETDEV,
 };
-use nf_wasm_abi::limits;
-use nf_wasm_decode::check::{self, Selector, Settings, Subject};
-use nf_wasm_decode::exchange::{exchange, read_hooks, write_table, Refused};
-use nf_wasm_decode::name::Name;
-use nf_wasm_decode::plain::{Plain, Request};
-use nf_wasm_decode::wrong::Wrong;
-use nf_wasm_fuzz_targets::caller::{Caller, Region};
-use nf_wasm_generate::{Result, Unstructured};
+use nf_wasm_shared::abi::limits;
+use nf_wasm_shared::decode::check::{self, Selector, Settings, Subject};
+use nf_wasm_shared::decode::exchange::{exchange, read_hooks, write_table, Refused};
+use nf_wasm_shared::decode::name::Name;
+use nf_wasm_shared::decode::plain::{Plain, Request};
+use nf_wasm_shared::decode::wrong::Wrong;
 
 /// Where things are in the caller's memory.
 const REQUEST: u64 = 0x1000;

@@ -4,11 +4,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::limits::{instance_bytes, MEMORY_PAGES};
 use nf_wasm_engine::{inspect, Instance, Options};
 use nf_wasm_fuzz_targets::meter::{peak, Meter};
 use nf_wasm_generate::{program, smith, Result, Unstructured};
+use nf_wasm_shared::abi::capability::ALL_BITS;
+use nf_wasm_shared::abi::limits::{instance_bytes, MEMORY_PAGES};
 use nf_wasm_test_host::Packet;
 
 #[global_allocator]

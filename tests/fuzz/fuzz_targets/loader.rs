@@ -4,10 +4,10 @@
 
 use clap::Parser;
 use libfuzzer_sys::fuzz_target;
-use nf_wasm_abi::ioctl::{AttachmentEntry, FilterEntry, Hook, Info, NAME_LEN};
-use nf_wasm_decode::plain::Plain;
-use nf_wasm_decode::{check, name};
 use nf_wasm_generate::{Result, Unstructured};
+use nf_wasm_shared::abi::ioctl::{AttachmentEntry, FilterEntry, Hook, Info, NAME_LEN};
+use nf_wasm_shared::decode::plain::Plain;
+use nf_wasm_shared::decode::{check, name};
 use nfwasm::device::{Answer, Device, Outcome, Packet, Runnable, Settings};
 use nfwasm::module::Module;
 use nfwasm::name::{Name, Selector};

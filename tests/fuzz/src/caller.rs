@@ -4,8 +4,8 @@
 
 use std::cell::RefCell;
 
-use nf_wasm_decode::exchange::Memory;
-use nf_wasm_decode::wrong::Wrong;
+use nf_wasm_shared::decode::exchange::Memory;
+use nf_wasm_shared::decode::wrong::Wrong;
 
 /// Some bytes of a caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 //! A test case: a filter, its settings, and packets.
 
 use arbitrary::{Result, Unstructured};
-use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::ioctl::{FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV};
-use nf_wasm_abi::limits::{DEFAULT_FUEL, DEFAULT_SNAPLEN, MAX_SNAPLEN};
+use nf_wasm_shared::abi::capability::ALL_BITS;
+use nf_wasm_shared::abi::ioctl::{FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV};
+use nf_wasm_shared::abi::limits::{DEFAULT_FUEL, DEFAULT_SNAPLEN, MAX_SNAPLEN};
 
 use crate::{packet, program, smith};
 

@@ -2,7 +2,7 @@
 //! Generates packets that resemble IP.
 
 use arbitrary::{Result, Unstructured};
-use nf_wasm_abi::limits::RUN_PACKET_BYTES;
+use nf_wasm_shared::abi::limits::RUN_PACKET_BYTES;
 
 /// Extension headers of IPv6, TCP, UDP, ICMP, ESP, "no next header", and one that nobody has.
 const PROTOCOLS: [u8; 12] = [0, 6, 17, 1, 58, 43, 44, 60, 51, 50, 59, 253];

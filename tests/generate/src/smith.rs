@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use arbitrary::{Result, Unstructured};
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, Module};
 
 /// Turns text, which is ours, into a binary.

@@ -7,13 +7,13 @@ mod shapes;
 
 use std::collections::BTreeMap;
 
-use nf_wasm_abi::limits::{INIT_FUEL, MEMORY_PAGES};
 use nf_wasm_engine::guest_test::Session;
 use nf_wasm_engine::{Instance, Options};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::{arithmetic, smith, Unstructured};
 use nf_wasm_jit::{compile, Environment, Results};
+use nf_wasm_shared::abi::limits::{INIT_FUEL, MEMORY_PAGES};
 use nf_wasm_test_host::Packet;
 use reference::Reference;
 
@@ -26,7 +26,7 @@ const RUN: u64 = 500;
 /// How many of the modules load, in a hundred; says why others do not.
 fn loaded(make: impl Fn(&mut Unstructured<'_>) -> Vec<u8>) -> u64 {
     let options = Options {
-        capabilities: nf_wasm_abi::capability::ALL_BITS,
+        capabilities: nf_wasm_shared::abi::capability::ALL_BITS,
         snaplen: 256,
         memory_pages: MEMORY_PAGES,
         init_fuel: INIT_FUEL,

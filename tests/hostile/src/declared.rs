@@ -2,7 +2,7 @@
 //! Modules that declare more than they contain. Each must be refused before memory is allocated
 //! for what it declares.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use crate::bytes::{export, id, leb, long_leb, sized, vector, Module, Parts, HUGE};
 use crate::{loaded, refused, with, Case, EFBIG, ENOEXEC, EOPNOTSUPP};

@@ -2,7 +2,7 @@
 //! Modules at the limits. They load; their time, memory and stack are bounded. [`crate::megabyte`]
 //! has the largest.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use crate::{loaded, with, Case};
 
@@ -135,7 +135,7 @@ pub fn everything() -> Vec<u8> {
 }
 
 /// What accepts.
-pub(crate) const ACCEPTS: &[Result<i32, nf_wasm_abi::trap::Trap>] = &[Ok(1)];
+pub(crate) const ACCEPTS: &[Result<i32, nf_wasm_shared::abi::trap::Trap>] = &[Ok(1)];
 
 /// The cases.
 pub const CASES: &[Case] = &[

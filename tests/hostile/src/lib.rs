@@ -24,7 +24,7 @@ pub mod packets;
 pub mod setup;
 pub mod slow;
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 /// The bytes are no valid module.
 pub const ENOEXEC: i32 = 8;

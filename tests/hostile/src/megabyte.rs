@@ -3,7 +3,7 @@
 //! hundred million instructions and more: the engine's tests load them, and `nf-wasm-hostile`
 //! measures them; the subject `hostile` leaves them out.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use crate::bytes::{function_type, leb, Parts};
 use crate::heavy::ACCEPTS;

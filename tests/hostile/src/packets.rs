@@ -2,7 +2,7 @@
 //! Filters that misbehave on packets. [`crate::ops`] has operations that may cost more than they
 //! are charged.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use crate::{filter, loaded, wat, Case};
 

@@ -2,7 +2,7 @@
 //! Filters that misbehave between translation and the first packet: `nfw_init`, `nfw_buf`, imports
 //! and exports.
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use crate::{filter, loaded, refused, wat, with, Case, EFBIG, EINVAL, ENOEXEC};
 

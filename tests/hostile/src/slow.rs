@@ -2,7 +2,7 @@
 //! Modules that may cost a compiler more than linear time. `engine/tests/work.rs` compiles each at
 //! several sizes and compares the steps.
 
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 
 use crate::bytes::{function_type, leb, Parts};
 use crate::heavy::ACCEPTS;

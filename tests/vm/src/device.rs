@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     self, Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run,
     Select, NAME_LEN,
 };

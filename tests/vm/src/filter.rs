@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A loaded filter that is unloaded when dropped.
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     AttachmentEntry, Counters, FilterEntry, Hook, NF_WASM_RELEASE, NF_WASM_UNLOAD,
 };
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use crate::device::{Device, Refused, Spec};
 use crate::net::Namespace;

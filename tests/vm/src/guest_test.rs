@@ -3,12 +3,12 @@
 
 use std::cell::Cell;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     GuestTest, GUEST_TEST_GET, GUEST_TEST_INSTANTIATE, GUEST_TEST_INVOKE, GUEST_TEST_NAME_LEN,
     GUEST_TEST_READ, GUEST_TEST_REGISTER, GUEST_TEST_SET, NF_WASM_GUEST_TEST, NO_TRAP, TIER_INTERP,
     TIER_JIT,
 };
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 
 use crate::device::{address, default_tier, Device, Refused};
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use nf_wasm_abi::limits::MAX_FUEL;
+use nf_wasm_shared::abi::limits::MAX_FUEL;
 
 use crate::leaks::KMEMLEAK;
 

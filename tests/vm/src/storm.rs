@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nf_wasm_abi::ioctl::{Hook, FAMILY_INET, HOOK_INGRESS, HOOK_INPUT};
+use nf_wasm_shared::abi::ioctl::{Hook, FAMILY_INET, HOOK_INGRESS, HOOK_INPUT};
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::Offline;

@@ -9,11 +9,11 @@ use etherparse::{
     IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, Ipv6RawExtHeader,
     PacketBuilder,
 };
-use nf_wasm_abi::guest::{
+use nf_wasm_engine::{Instance, Options};
+use nf_wasm_shared::abi::guest::{
     Context, ACCEPT, DROP, LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND,
 };
-use nf_wasm_abi::limits;
-use nf_wasm_engine::{Instance, Options};
+use nf_wasm_shared::abi::limits;
 use nf_wasm_test_host::Packet;
 use nf_wasm_tests::BLOCK_TELNET;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `attach` and `detach`: attach filters to hooks, and remove attachments.
 
-use nf_wasm_abi::ioctl::{AttachmentEntry, FAMILY_NETDEV};
+use nf_wasm_shared::abi::ioctl::{AttachmentEntry, FAMILY_NETDEV};
 use nix::errno::Errno;
 use serde::Serialize;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `check`: shows what a filter needs and whether it can be loaded, without the kernel module.
 
-use nf_wasm_abi::guest::{EXPORT_BUF, EXPORT_INIT};
 use nf_wasm_engine::Inspection;
+use nf_wasm_shared::abi::guest::{EXPORT_BUF, EXPORT_INIT};
 use nix::errno::Errno;
 use serde::Serialize;
 

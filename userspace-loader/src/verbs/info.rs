@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `info`: shows the kernel module's version, limits and capabilities.
 
-use nf_wasm_abi::ioctl::{Info, ADMISSION_LOCKED_DOWN, ADMISSION_SIGNATURE};
+use nf_wasm_shared::abi::ioctl::{Info, ADMISSION_LOCKED_DOWN, ADMISSION_SIGNATURE};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -90,7 +90,7 @@ struct LoadStack {
 impl From<&Info> for Report {
     fn from(info: &Info) -> Self {
         let capability = |name: String| Capability {
-            summary: nf_wasm_abi::capability::by_name(&name).map(|known| known.summary),
+            summary: nf_wasm_shared::abi::capability::by_name(&name).map(|known| known.summary),
             name,
         };
         Self {

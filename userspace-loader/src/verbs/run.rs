@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use nf_wasm_abi::guest::{ACCEPT, DROP};
-use nf_wasm_abi::ioctl::{NO_TRAP, TIER_JIT};
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::guest::{ACCEPT, DROP};
+use nf_wasm_shared::abi::ioctl::{NO_TRAP, TIER_JIT};
+use nf_wasm_shared::abi::trap::Trap;
 use nix::errno::Errno;
 use serde::Serialize;
 

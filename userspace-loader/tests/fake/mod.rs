@@ -6,14 +6,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use clap::Parser;
-use nf_wasm_abi::capability;
-use nf_wasm_abi::guest;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::capability;
+use nf_wasm_shared::abi::guest;
+use nf_wasm_shared::abi::ioctl::{
     self, AttachmentEntry, Counters, FilterEntry, Hook, Info, DIGEST_LEN, NO_TRAP,
     ORIGIN_SIGNATURE, ORIGIN_UNCHECKED, STATE_QUARANTINED,
 };
-use nf_wasm_abi::limits;
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::limits;
+use nf_wasm_shared::abi::trap::Trap;
 use nfwasm::device::{Answer, Device, Outcome, Packet, Runnable, Settings};
 use nfwasm::error::Refusal;
 use nfwasm::module::Module;

@@ -143,7 +143,7 @@ impl<'a> Workshop<'a> {
             }
             Step::C { path, .. } => {
                 let mut cc = root.command(["cc", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]);
-                cc.args(["-I", "/checkout/abi/include"]);
+                cc.args(["-I", "/checkout/shared/include"]);
                 cc.arg(format!("{}/{path}", self.inside));
                 cc
             }

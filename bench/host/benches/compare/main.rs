@@ -14,8 +14,8 @@ mod ratios;
 
 use criterion::Criterion;
 use engines::Case;
-use nf_wasm_abi::guest::Context;
 use nf_wasm_bench_traffic::packets;
+use nf_wasm_shared::abi::guest::Context;
 use std::time::Duration;
 
 fn main() -> anyhow::Result<()> {
@@ -84,7 +84,7 @@ fn case(name: &'static str, packet: Vec<u8>) -> anyhow::Result<Case> {
         _ => std::fs::read(format!("{material}/{name}.wasm"))?,
     };
     let context = Context {
-        version: nf_wasm_abi::guest::VERSION,
+        version: nf_wasm_shared::abi::guest::VERSION,
         size: size_of::<Context>() as u32,
         packet_len: packet.len() as u32,
         window_len: packet.len() as u32,

@@ -2,7 +2,7 @@
 //! Generates blocks, loops and branches with values.
 
 use arbitrary::Result;
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasm_encoder::{BlockType, ValType};
 use ValType::{I32, I64};
 

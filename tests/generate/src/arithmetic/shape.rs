@@ -2,7 +2,7 @@
 //! Chooses a module's memory, functions and table, and whether parts of it are large.
 
 use arbitrary::{Result, Unstructured};
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::limits;
 use wasm_encoder::{TypeSection, ValType};
 use ValType::{I32, I64};
 

@@ -15,12 +15,12 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{exit, Command};
 use std::time::Instant;
 
-use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_hostile::{cases, ops};
+use nf_wasm_shared::abi::capability::ALL_BITS;
+use nf_wasm_shared::abi::ioctl::{
     FilterEntry, FAMILY_IPV4, HOOK_OUTPUT, NF_WASM_UNLOAD, QUARANTINE_NEVER, TRAP_DROP,
 };
-use nf_wasm_abi::limits::{DEFAULT_FUEL, MAX_FUEL};
-use nf_wasm_hostile::{cases, ops};
+use nf_wasm_shared::abi::limits::{DEFAULT_FUEL, MAX_FUEL};
 use nf_wasm_tests::device::{hook, Device, Refused, Spec};
 use nf_wasm_tests::{kernel, wasm};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -187,8 +187,8 @@ fn corpus(filter: &str) {
                 let counters = measured.entry.counters;
                 let trap = (0..).zip(counters.traps).filter(|(_, count)| *count > 0);
                 let traps: Vec<_> = trap
-                    .filter_map(|(number, _)| nf_wasm_abi::trap::Trap::from_number(number))
-                    .map(nf_wasm_abi::trap::Trap::name)
+                    .filter_map(|(number, _)| nf_wasm_shared::abi::trap::Trap::from_number(number))
+                    .map(nf_wasm_shared::abi::trap::Trap::name)
                     .collect();
                 println!(
                     "{:<52} {bytes:>8} {:>14} {stack:>7} {:>10} {:>12} {:>8}  {}",

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use nf_wasm_abi::ioctl::GUEST_TEST_INVOKE;
+use nf_wasm_shared::abi::ioctl::GUEST_TEST_INVOKE;
 use nf_wasm_tests::guest_test::{named, Session};
 
 /// Copies of the operation in a loop's body.

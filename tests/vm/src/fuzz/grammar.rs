@@ -4,14 +4,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use nf_wasm_abi::guest_test::{GuestTest, GUEST_TEST_NAME_LEN};
-use nf_wasm_abi::ioctl::{
+use nf_wasm_generate::random::Random;
+use nf_wasm_shared::abi::guest_test::{GuestTest, GUEST_TEST_NAME_LEN};
+use nf_wasm_shared::abi::ioctl::{
     self, Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run,
     Select, DEVICE_LEN, FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, NAME_LEN,
 };
-use nf_wasm_abi::limits;
-use nf_wasm_decode::plain::{Plain, Request};
-use nf_wasm_generate::random::Random;
+use nf_wasm_shared::abi::limits;
+use nf_wasm_shared::decode::plain::{Plain, Request};
 
 use crate::sys::Area;
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Runs generated filters in the kernel and in user space, and compares.
 
-use nf_wasm_abi::capability::LOG;
-use nf_wasm_abi::guest::{Context, ACCEPT};
-use nf_wasm_abi::ioctl::{
-    Counters, Run, FAMILY_NETDEV, HOOK_INGRESS, NO_TRAP, QUARANTINE_NEVER, TRAP_DROP,
-};
-use nf_wasm_abi::limits::{INIT_FUEL, MEMORY_PAGES, MODULE_BYTES};
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::{Instance, Options, Outcome};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_shared::abi::capability::LOG;
+use nf_wasm_shared::abi::guest::{Context, ACCEPT};
+use nf_wasm_shared::abi::ioctl::{
+    Counters, Run, FAMILY_NETDEV, HOOK_INGRESS, NO_TRAP, QUARANTINE_NEVER, TRAP_DROP,
+};
+use nf_wasm_shared::abi::limits::{INIT_FUEL, MEMORY_PAGES, MODULE_BYTES};
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_test_host::Packet;
 use nix::errno::Errno;
 

@@ -12,9 +12,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use nf_wasm_abi::ioctl;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::{program, Unstructured};
+use nf_wasm_shared::abi::ioctl;
 use nix::errno::Errno;
 
 use super::grammar::{Writer, PAGES};

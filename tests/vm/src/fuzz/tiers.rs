@@ -2,13 +2,13 @@
 //! Runs generated functions compiled in the kernel and interpreted in user space, and compares
 //! results, traps, fuel, memory and globals. Needs `guest_test=1`.
 
-use nf_wasm_abi::ioctl::{GUEST_TEST_INVOKE, GUEST_TEST_READ_BYTES, NO_TRAP, TIER_JIT};
-use nf_wasm_abi::limits::INIT_FUEL;
-use nf_wasm_abi::trap::Trap;
 use nf_wasm_engine::guest_test::Session as Interpreter;
 use nf_wasm_generate::arithmetic::{self, Module};
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
+use nf_wasm_shared::abi::ioctl::{GUEST_TEST_INVOKE, GUEST_TEST_READ_BYTES, NO_TRAP, TIER_JIT};
+use nf_wasm_shared::abi::limits::INIT_FUEL;
+use nf_wasm_shared::abi::trap::Trap;
 
 use super::{Campaign, Report};
 use crate::guest_test::{named, Session};

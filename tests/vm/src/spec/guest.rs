@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The interface that the specification's suite runs on.
 
-use nf_wasm_abi::limits::INIT_FUEL;
 use nf_wasm_engine::guest_test::{self as engine, Called};
 use nf_wasm_engine::Refusal;
+use nf_wasm_shared::abi::limits::INIT_FUEL;
 use nix::errno::Errno;
 
 use crate::device::Refused;
@@ -81,7 +81,7 @@ impl Guest for engine::Session {
         name: &str,
         arguments: &[u64],
     ) -> Result<Vec<u64>, Failure> {
-        let mut values = [0; nf_wasm_abi::ioctl::GUEST_TEST_VALUES];
+        let mut values = [0; nf_wasm_shared::abi::ioctl::GUEST_TEST_VALUES];
         values[..arguments.len()].copy_from_slice(arguments);
         let called = self.invoke(instance, name, &mut values, arguments.len(), INIT_FUEL);
         Ok(values[..result(called)? as usize].to_vec())

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use nix::errno::Errno;
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};

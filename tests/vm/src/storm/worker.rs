@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use fastrand::Rng;
-use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::capability::ALL_BITS;
+use nf_wasm_shared::abi::ioctl::{
     Hook, Run, FAMILY_INET, FAMILY_IPV4, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING,
     NF_WASM_RELEASE, NF_WASM_UNLOAD, TIER_AUTO, TIER_INTERP, TRAP_ACCEPT, TRAP_DROP,
 };
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use nix::errno::Errno;
 use nix::sched::{unshare, CloneFlags};
 

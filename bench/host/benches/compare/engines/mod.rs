@@ -9,8 +9,8 @@ mod wasm3;
 mod wasmtime;
 
 use anyhow::Result;
-use nf_wasm_abi::guest::Context;
 use nf_wasm_sdk::{Packet, Verdict};
+use nf_wasm_shared::abi::guest::Context;
 
 /// A filter as native code, after what is called once.
 pub type Native = (fn() -> i32, fn(&Packet) -> Verdict);

@@ -3,8 +3,8 @@
 
 use super::{Case, Engine};
 use anyhow::Result;
-use nf_wasm_abi::guest::Context;
 use nf_wasm_sdk::{Packet, Verdict};
+use nf_wasm_shared::abi::guest::Context;
 use std::hint::black_box;
 
 struct Native {

@@ -3,8 +3,8 @@
 
 use super::{Case, Engine};
 use anyhow::{anyhow, Result};
-use nf_wasm_abi::{capability, guest::Context, limits};
 use nf_wasm_engine::{Clock, Host, Instance, Options};
+use nf_wasm_shared::abi::{capability, guest::Context, limits};
 
 struct Packet(Vec<u8>);
 

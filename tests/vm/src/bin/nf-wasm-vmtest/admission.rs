@@ -9,10 +9,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     Run, ADMISSION_SIGNATURE, FAMILY_IPV4, ORIGIN_ALLOWLIST, ORIGIN_SIGNATURE, ORIGIN_UNCHECKED,
 };
-use nf_wasm_abi::limits::SIGNATURE_BYTES;
+use nf_wasm_shared::abi::limits::SIGNATURE_BYTES;
 use nf_wasm_tests::audit::Audit;
 use nf_wasm_tests::device::{Device, Refused, Spec};
 use nf_wasm_tests::kernel::{self, With};

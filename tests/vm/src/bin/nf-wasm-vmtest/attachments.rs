@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 
-use nf_wasm_abi::capability::MARK;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::capability::MARK;
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, HOOK_EGRESS, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT,
     HOOK_PREROUTING, NF_WASM_UNLOAD, QUARANTINE_NEVER,
 };
-use nf_wasm_abi::limits::{DEFAULT_FUEL, HOOK_FUEL, MAX_FUEL};
+use nf_wasm_shared::abi::limits::{DEFAULT_FUEL, HOOK_FUEL, MAX_FUEL};
 use nf_wasm_tests::device::{hook, netdev, text, Device, Refused, Spec};
 use nf_wasm_tests::net::{Ip, Net, BOTH};
 use nf_wasm_tests::traffic::{is_silent, receive, send};
@@ -317,7 +317,8 @@ fn no_attachment_survives_its_filter() {
                 let attaching = scope.spawn(|| {
                     let device = Device::open();
                     begun.wait();
-                    let places = (0..MAX_ATTACHMENTS).map(|priority| hook(FAMILY_INET, HOOK_INPUT, priority));
+                    let places = (0..MAX_ATTACHMENTS)
+                        .map(|priority| hook(FAMILY_INET, HOOK_INPUT, priority));
                     places.map(|it| device.attach(id, it)).find_map(Result::err)
                 });
                 begun.wait();

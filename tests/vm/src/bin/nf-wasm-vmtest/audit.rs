@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use nf_wasm_abi::ioctl::{FAMILY_INET, HOOK_INGRESS, HOOK_INPUT};
+use nf_wasm_shared::abi::ioctl::{FAMILY_INET, HOOK_INGRESS, HOOK_INPUT};
 use nf_wasm_tests::audit::Audit;
 use nf_wasm_tests::device::{hook, netdev, Spec};
 use nf_wasm_tests::net::{Namespace, Net};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Modules that are refused: the errno, the words, and that nothing changed.
 
-use nf_wasm_abi::capability::{ALL_BITS, LOG};
-use nf_wasm_abi::limits;
+use nf_wasm_shared::abi::capability::{ALL_BITS, LOG};
+use nf_wasm_shared::abi::limits;
 use nf_wasm_tests::device::Spec;
 use nf_wasm_tests::net::{Namespace, Net};
 use nf_wasm_tests::wasm::{self, wat};

@@ -4,7 +4,7 @@
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsFd;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     self, Attach, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run, Select,
     FAMILY_INET, FAMILY_IPV4, FAMILY_NETDEV, HOOK_INGRESS, HOOK_INPUT, NF_WASM_UNLOAD,
 };

@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 
-use nf_wasm_abi::capability::LOG;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::capability::LOG;
+use nf_wasm_shared::abi::ioctl::{
     Counters, FAMILY_INET, FAMILY_IPV4, HOOK_INPUT, HOOK_PREROUTING, TRAP_DROP,
 };
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::device::{hook, Spec};
 use nf_wasm_tests::net::{Ip, Net, BOTH};
 use nf_wasm_tests::traffic::{pin_to_cpu, receive, send};

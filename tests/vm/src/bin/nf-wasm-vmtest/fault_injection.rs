@@ -5,8 +5,8 @@
 
 use std::fs::File;
 
-use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::capability::ALL_BITS;
+use nf_wasm_shared::abi::ioctl::{
     Run, FAMILY_INET, FAMILY_IPV4, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT, NF_WASM_RELEASE,
     NF_WASM_UNLOAD,
 };
@@ -67,11 +67,11 @@ fn each<T>(
     // are counted.
     let shape = |(mut filters, mut attachments): (Vec<_>, Vec<_>)| {
         for entry in &mut filters {
-            let entry: &mut nf_wasm_abi::ioctl::FilterEntry = entry;
+            let entry: &mut nf_wasm_shared::abi::ioctl::FilterEntry = entry;
             entry.replaced = 0;
         }
         for entry in &mut attachments {
-            let entry: &mut nf_wasm_abi::ioctl::AttachmentEntry = entry;
+            let entry: &mut nf_wasm_shared::abi::ioctl::AttachmentEntry = entry;
             entry.id = 0;
         }
         (filters, attachments)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Memory that runs out during a load, at each allocation in turn.
 
-use nf_wasm_abi::capability::ALL_BITS;
-use nf_wasm_abi::ioctl::{FAMILY_INET, HOOK_INPUT};
+use nf_wasm_shared::abi::capability::ALL_BITS;
+use nf_wasm_shared::abi::ioctl::{FAMILY_INET, HOOK_INPUT};
 use nf_wasm_tests::device::{hook, Spec};
 use nf_wasm_tests::kernel;
 use nf_wasm_tests::net::Net;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, HOOK_INGRESS, HOOK_INPUT, HOOK_PREROUTING,
 };
 use nf_wasm_tests::device::{hook, netdev, Spec};

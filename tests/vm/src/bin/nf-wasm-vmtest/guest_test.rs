@@ -3,11 +3,11 @@
 
 use std::process::Command;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     GuestTest, GUEST_TEST_INVOKE, GUEST_TEST_READ, GUEST_TEST_READ_BYTES, GUEST_TEST_VALUES,
 };
-use nf_wasm_abi::limits::INIT_FUEL;
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::limits::INIT_FUEL;
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::device::TIER;
 use nf_wasm_tests::guest_test::{named, Failure, Session};
 use nf_wasm_tests::kernel::{self, With};

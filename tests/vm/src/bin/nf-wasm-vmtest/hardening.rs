@@ -2,7 +2,7 @@
 //! The kernel's rules for compiled code (net.core.bpf_jit_harden, bpf_jit_limit) hold for whoever loads,
 //! not for the kernel thread that compiles.
 
-use nf_wasm_abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_JIT};
+use nf_wasm_shared::abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_JIT};
 use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{hook, text, Device, Refused, Spec};
 use nf_wasm_tests::net::{Namespace, Net};

@@ -6,15 +6,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use nf_wasm_abi::capability::{ALL_BITS, LOG, PACKET};
-use nf_wasm_abi::guest::{ACCEPT, DROP};
-use nf_wasm_abi::ioctl::{
+use nf_wasm_hostile::{declared, heavy, packets, setup, Case, Expected};
+use nf_wasm_shared::abi::capability::{ALL_BITS, LOG, PACKET};
+use nf_wasm_shared::abi::guest::{ACCEPT, DROP};
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_INET, FAMILY_IPV4, HOOK_EGRESS, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING,
     HOOK_PREROUTING, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED, TRAP_ACCEPT, TRAP_DROP,
 };
-use nf_wasm_abi::limits;
-use nf_wasm_abi::trap::Trap;
-use nf_wasm_hostile::{declared, heavy, packets, setup, Case, Expected};
+use nf_wasm_shared::abi::limits;
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::device::{hook, netdev, Device, Spec};
 use nf_wasm_tests::filter::Filter;
 use nf_wasm_tests::net::{Ip, Namespace, Net};

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 
-use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, TRAP_DROP};
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, TRAP_DROP};
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{hook, Spec};
 use nf_wasm_tests::filter::Filter;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use nf_wasm_abi::ioctl::{FAMILY_INET, HOOK_INPUT, NF_WASM_UNLOAD, TIER_INTERP};
+use nf_wasm_shared::abi::ioctl::{FAMILY_INET, HOOK_INPUT, NF_WASM_UNLOAD, TIER_INTERP};
 use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{hook, text, Device, Spec};
 use nf_wasm_tests::net::{Namespace, Net};

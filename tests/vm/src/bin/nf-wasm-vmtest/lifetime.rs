@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_INET, FAMILY_IPV4, HOOK_EGRESS, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING,
     QUARANTINE_NEVER,
 };

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use nf_wasm_abi::ioctl::{GuestTest, ADMISSION_LOCKED_DOWN, ORIGIN_SIGNATURE};
+use nf_wasm_shared::abi::ioctl::{GuestTest, ADMISSION_LOCKED_DOWN, ORIGIN_SIGNATURE};
 use nf_wasm_tests::device::{Device, Spec};
 use nf_wasm_tests::guest_test::Session;
 use nf_wasm_tests::kernel;

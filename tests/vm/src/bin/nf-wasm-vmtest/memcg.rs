@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use nf_wasm_abi::ioctl::FilterEntry;
+use nf_wasm_shared::abi::ioctl::FilterEntry;
 use nf_wasm_tests::cgroup::Cgroup;
 use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{text, Device};

@@ -6,8 +6,8 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-use nf_wasm_abi::capability::PACKET;
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::capability::PACKET;
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, HOOK_INGRESS, HOOK_INPUT, TRAP_DROP,
 };
 use nf_wasm_tests::device::{hook, netdev, Spec};
@@ -200,7 +200,7 @@ fn loads_at_the_end_of_a_packet() {
         Some(filter.counters()).filter(|counters| counters.packets == 4)
     });
     assert_eq!(
-        counters.traps[nf_wasm_abi::trap::Trap::MemoryOutOfBounds as usize],
+        counters.traps[nf_wasm_shared::abi::trap::Trap::MemoryOutOfBounds as usize],
         1,
         "{counters:?}"
     );

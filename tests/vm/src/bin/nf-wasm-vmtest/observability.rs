@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use nf_wasm_abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, STATE_QUARANTINED, TRAP_DROP};
+use nf_wasm_shared::abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, STATE_QUARANTINED, TRAP_DROP};
 use nf_wasm_tests::device::{hook, Spec};
 use nf_wasm_tests::kernel::{self, Tracepoint};
 use nf_wasm_tests::net::{Ip, Net};
@@ -110,7 +110,7 @@ fn a_filter_logs_with_its_name() {
            (data (i32.const 0) "hello\0a\1b[31m%s from a filter")"#,
         "(drop (call $log (i32.const 0) (i32.const 29))) (i32.const 1)",
     );
-    let spec = Spec::new("talker", wasm).allow(nf_wasm_abi::capability::LOG.bit);
+    let spec = Spec::new("talker", wasm).allow(nf_wasm_shared::abi::capability::LOG.bit);
     let _filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_INPUT, 0)));
     let address = net.server_address(Ip::V4);
     let socket = net.server.udp(address, 9);
@@ -132,7 +132,7 @@ fn other_namespaces_are_heard_only_if_asked_for() {
            (data (i32.const 0) "is anybody there")"#,
         "(drop (call $log (i32.const 0) (i32.const 16))) (i32.const 1)",
     );
-    let spec = Spec::new("whisperer", wasm).allow(nf_wasm_abi::capability::LOG.bit);
+    let spec = Spec::new("whisperer", wasm).allow(nf_wasm_shared::abi::capability::LOG.bit);
     let _filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_INPUT, 0)));
     let address = net.server_address(Ip::V4);
     let socket = net.server.udp(address, 9);

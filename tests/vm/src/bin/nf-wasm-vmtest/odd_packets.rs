@@ -2,8 +2,8 @@
 //! Malformed packets. The three block-telnets agree on each.
 
 use etherparse::PacketBuilder;
-use nf_wasm_abi::guest::{LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND};
-use nf_wasm_abi::ioctl::{Hook, FAMILY_INET, HOOK_INGRESS, HOOK_PREROUTING};
+use nf_wasm_shared::abi::guest::{LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND};
+use nf_wasm_shared::abi::ioctl::{Hook, FAMILY_INET, HOOK_INGRESS, HOOK_PREROUTING};
 use nf_wasm_tests::device::{hook, netdev, Spec};
 use nf_wasm_tests::net::{mac, Net};
 use nf_wasm_tests::{eventually, wasm, BLOCK_TELNET};

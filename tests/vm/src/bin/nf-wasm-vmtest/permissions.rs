@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::process::{Command, Output};
 
-use nf_wasm_abi::ioctl::{Run, NF_WASM_RELEASE, NF_WASM_UNLOAD};
+use nf_wasm_shared::abi::ioctl::{Run, NF_WASM_RELEASE, NF_WASM_UNLOAD};
 use nf_wasm_tests::device::{hook, Device, Spec};
 use nf_wasm_tests::net::Net;
 use nf_wasm_tests::{kernel, sys, wasm};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_IPV4, HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, QUARANTINE_NEVER, TIER_INTERP,
 };
 use nf_wasm_tests::device::{hook, Device, Spec};

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nf_wasm_abi::capability::{ALL_BITS, LOG, MARK};
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::capability::{ALL_BITS, LOG, MARK};
+use nf_wasm_shared::abi::ioctl::{
     Run, FAMILY_IPV4, FAMILY_NETDEV, HOOK_FORWARD, HOOK_INPUT, NO_TRAP, TIER_INTERP, TIER_JIT,
     TRAP_DROP,
 };
-use nf_wasm_abi::limits::MAX_FUEL;
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::limits::MAX_FUEL;
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{hook, name_field, Device, Refused, Spec};
 use nf_wasm_tests::net::Net;

@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 
-use nf_wasm_abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_INTERP, TIER_JIT};
+use nf_wasm_shared::abi::ioctl::{
+    FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_INTERP, TIER_JIT,
+};
 use nf_wasm_tests::device::{hook, text, Device, Spec};
 use nf_wasm_tests::fail_nth::FaultsBelow;
 use nf_wasm_tests::net::{Ip, Net};

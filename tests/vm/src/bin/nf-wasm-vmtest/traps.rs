@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_IPV4, HOOK_INPUT, HOOK_OUTPUT, NF_WASM_RELEASE, QUARANTINE_NEVER, STATE_ACTIVE,
     STATE_QUARANTINED, TIER_INTERP, TRAP_ACCEPT, TRAP_DROP,
 };
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::device::{hook, Device, Spec};
 use nf_wasm_tests::filter::Filter;
 use nf_wasm_tests::net::{Ip, Net};

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use nf_wasm_abi::ioctl::{
+use nf_wasm_shared::abi::ioctl::{
     FAMILY_INET, HOOK_EGRESS, HOOK_FORWARD, HOOK_INGRESS, HOOK_INPUT, HOOK_OUTPUT,
     HOOK_POSTROUTING, HOOK_PREROUTING,
 };

@@ -1,22 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Copies and validates ioctl arguments: the files of the `decode` crate, included as they are.
-#![allow(unreachable_pub, reason = "the files are a crate elsewhere")]
+//! Implements the kernel's `Display` for validated ioctl arguments.
 
 use kernel::fmt;
 use kernel::prelude::*;
 
-use crate::abi;
-
-#[path = "../decode/src/check.rs"]
-pub(crate) mod check;
-#[path = "../decode/src/exchange.rs"]
-pub(crate) mod exchange;
-#[path = "../decode/src/name.rs"]
-pub(crate) mod name;
-#[path = "../decode/src/plain.rs"]
-pub(crate) mod plain;
-#[path = "../decode/src/wrong.rs"]
-pub(crate) mod wrong;
+use crate::decode::{check, name, wrong};
 
 impl fmt::Display for name::Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,9 +12,9 @@ use std::mem::{offset_of, size_of};
 use std::path::Path;
 use std::process::Command;
 
-use nf_wasm_abi::capability;
-use nf_wasm_abi::ioctl::*;
-use nf_wasm_abi::trap::Trap;
+use nf_wasm_shared::abi::capability;
+use nf_wasm_shared::abi::ioctl::*;
+use nf_wasm_shared::abi::trap::Trap;
 
 struct Field {
     name: &'static str,
@@ -225,8 +225,8 @@ fn rust_structs_have_no_holes() {
 fn no_name_is_missing() {
     let header = include_str!("../include/nf_wasm.h");
     let source = concat!(
-        include_str!("../src/ioctl.rs"),
-        include_str!("../src/guest_test.rs")
+        include_str!("../src/abi/ioctl.rs"),
+        include_str!("../src/abi/guest_test.rs")
     );
 
     let listed: BTreeSet<_> = ioctl_constants()

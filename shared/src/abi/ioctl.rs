@@ -143,7 +143,7 @@ pub struct Info {
     pub size: u32,
     /// [`ABI_VERSION`] of the module.
     pub abi_version: u32,
-    /// [`crate::guest::VERSION`] of the module.
+    /// [`super::guest::VERSION`] of the module.
     pub guest_version: u32,
     /// CPUs for which each filter has an instance.
     pub cpus: u32,
@@ -411,7 +411,7 @@ pub struct Counters {
     pub dropped: u64,
     /// Of `packets`, those that the trap policy decided because the filter was quarantined.
     pub quarantined: u64,
-    /// Of `packets`, those that the trap policy decided, by [`crate::trap::Trap`].
+    /// Of `packets`, those that the trap policy decided, by [`super::trap::Trap`].
     pub traps: [u64; super::trap::Trap::COUNT],
     /// Fuel used by all packets together.
     pub fuel_total: u64,
@@ -540,7 +540,7 @@ pub struct Run {
     pub mark: u32,
     /// Out: what the filter returned; 0 if it trapped.
     pub verdict: i32,
-    /// Out: number of a [`crate::trap::Trap`], or [`NO_TRAP`].
+    /// Out: number of a [`super::trap::Trap`], or [`NO_TRAP`].
     pub trap: u32,
     /// Must be 0.
     pub reserved: u32,

@@ -14,67 +14,67 @@ use super::machine::{Machine, Run};
 
 /// What the engine is to make an instance of.
 #[repr(C)]
-pub(crate) struct BuildRequest {
+pub struct BuildRequest {
     /// The Wasm binary.
-    pub(crate) wasm: *const u8,
+    pub wasm: *const u8,
     /// Its bytes.
-    pub(crate) wasm_len: usize,
+    pub wasm_len: usize,
     /// Granted capabilities.
-    pub(crate) capabilities: u64,
+    pub capabilities: u64,
     /// Bytes of the window.
-    pub(crate) snaplen: u32,
+    pub snaplen: u32,
     /// Most pages that the linear memory may have.
-    pub(crate) memory_pages: u32,
+    pub memory_pages: u32,
     /// Fuel for `nfw_init`.
-    pub(crate) init_fuel: u64,
+    pub init_fuel: u64,
     /// Handed to the callbacks during `nfw_init`.
-    pub(crate) host: *mut c_void,
+    pub host: *mut c_void,
     /// Where the text of a refusal goes.
-    pub(crate) text: *mut u8,
+    pub text: *mut u8,
     /// Bytes that fit there.
-    pub(crate) text_len: usize,
+    pub text_len: usize,
     /// Out: bytes of text written.
-    pub(crate) text_used: usize,
+    pub text_used: usize,
     /// Out: the instance. It lives in the region that allocations were served from and has
     /// nothing to drop: freeing the region ends it.
-    pub(crate) instance: *mut c_void,
+    pub instance: *mut c_void,
     /// Out: set of the capabilities that the module imports from.
-    pub(crate) capabilities_used: u64,
+    pub capabilities_used: u64,
     /// How the instance is to run: one of the `TIER_*`.
-    pub(crate) tier: u32,
+    pub tier: u32,
     /// Out: whether it was compiled.
-    pub(crate) compiled: bool,
+    pub compiled: bool,
     /// Out: how it is called then.
-    pub(crate) native: MaybeUninit<NativeCall>,
+    pub native: MaybeUninit<NativeCall>,
     /// Out: why it was not, if that was not asked for; text with NUL.
-    pub(crate) tier_reason: [u8; TIER_REASON_LEN],
+    pub tier_reason: [u8; TIER_REASON_LEN],
 }
 
 /// How a filter that was compiled is called, without the engine: the packet is put where the code
 /// looks for it, fuel into the machine, and the code is called.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct NativeCall {
+pub struct NativeCall {
     /// What [`nf_wasm_host_jit`] made. It has to stay as long as the instance, and does not go with
     /// its region.
-    pub(crate) program: *mut c_void,
+    pub program: *mut c_void,
     /// The code.
-    pub(crate) run: Run,
+    pub run: Run,
     /// What the code is given.
-    pub(crate) machine: *mut Machine,
+    pub machine: *mut Machine,
     /// Where the context goes, and the window behind it; null if it looks at neither, nor at the
     /// window's length.
-    pub(crate) context: *mut u8,
+    pub context: *mut u8,
     /// Bytes of the window at most.
-    pub(crate) snaplen: u32,
+    pub snaplen: u32,
     /// Bytes of it that the code may look at.
-    pub(crate) window: u32,
+    pub window: u32,
     /// The same for packets that can be looked at where they are.
-    pub(crate) in_place: InPlaceCall,
+    pub in_place: InPlaceCall,
     /// Where host functions find the host; null if there are none.
-    pub(crate) host: *mut *mut c_void,
+    pub host: *mut *mut c_void,
     /// Where they find the packet's length; null if there are none.
-    pub(crate) packet_len: *mut u32,
+    pub packet_len: *mut u32,
 }
 
 /// How a filter that only reads is called on a packet where it is: as by [`NativeCall`], of which machine
@@ -82,72 +82,72 @@ pub(crate) struct NativeCall {
 /// with the trap `memory-out-of-bounds`; then the packet is decided as by `NativeCall`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct InPlaceCall {
+pub struct InPlaceCall {
     /// See [`NativeCall::program`]; null if the filter was not compiled for that.
-    pub(crate) program: *mut c_void,
+    pub program: *mut c_void,
     /// The code, if there is any.
-    pub(crate) run: Option<Run>,
+    pub run: Option<Run>,
     /// Bytes of the window that have to be there.
-    pub(crate) window: u32,
+    pub window: u32,
     /// What it reads of the context: a set of the numbers of words.
-    pub(crate) context_words: u32,
+    pub context_words: u32,
 }
 
 /// What became of one packet. Comes back in registers.
 #[repr(C)]
-pub(crate) struct CallOutcome {
+pub struct CallOutcome {
     /// What `nfw_filter` returned, if `trap` is `NO_TRAP`.
-    pub(crate) verdict: i32,
+    pub verdict: i32,
     /// Number of a trap, or `NO_TRAP`.
-    pub(crate) trap: u32,
+    pub trap: u32,
     /// Fuel used.
-    pub(crate) fuel_used: u64,
+    pub fuel_used: u64,
 }
 
 /// One operation of a test of the engine; see `GuestTest` in `abi/src/ioctl.rs`.
 #[repr(C)]
-pub(crate) struct GuestTestRequest {
+pub struct GuestTestRequest {
     /// The session, or null for a new one. Out: the session. It lives in the region that
     /// allocations were served from and has nothing to drop.
-    pub(crate) session: *mut c_void,
+    pub session: *mut c_void,
     /// One of the `GUEST_TEST_*` operations.
-    pub(crate) operation: u32,
+    pub operation: u32,
     /// In and out: an instance.
-    pub(crate) instance: u32,
+    pub instance: u32,
     /// A name.
-    pub(crate) name: *const u8,
+    pub name: *const u8,
     /// Its bytes.
-    pub(crate) name_len: usize,
+    pub name_len: usize,
     /// A Wasm binary.
-    pub(crate) wasm: *const u8,
+    pub wasm: *const u8,
     /// Its bytes.
-    pub(crate) wasm_len: usize,
+    pub wasm_len: usize,
     /// Fuel for this call.
-    pub(crate) fuel: u64,
+    pub fuel: u64,
     /// Out: fuel used.
-    pub(crate) fuel_used: u64,
+    pub fuel_used: u64,
     /// In and out: arguments, results, or a global's value.
-    pub(crate) values: *mut u64,
+    pub values: *mut u64,
     /// Values that there is room for.
-    pub(crate) values_len: usize,
+    pub values_len: usize,
     /// In: number of arguments, at most `values_len`. Out: number of results.
-    pub(crate) value_count: u32,
+    pub value_count: u32,
     /// Out: number of a trap, or `NO_TRAP`.
-    pub(crate) trap: u32,
+    pub trap: u32,
     /// In: how a function is to run; out: how it ran. One of the `TIER_*`.
-    pub(crate) tier: u32,
+    pub tier: u32,
     /// Where in a memory to read.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// Where what is read goes.
-    pub(crate) data: *mut u8,
+    pub data: *mut u8,
     /// Bytes to read.
-    pub(crate) data_len: usize,
+    pub data_len: usize,
     /// Where the text of a refusal goes.
-    pub(crate) text: *mut u8,
+    pub text: *mut u8,
     /// Bytes that fit there.
-    pub(crate) text_len: usize,
+    pub text_len: usize,
     /// Out: bytes of text written.
-    pub(crate) text_used: usize,
+    pub text_used: usize,
 }
 
 #[allow(
@@ -163,7 +163,7 @@ extern "C" {
     ///
     /// Process context, on a thread whose allocations go to a region of its own. The pointers in
     /// `request` are valid for what they say.
-    pub(crate) fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32;
+    pub fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32;
 
     /// Runs `nfw_filter` once, with `fuel`. Does not allocate beyond the packet reserve, lock or
     /// sleep. Fills in `version`, `size` and `window_len` of the context.
@@ -172,7 +172,7 @@ extern "C" {
     ///
     /// `instance` came from [`nf_wasm_engine_build`], its region lives, and nobody else uses it
     /// during the call. `context` is valid. The callbacks that are handed `host` take it.
-    pub(crate) fn nf_wasm_engine_call(
+    pub fn nf_wasm_engine_call(
         instance: *mut c_void,
         host: *mut c_void,
         context: *mut Context,
@@ -185,7 +185,7 @@ extern "C" {
     ///
     /// As [`nf_wasm_engine_build`]; all operations of a session have the same region, and one is
     /// carried out at a time.
-    pub(crate) fn nf_wasm_engine_guest_test(request: *mut GuestTestRequest) -> i32;
+    pub fn nf_wasm_engine_guest_test(request: *mut GuestTestRequest) -> i32;
 
     // The kernel half, called by the engine.
 
@@ -194,7 +194,7 @@ extern "C" {
     /// # Safety
     ///
     /// Called by the engine, on a packet's path or a thread that was given a region for it.
-    pub(crate) fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8;
+    pub fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8;
 
     /// `GlobalAlloc::dealloc`.
     ///
@@ -202,14 +202,14 @@ extern "C" {
     ///
     /// As [`nf_wasm_host_alloc`], which `ptr` came from with the same `size` and `align`, for the same
     /// instance or session. It is not used again.
-    pub(crate) fn nf_wasm_host_free(ptr: *mut u8, size: usize, align: usize);
+    pub fn nf_wasm_host_free(ptr: *mut u8, size: usize, align: usize);
 
     /// The engine panicked, or an allocation that cannot fail did. Ends the load's thread.
     ///
     /// # Safety
     ///
     /// `text` is valid for `len` bytes.
-    pub(crate) fn nf_wasm_host_panic(text: *const u8, len: usize) -> !;
+    pub fn nf_wasm_host_panic(text: *const u8, len: usize) -> !;
 
     /// Copies `len` bytes of the packet, from `offset` after its network header, to `to`.
     /// Returns how many pieces of memory, beyond the first, were looked at, or a negative errno.
@@ -217,35 +217,35 @@ extern "C" {
     /// # Safety
     ///
     /// `host` is the current call's; `to` is valid for `len` bytes.
-    pub(crate) fn nf_wasm_host_load(host: *mut c_void, offset: u32, to: *mut u8, len: u32) -> i32;
+    pub fn nf_wasm_host_load(host: *mut c_void, offset: u32, to: *mut u8, len: u32) -> i32;
 
     /// Logs one line of the guest's.
     ///
     /// # Safety
     ///
     /// `host` is the current call's; `text` is valid for `len` bytes.
-    pub(crate) fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize);
+    pub fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize);
 
     /// Nanoseconds of the monotonic (0) or the wall (1) clock.
     ///
     /// # Safety
     ///
     /// `host` is the current call's.
-    pub(crate) fn nf_wasm_host_now(host: *mut c_void, clock: u32) -> u64;
+    pub fn nf_wasm_host_now(host: *mut c_void, clock: u32) -> u64;
 
     /// The packet's mark.
     ///
     /// # Safety
     ///
     /// `host` is the current call's.
-    pub(crate) fn nf_wasm_host_mark(host: *mut c_void) -> u32;
+    pub fn nf_wasm_host_mark(host: *mut c_void) -> u32;
 
     /// Sets the packet's mark.
     ///
     /// # Safety
     ///
     /// `host` is the current call's.
-    pub(crate) fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32);
+    pub fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32);
 
     /// Has the kernel compile instructions. Returns the program, or null, and then in `reason` a text
     /// with NUL that says why.
@@ -253,7 +253,7 @@ extern "C" {
     /// # Safety
     ///
     /// All pointers are valid for what they say.
-    pub(crate) fn nf_wasm_host_jit(
+    pub fn nf_wasm_host_jit(
         insns: *const c_void,
         len: u32,
         calls: *const u32,
@@ -269,7 +269,7 @@ extern "C" {
     /// # Safety
     ///
     /// `program` is nobody's but the caller's.
-    pub(crate) fn nf_wasm_host_jit_free(program: *mut c_void);
+    pub fn nf_wasm_host_jit_free(program: *mut c_void);
 
     /// Lets others run, on the thread of a build, and says whether the build is still wanted: its caller
     /// may have been killed. Called every so often while a filter is compiled.
@@ -277,7 +277,7 @@ extern "C" {
     /// # Safety
     ///
     /// As [`nf_wasm_engine_build`], whose thread this is called on.
-    pub(crate) fn nf_wasm_host_pause() -> bool;
+    pub fn nf_wasm_host_pause() -> bool;
 
     /// The instance that is being built has come to a stage: check (0), translate, instantiate,
     /// warm, ready, and if it is compiled: compile, and ready (4) again.
@@ -285,5 +285,5 @@ extern "C" {
     /// # Safety
     ///
     /// `host` is the current build's.
-    pub(crate) fn nf_wasm_host_enter(host: *mut c_void, stage: u32);
+    pub fn nf_wasm_host_enter(host: *mut c_void, stage: u32);
 }

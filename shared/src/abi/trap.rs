@@ -3,7 +3,7 @@
 
 /// A reason why the trap policy, and not the filter, decided a packet.
 ///
-/// The number is the index into [`crate::ioctl::Counters::traps`]; it is never reused.
+/// The number is the index into [`super::ioctl::Counters::traps`]; it is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Trap {

@@ -63,7 +63,7 @@ pub struct GuestTest {
     pub values: [u64; GUEST_TEST_VALUES],
     /// In: number of arguments. Out: number of results.
     pub value_count: u32,
-    /// Out: number of a [`crate::trap::Trap`], or [`super::ioctl::NO_TRAP`].
+    /// Out: number of a [`super::trap::Trap`], or [`super::ioctl::NO_TRAP`].
     pub trap: u32,
     /// In: where in the memory to read.
     pub offset: u64,

@@ -3,12 +3,12 @@
 
 use core::mem::size_of;
 
-use crate::ioctl::{
+use super::ioctl::{
     Attach, AttachmentEntry, Counters, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Log,
     Replace, Run, Select, DEVICE_LEN, DIGEST_LEN, GUEST_TEST_NAME_LEN, GUEST_TEST_VALUES, NAME_LEN,
     ORIGIN_UNCHECKED, TIER_AUTO, TIER_REASON_LEN,
 };
-use crate::trap::Trap;
+use super::trap::Trap;
 
 /// `T`'s size as the ABI's structs carry it.
 #[allow(
