@@ -9,7 +9,7 @@ use crate::patched::Patched;
 use crate::progress::Progress;
 use crate::root::Root;
 use crate::vm::{Machine, Run};
-use crate::{checks, tool, userland};
+use crate::{tool, userland, workplace};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -103,7 +103,7 @@ pub fn short(cache: &Cache, checkout: &Path) -> Result<bool> {
 /// Compares engines on the host.
 pub fn on_host(cache: &Cache, checkout: &Path) -> Result<i32> {
     let _lock = cache.lock_checkout()?;
-    let (root, patched) = checks::root(cache, checkout)?;
+    let (root, patched) = workplace::root(cache, checkout)?;
     let progress = Progress::start();
     let filters = userland::filters(&root, cache, checkout, &progress)?;
     let material = userland::bench_material(&root, cache, checkout, &progress)?;

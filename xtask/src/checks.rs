@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::root::Root;
 use crate::suites::Suites;
 use crate::table::Table;
+use crate::workplace::root;
 use crate::{bench, census, docs, fuzz, module, tool, userland};
 use std::path::Path;
 use std::thread;
@@ -106,21 +107,6 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
         Ok(())
     })?;
     Ok(i32::from(!table.print()))
-}
-
-/// The build root.
-pub fn build_root(cache: &Cache, checkout: &Path) -> Result<Root> {
-    let _lock = cache.lock()?;
-    Root::make(cache, checkout, &Progress::start())
-}
-
-/// The place where things are built, and what they are built with.
-pub fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
-    let _lock = cache.lock()?;
-    let progress = Progress::start();
-    let root = Root::make(cache, checkout, &progress)?;
-    let patched = Patched::make(&root, cache, checkout, &progress)?;
-    Ok((root, patched))
 }
 
 fn kernel(options: &Options, root: &Root, cache: &Cache, checkout: &Path) -> Result<Kernel> {

@@ -2,7 +2,6 @@
 //! The kernels to choose from.
 
 use crate::error::{Error, Result};
-use crate::offer::Offer;
 
 /// A kernel: one of those that Debian builds, or one that is compiled here from the same source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,15 +63,6 @@ impl Flavour {
             Self::Stock | Self::Debug | Self::Kcsan => "amd64",
             Self::Cloud => "cloud-amd64",
             Self::Rt => "rt-amd64",
-        }
-    }
-
-    /// As `uname -r` will say.
-    pub fn release(self, offer: &Offer) -> String {
-        if self.is_own() {
-            format!("{}{}", offer.upstream(), self.local_version())
-        } else {
-            offer.release.clone()
         }
     }
 

@@ -41,7 +41,7 @@ pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path)
     }
     let (root, patched) = {
         let _lock = cache.lock_checkout()?;
-        let (root, patched) = crate::checks::root(cache, checkout)?;
+        let (root, patched) = crate::workplace::root(cache, checkout)?;
         build(&root, cache, &patched)?;
         (root, patched)
     };

@@ -39,7 +39,7 @@ impl Kernel {
         let offer = Offer::find(flavour, root, cache, progress)?;
         let kernel = Self {
             flavour,
-            release: flavour.release(&offer),
+            release: offer.release_of(flavour),
             cache: cache.dir.clone(),
         };
         progress.say(&format!(

@@ -34,6 +34,7 @@ mod table;
 mod tool;
 mod userland;
 mod vm;
+mod workplace;
 
 use build::Build;
 use cli::{Options, Verb};
@@ -86,7 +87,7 @@ fn run() -> Result<i32> {
             let dir = dir.canonicalize().context(dir.display())?;
             filter::require_package(&dir)?;
             let _lock = cache.lock_checkout()?;
-            let root = checks::build_root(&cache, checkout)?;
+            let root = workplace::build_root(&cache, checkout)?;
             let project = filter::Project {
                 dir: &dir,
                 seen_at: &dir,

@@ -35,6 +35,15 @@ impl Offer {
         self.version.split(['-', '~']).next().unwrap_or_default()
     }
 
+    /// What `uname -r` prints on a kernel of this flavour.
+    pub fn release_of(&self, flavour: Flavour) -> String {
+        if flavour.is_own() {
+            format!("{}{}", self.upstream(), flavour.local_version())
+        } else {
+            self.release.clone()
+        }
+    }
+
     /// Reads what an earlier run found, or asks the mirror.
     pub fn find(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
         match Self::known(flavour, cache) {
@@ -78,7 +87,7 @@ impl Offer {
         for flavour in Flavour::ALL {
             if let Some(offer) = Self::known(flavour, cache) {
                 keep.insert(format!("source-{}", offer.version));
-                keep.insert(flavour.release(&offer));
+                keep.insert(offer.release_of(flavour));
             }
         }
         for entry in fs::read_dir(cache.path("kernel"))

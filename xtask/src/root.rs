@@ -73,9 +73,6 @@ const DPKG_CONFIG: &str = "force-unsafe-io\n\
 /// Raised when the way the root is made changes and an existing one will not do.
 const RECIPE: u32 = 1;
 
-/// The word after which [`Root::command`]'s own command starts; `env` takes it for an assignment.
-pub const COMMAND_FOLLOWS: &str = "IN_BUILD_ROOT=1";
-
 /// Enters the root with what tools need mounted. It runs in a mount namespace of its own, so that
 /// no mount outlives it, and in a process namespace, so that no process does.
 const ENTER: &str = r#"
@@ -214,7 +211,7 @@ impl Root {
         ]);
         command.arg(&self.dir).arg(&self.cache).arg(&self.checkout);
         command.arg(share.map_or(OsStr::new(""), Path::as_os_str));
-        command.args(["env", "--chdir=/checkout", COMMAND_FOLLOWS]);
+        command.args(["env", "--chdir=/checkout", tool::COMMAND_FOLLOWS]);
         command.args(words);
         command.env_clear();
         for (name, value) in std::env::vars_os() {

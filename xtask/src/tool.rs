@@ -11,6 +11,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+/// The word after which [`crate::root::Root::command`]'s own command starts. `env` takes it for an
+/// assignment.
+pub const COMMAND_FOLLOWS: &str = "IN_BUILD_ROOT=1";
+
 /// How much of a log a failure shows.
 const TAIL_LINES: usize = 40;
 
@@ -142,10 +146,7 @@ fn name(command: &Command) -> String {
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())
         .collect();
-    if let Some(at) = words
-        .iter()
-        .position(|word| word == crate::root::COMMAND_FOLLOWS)
-    {
+    if let Some(at) = words.iter().position(|word| word == COMMAND_FOLLOWS) {
         words.drain(..=at);
     }
     let mut text = words.join(" ");

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Makes the build root and the patched dependencies, with which every verb that builds begins.
+
+use crate::error::Result;
+use crate::files::Cache;
+use crate::patched::Patched;
+use crate::progress::Progress;
+use crate::root::Root;
+use std::path::Path;
+
+/// The build root.
+pub fn build_root(cache: &Cache, checkout: &Path) -> Result<Root> {
+    let _lock = cache.lock()?;
+    Root::make(cache, checkout, &Progress::start())
+}
+
+/// The place where things are built, and what they are built with.
+pub fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
+    let _lock = cache.lock()?;
+    let progress = Progress::start();
+    let root = Root::make(cache, checkout, &progress)?;
+    let patched = Patched::make(&root, cache, checkout, &progress)?;
+    Ok((root, patched))
+}
