@@ -109,20 +109,52 @@ _Static_assert(sizeof(struct nfw_context) == 48, "the host writes 48 bytes");
 #define NFW_IMPORT(capability, function)                                                           \
 	__attribute__((import_module(capability), import_name(function)))
 
-/* nfw.packet: the packet beyond its window. load returns 0, or -14 if the packet ends before. */
-NFW_IMPORT("nfw.packet", "len") int32_t nfw_packet_len(void);
-NFW_IMPORT("nfw.packet", "load") int32_t nfw_packet_load(uint32_t offset, void *to, uint32_t len);
+/* Generated from shared/src/abi/capability.rs by `cargo xtask generate`. */
+/* begin capabilities */
 
-/* nfw.log: one line to the kernel log, of at most 256 bytes. Returns the bytes taken. */
-NFW_IMPORT("nfw.log", "write") int32_t nfw_log_write(const char *text, uint32_t len);
+/* Capability nfw.packet: load packet bytes beyond the window. */
 
-/* nfw.clock: nanoseconds. */
-NFW_IMPORT("nfw.clock", "monotonic") uint64_t nfw_clock_monotonic(void);
-NFW_IMPORT("nfw.clock", "realtime") uint64_t nfw_clock_realtime(void);
+/* Bytes of the packet from its network header on. */
+NFW_IMPORT("nfw.packet", "len")
+int32_t nfw_packet_len(void);
+/*
+ * Copies bytes of the packet, also those beyond the window. Returns 0, or -14 (`EFAULT`) if the
+ * packet ends before `offset + len`, or its bytes there are in a device's memory (device-memory
+ * TCP): nothing of use is copied then.
+ */
+NFW_IMPORT("nfw.packet", "load")
+int32_t nfw_packet_load(uint32_t offset, void *to, uint32_t len);
 
-/* nfw.mark: the packet's mark. */
-NFW_IMPORT("nfw.mark", "get") uint32_t nfw_mark_get(void);
-NFW_IMPORT("nfw.mark", "set") int32_t nfw_mark_set(uint32_t mark);
+/* Capability nfw.log: write rate-limited lines to the kernel log. */
+
+/*
+ * Writes one line to the kernel log, prefixed with the filter's name. At most 256 bytes; what is
+ * not printable ASCII becomes `?`. Rate-limited per filter. Returns the bytes taken. The kernel
+ * log is that of the initial network namespace; lines from others get there only if its operator
+ * sets `net.netfilter.nf_log_all_netns` to 1.
+ */
+NFW_IMPORT("nfw.log", "write")
+int32_t nfw_log_write(const char *text, uint32_t len);
+
+/* Capability nfw.clock: read the monotonic and the wall clock. */
+
+/* Nanoseconds since some moment before boot ended. */
+NFW_IMPORT("nfw.clock", "monotonic")
+uint64_t nfw_clock_monotonic(void);
+/* Nanoseconds since 1970-01-01 00:00 UTC. */
+NFW_IMPORT("nfw.clock", "realtime")
+uint64_t nfw_clock_realtime(void);
+
+/* Capability nfw.mark: read and set the packet's mark. */
+
+/* The packet's mark. */
+NFW_IMPORT("nfw.mark", "get")
+uint32_t nfw_mark_get(void);
+/* Sets the packet's mark. Returns 0. */
+NFW_IMPORT("nfw.mark", "set")
+int32_t nfw_mark_set(uint32_t mark);
+
+/* end capabilities */
 
 /* Whether the window has `bytes` bytes at `offset`. */
 static inline int nfw_has(uint32_t len, uint32_t offset, uint32_t bytes)

@@ -99,10 +99,12 @@
 #define NF_WASM_DIGEST_LEN 32
 
 /* Capabilities: what a filter may be granted. The names are its imports'. */
+/* begin capabilities */
 #define NF_WASM_CAP_PACKET (1u << 0) /* nfw.packet */
-#define NF_WASM_CAP_LOG (1u << 1)    /* nfw.log */
-#define NF_WASM_CAP_CLOCK (1u << 2)  /* nfw.clock */
-#define NF_WASM_CAP_MARK (1u << 3)   /* nfw.mark */
+#define NF_WASM_CAP_LOG (1u << 1) /* nfw.log */
+#define NF_WASM_CAP_CLOCK (1u << 2) /* nfw.clock */
+#define NF_WASM_CAP_MARK (1u << 3) /* nfw.mark */
+/* end capabilities */
 
 /* Kinds of traps: indices into nf_wasm_counters.traps, and nf_wasm_run.trap. */
 #define NF_WASM_TRAP_KIND_UNREACHABLE 0
