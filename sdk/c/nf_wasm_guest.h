@@ -36,19 +36,19 @@ extern "C" {
 #define NFW_DROP 0
 #define NFW_ACCEPT 1
 
-/* Values of nfw_context.family. */
-#define NFW_IPV4 2
-#define NFW_NETDEV 5
-#define NFW_IPV6 10
-
-/* Values of nfw_context.hook; the last two are netdev's. */
-#define NFW_PREROUTING 0
-#define NFW_INPUT 1
-#define NFW_FORWARD 2
-#define NFW_OUTPUT 3
-#define NFW_POSTROUTING 4
-#define NFW_INGRESS 0
-#define NFW_EGRESS 1
+/* Values of nfw_context.family and nfw_context.hook. */
+/* begin hooks: generated from shared/src/abi/hook.rs */
+#define NFW_IPV4 2 /* NFPROTO_IPV4 */
+#define NFW_NETDEV 5 /* NFPROTO_NETDEV */
+#define NFW_IPV6 10 /* NFPROTO_IPV6 */
+#define NFW_PREROUTING 0 /* NF_INET_PRE_ROUTING */
+#define NFW_INPUT 1 /* NF_INET_LOCAL_IN */
+#define NFW_FORWARD 2 /* NF_INET_FORWARD */
+#define NFW_OUTPUT 3 /* NF_INET_LOCAL_OUT */
+#define NFW_POSTROUTING 4 /* NF_INET_POST_ROUTING */
+#define NFW_INGRESS 0 /* NF_NETDEV_INGRESS */
+#define NFW_EGRESS 1 /* NF_NETDEV_EGRESS */
+/* end hooks */
 
 /* Some values of nfw_context.transport_protocol. */
 #define NFW_ICMP 1
@@ -109,8 +109,7 @@ _Static_assert(sizeof(struct nfw_context) == 48, "the host writes 48 bytes");
 #define NFW_IMPORT(capability, function)                                                           \
 	__attribute__((import_module(capability), import_name(function)))
 
-/* Generated from shared/src/abi/capability.rs by `cargo xtask generate`. */
-/* begin capabilities */
+/* begin capabilities: generated from shared/src/abi/capability.rs */
 
 /* Capability nfw.packet: load packet bytes beyond the window. */
 

@@ -3,10 +3,13 @@
 //!
 //! `cargo xtask generate` runs this test with `NF_WASM_WRITE` set: then it writes the files instead.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use nf_wasm_shared::abi::capability::{Capability, Function, Type, ALL};
+use nf_wasm_shared::abi::hook::FAMILIES;
+use nf_wasm_shared::abi::ioctl::IOCTLS;
 
 /// Replaces what stands between the lines `begin` and `end` of `file`, or compares it.
 fn section(file: &str, (begin, end): (&str, &str), content: &str) {
@@ -70,11 +73,44 @@ fn short_name(capability: &Capability) -> String {
     name.unwrap_or(capability.name).replace('.', "_")
 }
 
-const C_MARKS: (&str, &str) = ("/* begin capabilities */", "/* end capabilities */");
+const C_MARKS: (&str, &str) = ("/* begin capabilities: generated from shared/src/abi/capability.rs */", "/* end capabilities */");
+const HOOK_MARKS: (&str, &str) = (
+    "/* begin hooks: generated from shared/src/abi/hook.rs */",
+    "/* end hooks */",
+);
 const MARKDOWN_MARKS: (&str, &str) = ("<!-- begin capabilities -->", "<!-- end capabilities -->");
 
+/// Defines families and hooks. A packet has a family; `inet` is only for attachments.
+fn hooks(family_prefix: &str, hook_prefix: &str, with_inet: bool) -> String {
+    let mut text = String::new();
+    for family in FAMILIES {
+        if with_inet || family.name != "inet" {
+            let name = family.name.to_uppercase();
+            let _ = writeln!(
+                text,
+                "#define {family_prefix}{name} {} /* {} */",
+                family.number, family.netfilter
+            );
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for hook in FAMILIES.iter().flat_map(|family| family.hooks) {
+        if seen.insert(hook.name) {
+            let name = hook.name.to_uppercase();
+            let _ = writeln!(
+                text,
+                "#define {hook_prefix}{name} {} /* {} */",
+                hook.number, hook.netfilter
+            );
+        }
+    }
+    text
+}
+
 #[test]
-fn guest_header_declares_all_host_functions() {
+fn guest_header_is_generated() {
+    let file = "sdk/c/nf_wasm_guest.h";
+    section(file, HOOK_MARKS, &hooks("NFW_", "NFW_", false));
     let mut text = String::new();
     for capability in ALL {
         let _ = writeln!(
@@ -96,11 +132,27 @@ fn guest_header_declares_all_host_functions() {
             );
         }
     }
-    section("sdk/c/nf_wasm_guest.h", C_MARKS, &(text + "\n"));
+    section(file, C_MARKS, &(text + "\n"));
 }
 
 #[test]
-fn ioctl_header_defines_all_capabilities() {
+fn ioctl_header_is_generated() {
+    // One test, so that no two write the file at the same time.
+    let file = "shared/include/nf_wasm.h";
+    let mut ioctls = String::new();
+    for (name, number, what) in IOCTLS {
+        let _ = write!(
+            ioctls,
+            "{}#define {name} _IO(NF_WASM_TYPE, NF_WASM_BASE + {number})\n",
+            c_comment(what, 80)
+        );
+    }
+    let marks = (
+        "/* begin ioctls: generated from shared/src/abi/ioctl.rs */",
+        "/* end ioctls */",
+    );
+    section(file, marks, &ioctls);
+    section(file, HOOK_MARKS, &hooks("NF_WASM_FAMILY_", "NF_WASM_HOOK_", true));
     let mut text = String::new();
     for capability in ALL {
         let _ = writeln!(
@@ -111,7 +163,7 @@ fn ioctl_header_defines_all_capabilities() {
             capability.name
         );
     }
-    section("shared/include/nf_wasm.h", C_MARKS, &text);
+    section(file, C_MARKS, &text);
 }
 
 #[test]
