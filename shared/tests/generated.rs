@@ -73,7 +73,10 @@ fn short_name(capability: &Capability) -> String {
     name.unwrap_or(capability.name).replace('.', "_")
 }
 
-const C_MARKS: (&str, &str) = ("/* begin capabilities: generated from shared/src/abi/capability.rs */", "/* end capabilities */");
+const C_MARKS: (&str, &str) = (
+    "/* begin capabilities: generated from shared/src/abi/capability.rs */",
+    "/* end capabilities */",
+);
 const HOOK_MARKS: (&str, &str) = (
     "/* begin hooks: generated from shared/src/abi/hook.rs */",
     "/* end hooks */",
@@ -152,7 +155,11 @@ fn ioctl_header_is_generated() {
         "/* end ioctls */",
     );
     section(file, marks, &ioctls);
-    section(file, HOOK_MARKS, &hooks("NF_WASM_FAMILY_", "NF_WASM_HOOK_", true));
+    section(
+        file,
+        HOOK_MARKS,
+        &hooks("NF_WASM_FAMILY_", "NF_WASM_HOOK_", true),
+    );
     let mut text = String::new();
     for capability in ALL {
         let _ = writeln!(

@@ -108,7 +108,13 @@ pub fn generate(cache: &Cache, checkout: &Path) -> Result<i32> {
     let _lock = cache.lock_checkout()?;
     let (root, patched) = root(cache, checkout)?;
     let mut test = userland::cargo(&root, cache, &patched, "test");
-    test.args(["--quiet", "--package", "nf-wasm-shared", "--test", "generated"]);
+    test.args([
+        "--quiet",
+        "--package",
+        "nf-wasm-shared",
+        "--test",
+        "generated",
+    ]);
     Ok(i32::from(!tool::show(test.env("NF_WASM_WRITE", "1"))?))
 }
 

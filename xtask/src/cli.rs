@@ -61,9 +61,7 @@ Options of fuzz:
 Everything built goes to $NF_WASM_CACHE, else $XDG_CACHE_HOME/nf_wasm, else ~/.cache/nf_wasm.
 ";
 
-/// Write what is generated from tables.
-    Generate,
-    /// What to do.
+/// What to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
     Build,
@@ -75,6 +73,7 @@ pub enum Verb {
     Bench,
     Format,
     Lint,
+    Generate,
     Unsafe,
     Update,
     Clean,
