@@ -6,11 +6,6 @@
 //! capability does the work: it defines a function of the same name and types, without the fuel that
 //! the table says, which is charged here.
 
-mod clock;
-mod log;
-mod mark;
-mod packet;
-
 use nf_wasm_shared::abi::capability::Capability;
 use nf_wasm_shared::nf_wasm_capabilities;
 use wasmi::errors::LinkerError;
@@ -100,6 +95,8 @@ macro_rules! functions {
         $($what:literal $function:ident($($parameter:ident: $type:ident),*) -> $result:ident,
             [$($fuel:tt)*], $fuel_text:literal;)*
     })*) => {
+        $(mod $module;)*
+
         /// Every module that guests can import from.
         pub const MODULES: &[Module] = &[$(Module {
             capability: nf_wasm_shared::abi::capability::$constant,

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Declares the host functions of all capabilities, from the table in `shared/src/abi/capability.rs`.
+//! The host functions of all capabilities as they are, a module for each; generated from the table in `shared/src/abi/capability.rs`.
 
 use nf_wasm_shared::nf_wasm_capabilities;
 
 /// The table's types, by its names.
-mod types {
+pub mod types {
+    #![allow(missing_docs, reason = "the names say it")]
+
     pub type U32 = u32;
     pub type I32 = i32;
     pub type U64 = u64;
@@ -17,13 +19,18 @@ macro_rules! imports {
         $($what:literal $function:ident($($parameter:ident: $type:ident),*) -> $result:ident,
             [$($fuel:tt)*], $fuel_text:literal;)*
     })*) => {$(
-        #[allow(dead_code, reason = "the table may have functions that the SDK wraps later")]
+        #[doc = concat!("Capability `", $name, "`: ", $summary, ".")]
         pub mod $module {
             use super::types;
 
             #[link(wasm_import_module = $name)]
             unsafe extern "C" {
-                $(pub fn $function($($parameter: types::$type),*) -> types::$result;)*
+                $(#[doc = $what]
+                #[doc = ""]
+                #[doc = "# Safety"]
+                #[doc = ""]
+                #[doc = "Addresses are valid for the bytes that the function reads or writes."]
+                pub fn $function($($parameter: types::$type),*) -> types::$result;)*
             }
         }
     )*};

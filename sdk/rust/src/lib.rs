@@ -29,7 +29,7 @@
 mod buffer;
 pub mod clock;
 mod entry;
-mod import;
+pub mod import;
 pub mod log;
 mod manifest;
 pub mod mark;
