@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Capabilities: the functions that a guest may import, one file for each module name.
+//! Makes the host functions of all capabilities callable by guests, in either tier.
 //!
-//! Each file has a table `MODULE`, which [`crate::inspect`] checks imports against, and a
-//! function `link` that defines the same functions for wasmi; a test holds the two together. A
-//! new capability is one such file, one word in the list below, and its bit in
-//! `shared/src/abi/capability.rs`.
+//! The functions are listed once, in `shared/src/abi/capability.rs`. Here each gets its entry for
+//! wasmi's linker, its entry for compiled code, and its type for [`crate::inspect`]. A file for each
+//! capability does the work: it defines a function of the same name and types, without the fuel that
+//! the table says, which is charged here.
 
 use nf_wasm_shared::abi::capability::Capability;
+use nf_wasm_shared::nf_wasm_capabilities;
 use wasmi::errors::LinkerError;
-use wasmi::{Linker, TrapCode};
+use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType;
 
-use crate::guest::NativeGuest;
 use crate::host::Host;
+use crate::guest::{Guest, NativeGuest};
 use crate::state::State;
 
 /// One function of a capability.
@@ -38,32 +39,107 @@ pub struct Module {
     pub functions: &'static [Function],
 }
 
-macro_rules! modules {
-    ($($name:ident)+) => {
-        $(mod $name;)+
+/// A number as guests pass it.
+trait Number {
+    const TYPE: ValType;
+
+    fn from_bits(bits: u64) -> Self;
+    fn to_bits(self) -> u64;
+}
+
+impl Number for u32 {
+    const TYPE: ValType = ValType::I32;
+
+    fn from_bits(bits: u64) -> Self {
+        bits as u32
+    }
+
+    fn to_bits(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Number for i32 {
+    const TYPE: ValType = ValType::I32;
+
+    fn from_bits(bits: u64) -> Self {
+        bits as u32 as i32
+    }
+
+    fn to_bits(self) -> u64 {
+        (self as u32).into()
+    }
+}
+
+impl Number for u64 {
+    const TYPE: ValType = ValType::I64;
+
+    fn from_bits(bits: u64) -> Self {
+        bits
+    }
+
+    fn to_bits(self) -> u64 {
+        self
+    }
+}
+
+// The table's types, by its names.
+type U32 = u32;
+type I32 = i32;
+type U64 = u64;
+type In = u32;
+type Out = u32;
+
+macro_rules! functions {
+    ($($constant:ident $module:ident $name:literal $bit:literal $summary:literal {
+        $($what:literal $function:ident($($parameter:ident: $type:ident),*) -> $result:ident,
+            [$($fuel:tt)*], $fuel_text:literal;)*
+    })*) => {
+        $(mod $module;)*
 
         /// Every module that guests can import from.
-        pub const MODULES: &[Module] = &[$($name::MODULE),+];
+        pub const MODULES: &[Module] = &[$(Module {
+            capability: nf_wasm_shared::abi::capability::$constant,
+            functions: &[$(Function {
+                name: stringify!($function),
+                params: &[$(<$type as Number>::TYPE),*],
+                results: &[<$result as Number>::TYPE],
+            }),*],
+        }),*];
 
         /// Defines the functions of the modules in the set `bits`.
         pub(crate) fn link<H: Host>(
             linker: &mut Linker<State<H>>,
             bits: u64,
         ) -> Result<(), LinkerError> {
-            $(if bits & $name::MODULE.capability.bit != 0 {
-                $name::link(linker)?;
-            })+
+            $(if bits & (1 << $bit) != 0 {
+                $(linker.func_wrap(
+                    $name,
+                    stringify!($function),
+                    |mut guest: Caller<'_, State<H>> $(, $parameter: $type)*| {
+                        guest.charge($($fuel)*)?;
+                        let result: $result = $module::$function(&mut guest $(, $parameter)*)?;
+                        Ok::<_, Error>(result)
+                    },
+                )?;)*
+            })*
             Ok(())
         }
 
         /// The function of a module, for compiled code.
         pub(crate) fn native<H: Host>(module: &str, name: &str) -> Option<Native<H>> {
-            $(if module == $name::MODULE.capability.name {
-                return $name::native(name);
-            })+
-            None
+            Some(match (module, name) {
+                $($(($name, function) if function == stringify!($function) => |guest, arguments| {
+                    let [$($parameter,)* ..] = arguments;
+                    $(let $parameter = <$type as Number>::from_bits($parameter);)*
+                    guest.charge($($fuel)*)?;
+                    let result: $result = $module::$function(guest $(, $parameter)*)?;
+                    Ok(result.to_bits())
+                },)*)*
+                _ => return None,
+            })
         }
     };
 }
 
-modules!(packet log clock mark);
+nf_wasm_capabilities!(functions);

@@ -253,7 +253,7 @@ impl<H: Host> Instance<H> {
 #[inline(never)]
 fn check<'a>(wasm: &'a [u8], options: &Options) -> Result<Inspection<'a>, Refusal> {
     let inspection = inspect(wasm)?;
-    for capability in &capability::ALL {
+    for capability in capability::ALL {
         if inspection.capabilities & !options.capabilities & capability.bit != 0 {
             refuse!(
                 Denied,

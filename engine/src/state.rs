@@ -4,9 +4,7 @@
 use nf_wasm_shared::abi::limits;
 use wasmi::{nospec, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
 
-/// Fuel that a host function charges for itself.
-pub(crate) const CALL_FUEL: u64 = 10;
-/// Bytes that a host function moves for one unit of fuel.
+/// Bytes that `memory.copy` and `memory.fill` move for one unit of fuel.
 const BYTES_PER_FUEL: u32 = 64;
 /// Bytes of a page of linear memory.
 const PAGE_BYTES: usize = 65_536;
@@ -36,7 +34,7 @@ impl<H> State<H> {
     }
 }
 
-/// Fuel for moving `bytes` from here to there, on top of [`CALL_FUEL`].
+/// Fuel for moving `bytes` within linear memory.
 pub(crate) fn fuel_to_move(bytes: u32) -> u64 {
     u64::from(bytes / BYTES_PER_FUEL)
 }

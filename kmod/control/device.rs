@@ -35,40 +35,51 @@ impl MiscDevice for Device {
     }
 
     fn ioctl(device: Pin<&Self>, _file: &File, number: u32, argument: usize) -> Result<isize> {
-        let caller = current!();
-        match number {
-            ioctl::NF_WASM_INFO => exchange(argument, command::info),
-            ioctl::NF_WASM_LOAD => exchange(argument, |it| command::load(authorised(caller)?, it)),
-            ioctl::NF_WASM_REPLACE => {
-                exchange(argument, |it| command::replace(authorised(caller)?, it))
-            }
-            ioctl::NF_WASM_UNLOAD => {
-                exchange(argument, |it| command::unload(authorised(caller)?, it))
-            }
-            ioctl::NF_WASM_ATTACH => {
-                exchange(argument, |it| command::attach(authorised(caller)?, it))
-            }
-            ioctl::NF_WASM_DETACH => {
-                exchange(argument, |it| command::detach(authorised(caller)?, it))
-            }
-            ioctl::NF_WASM_LIST_FILTERS => exchange(argument, |it| {
-                command::list_filters(authorised(caller)?, it)
-            }),
-            ioctl::NF_WASM_LIST_ATTACHMENTS => exchange(argument, |it| {
-                command::list_attachments(authorised(caller)?, it)
-            }),
-            ioctl::NF_WASM_RUN => exchange(argument, |it| command::run(authorised(caller)?, it)),
-            ioctl::NF_WASM_RELEASE => {
-                exchange(argument, |it| command::release(authorised(caller)?, it))
-            }
-            ioctl::NF_WASM_GUEST_TEST if guest_test::is_available() => exchange(argument, |it| {
-                authorised_by(caller, false)?;
-                guest_test::carry_out(&device.test, it)
-            }),
-            _ => Err(ENOTTY),
-        }
+        dispatch(device, current!(), number, argument)
     }
 }
+
+macro_rules! dispatch {
+    ($($constant:ident $number:literal $handler:ident($request:ident) by $caller:ident,
+        $what:literal;)*) => {
+        /// Carries out the ioctl with this number.
+        fn dispatch(
+            device: Pin<&Device>,
+            caller: &CurrentTask,
+            number: u32,
+            argument: usize,
+        ) -> Result<isize> {
+            match number {
+                $(ioctl::$constant => {
+                    carry_out!($caller, $handler, ioctl::$request, device, caller, argument)
+                })*
+                _ => Err(ENOTTY),
+            }
+        }
+    };
+}
+
+/// Checks who calls, and calls a handler.
+macro_rules! carry_out {
+    (anyone, $handler:ident, $request:ty, $device:ident, $caller:ident, $argument:ident) => {
+        exchange::<$request>($argument, command::$handler)
+    };
+    (namespace, $handler:ident, $request:ty, $device:ident, $caller:ident, $argument:ident) => {
+        exchange::<$request>($argument, |it| command::$handler(authorised($caller)?, it))
+    };
+    (tester, $handler:ident, $request:ty, $device:ident, $caller:ident, $argument:ident) => {
+        if guest_test::is_available() {
+            exchange::<$request>($argument, |it| {
+                authorised_by($caller, false)?;
+                guest_test::carry_out(&$device.test, it)
+            })
+        } else {
+            Err(ENOTTY)
+        }
+    };
+}
+
+crate::nf_wasm_ioctls!(dispatch);
 
 /// The caller's network namespace, if the caller may act in it.
 fn authorised(caller: &CurrentTask) -> Answer<&Namespace> {

@@ -36,19 +36,19 @@ extern "C" {
 #define NFW_DROP 0
 #define NFW_ACCEPT 1
 
-/* Values of nfw_context.family. */
-#define NFW_IPV4 2
-#define NFW_NETDEV 5
-#define NFW_IPV6 10
-
-/* Values of nfw_context.hook; the last two are netdev's. */
-#define NFW_PREROUTING 0
-#define NFW_INPUT 1
-#define NFW_FORWARD 2
-#define NFW_OUTPUT 3
-#define NFW_POSTROUTING 4
-#define NFW_INGRESS 0
-#define NFW_EGRESS 1
+/* Values of nfw_context.family and nfw_context.hook. */
+/* begin hooks: generated from shared/src/abi/hook.rs */
+#define NFW_IPV4 2 /* NFPROTO_IPV4 */
+#define NFW_NETDEV 5 /* NFPROTO_NETDEV */
+#define NFW_IPV6 10 /* NFPROTO_IPV6 */
+#define NFW_PREROUTING 0 /* NF_INET_PRE_ROUTING */
+#define NFW_INPUT 1 /* NF_INET_LOCAL_IN */
+#define NFW_FORWARD 2 /* NF_INET_FORWARD */
+#define NFW_OUTPUT 3 /* NF_INET_LOCAL_OUT */
+#define NFW_POSTROUTING 4 /* NF_INET_POST_ROUTING */
+#define NFW_INGRESS 0 /* NF_NETDEV_INGRESS */
+#define NFW_EGRESS 1 /* NF_NETDEV_EGRESS */
+/* end hooks */
 
 /* Some values of nfw_context.transport_protocol. */
 #define NFW_ICMP 1
@@ -109,20 +109,51 @@ _Static_assert(sizeof(struct nfw_context) == 48, "the host writes 48 bytes");
 #define NFW_IMPORT(capability, function)                                                           \
 	__attribute__((import_module(capability), import_name(function)))
 
-/* nfw.packet: the packet beyond its window. load returns 0, or -14 if the packet ends before. */
-NFW_IMPORT("nfw.packet", "len") int32_t nfw_packet_len(void);
-NFW_IMPORT("nfw.packet", "load") int32_t nfw_packet_load(uint32_t offset, void *to, uint32_t len);
+/* begin capabilities: generated from shared/src/abi/capability.rs */
 
-/* nfw.log: one line to the kernel log, of at most 256 bytes. Returns the bytes taken. */
-NFW_IMPORT("nfw.log", "write") int32_t nfw_log_write(const char *text, uint32_t len);
+/* Capability nfw.packet: load packet bytes beyond the window. */
 
-/* nfw.clock: nanoseconds. */
-NFW_IMPORT("nfw.clock", "monotonic") uint64_t nfw_clock_monotonic(void);
-NFW_IMPORT("nfw.clock", "realtime") uint64_t nfw_clock_realtime(void);
+/* Bytes of the packet from its network header on. */
+NFW_IMPORT("nfw.packet", "len")
+int32_t nfw_packet_len(void);
+/*
+ * Copies bytes of the packet, also those beyond the window. Returns 0, or -14 (`EFAULT`) if the
+ * packet ends before `offset + len`, or its bytes there are in a device's memory (device-memory
+ * TCP): nothing of use is copied then.
+ */
+NFW_IMPORT("nfw.packet", "load")
+int32_t nfw_packet_load(uint32_t offset, void *to, uint32_t len);
 
-/* nfw.mark: the packet's mark. */
-NFW_IMPORT("nfw.mark", "get") uint32_t nfw_mark_get(void);
-NFW_IMPORT("nfw.mark", "set") int32_t nfw_mark_set(uint32_t mark);
+/* Capability nfw.log: write rate-limited lines to the kernel log. */
+
+/*
+ * Writes one line to the kernel log, prefixed with the filter's name. At most 256 bytes; what is
+ * not printable ASCII becomes `?`. Rate-limited per filter. Returns the bytes taken. The kernel
+ * log is that of the initial network namespace; lines from others get there only if its operator
+ * sets `net.netfilter.nf_log_all_netns` to 1.
+ */
+NFW_IMPORT("nfw.log", "write")
+int32_t nfw_log_write(const char *text, uint32_t len);
+
+/* Capability nfw.clock: read the monotonic and the wall clock. */
+
+/* Nanoseconds since some moment before boot ended. */
+NFW_IMPORT("nfw.clock", "monotonic")
+uint64_t nfw_clock_monotonic(void);
+/* Nanoseconds since 1970-01-01 00:00 UTC. */
+NFW_IMPORT("nfw.clock", "realtime")
+uint64_t nfw_clock_realtime(void);
+
+/* Capability nfw.mark: read and set the packet's mark. */
+
+/* The packet's mark. */
+NFW_IMPORT("nfw.mark", "get")
+uint32_t nfw_mark_get(void);
+/* Sets the packet's mark. Returns 0. */
+NFW_IMPORT("nfw.mark", "set")
+int32_t nfw_mark_set(uint32_t mark);
+
+/* end capabilities */
 
 /* Whether the window has `bytes` bytes at `offset`. */
 static inline int nfw_has(uint32_t len, uint32_t offset, uint32_t bytes)

@@ -32,6 +32,7 @@
 #define NF_WASM_TYPE 'N'
 #define NF_WASM_BASE 0xA0
 
+/* begin ioctls: generated from shared/src/abi/ioctl.rs */
 /* Describe the module: struct nf_wasm_info. Needs no capability. */
 #define NF_WASM_INFO _IO(NF_WASM_TYPE, NF_WASM_BASE + 0)
 /* Load a filter and attach it: struct nf_wasm_load. */
@@ -54,6 +55,7 @@
 #define NF_WASM_RELEASE _IO(NF_WASM_TYPE, NF_WASM_BASE + 9)
 /* Tests of the engine: struct nf_wasm_guest_test. Only with guest_test=1. */
 #define NF_WASM_GUEST_TEST _IO(NF_WASM_TYPE, NF_WASM_BASE + 10)
+/* end ioctls */
 
 /* The version of this interface, nf_wasm_info.abi_version. */
 #define NF_WASM_ABI_VERSION 1
@@ -74,22 +76,19 @@
 /* nf_wasm_load.quarantine: never. */
 #define NF_WASM_QUARANTINE_NEVER 0xffffffffu
 
-/* Families: NFPROTO_INET, NFPROTO_IPV4, NFPROTO_NETDEV, NFPROTO_IPV6. */
-#define NF_WASM_FAMILY_INET 1
-#define NF_WASM_FAMILY_IPV4 2
-#define NF_WASM_FAMILY_NETDEV 5
-#define NF_WASM_FAMILY_IPV6 10
-
-/* Hooks of the inet, IPv4 and IPv6 families: NF_INET_*. */
-#define NF_WASM_HOOK_PREROUTING 0
-#define NF_WASM_HOOK_INPUT 1
-#define NF_WASM_HOOK_FORWARD 2
-#define NF_WASM_HOOK_OUTPUT 3
-#define NF_WASM_HOOK_POSTROUTING 4
-
-/* Hooks of the netdev family: NF_NETDEV_*. */
-#define NF_WASM_HOOK_INGRESS 0
-#define NF_WASM_HOOK_EGRESS 1
+/* begin hooks: generated from shared/src/abi/hook.rs */
+#define NF_WASM_FAMILY_INET 1 /* NFPROTO_INET */
+#define NF_WASM_FAMILY_IPV4 2 /* NFPROTO_IPV4 */
+#define NF_WASM_FAMILY_NETDEV 5 /* NFPROTO_NETDEV */
+#define NF_WASM_FAMILY_IPV6 10 /* NFPROTO_IPV6 */
+#define NF_WASM_HOOK_PREROUTING 0 /* NF_INET_PRE_ROUTING */
+#define NF_WASM_HOOK_INPUT 1 /* NF_INET_LOCAL_IN */
+#define NF_WASM_HOOK_FORWARD 2 /* NF_INET_FORWARD */
+#define NF_WASM_HOOK_OUTPUT 3 /* NF_INET_LOCAL_OUT */
+#define NF_WASM_HOOK_POSTROUTING 4 /* NF_INET_POST_ROUTING */
+#define NF_WASM_HOOK_INGRESS 0 /* NF_NETDEV_INGRESS */
+#define NF_WASM_HOOK_EGRESS 1 /* NF_NETDEV_EGRESS */
+/* end hooks */
 
 /* Bytes of a name: 63 and a terminating NUL. The unused rest is zero. */
 #define NF_WASM_NAME_LEN 64
@@ -99,10 +98,12 @@
 #define NF_WASM_DIGEST_LEN 32
 
 /* Capabilities: what a filter may be granted. The names are its imports'. */
+/* begin capabilities: generated from shared/src/abi/capability.rs */
 #define NF_WASM_CAP_PACKET (1u << 0) /* nfw.packet */
-#define NF_WASM_CAP_LOG (1u << 1)    /* nfw.log */
-#define NF_WASM_CAP_CLOCK (1u << 2)  /* nfw.clock */
-#define NF_WASM_CAP_MARK (1u << 3)   /* nfw.mark */
+#define NF_WASM_CAP_LOG (1u << 1) /* nfw.log */
+#define NF_WASM_CAP_CLOCK (1u << 2) /* nfw.clock */
+#define NF_WASM_CAP_MARK (1u << 3) /* nfw.mark */
+/* end capabilities */
 
 /* Kinds of traps: indices into nf_wasm_counters.traps, and nf_wasm_run.trap. */
 #define NF_WASM_TRAP_KIND_UNREACHABLE 0

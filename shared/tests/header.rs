@@ -106,32 +106,10 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
     constants![
         TYPE,
         BASE,
-        NF_WASM_INFO,
-        NF_WASM_LOAD,
-        NF_WASM_REPLACE,
-        NF_WASM_UNLOAD,
-        NF_WASM_ATTACH,
-        NF_WASM_DETACH,
-        NF_WASM_LIST_FILTERS,
-        NF_WASM_LIST_ATTACHMENTS,
-        NF_WASM_RUN,
-        NF_WASM_RELEASE,
-        NF_WASM_GUEST_TEST,
         ABI_VERSION,
         TRAP_ACCEPT,
         TRAP_DROP,
         QUARANTINE_NEVER,
-        FAMILY_INET,
-        FAMILY_IPV4,
-        FAMILY_NETDEV,
-        FAMILY_IPV6,
-        HOOK_PREROUTING,
-        HOOK_INPUT,
-        HOOK_FORWARD,
-        HOOK_OUTPUT,
-        HOOK_POSTROUTING,
-        HOOK_INGRESS,
-        HOOK_EGRESS,
         NAME_LEN,
         DEVICE_LEN,
         REPLACE_CAPABILITIES,
@@ -187,7 +165,22 @@ fn constants() -> Vec<(String, u64)> {
     let traps = Trap::ALL
         .iter()
         .map(|trap| (c_name("NF_WASM_TRAP_KIND_", trap.name()), *trap as u64));
+    let numbers = IOCTLS
+        .iter()
+        .map(|(name, number, _)| ((*name).to_owned(), u64::from((TYPE << 8) | (BASE + number))));
+    let families = FAMILIES
+        .iter()
+        .map(|it| (c_name("NF_WASM_FAMILY_", it.name), it.number.into()));
+    // Families share lists of hooks.
+    let hooks: BTreeSet<_> = FAMILIES
+        .iter()
+        .flat_map(|family| family.hooks)
+        .map(|it| (c_name("NF_WASM_HOOK_", it.name), it.number.into()))
+        .collect();
     ioctl
+        .chain(numbers)
+        .chain(families)
+        .chain(hooks)
         .chain(capabilities)
         .chain(traps)
         .chain([("NF_WASM_TRAP_KINDS".to_owned(), Trap::COUNT as u64)])
@@ -233,7 +226,8 @@ fn no_name_is_missing() {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(listed, names_after(source, "pub const "), "ioctl.rs");
+    let written = names_after(source, "pub const ");
+    assert_eq!(listed, written, "ioctl.rs");
 
     let structs = structs();
     assert_eq!(

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nf_wasm_shared::abi::hook as table;
 use nf_wasm_shared::abi::ioctl::{self, DEVICE_LEN};
 
 use crate::name;
@@ -50,29 +51,17 @@ impl Family {
             .find(|family| family.number() == number)
     }
 
-    /// The family's hooks and their numbers.
-    const fn hooks(self) -> &'static [(&'static str, u32)] {
-        match self {
-            Self::Inet | Self::Ipv4 | Self::Ipv6 => &[
-                ("prerouting", ioctl::HOOK_PREROUTING),
-                ("input", ioctl::HOOK_INPUT),
-                ("forward", ioctl::HOOK_FORWARD),
-                ("output", ioctl::HOOK_OUTPUT),
-                ("postrouting", ioctl::HOOK_POSTROUTING),
-            ],
-            Self::Netdev => &[
-                ("ingress", ioctl::HOOK_INGRESS),
-                ("egress", ioctl::HOOK_EGRESS),
-            ],
-        }
+    /// The family's hooks.
+    fn hooks(self) -> &'static [table::Place] {
+        table::Family::by_number(self.number()).map_or(&[], |family| family.hooks)
     }
 
     /// The number of the family's hook called `name`.
     pub fn hook(self, name: &str) -> Result<u32, String> {
-        if let Some((_, number)) = self.hooks().iter().find(|(hook, _)| *hook == name) {
-            return Ok(*number);
+        if let Some(hook) = self.hooks().iter().find(|hook| hook.name == name) {
+            return Ok(hook.number);
         }
-        let hooks: Vec<_> = self.hooks().iter().map(|(hook, _)| *hook).collect();
+        let hooks: Vec<_> = self.hooks().iter().map(|hook| hook.name).collect();
         Err(format!(
             "the hooks of {} are {}",
             self.name(),
@@ -92,32 +81,12 @@ impl FromStr for Family {
     }
 }
 
-/// nftables' names of priorities: name, number, and the hooks that have the name. An empty list of
-/// hooks means all of them. Hooks of netdev have only `filter`.
-const PRIORITIES: [(&str, i32, &[u32]); 6] = [
-    ("raw", -300, &[]),
-    ("mangle", -150, &[]),
-    (
-        "dstnat",
-        -100,
-        &[ioctl::HOOK_PREROUTING, ioctl::HOOK_OUTPUT],
-    ),
-    ("filter", 0, &[]),
-    ("security", 50, &[]),
-    ("srcnat", 100, &[ioctl::HOOK_INPUT, ioctl::HOOK_POSTROUTING]),
-];
-
-/// The named priorities of a hook.
+/// The named priorities that a hook has.
 fn priorities(family: u32, hook: u32) -> impl Iterator<Item = (&'static str, i32)> {
-    PRIORITIES
+    table::Family::by_number(family)
+        .and_then(|family| family.hook(hook))
         .into_iter()
-        .filter(move |(name, _, hooks)| {
-            if family == ioctl::FAMILY_NETDEV {
-                return *name == "filter";
-            }
-            hooks.is_empty() || hooks.contains(&hook)
-        })
-        .map(|(name, number, _)| (name, number))
+        .flat_map(table::Place::priorities)
 }
 
 /// Parses a priority: a number, or a name with or without an offset, such as `filter-10` or
@@ -268,8 +237,8 @@ pub fn family_name(hook: &ioctl::Hook) -> String {
 /// The name of a hook in its family.
 pub fn hook_name(hook: &ioctl::Hook) -> String {
     let hooks = Family::from_number(hook.family).map_or(&[][..], Family::hooks);
-    match hooks.iter().find(|(_, number)| *number == hook.hook) {
-        Some((name, _)) => (*name).to_owned(),
+    match hooks.iter().find(|place| place.number == hook.hook) {
+        Some(place) => place.name.to_owned(),
         None => format!("hook-{}", hook.hook),
     }
 }

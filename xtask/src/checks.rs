@@ -109,6 +109,22 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
     Ok(i32::from(!table.print()))
 }
 
+/// Writes the parts of headers and documentation that come from tables in `shared/`. The test that
+/// compares them does it.
+pub fn generate(cache: &Cache, checkout: &Path) -> Result<i32> {
+    let _lock = cache.lock_checkout()?;
+    let (root, patched) = root(cache, checkout)?;
+    let mut test = userland::cargo(&root, cache, &patched, "test");
+    test.args([
+        "--quiet",
+        "--package",
+        "nf-wasm-shared",
+        "--test",
+        "generated",
+    ]);
+    Ok(i32::from(!tool::show(test.env("NF_WASM_WRITE", "1"))?))
+}
+
 fn kernel(options: &Options, root: &Root, cache: &Cache, checkout: &Path) -> Result<Kernel> {
     let shared = cache.lock()?;
     let progress = Progress::start();

@@ -34,6 +34,7 @@ cargo xtask bench --profile WORKLOAD
 cargo xtask bench --host           the engine beside other engines, on the host
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
+cargo xtask generate               writes the parts of headers and docs that come from tables in shared/
 cargo xtask unsafe                 counts unsafe code, into docs/unsafe.md
 cargo xtask update                 looks for a newer kernel
 cargo xtask clean                  removes the cache
@@ -75,6 +76,7 @@ pub enum Verb {
     Bench,
     Format,
     Lint,
+    Generate,
     Unsafe,
     Update,
     Clean,
@@ -123,6 +125,7 @@ impl Options {
             Some("bench") => Verb::Bench,
             Some("fmt") => Verb::Format,
             Some("lint") => Verb::Lint,
+            Some("generate") => Verb::Generate,
             Some("unsafe") => Verb::Unsafe,
             Some("update") => Verb::Update,
             Some("clean") => Verb::Clean,

@@ -108,6 +108,7 @@ fn run() -> Result<i32> {
                 None,
             );
         }
+        Verb::Generate => return checks::generate(&cache, checkout),
         Verb::Unsafe => census::write(checkout)?,
         Verb::Fuzz => {
             return fuzz::fuzz(&options.rest, &options.fuzzing, &cache, checkout);

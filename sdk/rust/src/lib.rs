@@ -29,6 +29,7 @@
 mod buffer;
 pub mod clock;
 mod entry;
+pub mod import;
 pub mod log;
 mod manifest;
 pub mod mark;

@@ -5,18 +5,13 @@ use core::fmt;
 
 use nf_wasm_shared::abi::limits::LOG_LINE_BYTES;
 
-mod import {
-    #[link(wasm_import_module = "nfw.log")]
-    unsafe extern "C" {
-        pub fn write(text: *const u8, len: usize) -> i32;
-    }
-}
+use crate::import::log;
 
 /// Writes one line to the kernel log. The host limits the rate.
 #[inline]
 pub fn write(text: &str) {
     // SAFETY: `text` is valid for reads of its length.
-    unsafe { import::write(text.as_ptr(), text.len()) };
+    unsafe { log::write(text.as_ptr(), text.len() as u32) };
 }
 
 /// A line in the making; what does not fit is cut off.
@@ -67,7 +62,7 @@ impl Line {
     /// Writes the line.
     pub fn write(&self) {
         // SAFETY: the line's text is valid for reads of its length.
-        unsafe { import::write(self.text.as_ptr(), self.len) };
+        unsafe { log::write(self.text.as_ptr(), self.len as u32) };
     }
 
     fn push(&mut self, byte: u8) {

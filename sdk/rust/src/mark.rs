@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Capability `nfw.mark`.
 
-mod import {
-    #[link(wasm_import_module = "nfw.mark")]
-    unsafe extern "C" {
-        pub safe fn get() -> u32;
-        pub safe fn set(mark: u32) -> i32;
-    }
-}
+use crate::import::mark;
 
 /// The packet's mark.
 #[inline]
 pub fn get() -> u32 {
-    import::get()
+    // SAFETY: The host function has no requirements.
+    unsafe { mark::get() }
 }
 
 /// Sets the packet's mark.
 #[inline]
 pub fn set(mark: u32) {
-    import::set(mark);
+    // SAFETY: The host function has no requirements.
+    unsafe { mark::set(mark) };
 }

@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Capability `nfw.packet`: the packet beyond its window.
 
-mod import {
-    #[link(wasm_import_module = "nfw.packet")]
-    unsafe extern "C" {
-        pub safe fn len() -> i32;
-        pub fn load(offset: u32, to: *mut u8, len: usize) -> i32;
-    }
-}
+use crate::import::packet;
 
 /// The packet ends before the bytes that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +10,15 @@ pub struct PastEnd;
 /// Bytes of the packet from its network header on.
 #[inline]
 pub fn len() -> u32 {
-    import::len().unsigned_abs()
+    // SAFETY: The host function has no requirements.
+    unsafe { packet::len() }.unsigned_abs()
 }
 
 /// Fills `to` with the packet's bytes from `offset` on, or leaves it as it is.
 #[inline]
 pub fn load(offset: u32, to: &mut [u8]) -> Result<(), PastEnd> {
     // SAFETY: `to` is valid for writes of its length.
-    match unsafe { import::load(offset, to.as_mut_ptr(), to.len()) } {
+    match unsafe { packet::load(offset, to.as_mut_ptr(), to.len() as u32) } {
         0 => Ok(()),
         _ => Err(PastEnd),
     }

@@ -1,9 +1,93 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Capabilities: what a filter may be granted.
+//! Capabilities: what a filter may be granted. The table of all host functions is here.
 //!
 //! A capability is the *module name of an import*: a filter that imports `nfw.packet` `load` needs
 //! the capability `nfw.packet`. In the ioctl interface a set of capabilities is a `u64` in which
 //! each one has a bit; a bit is never given a second meaning.
+//!
+//! Generated from the table: this file's constants, the engine's link, inspection and native entries
+//! (`engine/src/capability.rs`), the imports of the Rust SDK, and by `cargo xtask generate` the C
+//! headers and the tables in `docs/guest-interface.md`.
+
+/// Hands the table of capabilities to the macro `$with`.
+///
+/// A row is `CONSTANT module "name" bit "summary" { functions }`, where `module` names the module of
+/// the engine and of the Rust SDK that has the functions. A function is
+/// `"what it does" name(parameter: Type) -> Type, [fuel], "fuel in words";` with [`Type`]s. `fuel` is an
+/// expression of type `u64` over the parameters. It is charged before the function does its work.
+#[macro_export]
+macro_rules! nf_wasm_capabilities {
+    ($with:ident) => {
+        $with! {
+            PACKET packet "nfw.packet" 0 "load packet bytes beyond the window" {
+                "Bytes of the packet from its network header on."
+                len() -> I32,
+                    [10], "10";
+                "Copies bytes of the packet, also those beyond the window. Returns 0, or -14 (`EFAULT`) \
+                 if the packet ends before `offset + len`, or its bytes there are in a device's memory \
+                 (device-memory TCP): nothing of use is copied then."
+                load(offset: U32, to: Out, len: U32) -> I32,
+                    [10 + u64::from(len / 64)],
+                    "10, one for each 64 bytes, and one for each piece of memory beyond the first that \
+                     the packet has on the way to the bytes (pages, fragments)";
+            }
+            LOG log "nfw.log" 1 "write rate-limited lines to the kernel log" {
+                "Writes one line to the kernel log, prefixed with the filter's name. At most 256 bytes; \
+                 what is not printable ASCII becomes `?`. Rate-limited per filter. Returns the bytes \
+                 taken. The kernel log is that of the initial network namespace; lines from others get \
+                 there only if its operator sets `net.netfilter.nf_log_all_netns` to 1."
+                write(text: In, len: U32) -> I32,
+                    [20 + u64::from(len.min(256) / 4)], "20, and one for each 4 bytes";
+            }
+            CLOCK clock "nfw.clock" 2 "read the monotonic and the wall clock" {
+                "Nanoseconds since some moment before boot ended."
+                monotonic() -> U64,
+                    [10], "10";
+                "Nanoseconds since 1970-01-01 00:00 UTC."
+                realtime() -> U64,
+                    [10], "10";
+            }
+            MARK mark "nfw.mark" 3 "read and set the packet's mark" {
+                "The packet's mark."
+                get() -> U32,
+                    [10], "10";
+                "Sets the packet's mark. Returns 0."
+                set(mark: U32) -> I32,
+                    [10], "10";
+            }
+        }
+    };
+}
+
+/// Type of a parameter or a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// An `i32` without a sign.
+    U32,
+    /// An `i32`. As a result, a negative errno if it is below 0.
+    I32,
+    /// An `i64` without a sign.
+    U64,
+    /// Address of bytes in linear memory that the host reads: an `i32`.
+    In,
+    /// Address of bytes in linear memory that the host writes: an `i32`.
+    Out,
+}
+
+/// A host function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// Names and types of its parameters.
+    pub parameters: &'static [(&'static str, Type)],
+    /// Type of its result.
+    pub result: Type,
+    /// Its fuel, in words.
+    pub fuel: &'static str,
+    /// What it does, in words.
+    pub summary: &'static str,
+}
 
 /// One capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,40 +96,42 @@ pub struct Capability {
     pub name: &'static str,
     /// Its bit in a set.
     pub bit: u64,
-    /// What it lets a filter do, for people.
+    /// What it lets a filter do, in words.
     pub summary: &'static str,
+    /// The functions that it consists of.
+    pub functions: &'static [Function],
 }
 
-/// Load packet bytes beyond the window.
-pub const PACKET: Capability = Capability {
-    name: "nfw.packet",
-    bit: 1 << 0,
-    summary: "load packet bytes beyond the window",
-};
-/// Write rate-limited lines to the kernel log.
-pub const LOG: Capability = Capability {
-    name: "nfw.log",
-    bit: 1 << 1,
-    summary: "write rate-limited lines to the kernel log",
-};
-/// Read the monotonic and the wall clock.
-pub const CLOCK: Capability = Capability {
-    name: "nfw.clock",
-    bit: 1 << 2,
-    summary: "read the monotonic and the wall clock",
-};
-/// Read and set the packet's mark.
-pub const MARK: Capability = Capability {
-    name: "nfw.mark",
-    bit: 1 << 3,
-    summary: "read and set the packet's mark",
-};
+macro_rules! capabilities {
+    ($($constant:ident $module:ident $name:literal $bit:literal $summary:literal {
+        $($what:literal $function:ident($($parameter:ident: $type:ident),*) -> $result:ident,
+            [$($fuel:tt)*], $fuel_text:literal;)*
+    })*) => {
+        $(
+            #[doc = concat!("Capability `", $name, "`: ", $summary, ".")]
+            pub const $constant: Capability = Capability {
+                name: $name,
+                bit: 1 << $bit,
+                summary: $summary,
+                functions: &[$(Function {
+                    name: stringify!($function),
+                    parameters: &[$((stringify!($parameter), Type::$type)),*],
+                    result: Type::$result,
+                    fuel: $fuel_text,
+                    summary: $what,
+                }),*],
+            };
+        )*
 
-/// Every capability that this version knows, in the order of their bits.
-pub const ALL: [Capability; 4] = [PACKET, LOG, CLOCK, MARK];
+        /// Every capability that this version knows, in the order of their bits.
+        pub const ALL: &[Capability] = &[$($constant),*];
 
-/// The set of all known capabilities.
-pub const ALL_BITS: u64 = PACKET.bit | LOG.bit | CLOCK.bit | MARK.bit;
+        /// The set of all known capabilities.
+        pub const ALL_BITS: u64 = 0 $(| $constant.bit)*;
+    };
+}
+
+nf_wasm_capabilities!(capabilities);
 
 /// The capability that a guest names by importing from module `name`.
 pub fn by_name(name: &str) -> Option<&'static Capability> {

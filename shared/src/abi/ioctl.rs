@@ -21,6 +21,7 @@
 //! A command acts in the network namespace that the caller is in at the time of the call.
 
 pub use super::guest_test::*;
+pub use super::hook::*;
 
 /// First argument of `_IO()`.
 pub const TYPE: u32 = b'N' as u32;
@@ -31,28 +32,57 @@ const fn io(number: u32) -> u32 {
     (TYPE << 8) | (BASE + number)
 }
 
-/// Describe the module: [`Info`]. Needs no capability.
-pub const NF_WASM_INFO: u32 = io(0);
-/// Load a filter and attach it: [`Load`].
-pub const NF_WASM_LOAD: u32 = io(1);
-/// Swap a filter's program: [`Replace`].
-pub const NF_WASM_REPLACE: u32 = io(2);
-/// Detach and free a filter: [`Select`].
-pub const NF_WASM_UNLOAD: u32 = io(3);
-/// Attach a filter to a hook: [`Attach`].
-pub const NF_WASM_ATTACH: u32 = io(4);
-/// Undo one attachment: [`Detach`].
-pub const NF_WASM_DETACH: u32 = io(5);
-/// List the namespace's filters: [`List`] of [`FilterEntry`].
-pub const NF_WASM_LIST_FILTERS: u32 = io(6);
-/// List the namespace's attachments: [`List`] of [`AttachmentEntry`].
-pub const NF_WASM_LIST_ATTACHMENTS: u32 = io(7);
-/// Execute a filter on given bytes, with no hook: [`Run`].
-pub const NF_WASM_RUN: u32 = io(8);
-/// Let a quarantined filter run again: [`Select`].
-pub const NF_WASM_RELEASE: u32 = io(9);
-/// Tests of the engine: [`GuestTest`]. There only if nf_wasm was inserted with `guest_test=1`.
-pub const NF_WASM_GUEST_TEST: u32 = io(10);
+/// Hands the table of ioctls to the macro `$with`.
+///
+/// A row is `CONSTANT number handler(Request) by caller, "what it does"`. `handler` is a function of
+/// the kernel half's `command`. `caller` is `anyone`; or `namespace`, who needs `CAP_NET_ADMIN` and acts
+/// in the network namespace; or `tester`, who needs it in the initial user namespace, and nf_wasm to
+/// have been inserted with `guest_test=1`.
+#[macro_export]
+macro_rules! nf_wasm_ioctls {
+    ($with:ident) => {
+        $with! {
+            NF_WASM_INFO 0 info(Info) by anyone,
+                "Describe the module: struct nf_wasm_info. Needs no capability.";
+            NF_WASM_LOAD 1 load(Load) by namespace,
+                "Load a filter and attach it: struct nf_wasm_load.";
+            NF_WASM_REPLACE 2 replace(Replace) by namespace,
+                "Swap a filter's program: struct nf_wasm_replace.";
+            NF_WASM_UNLOAD 3 unload(Select) by namespace,
+                "Detach and free a filter: struct nf_wasm_select.";
+            NF_WASM_ATTACH 4 attach(Attach) by namespace,
+                "Attach a filter to a hook: struct nf_wasm_attach.";
+            NF_WASM_DETACH 5 detach(Detach) by namespace,
+                "Undo one attachment: struct nf_wasm_detach.";
+            NF_WASM_LIST_FILTERS 6 list_filters(List) by namespace,
+                "List filters: struct nf_wasm_list of struct nf_wasm_filter_entry.";
+            NF_WASM_LIST_ATTACHMENTS 7 list_attachments(List) by namespace,
+                "List attachments: struct nf_wasm_list of struct nf_wasm_attachment_entry.";
+            NF_WASM_RUN 8 run(Run) by namespace,
+                "Execute a filter on given bytes, with no hook: struct nf_wasm_run.";
+            NF_WASM_RELEASE 9 release(Select) by namespace,
+                "Let a quarantined filter run again: struct nf_wasm_select.";
+            NF_WASM_GUEST_TEST 10 guest_test(GuestTest) by tester,
+                "Tests of the engine: struct nf_wasm_guest_test. Only with guest_test=1.";
+        }
+    };
+}
+
+macro_rules! numbers {
+    ($($constant:ident $number:literal $handler:ident($request:ident) by $caller:ident,
+        $what:literal;)*) => {
+        $(
+            #[doc = $what]
+            pub const $constant: u32 = io($number);
+        )*
+
+        /// Name, number without type and base, and purpose of each ioctl.
+        pub const IOCTLS: &[(&str, u32, &str)] =
+            &[$((stringify!($constant), $number, $what)),*];
+    };
+}
+
+nf_wasm_ioctls!(numbers);
 
 /// The version of this interface, [`Info::abi_version`].
 pub const ABI_VERSION: u32 = 1;
@@ -73,30 +103,6 @@ pub const TIER_REASON_LEN: usize = 96;
 
 /// [`Load::quarantine`]: never.
 pub const QUARANTINE_NEVER: u32 = u32::MAX;
-
-/// `NFPROTO_INET`: IPv4 and IPv6 with one attachment.
-pub const FAMILY_INET: u32 = 1;
-/// `NFPROTO_IPV4`.
-pub const FAMILY_IPV4: u32 = 2;
-/// `NFPROTO_NETDEV`: one device's ingress or egress.
-pub const FAMILY_NETDEV: u32 = 5;
-/// `NFPROTO_IPV6`.
-pub const FAMILY_IPV6: u32 = 10;
-
-/// `NF_INET_PRE_ROUTING`.
-pub const HOOK_PREROUTING: u32 = 0;
-/// `NF_INET_LOCAL_IN`.
-pub const HOOK_INPUT: u32 = 1;
-/// `NF_INET_FORWARD`.
-pub const HOOK_FORWARD: u32 = 2;
-/// `NF_INET_LOCAL_OUT`.
-pub const HOOK_OUTPUT: u32 = 3;
-/// `NF_INET_POST_ROUTING`.
-pub const HOOK_POSTROUTING: u32 = 4;
-/// `NF_NETDEV_INGRESS`, of [`FAMILY_NETDEV`].
-pub const HOOK_INGRESS: u32 = 0;
-/// `NF_NETDEV_EGRESS`, of [`FAMILY_NETDEV`].
-pub const HOOK_EGRESS: u32 = 1;
 
 /// Bytes of a name field: 63 and a terminating NUL. The unused rest is zero.
 pub const NAME_LEN: usize = 64;

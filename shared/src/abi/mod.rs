@@ -6,6 +6,7 @@
 pub mod capability;
 pub mod guest;
 pub mod guest_test;
+pub mod hook;
 pub mod ioctl;
 pub mod limits;
 pub mod request;

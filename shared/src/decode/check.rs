@@ -3,11 +3,11 @@
 
 use super::abi::capability;
 use super::abi::ioctl::{
-    Attach, Detach, GuestTest, Hook, List, Load, Replace, Run, Select, FAMILY_INET, FAMILY_IPV4,
+    Attach, Detach, Family, GuestTest, Hook, List, Load, Replace, Run, Select, FAMILY_IPV4,
     FAMILY_IPV6, FAMILY_NETDEV, GUEST_TEST_NAME_LEN, GUEST_TEST_READ, GUEST_TEST_READ_BYTES,
-    GUEST_TEST_VALUES, HOOK_EGRESS, HOOK_POSTROUTING, NAME_LEN, REPLACE_CAPABILITIES, REPLACE_FUEL,
-    REPLACE_QUARANTINE, REPLACE_SNAPLEN, REPLACE_TIER, REPLACE_TRAP_POLICY, TIER_AUTO, TIER_INTERP,
-    TIER_JIT, TRAP_ACCEPT, TRAP_DROP,
+    GUEST_TEST_VALUES, NAME_LEN, REPLACE_CAPABILITIES, REPLACE_FUEL, REPLACE_QUARANTINE,
+    REPLACE_SNAPLEN, REPLACE_TIER, REPLACE_TRAP_POLICY, TIER_AUTO, TIER_INTERP, TIER_JIT,
+    TRAP_ACCEPT, TRAP_DROP,
 };
 use super::abi::limits;
 use super::name::Name;
@@ -329,12 +329,11 @@ pub(super) fn hook_array(request: &Load) -> Result<usize, Wrong> {
 ///
 /// What is wrong with it.
 pub fn hook(hook: &Hook) -> Result<(), Wrong> {
-    let last = match hook.family {
-        FAMILY_INET | FAMILY_IPV4 | FAMILY_IPV6 => HOOK_POSTROUTING,
-        FAMILY_NETDEV => HOOK_EGRESS,
-        family => return Err(Wrong::HookFamily(family)),
+    let Some(family) = Family::by_number(hook.family) else {
+        return Err(Wrong::HookFamily(hook.family));
     };
-    if hook.hook > last {
+    if family.hook(hook.hook).is_none() {
+        let last = family.hooks.len() as u32 - 1;
         return Err(Wrong::HookNumber(hook.hook, hook.family, last));
     }
     if hook.reserved != 0 {
@@ -346,7 +345,7 @@ pub fn hook(hook: &Hook) -> Result<(), Wrong> {
     if hook.device[len..].iter().any(|&byte| byte != 0) {
         return Err(Wrong::DeviceRest);
     }
-    match (hook.family == FAMILY_NETDEV, len) {
+    match (family.has_device, len) {
         (true, 0) => Err(Wrong::DeviceMissing),
         (false, 1..) => Err(Wrong::DeviceUnwanted),
         _ => Ok(()),
