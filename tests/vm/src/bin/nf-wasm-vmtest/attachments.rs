@@ -317,7 +317,8 @@ fn no_attachment_survives_its_filter() {
                 let attaching = scope.spawn(|| {
                     let device = Device::open();
                     begun.wait();
-                    let places = (0..MAX_ATTACHMENTS).map(|priority| hook(FAMILY_INET, HOOK_INPUT, priority));
+                    let places = (0..MAX_ATTACHMENTS)
+                        .map(|priority| hook(FAMILY_INET, HOOK_INPUT, priority));
                     places.map(|it| device.attach(id, it)).find_map(Result::err)
                 });
                 begun.wait();
