@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Checks for tools that the host needs, and takes over its proxy, mirror and certificates.
+//! Names or installs tools that the host lacks, and finds the Debian mirror that it uses.
 
 use crate::error::{Error, Result};
 use crate::tool;
