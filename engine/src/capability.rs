@@ -12,8 +12,8 @@ use wasmi::errors::LinkerError;
 use wasmi::{Caller, Error, Linker, TrapCode};
 use wasmparser::ValType;
 
-use crate::host::Host;
 use crate::guest::{Guest, NativeGuest};
+use crate::host::Host;
 use crate::state::State;
 
 /// One function of a capability.
