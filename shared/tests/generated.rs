@@ -144,9 +144,9 @@ fn ioctl_header_is_generated() {
     let file = "shared/include/nf_wasm.h";
     let mut ioctls = String::new();
     for (name, number, what) in IOCTLS {
-        let _ = write!(
+        let _ = writeln!(
             ioctls,
-            "{}#define {name} _IO(NF_WASM_TYPE, NF_WASM_BASE + {number})\n",
+            "{}#define {name} _IO(NF_WASM_TYPE, NF_WASM_BASE + {number})",
             c_comment(what, 80)
         );
     }
