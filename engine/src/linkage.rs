@@ -7,7 +7,7 @@ use core::ptr;
 use core::slice;
 
 use nf_wasm_jit::machine::{Run, LEN_SLOT, TRAPPED};
-use nf_wasm_jit::{Helper, Machine, Reads};
+use nf_wasm_jit::{computing_helpers, Helper, Machine, Reads};
 use nf_wasm_shared::abi::trap::Trap;
 use wasmi::TrapCode;
 
@@ -111,29 +111,24 @@ impl<H: Host> Instance<H> {
 }
 
 /// A helper's address, for instances with this host.
+#[allow(non_snake_case, reason = "the functions are named after the helpers")]
 pub fn helper_address<H: Host>(helper: Helper) -> *const c_void {
-    macro_rules! computing {
-        ($($name:ident)*) => {
+    macro_rules! address {
+        ($($(#[$doc:meta])* $name:ident($a:ident, $b:ident) = $value:expr;)*) => {
             match helper {
                 Helper::Import => import::<H> as *const c_void,
                 Helper::MemoryCopy => memory_copy as *const c_void,
                 Helper::MemoryFill => memory_fill as *const c_void,
                 $(Helper::$name => {
-                    extern "C" fn $name(a: u64, b: u64) -> u64 {
-                        Helper::$name.compute(a, b)
+                    extern "C" fn $name($a: u64, $b: u64) -> u64 {
+                        $value
                     }
                     $name as *const c_void
                 })*
             }
         };
     }
-    #[allow(non_snake_case, reason = "they are called as the helpers are")]
-    {
-        computing!(
-            DivS32 DivS64 RemS32 RemS64 Clz32 Clz64 Ctz32 Ctz64 Popcnt32 Popcnt64
-            RotL32 RotL64 RotR32 RotR64
-        )
-    }
+    computing_helpers!(address)
 }
 
 /// Does what a helper does that knows a machine, with fuel and linear memory; a trap leaves its number,

@@ -39,7 +39,8 @@ use alloc::vec::Vec;
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
 use crate::ir::{
-    fold, Binary, BlockId, Compare, Condition, Function, Op, Unary, Value, Var, Width,
+    cut, fold_binary, fold_compare, fold_unary, Binary, BlockId, Compare, Condition, Function, Op,
+    Unary, Value, Var, Width,
 };
 use crate::module::Module;
 use crate::pointers::{Bits, InPlace};
@@ -293,7 +294,7 @@ impl Builder<'_, '_> {
         if self.add_to_sum(op, width, a, b) {
             return self.push(a);
         }
-        match fold::binary(op, width, a, b) {
+        match fold_binary(op, width, a, b) {
             Some(value) => self.push(value),
             None => self.push_result(|to| Op::Binary {
                 op,
@@ -323,7 +324,7 @@ impl Builder<'_, '_> {
                 b: Value::Const(constant),
                 ..
             } if *of == width && a == Value::Var(*to) && *to >= locals => {
-                *constant = fold::cut(width, constant.wrapping_add(more));
+                *constant = cut(width, constant.wrapping_add(more));
                 let (to, sum) = (*to, *sum);
                 self.assert_one_user(to);
                 self.bound(to, self.max_after(&sum));
@@ -336,7 +337,7 @@ impl Builder<'_, '_> {
 
     fn unary(&mut self, op: Unary, width: Width) {
         match self.pop() {
-            Value::Const(a) => self.push(Value::Const(fold::unary(op, width, a))),
+            Value::Const(a) => self.push(Value::Const(fold_unary(op, width, a))),
             a => self.push_result(|to| Op::Unary { op, width, to, a }),
         }
     }
@@ -352,7 +353,7 @@ impl Builder<'_, '_> {
     }
 
     fn push_compare(&mut self, compare: Compare) {
-        match fold::compare(&compare) {
+        match fold_compare(&compare) {
             Some(holds) => self.push(Value::Const(holds.into())),
             None => self.push_result(|to| Op::Compare { to, compare }),
         }
@@ -417,5 +418,5 @@ impl From<BinaryReaderError> for Unsupported {
 
 /// Whether a comparison holds, if that is known.
 pub(crate) fn known(compare: &Compare) -> Option<bool> {
-    fold::compare(compare)
+    fold_compare(compare)
 }

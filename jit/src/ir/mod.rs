@@ -4,8 +4,7 @@
 //! | file | |
 //! |---|---|
 //! | `op.rs` | the operations, and all facts about each in one table, `Op::facts` |
-//! | `arithmetic.rs` | kinds of arithmetic, and their properties |
-//! | `fold.rs` | arithmetic on constants |
+//! | `arithmetic.rs` | kinds of arithmetic, their properties, constant folding |
 //! | `memory.rs` | accesses, their extents, and masks against speculation |
 //! | `function.rs` | blocks, how they end, functions |
 //!
@@ -14,12 +13,13 @@
 //! constant.
 
 mod arithmetic;
-pub(crate) mod fold;
 mod function;
 mod memory;
 mod op;
 
-pub(crate) use arithmetic::{Binary, Compare, Condition, Divide, Unary, Width};
+pub(crate) use arithmetic::{
+    cut, fold_binary, fold_compare, fold_unary, Binary, Compare, Condition, Divide, Unary, Width,
+};
 pub(crate) use function::{Block, BlockId, End, Function};
 pub(crate) use memory::{Access, Extent, Extents, Mask, Place};
 pub(crate) use op::{Callee, Calls, Op, Outcome};
