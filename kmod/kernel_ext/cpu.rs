@@ -37,7 +37,7 @@ impl Cpu {
         }
     }
 
-    /// The same, for who does not know the number any more.
+    /// The same, for callers without the CPU number.
     ///
     /// # Safety
     ///
@@ -53,7 +53,7 @@ impl Cpu {
         self.number
     }
 
-    /// Says which region allocations are served from; returns the one before.
+    /// Sets the region for allocations on this packet path; returns the previous one.
     ///
     /// # Safety
     ///
@@ -65,10 +65,10 @@ impl Cpu {
     }
 }
 
-/// Bytes of a cache line, which CPUs do not share without a price; `kernel.c` checks it.
+/// Bytes of a cache line. `kernel.c` checks the number.
 pub(crate) const CACHE_LINE: usize = 64;
 
-/// Bytes that the kernel hands out for one CPU at most: `PCPU_MIN_UNIT_SIZE`.
+/// The largest per-CPU allocation: `PCPU_MIN_UNIT_SIZE`.
 const MAX_BYTES: usize = 32 << 10;
 
 /// A `T` for each possible CPU, in the memory that is the CPU's own, on its node.

@@ -15,8 +15,7 @@ pub(crate) struct CpuCounters {
     quarantined: Racy<u64>,
     fuel_total: Racy<u64>,
     fuel_min: Racy<u64>,
-    /// The most is so much more. Until a packet has run, both are such that there is no fuel in
-    /// between.
+    /// Maximum minus minimum. Initially the range is empty: the minimum is `u64::MAX`, this 0.
     fuel_range: Racy<u64>,
     traps: [Racy<u64>; Trap::COUNT],
 }

@@ -199,8 +199,8 @@ static __always_inline void copy_words(u8 *to, const u8 *from, int words)
 }
 
 /*
- * memcpy() for the usual windows, which is a call and a choice of ways. Of a length that is not
- * round, what is in the middle is written twice.
+ * memcpy() of a small window without the call. If the length is no multiple of the block size, the
+ * last block overlaps the one before.
  */
 static __always_inline void copy_window(u8 *to, const u8 *from, u32 len)
 {
@@ -223,7 +223,7 @@ static __always_inline void copy_window(u8 *to, const u8 *from, u32 len)
 	}
 }
 
-/* Bytes of a window that is copied without a call. */
+/* The largest window that is copied without a call. */
 #define SMALL_WINDOW 256
 
 static __always_inline void fill_constants(struct nf_wasm_context *context, u32 window_len)
@@ -233,7 +233,7 @@ static __always_inline void fill_constants(struct nf_wasm_context *context, u32 
 	context->window_len = window_len;
 }
 
-/* Readies the machine for a packet; returns the window's length. */
+/* Prepares the machine for a packet; returns the window's length. */
 static __always_inline u32 ready(const struct nf_wasm_call *call, u32 packet_len)
 {
 	u32 window_len = min(packet_len, call->snaplen);
@@ -243,7 +243,7 @@ static __always_inline u32 ready(const struct nf_wasm_call *call, u32 packet_len
 	return window_len;
 }
 
-/* Bytes of a packet from its beginning on that are in one piece; less than 0 if not even that is. */
+/* Linear bytes from the packet's start; negative if the start is nonlinear. */
 static __always_inline s32 in_one_piece(const struct sk_buff *skb, u32 packet_len)
 {
 	return packet_len - skb->data_len;
@@ -264,7 +264,7 @@ static noinline u32 run_on_copy(const struct nf_wasm_call *call, const struct sk
 	u32 window = min(window_len, call->window);
 	unsigned int start = skb->len - packet_len;
 
-	/* Behind what is copied nothing is left of the last packet. */
+	/* Clear the previous packet's bytes behind the copy. */
 	if (machine->shown > window)
 		memset((u8 *)(context + 1) + window, 0, machine->shown - window);
 	machine->shown = window;
@@ -285,7 +285,7 @@ u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *s
 	u32 window = min(window_len, call->window);
 	const u8 *packet = beginning(skb, packet_len);
 
-	/* Most packets, without a call. */
+	/* The fast path is inline: a small linear IPv4 window, not shorter than the last one. */
 	if (unlikely(state->pf != NFPROTO_IPV4 || window > SMALL_WINDOW ||
 		     room < (s32)sizeof(struct iphdr) || room < (s32)window ||
 		     window < machine->shown))

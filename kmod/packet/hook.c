@@ -42,7 +42,7 @@ static __always_inline unsigned long enter(void)
 	return smp_processor_id();
 }
 
-/* Bottom halves are on, and some wait: has them run. Hands @verdict through. */
+/* Runs pending softirqs; returns @verdict. */
 static noinline unsigned int run_pending(unsigned int verdict)
 {
 	local_bh_disable();
@@ -52,9 +52,8 @@ static noinline unsigned int run_pending(unsigned int verdict)
 }
 
 /*
- * As local_bh_enable(), of which the packet's path takes the usual case inline: no softirq became
- * pending. One that an interrupt raises after the look at what is pending runs when that interrupt
- * ends, for bottom halves are on by then.
+ * local_bh_enable() with its fast path inline: no softirq is pending. A softirq that an interrupt raises
+ * after the check runs when that interrupt ends, because bottom halves are on by then.
  */
 static __always_inline unsigned int leave(unsigned int verdict)
 {

@@ -50,26 +50,25 @@ pub struct BuildRequest {
     pub tier_reason: [u8; TIER_REASON_LEN],
 }
 
-/// How a filter that was compiled is called, without the engine: the packet is put where the code
-/// looks for it, fuel into the machine, and the code is called.
+/// How the kernel half calls a compiled filter without the engine: it writes context and window, sets the
+/// machine's fuel, and calls the code.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct NativeCall {
-    /// What [`nf_wasm_host_jit`] made. It has to stay as long as the instance, and does not go with
-    /// its region.
+    /// What [`nf_wasm_host_jit`] made. It lives as long as the instance, and is not freed with its region.
     pub program: *mut c_void,
     /// The code.
     pub run: Run,
-    /// What the code is given.
+    /// The argument of the code.
     pub machine: *mut Machine,
-    /// Where the context goes, and the window behind it; null if it looks at neither, nor at the
+    /// Destination of the context, followed by the window. Null if the code reads neither of them nor the
     /// window's length.
     pub context: *mut u8,
-    /// Bytes of the window at most.
+    /// Size of the window.
     pub snaplen: u32,
-    /// Bytes of it that the code may look at.
+    /// Bytes of the window that the code can read.
     pub window: u32,
-    /// The same for packets that can be looked at where they are.
+    /// The code for packets in place.
     pub in_place: InPlaceCall,
     /// Where host functions find the host; null if there are none.
     pub host: *mut *mut c_void,
@@ -77,19 +76,19 @@ pub struct NativeCall {
     pub packet_len: *mut u32,
 }
 
-/// How a filter that only reads is called on a packet where it is: as by [`NativeCall`], of which machine
-/// and context are, but the window is the packet's own bytes. A code that reads what is not there leaves
-/// with the trap `memory-out-of-bounds`; then the packet is decided as by `NativeCall`.
+/// How a filter that only reads is called on a packet in place. It shares [`NativeCall`]'s machine and
+/// context; the window points into the skb. If the code would read beyond the linear bytes, it bails out
+/// with the trap `memory-out-of-bounds`, and `NativeCall` decides the packet on a copy.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct InPlaceCall {
-    /// See [`NativeCall::program`]; null if the filter was not compiled for that.
+    /// See [`NativeCall::program`]; null if there is no code for packets in place.
     pub program: *mut c_void,
     /// The code, if there is any.
     pub run: Option<Run>,
-    /// Bytes of the window that have to be there.
+    /// Bytes of the packet that must be linear.
     pub window: u32,
-    /// What it reads of the context: a set of the numbers of words.
+    /// Words of the context that the code reads: a set of word numbers.
     pub context_words: u32,
 }
 
@@ -104,7 +103,7 @@ pub struct CallOutcome {
     pub fuel_used: u64,
 }
 
-/// One operation of a test of the engine; see `GuestTest` in `abi/src/ioctl.rs`.
+/// One operation of a test of the engine; see `GuestTest` in `shared/src/abi/ioctl.rs`.
 #[repr(C)]
 pub struct GuestTestRequest {
     /// The session, or null for a new one. Out: the session. It lives in the region that

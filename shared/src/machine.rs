@@ -3,36 +3,36 @@
 
 use core::ffi::c_void;
 
-/// What compiled code runs on. Its address is the code's only argument, and the slots of the code's
-/// frames follow it: those of the first function first.
+/// What compiled code runs on. Its address is the code's only argument. The slots of the code's frames
+/// follow it, beginning with those of the first function.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Machine {
-    /// In and out: fuel. A host function leaves its complement to trap; and what a block did not
-    /// suffice for may leave less than nothing.
+    /// In and out: fuel. A host function that traps leaves the complement. Negative if the fuel did not
+    /// suffice for a block.
     pub fuel: i64,
-    /// The linear memory's first byte.
+    /// First byte of the linear memory.
     pub memory: *mut u8,
-    /// Its bytes.
+    /// Bytes of the linear memory.
     pub memory_bytes: usize,
-    /// The first global's value; the others follow at the distance that the environment says.
+    /// Value of the first global. The others follow at `Environment::global_stride`.
     pub globals: *mut u8,
-    /// Number of the trap that a host function leaves.
+    /// Out: number of a host function's trap.
     pub trap: u64,
-    /// Whose machine it is.
+    /// The instance that the machine belongs to.
     pub owner: *mut c_void,
-    /// Of code that reads packets in place: the packet's first byte.
+    /// In place only: address of the packet's first byte.
     pub window: *const u8,
-    /// And minus the address behind the bytes of the window that are there.
+    /// In place only: negated address of the end of the linear bytes.
     pub minus_end: i64,
-    /// How its packet came, for whoever has to decide that in another way. The code does not know of it.
+    /// The hook state of the packet in place, kept for the copy if the code bails out. The code ignores it.
     pub state: *const c_void,
-    /// Bytes of the window that were last written to linear memory, and are to be zero where the next
-    /// packet is shorter. Nor of this.
+    /// Bytes of the window that the last copy wrote. The next copy clears those that it does not overwrite.
+    /// The code ignores it.
     pub shown: u64,
 }
 
-/// An instruction, of which compiled code is handed an address and does not look at it.
+/// An instruction. Compiled code is passed the address of one, and ignores it.
 #[repr(C)]
 #[derive(Debug)]
 #[allow(
@@ -43,13 +43,12 @@ pub struct bpf_insn {
     _opaque: [u8; 0],
 }
 
-/// Compiled code, as the kernel's compiler leaves it: C's `bpf_func_t`. On a kernel with control-flow
-/// integrity the code begins with a hash of that type, and who calls it through another dies. The first
-/// argument is a [`Machine`], the second is not looked at. A value below [`TRAPPED`] is what it returns,
-/// the verdict of a filter or 0; another is `TRAPPED` and a trap's number.
+/// Compiled code, as the kernel's compiler leaves it: C's `bpf_func_t`. With kCFI the code
+/// begins with a hash of that type, and a call through another type traps. The first argument is a
+/// [`Machine`], the second is ignored. The result is a verdict or 0, or [`TRAPPED`] plus a trap's number.
 pub type Run = unsafe extern "C" fn(machine: *const c_void, unused: *const bpf_insn) -> u32;
 
-/// See [`Run`].
+/// Added to a trap's number in the result of [`Run`].
 pub const TRAPPED: u32 = 0x100;
 
 /// The slot of the first function's first parameter, and after it returned of its first result.

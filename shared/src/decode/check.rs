@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a request says, checked as far as it can be without looking at what there is.
+//! Stateless validation of ioctl arguments.
 
 use super::abi::capability;
 use super::abi::ioctl::{
