@@ -93,7 +93,7 @@ const TAIL: &str = "
 ## Accesses to memory
 
 An access to `n` bytes at `base + offset` needs `offset + n` bytes from the base on: its *extent*. It becomes
-up to three operations of `jit/src/form.rs`.
+up to three operations of `jit/src/ir/op.rs`.
 
 * **`Check`** traps if the extent is not all in linear memory. A base that is a constant is checked when the
   function is compiled. A base that is small enough by how it was computed, whichever branches led there, is
