@@ -319,7 +319,7 @@ mod tests {
             hook: 9,
             ..ioctl::Hook::default()
         };
-        assert_eq!(shown(&hook), "family-77:hook-9:filter");
+        assert_eq!(shown(&hook), "family-77:hook-9:0");
     }
 
     #[test]

@@ -197,7 +197,8 @@ fn host_tests(
 ) -> Result<bool> {
     eprintln!("Tests on the host");
     let mut tests = userland::cargo(root, cache, patched, "test");
-    tests.args(filter);
+    // All that fails is to be seen in one run.
+    tests.arg("--no-fail-fast").args(filter);
     for name in COMPARISONS {
         if let Some(value) = std::env::var_os(name) {
             tests.env(name, value);
