@@ -42,13 +42,13 @@ module! {
             default: 0,
             description: "For tests: 1: the nth instance that is built fails at its nth allocation; 2: those for CPUs that come online fail",
         },
-        guest_test: u8 {
-            default: 0,
+        guest_test: bool {
+            default: false,
             description: "For tests: answer NF_WASM_GUEST_TEST, which runs modules that are no filters",
         },
-        user_namespaces: u8 {
-            default: 0,
-            description: "Accept CAP_NET_ADMIN in the user namespace that owns the network namespace (0: only in the initial one)",
+        user_namespaces: bool {
+            default: false,
+            description: "Accept CAP_NET_ADMIN in the user namespace that owns the network namespace (otherwise only in the initial one)",
         },
     },
 }

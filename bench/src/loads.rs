@@ -37,7 +37,7 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
     let wasm = module(size);
     let refused = |refused: Refused| anyhow::anyhow!("{refused:?}");
     let spec = Spec::new("loads", wasm.clone()).at(hook(ioctl::FAMILY_IPV4, ioctl::HOOK_OUTPUT, 0));
-    let tracepoint = Tracepoint::on("nf_wasm/build");
+    let tracepoint = Tracepoint::on("nf_wasm/nf_wasm_build");
     let since = Instant::now();
     let id = device.load(&spec).map_err(refused)?;
     let load = since.elapsed().as_nanos() as i64;
@@ -158,7 +158,7 @@ fn module(size: usize) -> Vec<u8> {
 
 /// What each stage took, of one instance. The tracer's clock has microseconds.
 fn stages(lines: &[String]) -> Result<Vec<StageCost>> {
-    // …  12.345678: build: filter=loads stage=check
+    // …  12.345678: nf_wasm_build: filter=loads stage=check
     let entered = lines
         .iter()
         .map(|line| {

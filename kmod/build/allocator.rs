@@ -11,15 +11,14 @@ use kernel::sync::atomic::{Atomic, Relaxed};
 
 use crate::build::region::{Asking, Region, ALIGN};
 use crate::build::thread;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::cpu;
 
 /// Times that a packet's path needed memory from the kernel. Stays 0, or there is a bug.
 pub(crate) static PACKET_PATH_ALLOCATIONS: Atomic<u64> = Atomic::new(0);
 
 /// The region of the packet path that this is called on, or null.
 fn packet_region() -> *mut Region {
-    // SAFETY: Callable from any context.
-    unsafe { bindings::nf_wasm_packet_region() }.cast()
+    cpu::packet_region().cast()
 }
 
 /// The engine's `GlobalAlloc::alloc`; see `boundary.rs`.

@@ -3,7 +3,6 @@
 //! whoever asked for the build.
 
 pub(crate) mod allocator;
-pub(crate) mod owner;
 pub(crate) mod pause;
 pub(crate) mod region;
 pub(crate) mod requester;

@@ -2,13 +2,13 @@
 //! Yields of a long build: others may run, and the build learns whether its caller was killed.
 
 use crate::build::thread;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::kthread;
 
 /// See [`crate::boundary::nf_wasm_host_pause`].
 #[no_mangle]
 extern "C" fn nf_wasm_host_pause() -> bool {
     // SAFETY: The engine calls this on a build's thread only, which is in process context, holds no lock
     // and may sleep.
-    unsafe { bindings::nf_wasm_cond_resched() };
+    unsafe { kthread::cond_resched() };
     thread::is_wanted()
 }

@@ -13,15 +13,11 @@ use kernel::alloc::{Allocator, NumaNode};
 use kernel::prelude::*;
 
 use crate::build::requester::Requester;
-use crate::kernel_ext::bindings;
 use crate::kernel_ext::cpu::{Cpu, CACHE_LINE};
+use crate::kernel_ext::memory::{self, BLOCK_ALIGN};
 
 /// Bytes that a packet's path may have allocated at a time.
 const RESERVE_BYTES: usize = 1024;
-
-/// What every block is a multiple of, and begins at one of. An instance writes to its memory on its
-/// own CPU, and that of another CPU's must not share a line with it.
-const BLOCK_ALIGN: usize = bindings::NF_WASM_BLOCK_ALIGN as usize;
 
 /// The most that an allocation is aligned to.
 pub(super) const ALIGN: usize = align_of::<Block>();
@@ -70,7 +66,7 @@ impl Reserve {
 ///
 /// # Invariants
 ///
-/// `head` begins a doubly linked list of blocks that came from `nf_wasm_block_alloc` or its atomic twin,
+/// `head` begins a doubly linked list of blocks that came from [`memory::alloc`] or its atomic twin,
 /// whose sizes add up to `bytes`, and which nobody uses once the region is dropped. A region is used by
 /// one thread at a time: by the load that fills it, and later by the packet path that owns its CPU.
 #[repr(align(64))]
@@ -92,6 +88,7 @@ pub(crate) struct Region {
     pub(super) reserve: Reserve,
 }
 
+// An instance writes to its memory on its own CPU, and that of another CPU's must not share a line with it.
 const _: () = assert!(align_of::<Region>() >= CACHE_LINE && BLOCK_ALIGN >= CACHE_LINE);
 const _: () = assert!(BLOCK_ALIGN % ALIGN == 0 && size_of::<Block>() % ALIGN == 0);
 
@@ -161,13 +158,9 @@ impl Region {
         if bytes > self.budget - self.bytes || self.allocations == self.failing || self.bail_outs {
             return None;
         }
-        // SAFETY: A thread may sleep; on a packet's path the twin for any context is called. The node is
-        // one of the kernel's, or none.
-        let block = unsafe {
-            match asking {
-                Asking::Thread => bindings::nf_wasm_block_alloc(bytes, self.node),
-                Asking::PacketPath => bindings::nf_wasm_block_alloc_atomic(bytes),
-            }
+        let block = match asking {
+            Asking::Thread => memory::alloc(bytes, self.node),
+            Asking::PacketPath => memory::alloc_atomic(bytes),
         };
         let block = block.cast::<Block>();
         if block.is_null() {
@@ -216,7 +209,7 @@ impl Region {
             }
             // INVARIANT: The block is out of the list and out of the sum.
             self.bytes -= bytes;
-            bindings::nf_wasm_block_free(block.cast());
+            memory::free(block.cast());
         }
     }
 }
@@ -229,7 +222,7 @@ impl Drop for Region {
             // is used by nobody. Its header is read before.
             unsafe {
                 let next = (*block).next;
-                bindings::nf_wasm_block_free(block.cast());
+                memory::free(block.cast());
                 block = next;
             }
         }

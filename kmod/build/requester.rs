@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The requester of a build: whom a build thread acts for, and on which NUMA node.
 
-use kernel::bindings::NUMA_NO_NODE;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
-use crate::build::owner::Owner;
 use crate::control::admission;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::memory;
+use crate::kernel_ext::owner::Owner;
 use crate::module_parameters;
 
 /// Value of the parameter `fail_allocations`: of the instances that loads and runs build, the first
@@ -41,7 +40,7 @@ impl<'a> Requester<'a> {
         };
         Requester {
             owner,
-            node: cpu.map_or(NUMA_NO_NODE, node_of),
+            node: cpu.map_or(memory::ANY_NODE, node_of),
             by_command: true,
             failing,
         }
@@ -63,7 +62,6 @@ impl<'a> Requester<'a> {
 }
 
 fn node_of(cpu: usize) -> i32 {
-    // SAFETY: Only reads the kernel's map, which has an entry for each number that a CPU can have; both
-    // callers got theirs from the kernel.
-    unsafe { bindings::nf_wasm_cpu_node(cpu as u32) }
+    // SAFETY: Both callers got the number from the kernel.
+    unsafe { memory::node_of(cpu) }
 }

@@ -13,18 +13,16 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::slice;
 
-use kernel::bindings as kernel_bindings;
-use kernel::error::from_err_ptr;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::types::Opaque;
+use kernel::task::Task;
 
 use crate::abi::guest::Context;
 use crate::boundary::{self, BuildRequest, CallOutcome, GuestTestRequest};
-use crate::build::owner::OomOrigin;
 use crate::build::region::Region;
 use crate::build::requester::Requester;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::kthread::{self, Killable, NewThread, ThreadEnd, ThreadMain};
+use crate::kernel_ext::owner::{OomOrigin, Owner, ThreadCredentials};
 
 /// The most bytes of stack that a load has used, for `NF_WASM_INFO`.
 pub(crate) static STACK_PEAK: Atomic<u32> = Atomic::new(0);
@@ -67,27 +65,26 @@ pub(crate) enum Outcome {
 /// From when the thread is started until it completes `done`, the job is the thread's alone, and
 /// whoever ordered it waits. All pointers are valid for that long.
 struct Job {
-    done: Opaque<kernel_bindings::completion>,
+    done: ThreadEnd,
     work: Work,
     /// Where allocations of the thread's are served from.
     region: *mut Region,
-    owner: *const bindings::nf_wasm_owner,
+    owner: *const Owner,
     by_command: bool,
     /// Who waits.
-    caller: *mut kernel_bindings::task_struct,
+    caller: *const Task,
     /// The thread's own credentials, while it acts with its owner's.
-    own_cred: *const kernel_bindings::cred,
+    own_credentials: Option<ThreadCredentials>,
     outcome: Outcome,
 }
 
 /// [`main`]'s one address, by which a thread is known to have a job.
-static MAIN: unsafe extern "C" fn(*mut c_void) -> i32 = main;
+static MAIN: ThreadMain = main;
 
 /// The job of the thread that this is called on, or null: what interrupts a thread is not part of its
 /// job. By the invariants it is the caller's alone until it returns to [`main`].
 fn current_job() -> *mut Job {
-    // SAFETY: Callable in any context. What `main` runs on was created with a job.
-    unsafe { bindings::nf_wasm_thread_data(Some(MAIN)) }.cast()
+    kthread::data_of(MAIN).cast()
 }
 
 /// The region that serves this thread's allocations, or null if it has no job. It is the caller's
@@ -100,7 +97,7 @@ pub(crate) fn current_region() -> *mut Region {
     // SAFETY: By the invariants of `Job` the job is valid, and nobody writes to it but this thread; the
     // caller is a task that waits, and so does not end.
     unsafe {
-        if bindings::nf_wasm_task_killed((*job).caller) {
+        if (*(*job).caller).is_killed() {
             (*(*job).region).give_up();
         }
         (*job).region
@@ -113,7 +110,7 @@ pub(crate) fn is_wanted() -> bool {
     let job = current_job();
     // SAFETY: By the invariants of `Job` the job is valid, and nobody writes to it but this thread; the
     // caller is a task that waits, and so does not end.
-    job.is_null() || !unsafe { bindings::nf_wasm_task_killed((*job).caller) }
+    job.is_null() || !unsafe { (*(*job).caller).is_killed() }
 }
 
 /// Has the engine carry out `work` with the memory of `region`. Fails if there is no thread.
@@ -127,41 +124,32 @@ pub(crate) unsafe fn run(
     region: &mut Region,
     requester: &Requester<'_>,
 ) -> Result<Outcome> {
+    let caller: &Task = current!();
     let mut job = Job {
-        done: Opaque::uninit(),
+        done: ThreadEnd::uninit(),
         work,
         region,
-        owner: requester.owner.as_raw(),
+        owner: requester.owner,
         by_command: requester.by_command,
-        // SAFETY: This is process context: there is a current task.
-        caller: unsafe { bindings::nf_wasm_current() },
-        own_cred: ptr::null(),
+        caller: ptr::from_ref::<Task>(caller),
+        own_credentials: None,
         outcome: Outcome::Returned(0),
     };
     // The thread writes to the job: from here on, it is only reached by its address.
     let job = ptr::from_mut(&mut job);
-    // SAFETY: The memory is ours; it stays where it is until the thread has completed it.
-    let done = unsafe { (*job).done.get() };
-    // SAFETY: It is memory for a completion, which nobody else knows yet.
-    unsafe { bindings::nf_wasm_init_completion(done) };
+    // SAFETY: The memory is ours, stays where it is until the thread has completed it, and is known to
+    // nobody else yet.
+    unsafe { (*job).done.init() };
 
     // SAFETY: `main` takes a job. This one outlives the thread's use of it: we wait below.
-    let thread = from_err_ptr(unsafe {
-        kernel_bindings::kthread_create_on_node(
-            Some(MAIN),
-            job.cast(),
-            requester.node,
-            c"nf_wasm_load".as_char_ptr(),
-        )
-    })?;
+    let thread =
+        unsafe { NewThread::create(MAIN, job.cast(), requester.node, c"nf_wasm_load")? };
     // The kernel's compiler asks for memory in ways that we have no say in.
     let origin = requester.by_command.then(OomOrigin::mark);
-    // SAFETY: The thread was created and not started; it completes `done` before it ends.
-    unsafe {
-        // INVARIANT: The region, the owner and the work are borrowed until we return, and we wait.
-        kernel_bindings::wake_up_process(thread);
-        kernel_bindings::wait_for_completion(done);
-    }
+    // INVARIANT: The region, the owner and the work are borrowed until we return, and we wait.
+    thread.start();
+    // SAFETY: It is initialised, and the thread completes it when it ends.
+    unsafe { (*job).done.wait() };
     drop(origin);
     // SAFETY: The thread has completed the job and does not touch it again.
     Ok(unsafe { (*job).outcome })
@@ -174,15 +162,16 @@ pub(crate) unsafe fn run(
 /// `job` is that of the thread that this is called on, which acts for its owner, and of whose frames
 /// nobody needs anything any more.
 unsafe fn finish(job: *mut Job, outcome: Outcome) -> ! {
-    // SAFETY: This is a kernel thread, whose stack `main` has painted.
-    note_stack(unsafe { bindings::nf_wasm_stack_used() });
+    note_stack(kthread::stack_used());
     // SAFETY: The credentials are those that `main` took off this thread. By the invariants of `Job` it
     // is ours up to its completion, which is the last that is done with it; the waiter reads the outcome
     // after that.
     unsafe {
-        bindings::nf_wasm_owner_leave((*job).own_cred);
+        if let Some(own) = (*job).own_credentials.take() {
+            own.restore();
+        }
         (*job).outcome = outcome;
-        kernel_bindings::kthread_complete_and_exit((*job).done.get(), 0)
+        ThreadEnd::complete_and_exit(&raw const (*job).done)
     }
 }
 
@@ -209,10 +198,10 @@ unsafe extern "C" fn main(job: *mut c_void) -> i32 {
     unsafe {
         // If that fails, for want of memory, the build's time is the kernel's.
         if (*job).by_command {
-            bindings::nf_wasm_join_cgroups((*job).caller);
+            let _ = kthread::join_cgroups(&*(*job).caller);
         }
-        (*job).own_cred = bindings::nf_wasm_owner_assume((*job).owner);
-        bindings::nf_wasm_stack_paint();
+        (*job).own_credentials = Some((*(*job).owner).assume());
+        kthread::paint_stack();
     }
     // SAFETY: This is a thread of its own, with a region of its own. The requests are valid for what they
     // say by the contract of `run`, whose caller waits.
@@ -260,7 +249,7 @@ unsafe extern "C" fn nf_wasm_host_panic(text: *const u8, len: usize) -> ! {
             finish(job, Outcome::GivenUp(ENOMEM));
         }
         pr_err!("the engine panicked: {}\n", text);
-        bindings::nf_wasm_warn_engine();
+        kthread::warn_engine_panic();
         finish(job, Outcome::GivenUp(EIO));
     }
 }

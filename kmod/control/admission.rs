@@ -20,29 +20,19 @@ use crate::abi::ioctl::{
 use crate::control::refusal::{refuse, Answer};
 use crate::control::request::read_bytes;
 use crate::decode::check;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::integrity::{self, DIGEST_LEN};
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy)]
-pub(crate) struct Digest([u8; 32]);
+pub(crate) struct Digest([u8; DIGEST_LEN]);
 
 impl Digest {
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut digest = [0; 32];
-        // SAFETY: Both are valid for their lengths.
-        unsafe {
-            bindings::nf_wasm_sha256(bytes.as_ptr().cast(), bytes.len(), digest.as_mut_ptr());
-        }
-        Digest(digest)
+        Digest(integrity::sha256(bytes))
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; 32] {
+    pub(crate) fn bytes(&self) -> &[u8; DIGEST_LEN] {
         &self.0
-    }
-
-    fn is_listed(&self) -> bool {
-        // SAFETY: It has as many bytes as are read.
-        unsafe { bindings::nf_wasm_digest_listed(self.0.as_ptr()) }
     }
 }
 
@@ -88,7 +78,7 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
     let signature = if signature.is_empty() {
         Err(ENODATA)
     } else {
-        verify(wasm, signature)
+        integrity::verify_pkcs7(wasm, signature)
     };
     let untrusted = match signature {
         Ok(()) => return admitted(ORIGIN_SIGNATURE),
@@ -102,15 +92,14 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
         ),
         Err(_) => refuse!(
             EBADMSG,
-            "the signature makes no sense: a detached PKCS#7 signature in DER is wanted (openssl \
+            "the signature is malformed: a detached PKCS#7 signature in DER is wanted (openssl \
              cms -sign -binary -outform DER)"
         ),
     };
     // The kernel's log is told of this, so it is not asked in vain.
-    let locked_down = locked_down();
-    let listed = digest.is_listed();
-    // SAFETY: Only reads a parameter.
-    let required = unsafe { bindings::nf_wasm_signature_required() };
+    let locked_down = integrity::is_unsigned_locked_down();
+    let listed = integrity::is_digest_listed(digest.bytes());
+    let required = integrity::is_signature_required();
     match (locked_down, listed, required) {
         (false, true, _) => return admitted(ORIGIN_ALLOWLIST),
         (false, false, false) => return admitted(ORIGIN_UNCHECKED),
@@ -141,34 +130,15 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
     );
 }
 
-fn verify(wasm: &[u8], signature: &[u8]) -> Result {
-    // SAFETY: Both are valid for their lengths.
-    kernel::error::to_result(unsafe {
-        bindings::nf_wasm_signature_verify(
-            wasm.as_ptr().cast(),
-            wasm.len(),
-            signature.as_ptr().cast(),
-            signature.len(),
-        )
-    })
-}
-
-/// Whether lockdown forbids modules that are not signed. The kernel logs it if so.
-fn locked_down() -> bool {
-    // SAFETY: Callable from process context.
-    unsafe { bindings::nf_wasm_unsigned_locked_down() }
-}
-
 /// What is enforced, as a set of the ABI's `ADMISSION_*`.
 pub(crate) fn enforced() -> u32 {
     /// Lockdown was seen. It is never taken back, and asking again would be logged again.
     static LOCKED_DOWN: Atomic<bool> = Atomic::new(false);
-    if !LOCKED_DOWN.load(Relaxed) && locked_down() {
+    if !LOCKED_DOWN.load(Relaxed) && integrity::is_unsigned_locked_down() {
         LOCKED_DOWN.store(true, Relaxed);
     }
     let mut enforced = 0;
-    // SAFETY: Only reads a parameter.
-    if unsafe { bindings::nf_wasm_signature_required() } {
+    if integrity::is_signature_required() {
         enforced |= ADMISSION_SIGNATURE;
     }
     if LOCKED_DOWN.load(Relaxed) {
@@ -177,14 +147,7 @@ pub(crate) fn enforced() -> u32 {
     enforced
 }
 
-/// How many digests are listed.
-pub(crate) fn listed_digests() -> u32 {
-    // SAFETY: Only reads a number.
-    unsafe { bindings::nf_wasm_digests() }
-}
-
 /// Whether a parameter that only tests need may have an effect.
 pub(crate) fn tests_allowed() -> bool {
-    // SAFETY: Callable from process context.
-    !unsafe { bindings::nf_wasm_parameters_locked_down() }
+    !integrity::is_parameters_locked_down()
 }

@@ -6,38 +6,18 @@ use kernel::prelude::*;
 use crate::abi::ioctl::{Hook, FAMILY_NETDEV};
 use crate::control::admission::{Admission, Digest};
 use crate::decode::name::Name;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::audit::Record;
 use crate::kernel_ext::net::Net;
 use crate::objects::filter::Filter;
 
 /// An entry that is not written yet.
 #[must_use]
-pub(crate) struct Entry<'a> {
-    entry: bindings::nf_wasm_audit,
-    _borrowed: core::marker::PhantomData<&'a ()>,
-}
+pub(crate) struct Entry<'a>(Record<'a>);
 
 impl<'a> Entry<'a> {
     /// Says that `op` was done to the filter with this name, and id or 0.
     pub(crate) fn new(op: &'static CStr, net: &'a Net, name: &'a Name, id: u32) -> Self {
-        Entry {
-            entry: bindings::nf_wasm_audit {
-                op: op.as_char_ptr(),
-                net: net.as_raw(),
-                filter: name.as_c_str().as_char_ptr(),
-                id,
-                attachment: 0,
-                family: 0,
-                hook: 0,
-                priority: 0,
-                device: core::ptr::null(),
-                digest: core::ptr::null(),
-                origin: core::ptr::null(),
-                error: 0,
-                may_sleep: true,
-            },
-            _borrowed: core::marker::PhantomData,
-        }
+        Entry(Record::new(op, net, name.as_c_str(), id))
     }
 
     /// As [`Self::new`], of a filter that is there, or was.
@@ -47,42 +27,38 @@ impl<'a> Entry<'a> {
 
     /// Which program it was about.
     pub(crate) fn program(mut self, admission: &'a Admission) -> Self {
-        self.entry.digest = admission.digest.bytes().as_ptr();
-        self.entry.origin = admission.origin_name().as_char_ptr();
+        self.0.digest(admission.digest.bytes());
+        self.0.origin(admission.origin_name());
         self
     }
 
     /// Which program it was about, that was refused with `error`.
     pub(crate) fn refused(mut self, digest: &'a Digest, error: Error) -> Self {
-        self.entry.digest = digest.bytes().as_ptr();
-        self.entry.error = error.to_errno();
+        self.0.digest(digest.bytes());
+        self.0.error(error);
         self
     }
 
     /// Where the filter is, or was, attached.
     pub(crate) fn at(mut self, attachment: u32, hook: &'a Hook) -> Self {
-        self.entry.attachment = attachment;
-        self.entry.family = hook.family;
-        self.entry.hook = hook.hook;
-        self.entry.priority = hook.priority;
+        self.0
+            .attachment(attachment, hook.family, hook.hook, hook.priority);
         if hook.family == FAMILY_NETDEV {
             // It ends with NUL: `check::hook` saw to that.
-            self.entry.device = hook.device.as_ptr().cast();
+            if let Ok(name) = CStr::from_bytes_until_nul(&hook.device) {
+                self.0.device(name);
+            }
         }
         self
     }
 
     /// Writes it. Sleeps, if the audit daemon is far behind.
     pub(crate) fn write(self) {
-        // SAFETY: What the entry points to is static, or borrowed for `'a`. Strings end with NUL, a
-        // digest has 32 bytes, and this is process context.
-        unsafe { bindings::nf_wasm_audit(&self.entry) };
+        self.0.write();
     }
 
-    /// Writes it without waiting, for those who hold RTNL. If the audit daemon is far behind it is
-    /// lost, and counted as lost there.
-    pub(crate) fn write_now(mut self) {
-        self.entry.may_sleep = false;
-        self.write();
+    /// Writes it without waiting, for those who hold RTNL.
+    pub(crate) fn write_now(self) {
+        self.0.write_now();
     }
 }

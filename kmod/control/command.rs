@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Carries out commands: from a validated ioctl struct to a change of a network namespace.
 
-use core::ffi::CStr;
-
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::rcu;
@@ -24,8 +22,7 @@ use crate::decode::check;
 use crate::decode::exchange::{read_hooks, write_table};
 use crate::decode::name::Name;
 use crate::decode::plain::Plain;
-use crate::kernel_ext::bindings;
-use crate::kernel_ext::cpu;
+use crate::kernel_ext::{self, cpu, integrity, kthread};
 use crate::objects::namespace::Namespace;
 use crate::objects::programs::ListedProgram;
 use crate::objects::tables::{Record, Tables};
@@ -34,14 +31,6 @@ pub(crate) use crate::control::run::run;
 
 /// `NF_WASM_INFO`.
 pub(crate) fn info(info: &mut Info) -> Answer {
-    // SAFETY: They are constants of the C half, and stay as long as the module, which stays during
-    // a call of its device's; the text ends with NUL.
-    let (built_for, load_stack_size) = unsafe {
-        (
-            CStr::from_char_ptr(core::ptr::addr_of!(bindings::nf_wasm_built_for).cast()),
-            bindings::nf_wasm_stack_size,
-        )
-    };
     *info = Info {
         size: size_of::<Info>() as u32,
         abi_version: ABI_VERSION,
@@ -49,7 +38,7 @@ pub(crate) fn info(info: &mut Info) -> Answer {
         cpus: cpu::possible_cpus() as u32,
         capabilities: capability::ALL_BITS,
         version: text_field(crate::VERSION.as_bytes()),
-        built_for: text_field(built_for.to_bytes()),
+        built_for: text_field(kernel_ext::built_for().to_bytes()),
         max_module_bytes: limits::MODULE_BYTES,
         max_functions: limits::FUNCTIONS,
         max_imports: limits::IMPORTS,
@@ -67,10 +56,10 @@ pub(crate) fn info(info: &mut Info) -> Answer {
         default_fuel: limits::DEFAULT_FUEL,
         max_fuel: limits::MAX_FUEL,
         load_stack_peak: thread::STACK_PEAK.load(Relaxed),
-        load_stack_size,
+        load_stack_size: kthread::stack_size(),
         packet_path_allocations: allocator::PACKET_PATH_ALLOCATIONS.load(Relaxed),
         admission: admission::enforced(),
-        allowed_digests: admission::listed_digests(),
+        allowed_digests: integrity::listed_digests(),
         max_signature_bytes: limits::SIGNATURE_BYTES,
         reserved: 0,
         max_hook_fuel: limits::HOOK_FUEL,

@@ -12,7 +12,6 @@ use crate::control::command;
 use crate::control::guest_test;
 use crate::control::refusal::{refuse, Answer};
 use crate::control::request::exchange;
-use crate::kernel_ext::bindings;
 use crate::module_parameters;
 use crate::objects::namespace::Namespace;
 
@@ -83,14 +82,13 @@ crate::nf_wasm_ioctls!(dispatch);
 
 /// The caller's network namespace, if the caller may act in it.
 fn authorised(caller: &CurrentTask) -> Answer<&Namespace> {
-    authorised_by(caller, module_parameters::user_namespaces.value() != 0)
+    authorised_by(caller, module_parameters::user_namespaces.value())
 }
 
 /// As [`authorised`]; `user_namespaces` says whether the capability over the namespace will do.
 fn authorised_by(caller: &CurrentTask, user_namespaces: bool) -> Answer<&Namespace> {
     let namespace = Namespace::current(caller)?;
-    // SAFETY: `namespace` is borrowed, and its `net` outlives it.
-    if !unsafe { bindings::nf_wasm_net_capable(namespace.net().as_raw(), user_namespaces) } {
+    if !namespace.net().is_capable(user_namespaces) {
         let which = if user_namespaces {
             "the user namespace that owns this network namespace"
         } else {

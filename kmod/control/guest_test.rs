@@ -12,7 +12,7 @@ use kernel::sync::Mutex;
 
 use crate::abi::ioctl::{GuestTest, GUEST_TEST_INSTANTIATE, GUEST_TEST_READ, NO_TRAP};
 use crate::boundary::GuestTestRequest;
-use crate::build::owner::Owner;
+use crate::kernel_ext::owner::Owner;
 use crate::build::region::Region;
 use crate::build::requester::Requester;
 use crate::build::thread::{self, Outcome, Work};
@@ -42,7 +42,7 @@ unsafe impl Send for Session {}
 
 /// Whether the command exists. It runs modules that nobody vouches for.
 pub(crate) fn is_available() -> bool {
-    module_parameters::guest_test.value() != 0
+    module_parameters::guest_test.value()
         && admission::tests_allowed()
         && admission::enforced() == 0
 }

@@ -4,7 +4,7 @@
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
 
-use crate::build::owner::OomOrigin;
+use crate::kernel_ext::owner::OomOrigin;
 use crate::control::refusal::{Answer, Refusal};
 use crate::decode::exchange::{self, Memory, Refused};
 use crate::decode::plain::Request;

@@ -6,6 +6,8 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use kernel::bindings as kernel_bindings;
+use kernel::cpu::{nr_cpu_ids, CpuId};
+use kernel::cpumask::Cpumask;
 use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
 
@@ -45,7 +47,7 @@ impl Cpu {
     pub(crate) unsafe fn entered_here() -> Self {
         // SAFETY: The caller stays on its CPU, because bottom halves are off: so the number is that CPU's
         // until it returns, and the rest of the invariants is what the contract says.
-        unsafe { Self::entered(bindings::nf_wasm_cpu_number()) }
+        unsafe { Self::entered(CpuId::current().as_u32() as usize) }
     }
 
     #[inline(always)]
@@ -63,6 +65,12 @@ impl Cpu {
         // SAFETY: By the invariant the CPU was entered, by this task.
         unsafe { bindings::nf_wasm_cpu_set_region(region) }
     }
+}
+
+/// The region of the packet path that the caller is on, or null if it is on none. Any context.
+pub(crate) fn packet_region() -> *mut c_void {
+    // SAFETY: Callable from any context.
+    unsafe { bindings::nf_wasm_packet_region() }
 }
 
 /// Bytes of a cache line. `kernel.c` checks the number.
@@ -157,20 +165,15 @@ unsafe fn place<T>(all: NonNull<T>, cpu: usize) -> *mut T {
     all.as_ptr().wrapping_byte_add(offset)
 }
 
-/// CPU numbers are below this.
-pub(crate) fn cpu_ids() -> usize {
-    // SAFETY: Written once, during boot.
-    unsafe { kernel::bindings::nr_cpu_ids as usize }
-}
-
 fn is_possible(cpu: usize) -> bool {
-    // SAFETY: Only reads the mask of possible CPUs, which has as many bits.
-    cpu < cpu_ids() && unsafe { bindings::nf_wasm_cpu_possible(cpu as u32) }
+    // SAFETY: The mask is static, and not written to any more once modules are there.
+    let mask = unsafe { Cpumask::from_raw(&raw const kernel_bindings::__cpu_possible_mask) };
+    u32::try_from(cpu).is_ok_and(|cpu| CpuId::from_u32(cpu).is_some_and(|cpu| mask.test(cpu)))
 }
 
 /// The numbers of those that there can be.
 fn possible() -> impl Iterator<Item = usize> {
-    (0..cpu_ids()).filter(|&cpu| is_possible(cpu))
+    (0..nr_cpu_ids() as usize).filter(|&cpu| is_possible(cpu))
 }
 
 /// How many CPUs there can be.

@@ -26,8 +26,6 @@ struct task_struct;
 /* Release of the kernel that the module was built for. */
 extern const char nf_wasm_built_for[];
 
-bool nf_wasm_cpu_possible(unsigned int cpu);
-
 /*
  * Has @prepare called for each CPU before it comes online, and for each that is at once; and @dead
  * for each that is no longer. Both may sleep. Returns what nf_wasm_cpus_unwatch() takes, or a
@@ -65,8 +63,6 @@ extern const unsigned long nf_wasm_netdev_changename;
 void nf_wasm_init_completion(struct completion *done);
 /* In C, because the HZ that bindgen finds is user space's. */
 void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int seconds, int burst);
-/* Whether the calling task is about to die of a signal. */
-bool nf_wasm_killed(void);
 void nf_wasm_cond_resched(void);
 void nf_wasm_warn_engine(void);
 
@@ -106,7 +102,6 @@ int nf_wasm_join_cgroups(struct task_struct *task);
  * called in an interrupt, nor with bottom halves off; otherwise NULL. Any context.
  */
 void *nf_wasm_thread_data(int (*main)(void *data));
-struct task_struct *nf_wasm_current(void);
 /* Whether @task, which is not to end meanwhile, is about to die of a signal. */
 bool nf_wasm_task_killed(struct task_struct *task);
 /*
@@ -143,10 +138,8 @@ void nf_wasm_percpu_free(void *all);
 
 /*
  * Hooks enter their CPU: bottom halves are off and, on PREEMPT_RT, the CPU's lock is held, so that they
- * stay there, alone with its packet path, which has no region then. This is its number.
- */
-unsigned long nf_wasm_cpu_number(void);
-/*
+ * stay there, alone with its packet path, which has no region then.
+ *
  * Says where allocations of this task, which has entered the CPU, are served from, or NULL. Returns
  * what was said before.
  */
@@ -220,7 +213,7 @@ struct nf_wasm_audit {
 /* Process context. */
 void nf_wasm_audit(const struct nf_wasm_audit *entry);
 
-/* ---- packet_context.c ---- */
+/* ---- context.c ---- */
 
 /* VERSION of shared/src/abi/guest.rs. */
 #define NF_WASM_GUEST_VERSION 1
@@ -341,7 +334,7 @@ struct nf_wasm_trace {
 };
 
 /* Whether somebody wants verdicts traced. */
-DECLARE_TRACEPOINT(verdict);
+DECLARE_TRACEPOINT(nf_wasm_verdict);
 void nf_wasm_trace_verdict(const struct sk_buff *skb, const struct nf_wasm_trace *trace);
 /* An instance for the filter with this name comes to a stage, as nf_wasm_host_enter() has them. */
 void nf_wasm_trace_build(const char *filter, u32 stage);

@@ -20,6 +20,8 @@ use kernel::types::Opaque;
 
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::grace_period::GracePeriod;
+use crate::kernel_ext::net::Net;
+use crate::kernel_ext::netdevice::NetDevice;
 
 /// Where a hook is.
 #[derive(Clone, Copy)]
@@ -30,15 +32,32 @@ pub(crate) struct Place {
     /// Lower ones are called earlier.
     pub(crate) priority: i32,
     /// Null unless the family is `NFPROTO_NETDEV`.
-    pub(crate) device: *mut kernel_bindings::net_device,
+    pub(crate) device: *const NetDevice,
 }
 
-/// What a hook's function is; it is given a pointer to a registration's data.
-pub(crate) type Function = unsafe extern "C" fn(
-    *mut core::ffi::c_void,
-    *mut kernel_bindings::sk_buff,
-    *const bindings::nf_hook_state,
-) -> core::ffi::c_uint;
+/// What netfilter calls, with a pointer to a registration's data: a function of `packet/hook.c`.
+#[derive(Clone, Copy)]
+pub(crate) enum Function {
+    /// For the families of IP, where a packet begins with its network header.
+    Ip,
+    /// For `NFPROTO_NETDEV`.
+    Netdev,
+}
+
+impl Function {
+    fn in_c(
+        self,
+    ) -> unsafe extern "C" fn(
+        *mut core::ffi::c_void,
+        *mut kernel_bindings::sk_buff,
+        *const bindings::nf_hook_state,
+    ) -> core::ffi::c_uint {
+        match self {
+            Function::Ip => bindings::nf_wasm_hook,
+            Function::Netdev => bindings::nf_wasm_netdev_hook,
+        }
+    }
+}
 
 /// What netfilter and the hook's function have the addresses of.
 #[pin_data]
@@ -119,7 +138,7 @@ impl<T: Send + Sync> HookRegistration<T> {
     /// for a `&T`.
     pub(crate) unsafe fn register(
         &mut self,
-        net: *mut kernel_bindings::net,
+        net: &Net,
         place: &Place,
         function: Function,
     ) -> Result {
@@ -131,9 +150,9 @@ impl<T: Send + Sync> HookRegistration<T> {
         // SAFETY: In the state `New` nobody else has heard of `ops`, which is behind an `Opaque`
         // and so may be written through a shared reference.
         unsafe {
-            (*ops).hook = Some(function);
+            (*ops).hook = Some(function.in_c());
             (*ops).priv_ = data.cast();
-            (*ops).dev = place.device;
+            (*ops).dev = place.device.cast_mut().cast();
             (*ops).pf = place.family;
             (*ops).hooknum = place.hook;
             (*ops).priority = place.priority;
@@ -142,10 +161,10 @@ impl<T: Send + Sync> HookRegistration<T> {
         // invariants keep it and the data in place until they are unregistered and a grace period
         // went by, also if this fails. That the function may be called with the data is the
         // caller's promise; `T: Sync` lets CPUs share it.
-        match to_result(unsafe { bindings::nf_register_net_hook(net, ops) }) {
+        match to_result(unsafe { bindings::nf_register_net_hook(net.as_raw(), ops) }) {
             Ok(()) => {
                 // INVARIANT: It was just registered.
-                self.state = State::Registered(net);
+                self.state = State::Registered(net.as_raw());
                 Ok(())
             }
             Err(error) => {

@@ -4,7 +4,6 @@
 #include <linux/capability.h>
 #include <linux/completion.h>
 #include <linux/cpuhotplug.h>
-#include <linux/cpumask.h>
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
@@ -20,11 +19,6 @@
 
 const char nf_wasm_built_for[] = UTS_RELEASE;
 const u32 nf_wasm_stack_size = THREAD_SIZE;
-
-bool nf_wasm_cpu_possible(unsigned int cpu)
-{
-	return cpu_possible(cpu);
-}
 
 int nf_wasm_cpus_watch(int (*prepare)(unsigned int cpu), int (*dead)(unsigned int cpu))
 {
@@ -115,11 +109,6 @@ void nf_wasm_init_completion(struct completion *done)
 void nf_wasm_ratelimit_init(struct ratelimit_state *limit, int seconds, int burst)
 {
 	ratelimit_state_init(limit, seconds * HZ, burst);
-}
-
-bool nf_wasm_killed(void)
-{
-	return fatal_signal_pending(current);
 }
 
 void nf_wasm_cond_resched(void)

@@ -3,8 +3,13 @@
 //!
 //! C header: `include/net/net_namespace.h`
 
-use kernel::bindings;
+use kernel::bindings as kernel_bindings;
+use kernel::prelude::*;
+use kernel::task::CurrentTask;
 use kernel::types::Opaque;
+
+use crate::kernel_ext::bindings;
+use crate::kernel_ext::netdevice::NetDevice;
 
 /// A network namespace: `struct net`.
 ///
@@ -12,7 +17,7 @@ use kernel::types::Opaque;
 ///
 /// A reference is to a namespace that is not freed for as long as the reference lives.
 #[repr(transparent)]
-pub(crate) struct Net(Opaque<bindings::net>);
+pub(crate) struct Net(Opaque<kernel_bindings::net>);
 
 impl Net {
     /// Borrows a network namespace.
@@ -20,19 +25,55 @@ impl Net {
     /// # Safety
     ///
     /// `net` points to a network namespace that is not freed during `'a`.
-    pub(crate) unsafe fn from_raw<'a>(net: *mut bindings::net) -> &'a Self {
+    pub(super) unsafe fn from_raw<'a>(net: *mut kernel_bindings::net) -> &'a Self {
         // INVARIANT: By the contract.
         // SAFETY: The layout is that of `struct net`, and by the contract the pointer is valid for `'a`.
         unsafe { &*net.cast() }
     }
 
+    pub(super) fn as_raw(&self) -> *mut kernel_bindings::net {
+        self.0.get()
+    }
+
+    /// The namespace that a task is in, for as long as it stays in this system call.
+    pub(crate) fn of_task(task: &CurrentTask) -> &Self {
+        // SAFETY: `task` is the one that runs this. Its `nsproxy` is there, since a task that has lost it
+        // on its way out makes no more system calls. The `nsproxy` keeps the namespace, and only the task
+        // itself could take another one, in a system call other than the one that `task` is borrowed in.
+        unsafe { Self::from_raw(bindings::nf_wasm_task_net(task.as_ptr())) }
+    }
+
     /// Whether it is the one that the machine booted with.
     pub(crate) fn is_initial(&self) -> bool {
         // SAFETY: The pointer is only compared.
-        unsafe { crate::kernel_ext::bindings::nf_wasm_net_is_initial(self.as_raw()) }
+        unsafe { bindings::nf_wasm_net_is_initial(self.as_raw()) }
     }
 
-    pub(crate) fn as_raw(&self) -> *mut bindings::net {
-        self.0.get()
+    /// Whether the calling task has CAP_NET_ADMIN: in the initial user namespace, or, with
+    /// `user_namespaces`, in the one that owns this namespace.
+    pub(crate) fn is_capable(&self, user_namespaces: bool) -> bool {
+        // SAFETY: By the invariant the namespace is valid. A `&self` in process context has a task.
+        unsafe { bindings::nf_wasm_net_capable(self.as_raw(), user_namespaces) }
     }
+
+    /// Calls `f` with the device that has this name, which stays for as long.
+    pub(crate) fn with_device<R>(&self, name: &CStr, f: impl FnOnce(&NetDevice) -> R) -> Option<R> {
+        // SAFETY: By the invariant the namespace is valid, and the name ends with NUL.
+        let device = unsafe { bindings::dev_get_by_name(self.as_raw(), name.as_char_ptr()) };
+        if device.is_null() {
+            return None;
+        }
+        // SAFETY: We have a reference, which goes below.
+        let result = f(unsafe { NetDevice::from_raw(device) });
+        // SAFETY: The reference is the one that we took.
+        unsafe { bindings::nf_wasm_dev_put(device) };
+        Some(result)
+    }
+}
+
+/// Whether the operator wants the log to have lines from other namespaces than the initial one:
+/// `net.netfilter.nf_log_all_netns`. Any context.
+pub(crate) fn log_all_namespaces() -> bool {
+    // SAFETY: Only reads a setting.
+    unsafe { bindings::nf_wasm_log_all_namespaces() }
 }

@@ -3,7 +3,6 @@
 
 use core::ptr;
 
-use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -11,8 +10,9 @@ use crate::abi::ioctl::{
     AttachmentEntry, Hook, DEVICE_LEN, FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV,
 };
 use crate::control::refusal::Answer;
-use crate::kernel_ext::bindings;
-use crate::kernel_ext::hook_registration::{HookRegistration, Place};
+use crate::kernel_ext::hook_registration::{Function, HookRegistration, Place};
+use crate::kernel_ext::net::Net;
+use crate::kernel_ext::netdevice::{self, NetDevice};
 use crate::objects::counters::Totals;
 use crate::objects::filter::Filter;
 use crate::packet::decider::Decider;
@@ -29,7 +29,7 @@ pub(crate) struct Attachment {
     registration: HookRegistration<Decider>,
     /// The device's name is the one of its last renaming.
     hook: Hook,
-    device: *mut kernel_bindings::net_device,
+    device: *const NetDevice,
     ifindex: u32,
 }
 
@@ -54,7 +54,7 @@ impl Attachment {
             id: 0,
             registration: HookRegistration::new(decider)?,
             hook: *hook,
-            device: ptr::null_mut(),
+            device: ptr::null(),
             ifindex: 0,
         })
     }
@@ -69,17 +69,17 @@ impl Attachment {
     pub(crate) unsafe fn register(
         &mut self,
         id: u32,
-        device: *mut kernel_bindings::net_device,
-        net: *mut kernel_bindings::net,
+        device: *const NetDevice,
+        net: &Net,
     ) -> Result {
         self.registration.data_mut().ok_or(EBUSY)?.set_id(id);
         self.id = id;
         // INVARIANT: By the caller's promise.
         self.device = device;
-        if !device.is_null() {
-            // SAFETY: The caller says that the device is registered. It is renamed and moved with
-            // RTNL held, and who does so tells us afterwards: see `Self::rename`.
-            self.ifindex = unsafe { bindings::nf_wasm_dev_ifindex(device) };
+        // SAFETY: The caller says that the device is registered, if there is one. It is renamed and
+        // moved with RTNL held, and who does so tells us afterwards: see `Self::rename`.
+        if let Some(device) = unsafe { device.as_ref() } {
+            self.ifindex = device.ifindex();
         }
         self.rename();
         let place = Place {
@@ -89,8 +89,8 @@ impl Attachment {
             device: self.device,
         };
         let function = match self.hook.family {
-            FAMILY_NETDEV => bindings::nf_wasm_netdev_hook,
-            _ => bindings::nf_wasm_hook,
+            FAMILY_NETDEV => Function::Netdev,
+            _ => Function::Ip,
         };
         // SAFETY: `net` lives, as the caller says, and by the invariant the device stays
         // registered. Both functions hand what they are given to `nf_wasm_attachment_decide`, which
@@ -124,16 +124,16 @@ impl Attachment {
     }
 
     /// Null if it is on none.
-    pub(crate) fn device(&self) -> *const kernel_bindings::net_device {
+    pub(crate) fn device(&self) -> *const NetDevice {
         self.device
     }
 
-    pub(crate) fn is_on(&self, device: *const kernel_bindings::net_device) -> bool {
+    pub(crate) fn is_on(&self, device: *const NetDevice) -> bool {
         ptr::eq(self.device, device)
     }
 
     /// Whether `hook` names the same place and priority, on `device`.
-    pub(crate) fn is_at(&self, hook: &Hook, device: *const kernel_bindings::net_device) -> bool {
+    pub(crate) fn is_at(&self, hook: &Hook, device: *const NetDevice) -> bool {
         self.is_on(device)
             && self.hook.family == hook.family
             && self.hook.hook == hook.hook
@@ -146,7 +146,7 @@ impl Attachment {
         &self,
         protocol: u32,
         hook: u32,
-        device: *const kernel_bindings::net_device,
+        device: *const NetDevice,
     ) -> bool {
         self.is_on(device)
             && self.hook.hook == hook
@@ -157,13 +157,10 @@ impl Attachment {
     /// renaming, and once at the beginning. If a renaming is under way then, what is copied may be
     /// half of each name, but the notifier waits for the tables, and calls this again.
     pub(crate) fn rename(&mut self) {
-        if self.device.is_null() {
-            return;
+        // SAFETY: By the invariant the device is registered, if there is one.
+        if let Some(device) = unsafe { self.device.as_ref() } {
+            device.copy_name(&mut self.hook.device);
         }
-        let name = &mut self.hook.device;
-        // SAFETY: By the invariant the device is registered; the field has room
-        // for the `IFNAMSIZ` bytes that are written, as the assertion below says.
-        unsafe { bindings::nf_wasm_dev_name(self.device, name.as_mut_ptr().cast()) };
     }
 
     /// What has been counted here.
@@ -184,7 +181,7 @@ impl Attachment {
     }
 }
 
-const _: () = assert!(DEVICE_LEN == kernel_bindings::IFNAMSIZ as usize);
+const _: () = assert!(DEVICE_LEN == netdevice::NAME_LEN);
 
 /// The families whose packets meet a hook of `family`.
 pub(crate) fn protocols(family: u32) -> &'static [u32] {

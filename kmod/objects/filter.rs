@@ -4,38 +4,32 @@
 use core::ptr;
 
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Full};
 use kernel::sync::rcu;
 
 use crate::decode::name::Name;
 use crate::kernel_ext::grace_period::GracePeriod;
+use crate::kernel_ext::rcu_pointer::{RcuPointer, Retired};
 use crate::objects::program::Program;
 use crate::objects::programs::ListedProgram;
 use crate::packet::logger::{Logger, Speaker};
 
-/// A filter.
-///
-/// # Invariants
-///
-/// `program` is null, or came from [`ListedProgram::into_raw`] and is ours. It is freed no earlier than a grace
-/// period after it was taken out.
-#[pin_data(PinnedDrop)]
+/// A filter. Packets reach it by their hook's registration, which lets go of it when they are out.
+#[pin_data]
 pub(crate) struct Filter {
     pub(crate) id: u32,
     #[pin]
     pub(crate) logger: Logger,
-    program: Atomic<*mut Program>,
+    program: RcuPointer<ListedProgram>,
 }
 
 impl Filter {
     /// A filter without a program, which is published before the filter is. `is_initial` says
     /// whether it is in the network namespace that the machine booted with.
     pub(crate) fn new(id: u32, name: Name, is_initial: bool) -> impl PinInit<Self> {
-        // INVARIANT: Null.
         pin_init!(Filter {
             id,
             logger <- Logger::new(Speaker { name, is_initial }),
-            program: Atomic::new(ptr::null_mut()),
+            program: RcuPointer::null(),
         })
     }
 
@@ -44,15 +38,11 @@ impl Filter {
     }
 
     /// The program, as long as the reader's critical section lasts.
-    pub(crate) fn program<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a Program> {
-        // SAFETY: The pointer is null or, by the invariant, to a program that lives for a grace
-        // period after it was taken out. That cannot end before the critical section does that
-        // `_rcu` stands for, and so not during `'a`. Programs are only changed through shared
-        // references.
-        unsafe { self.read().as_ref() }
+    pub(crate) fn program<'a>(&'a self, rcu: &'a rcu::Guard) -> Option<&'a Program> {
+        self.program.get(rcu)
     }
 
-    /// The same, for who is in a critical section already.
+    /// The same, for a caller that is in a critical section already.
     ///
     /// # Safety
     ///
@@ -60,16 +50,8 @@ impl Filter {
     /// published.
     #[inline(always)]
     pub(crate) unsafe fn program_in_section<'a>(&'a self) -> &'a Program {
-        // SAFETY: The caller's critical section keeps the program alive for `'a`, as a guard would.
-        // It is there: what was published is replaced, and not taken away.
-        unsafe { self.read().as_ref().unwrap_unchecked() }
-    }
-
-    /// As rcu_dereference(): what is read through the pointer depends on it.
-    #[inline(always)]
-    fn read(&self) -> *const Program {
-        // SAFETY: The pointer is valid and aligned; it is written atomically, and read whole.
-        unsafe { self.program.as_ptr().read_volatile() }
+        // SAFETY: By the contract.
+        unsafe { self.program.get_in_section() }
     }
 
     /// Fuel that the filter has for a packet; 0 without a program.
@@ -78,19 +60,10 @@ impl Filter {
         self.program(&rcu).map_or(0, |it| it.settings().fuel)
     }
 
-    /// Puts `program` in the place of the current one, if there is one, and returns that.
-    pub(crate) fn publish(&self, program: ListedProgram) -> Option<Replaced> {
-        // INVARIANT: It comes from `into_raw`.
-        let old = self.program.xchg(program.into_raw(), Full);
-        if old.is_null() {
-            return None;
-        }
-        // INVARIANT: It is taken out by now.
-        Some(Replaced {
-            grace_period: GracePeriod::begin(),
-            // SAFETY: By the invariant it came from `into_raw`, and by the exchange it is ours.
-            _program: unsafe { ListedProgram::from_raw(old) },
-        })
+    /// Puts `program` in the place of the current one, if there is one, and returns that. Dropping it
+    /// waits for packets and for the list of programs: drop it where nothing waits for the caller.
+    pub(crate) fn publish(&self, program: ListedProgram) -> Option<Retired<ListedProgram>> {
+        self.program.replace(program)
     }
 
     /// Ends a quarantine. Sleeps.
@@ -112,36 +85,5 @@ impl Filter {
             // quarantine, afterwards: that one is waited for anew.
             GracePeriod::begin().wait();
         }
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Filter {
-    fn drop(self: Pin<&mut Self>) {
-        let program = self.program.load(Acquire);
-        if !program.is_null() {
-            // SAFETY: By the invariant it came from `into_raw` and is ours. It has no
-            // readers: each has a `&Filter`, those on a packet's way by their hook's registration,
-            // which lets go of the filter when they are out.
-            drop(unsafe { ListedProgram::from_raw(program) });
-        }
-    }
-}
-
-/// A program that was replaced. Packets may still be decided by it: dropping it waits for them, and
-/// for the list of programs, so let nothing wait for you meanwhile.
-///
-/// # Invariants
-///
-/// The filter has had another program since `grace_period` began.
-pub(crate) struct Replaced {
-    grace_period: GracePeriod,
-    _program: ListedProgram,
-}
-
-impl Drop for Replaced {
-    fn drop(&mut self) {
-        // The program goes after this.
-        self.grace_period.wait();
     }
 }

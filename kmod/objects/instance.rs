@@ -16,7 +16,8 @@ use crate::build::requester::Requester;
 use crate::build::thread::{self, CallRequest, Outcome, Work};
 use crate::control::refusal::{refuse, Answer, Refusal, Text};
 use crate::decode::check::Settings;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::kthread::Killable;
+use crate::kernel_ext::packet_call;
 use crate::kernel_ext::cpu::Cpu;
 use crate::packet::host_functions::Host;
 use crate::packet::native::Native;
@@ -46,8 +47,7 @@ impl Instance {
         requester: &Requester<'_>,
     ) -> Answer<Self> {
         // A build cannot be interrupted, and a machine may have hundreds of CPUs.
-        // SAFETY: Only reads the calling task's state, and this is process context.
-        if unsafe { bindings::nf_wasm_killed() } {
+        if current!().is_killed() {
             refuse!(
                 EINTR,
                 "the caller was killed before all CPUs had an instance"
@@ -121,7 +121,7 @@ impl Instance {
     pub(crate) fn bytes(&self) -> usize {
         let programs = self.native.iter().flat_map(Native::programs);
         // SAFETY: They came from `nf_wasm_host_jit`, and go with `native`, which is borrowed.
-        let bytes = programs.map(|program| unsafe { bindings::nf_wasm_jit_bytes(program) });
+        let bytes = programs.map(|program| unsafe { packet_call::program_bytes(program) });
         self.region.bytes() + bytes.sum::<usize>()
     }
 

@@ -8,11 +8,8 @@
 //! charged to a memory cgroup, because a charge may put its task to sleep. (Netfilter's array of a hook's
 //! functions is charged.)
 
-use core::cell::UnsafeCell;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
-use kernel::bindings as kernel_bindings;
-use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex, MutexGuard};
 use kernel::task::CurrentTask;
@@ -22,12 +19,14 @@ use crate::control::audit::Entry;
 use crate::control::refusal::{refuse, Answer};
 use crate::decode::check::{self, Selector};
 use crate::decode::name::Name;
-use crate::kernel_ext::bindings;
 use crate::kernel_ext::grace_period::GracePeriod;
 use crate::kernel_ext::killable::LockKillable;
 use crate::kernel_ext::net::Net;
+use crate::kernel_ext::netdevice::{DeviceEvents, DeviceNotifier, NetDevice, NotifierRegistration};
+use crate::kernel_ext::per_net::{PerNet, PerNetOperations, PerNetRegistration};
+use crate::kernel_ext::rcu_pointer::Retired;
 use crate::objects::attachment::Attachment;
-use crate::objects::filter::{Filter, Replaced};
+use crate::objects::filter::Filter;
 use crate::objects::programs::ListedProgram;
 use crate::objects::tables::{Room, Tables};
 
@@ -38,7 +37,7 @@ use crate::objects::tables::{Room, Tables};
 /// `net` outlives this, and every attachment in `tables` was registered with it, or never.
 #[pin_data]
 pub(crate) struct Namespace {
-    net: *mut kernel_bindings::net,
+    net: NonNull<Net>,
     /// Held while a program is built and published, so that of two who replace a filter the second
     /// starts from what the first has set. Taken before `tables`, and never with RTNL held.
     #[pin]
@@ -47,44 +46,21 @@ pub(crate) struct Namespace {
     tables: Mutex<Tables>,
 }
 
-impl Namespace {
-    /// # Safety
-    ///
-    /// `net` outlives the namespace.
-    unsafe fn new(net: *mut kernel_bindings::net) -> impl PinInit<Self> {
-        // INVARIANT: By the caller's promise, and the tables are empty.
-        pin_init!(Namespace {
-            net,
-            turn <- new_mutex!(()),
-            tables <- new_mutex!(Tables::new()),
-        })
-    }
+// SAFETY: `net` is only lent, and may be used by any thread; the rest is behind mutexes.
+unsafe impl Send for Namespace {}
+// SAFETY: As above.
+unsafe impl Sync for Namespace {}
 
+impl Namespace {
     /// The namespace that a task is in, for as long as it stays in this call of the module's.
     pub(crate) fn current(task: &CurrentTask) -> Result<&Self> {
-        // SAFETY: `task` is the one that runs this. Its `nsproxy` is there, since a task that has
-        // lost it on its way out makes no more calls.
-        let net = unsafe { bindings::nf_wasm_task_net(task.as_ptr()) };
-        // SAFETY: The task's `nsproxy` keeps `net`, and only the task itself could take another
-        // one, in a system call other than the one that `task` is borrowed in. The module stays:
-        // the call is made through an open file of its device.
-        unsafe { Self::of(net) }.ok_or(ENODEV)
-    }
-
-    /// The state that belongs to `net`.
-    ///
-    /// # Safety
-    ///
-    /// `net` lives, and neither it nor the module goes during `'a`.
-    unsafe fn of<'a>(net: *mut kernel_bindings::net) -> Option<&'a Self> {
-        // SAFETY: `net` lives, so the slot is there as long as the module is registered, and holds
-        // null or the box of `enter`, which goes in `exit`: when `net` does, or the module.
-        unsafe { (*slot(net)?).cast::<Self>().as_ref() }
+        // SAFETY: The module stays: the call is made through an open file of its device.
+        unsafe { NAMESPACES.get(Net::of_task(task)) }.ok_or(ENODEV)
     }
 
     pub(crate) fn net(&self) -> &Net {
         // SAFETY: By the invariant `net` outlives `self`.
-        unsafe { Net::from_raw(self.net) }
+        unsafe { self.net.as_ref() }
     }
 
     /// Whether it is the one that the machine booted with.
@@ -172,7 +148,7 @@ impl Namespace {
         &self,
         filter: &Arc<Filter>,
         program: ListedProgram,
-    ) -> Answer<Option<Replaced>> {
+    ) -> Answer<Option<Retired<ListedProgram>>> {
         let mut tables = self.tables.lock();
         let selector = Selector::Id(filter.id);
         tables.find(&selector)?;
@@ -240,7 +216,7 @@ impl Namespace {
         // SAFETY: By the invariant `net` outlives the tables, and the attachment is kept there. The
         // device is registered now, and `forget_device` has the attachment unregistered before it
         // no longer is: it waits for the tables that the caller has locked.
-        let registered = unsafe { attachment.register(id, device, self.net) };
+        let registered = unsafe { attachment.register(id, device, self.net()) };
         // Also if it was refused: packets may be inside by now. There is room for it.
         if let Some(attachment) = slot.take() {
             tables.keep(attachment)?;
@@ -268,33 +244,29 @@ impl Namespace {
 
     /// Looks up a hook's device, without a reference: it stays at least until the notifier has had
     /// the lock that the caller holds. Null where the family has none.
-    fn device(&self, hook: &Hook) -> Answer<*mut kernel_bindings::net_device> {
+    fn device(&self, hook: &Hook) -> Answer<*const NetDevice> {
         if hook.family != FAMILY_NETDEV {
-            return Ok(ptr::null_mut());
+            return Ok(ptr::null());
         }
-        let name = core::str::from_utf8(&hook.device)
-            .unwrap_or("?")
-            .trim_end_matches('\0');
-        // SAFETY: By the invariant `net` lives; the name ends with NUL, which `check::hook` saw to.
-        let device = unsafe { bindings::dev_get_by_name(self.net, hook.device.as_ptr().cast()) };
-        if device.is_null() {
-            refuse!(
+        let name = CStr::from_bytes_until_nul(&hook.device).map_err(|_| EINVAL)?;
+        let found = self
+            .net()
+            .with_device(name, |device| (ptr::from_ref(device), device.is_registered()));
+        // A device that is still registered is one whose notifier has yet to wait for the caller's
+        // lock, and that stays until then.
+        match found {
+            Some((device, true)) => Ok(device),
+            Some((_, false)) => refuse!(
+                ENODEV,
+                "the device '{}' is being removed",
+                name.to_str().unwrap_or("?")
+            ),
+            None => refuse!(
                 ENODEV,
                 "there is no device '{}' in this network namespace",
-                name
-            );
+                name.to_str().unwrap_or("?")
+            ),
         }
-        // SAFETY: We have a reference, which goes here. A device that is still registered is one
-        // whose notifier has yet to wait for the caller's lock, and that stays until then.
-        let registered = unsafe {
-            let registered = bindings::nf_wasm_dev_registered(device);
-            bindings::nf_wasm_dev_put(device);
-            registered
-        };
-        if !registered {
-            refuse!(ENODEV, "the device '{}' is being removed", name);
-        }
-        Ok(device)
     }
 
     /// Undoes one attachment. Returns the filter, and where it was.
@@ -330,7 +302,7 @@ impl Namespace {
     /// Undoes the attachments on a device that is about to go. Called with RTNL held, so nothing is
     /// waited for: what packets may still be inside of is freed by whoever changes the tables next,
     /// or with the namespace.
-    fn forget_device(&self, device: *const kernel_bindings::net_device) {
+    fn forget_device(&self, device: &NetDevice) {
         let mut tables = self.tables.lock();
         for attachment in tables.attachments().filter(|it| it.is_on(device)) {
             Entry::of(c"nf_wasm_detach", self.net(), attachment.filter())
@@ -342,7 +314,7 @@ impl Namespace {
     }
 
     /// A device has another name now. Called with RTNL held.
-    fn rename_device(&self, device: *const kernel_bindings::net_device) {
+    fn rename_device(&self, device: &NetDevice) {
         let mut tables = self.tables.lock();
         let attachments = tables.attachments_mut();
         attachments
@@ -363,184 +335,78 @@ impl Namespace {
     }
 }
 
-/// Where `net` keeps our pointer, if the module's operations are registered.
-///
-/// # Safety
-///
-/// `net` lives.
-unsafe fn slot(net: *mut kernel_bindings::net) -> Option<*mut *mut core::ffi::c_void> {
-    // SAFETY: The kernel writes the id while it registers the operations, before it calls any of
-    // them or we hand out a way to get here, and not after that.
-    let id = unsafe { NET_ID.get().read() };
-    if id == 0 {
-        return None;
-    }
-    // SAFETY: `net` lives, and the id is one that the kernel gave out, for which each namespace has
-    // a slot.
-    Some(unsafe { bindings::nf_wasm_net_slot(net, id) })
-}
+/// The state of each network namespace.
+static NAMESPACES: PerNetOperations<Namespace> = PerNetOperations::new();
 
-/// What is the kernel's to read and write while it is registered, and nobody's before.
-#[repr(transparent)]
-struct Registered<T>(UnsafeCell<T>);
-
-// SAFETY: What is in it is used by the kernel, under the locks that it has for that, and by the
-// unsafe blocks that name it, each of which says why it may.
-unsafe impl<T> Sync for Registered<T> {}
-
-impl<T> Registered<T> {
-    const fn new(value: T) -> Self {
-        Registered(UnsafeCell::new(value))
+impl PerNet for Namespace {
+    fn operations() -> &'static PerNetOperations<Self> {
+        &NAMESPACES
     }
 
-    const fn get(&self) -> *mut T {
-        self.0.get()
+    unsafe fn new(net: &Net) -> impl PinInit<Self> {
+        // INVARIANT: By the contract `net` outlives the state, and the tables are empty.
+        pin_init!(Namespace {
+            net: NonNull::from(net),
+            turn <- new_mutex!(()),
+            tables <- new_mutex!(Tables::new()),
+        })
+    }
+
+    fn pre_exit(&self) {
+        self.close();
+    }
+
+    fn exit(&self) {
+        self.audit_end();
     }
 }
 
-/// Which of a namespace's slots is ours: 0 until we are registered.
-static NET_ID: Registered<u32> = Registered::new(0);
+/// Takes filters off devices that go, and takes down new names.
+struct Devices;
 
-static NET_OPERATIONS: Registered<kernel_bindings::pernet_operations> =
-    Registered::new(kernel_bindings::pernet_operations {
-        init: Some(enter),
-        pre_exit: Some(pre_exit),
-        exit: Some(exit),
-        id: NET_ID.get(),
-        size: size_of::<*mut Namespace>(),
-        ..pin_init::zeroed()
-    });
+static DEVICE_NOTIFIER: DeviceNotifier<Devices> = DeviceNotifier::new();
 
-static DEVICE_NOTIFIER: Registered<kernel_bindings::notifier_block> =
-    Registered::new(kernel_bindings::notifier_block {
-        notifier_call: Some(device_event),
-        ..pin_init::zeroed()
-    });
-
-/// A namespace is new, or the module is.
-///
-/// # Safety
-///
-/// Called by the kernel, once for each namespace, which outlives the call of [`exit`].
-unsafe extern "C" fn enter(net: *mut kernel_bindings::net) -> i32 {
-    // SAFETY: `exit` frees the namespace's state before `net` goes.
-    let namespace = unsafe { Namespace::new(net) };
-    let namespace = match KBox::pin_init(namespace, GFP_KERNEL_ACCOUNT) {
-        Ok(namespace) => namespace,
-        Err(error) => return error.to_errno(),
-    };
-    // SAFETY: `net` lives.
-    let Some(slot) = (unsafe { slot(net) }) else {
-        return ENODEV.to_errno();
-    };
-    // SAFETY: Nobody looks at the slot before this returns. The box is taken back in `exit`, and
-    // nothing moves it until then.
-    unsafe { *slot = KBox::into_raw(Pin::into_inner_unchecked(namespace)).cast() };
-    0
-}
-
-/// A namespace, or the module, is about to go. A grace period follows before [`exit`].
-///
-/// # Safety
-///
-/// Called by the kernel, once for each namespace that was entered.
-unsafe extern "C" fn pre_exit(net: *mut kernel_bindings::net) {
-    // SAFETY: The namespace was entered, and is left in `exit`, which comes after this.
-    if let Some(namespace) = unsafe { Namespace::of(net) } {
-        namespace.close();
+impl Devices {
+    /// The namespace that `device` is in.
+    fn namespace(device: &NetDevice) -> Option<&Namespace> {
+        // SAFETY: A namespace outlives its devices, and its state does: it belongs to a subsystem, which
+        // the kernel has leave after devices. When the module goes, the notifier does so first.
+        unsafe { NAMESPACES.get(device.net()) }
     }
 }
 
-/// A namespace, or the module, goes.
-///
-/// # Safety
-///
-/// Called by the kernel, once for each namespace that was entered, a grace period after
-/// [`pre_exit`].
-unsafe extern "C" fn exit(net: *mut kernel_bindings::net) {
-    // SAFETY: `net` lives until this returns.
-    let Some(slot) = (unsafe { slot(net) }) else {
-        return;
-    };
-    // SAFETY: Nobody else looks at the slot: no task is in a namespace that goes, nor a device,
-    // which the notifier could be called for; and where the module goes, no file is open on its
-    // device, and the notifier went before.
-    let namespace = unsafe { core::mem::replace(&mut *slot, ptr::null_mut()) };
-    if namespace.is_null() {
-        return;
-    }
-    // SAFETY: The pointer came from a box in `enter`, and nobody else has it any more.
-    let namespace = unsafe { KBox::from_raw(namespace.cast::<Namespace>()) };
-    namespace.audit_end();
-    drop(namespace);
-}
-
-/// Something happened to a device.
-///
-/// # Safety
-///
-/// Called by the kernel with RTNL held and a valid `info`.
-unsafe extern "C" fn device_event(
-    _notifier: *mut kernel_bindings::notifier_block,
-    event: usize,
-    info: *mut core::ffi::c_void,
-) -> i32 {
-    // SAFETY: They are constants of the C half.
-    let (goes, is_renamed) = unsafe {
-        (
-            event == bindings::nf_wasm_netdev_unregister,
-            event == bindings::nf_wasm_netdev_changename,
-        )
-    };
-    if !goes && !is_renamed {
-        return kernel_bindings::NOTIFY_DONE as i32;
-    }
-    // SAFETY: `info` names a device that is there during the call.
-    let device = unsafe { bindings::nf_wasm_notifier_dev(info) };
-    // SAFETY: A namespace outlives its devices, and its state does: it belongs to a subsystem,
-    // which the kernel has leave after devices. When the module goes, the notifier does so first.
-    if let Some(namespace) = unsafe { Namespace::of(bindings::nf_wasm_dev_net(device)) } {
-        match goes {
-            true => namespace.forget_device(device),
-            false => namespace.rename_device(device),
+impl DeviceEvents for Devices {
+    fn unregisters(device: &NetDevice) {
+        if let Some(namespace) = Self::namespace(device) {
+            namespace.forget_device(device);
         }
     }
-    kernel_bindings::NOTIFY_DONE as i32
+
+    fn is_renamed(device: &NetDevice) {
+        if let Some(namespace) = Self::namespace(device) {
+            namespace.rename_device(device);
+        }
+    }
 }
 
-/// The module's presence in all namespaces. Dropping it detaches and frees everything.
-///
-/// # Invariants
-///
-/// There is one at a time, and while there is the operations and the notifier are registered.
-pub(crate) struct Registration(());
+/// The module's presence in all namespaces. Dropping it detaches and frees everything. The notifier goes
+/// first, since it needs the namespaces.
+pub(crate) struct Registration {
+    _devices: NotifierRegistration,
+    _namespaces: PerNetRegistration,
+}
 
 impl Registration {
     /// # Safety
     ///
-    /// Called once.
+    /// Called once, before there is a command.
     pub(crate) unsafe fn new() -> Result<Self> {
-        // SAFETY: The operations are valid and static, and are not registered: this is called once.
-        to_result(unsafe { kernel_bindings::register_pernet_subsys(NET_OPERATIONS.get()) })?;
-        // SAFETY: The same holds for the notifier.
-        let watched = unsafe { bindings::register_netdevice_notifier(DEVICE_NOTIFIER.get()) };
-        if let Err(error) = to_result(watched) {
-            // SAFETY: The operations were just registered.
-            unsafe { bindings::unregister_pernet_subsys(NET_OPERATIONS.get()) };
-            return Err(error);
-        }
-        // INVARIANT: Both are registered, by the one call of this.
-        Ok(Registration(()))
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        // SAFETY: By the invariant both are registered. The notifier goes first, since it needs the
-        // namespaces.
-        unsafe {
-            bindings::unregister_netdevice_notifier(DEVICE_NOTIFIER.get());
-            bindings::unregister_pernet_subsys(NET_OPERATIONS.get());
-        }
+        // SAFETY: This is called once. Neither a command nor the notifier asks for a namespace yet.
+        let namespaces = unsafe { NAMESPACES.register()? };
+        Ok(Registration {
+            // SAFETY: This is called once. Where it fails, `namespaces` is dropped.
+            _devices: unsafe { DEVICE_NOTIFIER.register()? },
+            _namespaces: namespaces,
+        })
     }
 }

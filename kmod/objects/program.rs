@@ -13,7 +13,8 @@ use crate::abi::guest::ACCEPT;
 use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TIER_REASON_LEN, TRAP_ACCEPT};
 use crate::abi::trap::Trap;
 use crate::boundary::CallOutcome;
-use crate::build::owner::Owner;
+use crate::kernel_ext::owner::Owner;
+use crate::kernel_ext::packet_call;
 use crate::build::region;
 use crate::build::requester::Requester;
 use crate::control::admission::Admission;
@@ -23,7 +24,7 @@ use crate::decode::name::Name;
 use crate::kernel_ext::cpu::{Cpu, PerCpu};
 use crate::kernel_ext::racy::Racy;
 use crate::objects::instance::Instance;
-use crate::packet::host_functions::{describe, Host, Packet};
+use crate::packet::host_functions::{Host, Packet};
 use crate::packet::logger::{Logger, Speaker};
 use crate::packet::native;
 
@@ -323,7 +324,7 @@ impl Program {
     ///
     /// `packet` is the caller's, at a hook with the state that it says.
     #[inline(always)]
-    pub(crate) unsafe fn decide(&self, cpu: &Cpu, packet: &Packet, logger: &Logger) -> Decision {
+    pub(crate) unsafe fn decide(&self, cpu: &Cpu, packet: &Packet<'_>, logger: &Logger) -> Decision {
         let policy = self.settings.trap_policy == TRAP_ACCEPT;
         let slot = self.slots.here(cpu);
         if self.quarantined() {
@@ -381,17 +382,13 @@ impl Program {
         slot: &Slot,
         instance: &mut Instance,
         cpu: &Cpu,
-        packet: &Packet,
+        packet: &Packet<'_>,
         logger: &Logger,
     ) -> CallOutcome {
         let fuel = self.settings.fuel;
-        // SAFETY: The packet is the caller's until this returns, and the host does not live longer.
-        // At a hook its network header is set.
-        let mut host = unsafe { Host::packet(packet.skb, logger) };
+        let mut host = Host::packet(packet.skb, logger);
         let Some(native) = &instance.native else {
-            // SAFETY: The packet is the caller's, and its state the hook's, which is valid until
-            // the hook returns.
-            let mut context = unsafe { describe(packet.skb, packet.state) };
+            let mut context = packet_call::context(packet.skb, packet.state);
             // SAFETY: `cpu` is entered, and nobody else uses the instance, as the caller says.
             return unsafe { instance.call(cpu, &mut host, &mut context, fuel) };
         };

@@ -15,16 +15,16 @@ use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr;
 
-use kernel::error::to_result;
+use kernel::cpu::nr_cpu_ids;
 use kernel::prelude::*;
 
-use crate::build::owner::Owner;
 use crate::build::requester::Requester;
 use crate::control::admission::Admission;
 use crate::control::refusal::Answer;
 use crate::decode::check::Settings;
-use crate::kernel_ext::bindings;
-use crate::kernel_ext::cpu;
+use crate::kernel_ext::hotplug::{CpuEvents, HotplugRegistration};
+use crate::kernel_ext::owner::Owner;
+use crate::kernel_ext::rcu_pointer::IntoRaw;
 use crate::objects::program::Program;
 use crate::packet::logger::Logger;
 
@@ -140,21 +140,18 @@ impl ListedProgram {
         // INVARIANT: It is on the list now, and pinned.
         Ok(Self(program))
     }
+}
 
-    /// Gives up ownership. The program stays on the list.
-    pub(crate) fn into_raw(self) -> *mut Program {
+// SAFETY: The program stays on the list, and in its box, which is pinned and not borrowed mutably.
+unsafe impl IntoRaw for ListedProgram {
+    fn into_raw(self) -> *mut Program {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is neither dropped nor used again, so that the box has one owner. It is not moved out of:
         // `from_raw` pins it again.
         KBox::into_raw(unsafe { Pin::into_inner_unchecked(ptr::read(&this.0)) })
     }
 
-    /// Takes ownership back.
-    ///
-    /// # Safety
-    ///
-    /// `program` came from [`Self::into_raw`], and nobody else takes it back.
-    pub(crate) unsafe fn from_raw(program: *mut Program) -> Self {
+    unsafe fn from_raw(program: *mut Program) -> Self {
         // INVARIANT: It was on the list when it became a pointer, and only a drop takes it off.
         // SAFETY: By the contract it is a box that is ours, and has not moved since it was pinned.
         Self(unsafe { Pin::new_unchecked(KBox::from_raw(program)) })
@@ -232,44 +229,34 @@ fn delist(program: &Program) {
     PROGRAMS.lock().all.retain(|it| !ptr::eq(it.0, program));
 }
 
-/// A CPU is about to come online.
-///
-/// # Safety
-///
-/// Called by the kernel, in process context, while the CPU does not run; or in
-/// [`Registration::new`], when there is no program.
-unsafe extern "C" fn prepare(cpu: u32) -> i32 {
-    let mut programs = PROGRAMS.lock();
-    // SAFETY: By the contract the CPU does not run, or there is no program.
-    match unsafe { programs.prepare(cpu as usize) } {
-        Ok(()) => 0,
-        Err(error) => {
-            // SAFETY: By the contract the CPU does not run, or there is no program.
-            unsafe { programs.forget(cpu as usize) };
-            error.to_errno()
+/// Prepares programs for CPUs that come online, and takes instances from CPUs that are gone.
+struct Cpus;
+
+impl CpuEvents for Cpus {
+    unsafe fn prepare(cpu: usize) -> Result {
+        let mut programs = PROGRAMS.lock();
+        // SAFETY: By the contract the CPU does not run, or this is `Registration::new`, and there is no
+        // program.
+        unsafe { programs.prepare(cpu) }.inspect_err(|_| {
+            // SAFETY: As above.
+            unsafe { programs.forget(cpu) };
+        })
+    }
+
+    unsafe fn is_dead(cpu: usize, is_suspend: bool) {
+        // One that only goes for a suspend finds its instances when it is back, with the state that
+        // filters keep in them; and a resume, where memory is scarce, has nothing to build.
+        if !is_suspend {
+            // SAFETY: By the contract the CPU does not run.
+            unsafe { PROGRAMS.lock().forget(cpu) };
         }
     }
 }
 
-/// A CPU is gone.
-///
-/// # Safety
-///
-/// Called by the kernel, in process context, when the CPU no longer runs.
-unsafe extern "C" fn dead(cpu: u32) -> i32 {
-    // One that only goes for a suspend finds its instances when it is back, with the state that
-    // filters keep in them; and a resume, where memory is scarce, has nothing to build.
-    // SAFETY: This is the callback during which it says so, and only reads.
-    if !unsafe { bindings::nf_wasm_cpus_suspend() } {
-        // SAFETY: By the contract the CPU does not run.
-        unsafe { PROGRAMS.lock().forget(cpu as usize) };
-    }
-    0
-}
-
 /// Keeps the list up to date with the CPUs. Outlives all programs.
 pub(crate) struct Registration {
-    state: i32,
+    /// Dropped before the list is cleared.
+    cpus: Option<HotplugRegistration<Cpus>>,
 }
 
 impl Registration {
@@ -279,22 +266,17 @@ impl Registration {
     pub(crate) unsafe fn new() -> Result<Self> {
         // SAFETY: By the contract this is called once, and there is no program: nobody has used it.
         unsafe { PROGRAMS.init() };
-        let cpus = KVec::from_elem(false, cpu::cpu_ids(), GFP_KERNEL)?;
+        let cpus = KVec::from_elem(false, nr_cpu_ids() as usize, GFP_KERNEL)?;
         PROGRAMS.lock().cpus = cpus;
-        // SAFETY: The callbacks are as the C half describes them, and stay until `drop`.
-        let state = unsafe { bindings::nf_wasm_cpus_watch(Some(prepare), Some(dead)) };
-        if let Err(error) = to_result(state) {
-            PROGRAMS.lock().cpus = KVec::new();
-            return Err(error);
-        }
-        Ok(Registration { state })
+        let mut registration = Registration { cpus: None };
+        registration.cpus = Some(HotplugRegistration::new()?);
+        Ok(registration)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // SAFETY: The state is the one that `new` was given.
-        unsafe { bindings::nf_wasm_cpus_unwatch(self.state) };
+        self.cpus = None;
         // A static is not dropped.
         *PROGRAMS.lock() = Programs::new();
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The tables of a network namespace: its filters and their attachments.
 
-use kernel::bindings as kernel_bindings;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -10,6 +9,7 @@ use crate::abi::limits;
 use crate::control::refusal::{refuse, Answer};
 use crate::decode::check::Selector;
 use crate::decode::name::Name;
+use crate::kernel_ext::netdevice::NetDevice;
 use crate::objects::attachment::{protocols, Attachment};
 use crate::objects::counters::Totals;
 use crate::objects::filter::Filter;
@@ -221,7 +221,7 @@ impl Tables {
     pub(crate) fn check_fuel(
         &self,
         hook: &Hook,
-        device: *const kernel_bindings::net_device,
+        device: *const NetDevice,
         fuel: u64,
     ) -> Answer {
         for &protocol in protocols(hook.family) {
@@ -256,7 +256,7 @@ impl Tables {
         &self,
         protocol: u32,
         hook: u32,
-        device: *const kernel_bindings::net_device,
+        device: *const NetDevice,
         fuel_of: impl Fn(&Filter) -> u64,
     ) -> u64 {
         // No sum overflows: there are at most `limits::ATTACHMENTS` times `limits::MAX_FUEL`.

@@ -3,23 +3,19 @@
 
 use core::ffi::{c_uint, c_void};
 
-use kernel::bindings as kernel_bindings;
-use kernel::jump_label::static_branch_unlikely;
 use kernel::sync::Arc;
 
-use crate::abi::guest::{ACCEPT, DROP};
 use crate::abi::ioctl::{Hook, NO_TRAP};
 use crate::abi::trap::Trap;
 use crate::control::refusal::Answer;
-use crate::kernel_ext::bindings;
 use crate::kernel_ext::cpu::{Cpu, PerCpu};
+use crate::kernel_ext::skb::{DropCause, HookState, SkBuff, NF_ACCEPT};
+use crate::kernel_ext::trace;
 use crate::machine::TRAPPED;
 use crate::objects::counters::{CpuCounters, Totals};
 use crate::objects::filter::Filter;
 use crate::objects::program::{Call, Decision, Program};
 use crate::packet::host_functions::Packet;
-
-const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
 
 /// What netfilter's hook is registered with. CPUs share it; only the counters change, of which each
 /// CPU has its own.
@@ -83,7 +79,7 @@ impl Decider {
     /// As a netfilter hook is called: the packet is the caller's until a verdict is returned,
     /// `packet.state` is the hook's, and the caller is in an RCU read-side critical section.
     #[inline(always)]
-    unsafe fn decide(&self, packet: Packet, cpu: &Cpu) -> c_uint {
+    unsafe fn decide(&self, packet: Packet<'_>, cpu: &Cpu) -> c_uint {
         let Packet { skb, state, len } = packet;
         // SAFETY: The caller is in an RCU read-side critical section, which ends after this
         // function does; by the invariant the filter has a program.
@@ -109,7 +105,7 @@ impl Decider {
         }
         let fuel = call.fuel_used();
         counters.count_verdict(len, code, fuel);
-        if trace_wanted() {
+        if trace::is_verdict_wanted() {
             self.trace_verdict(skb, len, code, fuel);
         }
         if code != 0 {
@@ -117,7 +113,7 @@ impl Decider {
         }
         // SAFETY: The packet is ours, and nobody touches it after this: what is returned tells
         // netfilter that it is gone.
-        unsafe { bindings::nf_wasm_drop_verdict(skb) }
+        unsafe { skb.drop_for(DropCause::Verdict) }
     }
 
     /// Decides a packet that could not be decided where it is, as `code` says.
@@ -131,7 +127,7 @@ impl Decider {
         &self,
         call: &Call,
         counters: &CpuCounters,
-        skb: *mut kernel_bindings::sk_buff,
+        skb: &SkBuff,
         len: u32,
         code: u32,
     ) -> c_uint {
@@ -159,7 +155,7 @@ impl Decider {
         &self,
         call: &Call,
         counters: &CpuCounters,
-        skb: *mut kernel_bindings::sk_buff,
+        skb: &SkBuff,
         len: u32,
         code: u32,
     ) -> c_uint {
@@ -183,8 +179,8 @@ impl Decider {
     unsafe fn decide_slow_path(
         &self,
         program: &Program,
-        skb: *mut kernel_bindings::sk_buff,
-        state: *const bindings::nf_hook_state,
+        skb: &SkBuff,
+        state: &HookState,
         len: u32,
         cpu: usize,
     ) -> c_uint {
@@ -205,29 +201,28 @@ impl Decider {
     #[inline(always)]
     unsafe fn carry_out(
         &self,
-        skb: *mut kernel_bindings::sk_buff,
+        skb: &SkBuff,
         len: u32,
         counters: &CpuCounters,
         decision: &Decision,
     ) -> c_uint {
         counters.count(len, decision);
-        if trace_wanted() {
+        if trace::is_verdict_wanted() {
             self.trace(skb, len, decision);
         }
         if decision.accept {
             return NF_ACCEPT;
         }
         const OUT_OF_FUEL: u32 = Trap::OutOfFuel as u32;
-        // SAFETY: The packet is ours, and nobody touches it after this: what these return tells
-        // netfilter that it is gone.
-        unsafe {
-            match decision.trap {
-                NO_TRAP if decision.quarantined => bindings::nf_wasm_drop_quarantine(skb),
-                NO_TRAP => bindings::nf_wasm_drop_verdict(skb),
-                OUT_OF_FUEL => bindings::nf_wasm_drop_fuel(skb),
-                _ => bindings::nf_wasm_drop_trap(skb),
-            }
-        }
+        let cause = match decision.trap {
+            NO_TRAP if decision.quarantined => DropCause::Quarantine,
+            NO_TRAP => DropCause::Verdict,
+            OUT_OF_FUEL => DropCause::OutOfFuel,
+            _ => DropCause::Trap,
+        };
+        // SAFETY: The packet is ours, and nobody touches it after this: what is returned tells netfilter
+        // that it is gone.
+        unsafe { skb.drop_for(cause) }
     }
 
     /// [`Self::trace`] for a packet of which all is in registers.
@@ -235,7 +230,7 @@ impl Decider {
     #[inline(never)]
     fn trace_verdict(
         &self,
-        skb: *const kernel_bindings::sk_buff,
+        skb: &SkBuff,
         len: u32,
         verdict: u32,
         fuel: u64,
@@ -243,8 +238,8 @@ impl Decider {
         self.trace(skb, len, &Decision::verdict(verdict, fuel));
     }
 
-    fn trace(&self, skb: *const kernel_bindings::sk_buff, len: u32, decision: &Decision) {
-        let trace = bindings::nf_wasm_trace {
+    fn trace(&self, skb: &SkBuff, len: u32, decision: &Decision) {
+        let verdict = trace::Verdict {
             filter: self.filter.id,
             attachment: self.id,
             hook: self.hook,
@@ -254,23 +249,7 @@ impl Decider {
             trap: decision.trap,
             fuel: decision.fuel,
         };
-        // SAFETY: `skb` is only recorded as a number, and `trace` is valid during the call.
-        unsafe { bindings::nf_wasm_trace_verdict(skb, &trace) };
-    }
-}
-
-/// A verdict of a guest's is one of netfilter's.
-const _: () = assert!(DROP as c_uint == kernel_bindings::NF_DROP && ACCEPT as c_uint == NF_ACCEPT);
-
-#[inline(always)]
-fn trace_wanted() -> bool {
-    // SAFETY: It is a tracepoint of this module's, whose key is a static one.
-    unsafe {
-        static_branch_unlikely!(
-            bindings::__tracepoint_verdict,
-            kernel_bindings::tracepoint,
-            key
-        )
+        trace::verdict(skb, &verdict);
     }
 }
 
@@ -279,12 +258,13 @@ fn trace_wanted() -> bool {
 /// # Safety
 ///
 /// `private` is the [`Decider`] of a registration that is alive, `cpu` was entered and is left
-/// after this; for the rest see [`Decider::decide`].
+/// after this. `skb` and `state` are what netfilter handed to the hook, and so as their types say; for the
+/// rest see [`Decider::decide`].
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_attachment_decide(
     private: *mut c_void,
-    skb: *mut kernel_bindings::sk_buff,
-    state: *const bindings::nf_hook_state,
+    skb: &SkBuff,
+    state: &HookState,
     packet_len: u32,
     cpu: usize,
 ) -> c_uint {

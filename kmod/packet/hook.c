@@ -72,11 +72,6 @@ static __always_inline unsigned int leave(unsigned int verdict)
 	return verdict;
 }
 
-unsigned long nf_wasm_cpu_number(void)
-{
-	return smp_processor_id();
-}
-
 void *nf_wasm_cpu_set_region(void *region)
 {
 	struct nf_wasm_path *path = this_cpu_ptr(&nf_wasm_cpu.path);

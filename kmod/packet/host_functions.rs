@@ -3,32 +3,31 @@
 
 use core::ffi::c_void;
 use core::fmt::Write;
-use core::mem::MaybeUninit;
 use core::ptr;
 use core::slice;
 
-use kernel::bindings as kernel_bindings;
 use kernel::fmt;
 use kernel::prelude::*;
 
-use crate::abi::guest::Context;
 use crate::abi::limits::LOG_LINE_BYTES;
 use crate::control::refusal::Text;
-use crate::kernel_ext::bindings;
+use crate::kernel_ext::skb::{HookState, SkBuff};
+use crate::kernel_ext::{clock, trace};
 use crate::packet::logger::Logger;
 
 /// A packet at a hook.
-pub(crate) struct Packet {
-    pub(crate) skb: *mut kernel_bindings::sk_buff,
-    pub(crate) state: *const bindings::nf_hook_state,
+#[derive(Clone, Copy)]
+pub(crate) struct Packet<'a> {
+    pub(crate) skb: &'a SkBuff,
+    pub(crate) state: &'a HookState,
     /// Its bytes, from the network header on.
     pub(crate) len: u32,
 }
 
 /// What the callbacks of one call work on. The engine carries its address as *host*.
 pub(crate) struct Host<'a> {
-    /// The packet, or null in `nfw_init`.
-    skb: *mut kernel_bindings::sk_buff,
+    /// The packet; none in `nfw_init`.
+    skb: Option<&'a SkBuff>,
     logger: &'a Logger,
     /// Where log lines go too.
     capture: Option<&'a mut Text>,
@@ -36,14 +35,9 @@ pub(crate) struct Host<'a> {
 
 impl<'a> Host<'a> {
     /// For a packet's verdict.
-    ///
-    /// # Safety
-    ///
-    /// `skb` is a packet that the caller owns for the life of the host, with its network header
-    /// set.
-    pub(crate) unsafe fn packet(skb: *mut kernel_bindings::sk_buff, logger: &'a Logger) -> Self {
+    pub(crate) fn packet(skb: &'a SkBuff, logger: &'a Logger) -> Self {
         Host {
-            skb,
+            skb: Some(skb),
             logger,
             capture: None,
         }
@@ -52,7 +46,7 @@ impl<'a> Host<'a> {
     /// For `nfw_init`, where there is no packet.
     pub(crate) fn init(logger: &'a Logger) -> Self {
         Host {
-            skb: ptr::null_mut(),
+            skb: None,
             logger,
             capture: None,
         }
@@ -78,23 +72,6 @@ impl<'a> Host<'a> {
         // made it, and that nobody reaches but by a reference from here, of which this is the one.
         unsafe { &mut *host.cast() }
     }
-}
-
-/// Describes a packet. The engine fills in version, size and window_len.
-///
-/// # Safety
-///
-/// `skb` is a packet that the caller owns, with its network header set; `state` is valid.
-pub(crate) unsafe fn describe(
-    skb: *const kernel_bindings::sk_buff,
-    state: *const bindings::nf_hook_state,
-) -> Context {
-    let mut context = MaybeUninit::<Context>::uninit();
-    // SAFETY: The caller says that the packet is its own, with its network header set, and `state`
-    // valid. `Context` has the layout of `struct nf_wasm_context`, so there is room for it.
-    unsafe { bindings::nf_wasm_context_fill(context.as_mut_ptr().cast(), skb, state) };
-    // SAFETY: All of its fields were just written, and it is nothing but fields.
-    unsafe { context.assume_init() }
 }
 
 /// A guest's line, safe to print.
@@ -131,12 +108,12 @@ unsafe extern "C" fn nf_wasm_host_load(
     // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
     // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
-    if host.skb.is_null() {
-        return EFAULT.to_errno();
+    match host.skb {
+        // SAFETY: The caller says that `to` is valid for `len` bytes, and they are in linear memory, not in
+        // the packet.
+        Some(skb) => unsafe { skb.load(offset, to, len) },
+        None => EFAULT.to_errno(),
     }
-    // SAFETY: The packet is the host's for as long as there is a host; the caller says that `to` is
-    // valid for `len` bytes, and they are in linear memory, not in the packet.
-    unsafe { bindings::nf_wasm_skb_load(host.skb, offset, to.cast(), len) }
 }
 
 /// See `boundary.rs`.
@@ -171,12 +148,9 @@ unsafe extern "C" fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: u
 /// None; the clocks are readable in any context.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_now(_host: *mut c_void, clock: u32) -> u64 {
-    // SAFETY: Both read their clock without a lock, in any context.
-    unsafe {
-        match clock {
-            0 => kernel_bindings::ktime_get_mono_fast_ns(),
-            _ => kernel_bindings::ktime_get_real_fast_ns(),
-        }
+    match clock {
+        0 => clock::monotonic_ns(),
+        _ => clock::realtime_ns(),
     }
 }
 
@@ -190,11 +164,7 @@ unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
     // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
     // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
-    if host.skb.is_null() {
-        return 0;
-    }
-    // SAFETY: The packet is the host's for as long as there is a host.
-    unsafe { bindings::nf_wasm_skb_mark(host.skb) }
+    host.skb.map_or(0, SkBuff::mark)
 }
 
 /// See `boundary.rs`.
@@ -207,9 +177,8 @@ unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
     // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
     // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
-    if !host.skb.is_null() {
-        // SAFETY: The packet is the host's for as long as there is a host, to be read and written.
-        unsafe { bindings::nf_wasm_skb_set_mark(host.skb, mark) };
+    if let Some(skb) = host.skb {
+        skb.set_mark(mark);
     }
 }
 
@@ -223,7 +192,5 @@ unsafe extern "C" fn nf_wasm_host_enter(host: *mut c_void, stage: u32) {
     // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
     // when this returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
-    let name = host.logger.name().as_c_str().as_char_ptr();
-    // SAFETY: The name ends with NUL, and is the logger's, which the host has borrowed.
-    unsafe { bindings::nf_wasm_trace_build(name, stage) };
+    trace::build(host.logger.name().as_c_str(), stage);
 }

@@ -3,17 +3,18 @@
 
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
-use core::mem::{offset_of, transmute};
 use core::ptr;
 
-use kernel::bindings as kernel_bindings;
-use kernel::prelude::*;
 
 use crate::abi::ioctl::NO_TRAP;
 use crate::abi::trap::Trap;
 use crate::boundary::{self, CallOutcome, NativeCall};
-use crate::kernel_ext::bindings;
-use crate::machine::{Machine, Run, LEN_SLOT, TRAPPED};
+use crate::kernel_ext::packet_call::{
+    self, bpf_func, BpfFunc, PacketCall, BAILED_OUT, FIELDS_ALL, FIELDS_COMMON, FIELDS_NONE,
+    NOT_IN_PLACE,
+};
+use crate::kernel_ext::skb::{HookState, SkBuff};
+use crate::machine::TRAPPED;
 use crate::packet::host_functions::Packet;
 
 /// A filter's native code.
@@ -41,41 +42,17 @@ impl Drop for Native {
 const LEAST: u32 = 20;
 /// Words of a context that are written once and for all: version and size.
 const CONSTANT_WORDS: u32 = 0b11;
-/// Those of [`bindings::NF_WASM_FIELDS_COMMON`]: the packet's length, the transport header's offset and
+/// Those of [`FIELDS_COMMON`]: the packet's length, the transport header's offset and
 /// protocol.
 const COMMON_WORDS: u32 = 1 << 4 | 1 << 6 | 1 << 7;
 
-/// Which of the `NF_WASM_FIELDS_*` has these words of a context.
+/// Which of the `FIELDS_*` has these words of a context.
 fn fields(words: u32) -> u32 {
     match words & !CONSTANT_WORDS {
-        0 => bindings::NF_WASM_FIELDS_NONE,
-        words if words & !COMMON_WORDS == 0 => bindings::NF_WASM_FIELDS_COMMON,
-        _ => bindings::NF_WASM_FIELDS_ALL,
+        0 => FIELDS_NONE,
+        words if words & !COMMON_WORDS == 0 => FIELDS_COMMON,
+        _ => FIELDS_ALL,
     }
-}
-
-// Both languages have the same layout and numbers.
-const _: () = {
-    use bindings::nf_wasm_machine as InC;
-    assert!(offset_of!(Machine, fuel) == offset_of!(InC, fuel));
-    assert!(offset_of!(Machine, window) == offset_of!(InC, window));
-    assert!(offset_of!(Machine, minus_end) == offset_of!(InC, minus_end));
-    assert!(offset_of!(Machine, state) == offset_of!(InC, state));
-    assert!(offset_of!(Machine, shown) == offset_of!(InC, shown));
-    assert!(size_of::<Machine>() == offset_of!(InC, slots));
-    assert!(LEN_SLOT == bindings::NF_WASM_LEN_SLOT);
-    assert!(bindings::NF_WASM_NO_PACKET == TRAPPED | Trap::Packet as u32);
-    assert!(bindings::NF_WASM_BAILED_OUT == TRAPPED | Trap::MemoryOutOfBounds as u32);
-};
-
-/// Code as C has it.
-type RunInC = unsafe extern "C" fn(*const c_void, *const kernel_bindings::bpf_insn) -> u32;
-
-fn in_c(run: Run) -> RunInC {
-    // SAFETY: Both are pointers to functions with the same convention, and their arguments and results
-    // differ in nothing but how a pointer's target, which is not looked at, is declared. For kCFI both
-    // are `bpf_func_t`, because both targets are called `bpf_insn`.
-    unsafe { transmute::<Run, RunInC>(run) }
 }
 
 /// Bail-outs between rate checks.
@@ -85,9 +62,9 @@ const BAIL_OUTS_PER_CHECK: u32 = 64;
 ///
 /// `P` is what the instance belongs to.
 pub(crate) struct Call<P> {
-    call: UnsafeCell<bindings::nf_wasm_call>,
+    call: UnsafeCell<PacketCall>,
     /// The code that decides any packet: the same as in `call`, where it might be missing.
-    run: RunInC,
+    run: BpfFunc,
     /// Bail-outs since the last rate check, and the packet count at that check.
     bail_outs: Cell<u32>,
     packets_before: Cell<u64>,
@@ -99,17 +76,17 @@ impl<P> Call<P> {
     /// With so much `fuel` for each packet.
     pub(crate) fn new(native: &NativeCall, fuel: u64, program: *const P) -> Self {
         let in_place = &native.in_place;
-        let run = in_c(native.run);
+        let run = bpf_func(native.run);
         Self {
             run,
-            call: UnsafeCell::new(bindings::nf_wasm_call {
+            call: UnsafeCell::new(PacketCall {
                 run: Some(run),
                 machine: native.machine.cast(),
                 fuel: fuel as i64,
                 context: native.context.cast(),
                 snaplen: native.snaplen,
                 window: native.window,
-                run_in_place: in_place.run.map(in_c),
+                run_in_place: in_place.run.map(bpf_func),
                 least: in_place.window.max(LEAST),
                 fields: fields(in_place.context_words),
             }),
@@ -119,7 +96,7 @@ impl<P> Call<P> {
         }
     }
 
-    fn raw(&self) -> &bindings::nf_wasm_call {
+    fn raw(&self) -> &PacketCall {
         // SAFETY: It is written by `note_copy` alone. That is called on the same packet path as this, of
         // which there is one at a time, between two calls of the code: no such reference is in use then.
         unsafe { &*self.call.get() }
@@ -133,7 +110,7 @@ impl<P> Call<P> {
     /// The code and what it works on are the caller's, and `packet` is. If the code calls the host,
     /// that was made ready.
     #[inline(always)]
-    pub(crate) unsafe fn run(&self, packet: &Packet) -> u32 {
+    pub(crate) unsafe fn run(&self, packet: &Packet<'_>) -> u32 {
         let call = self.raw();
         let Packet { skb, state, len } = *packet;
         // SAFETY: By the contract code, machine and packet are the caller's. The code was made for this machine,
@@ -144,22 +121,21 @@ impl<P> Call<P> {
                 return (self.run)(call.machine.cast(), ptr::null());
             }
             match call.run_in_place {
-                Some(_) => bindings::nf_wasm_run_in_place(call, skb, state, len),
-                None => bindings::nf_wasm_run_on_copy(call, skb, state, len),
+                Some(_) => packet_call::run_in_place(call, skb, state, len),
+                None => packet_call::run_on_copy(call, skb, state, len),
             }
         }
     }
 
     /// Whether what [`Self::run`] returned only says that the packet cannot be decided where it is.
     pub(crate) fn wants_copy(&self, code: u32) -> bool {
-        use bindings::{NF_WASM_BAILED_OUT as BAILED_OUT, NF_WASM_NOT_IN_PLACE as NOT_IN_PLACE};
         self.raw().run_in_place.is_some() && matches!(code, NOT_IN_PLACE | BAILED_OUT)
     }
 
     /// [`Self::run`] returned `code`, and wants a copy; `packets` is how many there were where this one
     /// came by. If more packets bail out than not, this code is no longer tried.
     pub(crate) fn note_copy(&self, code: u32, packets: u64) {
-        if code != bindings::NF_WASM_BAILED_OUT {
+        if code != BAILED_OUT {
             return;
         }
         self.bail_outs.set(self.bail_outs.get() + 1);
@@ -183,11 +159,14 @@ impl<P> Call<P> {
     ///
     /// The code and what it works on are the caller's, and `skb` is the packet that [`Self::run`] was given,
     /// at the same hook. If the code calls the host, that was made ready.
-    pub(crate) unsafe fn run_on_copy(&self, skb: *mut kernel_bindings::sk_buff, len: u32) -> u32 {
+    pub(crate) unsafe fn run_on_copy(&self, skb: &SkBuff, len: u32) -> u32 {
         let call = self.raw();
         // SAFETY: By the contract code, machine and packet are the caller's. `run` told the machine of the
         // hook's state, which is still there, because the hook has not been left.
-        unsafe { bindings::nf_wasm_run_on_copy(call, skb, (*call.machine).state, len) }
+        unsafe {
+            let state = HookState::from_raw((*call.machine).state);
+            packet_call::run_on_copy(call, skb, state, len)
+        }
     }
 
     /// Fuel that the last packet used, if it had enough.

@@ -11,7 +11,7 @@
 #include "../kernel_ext/helpers.h"
 
 /* A packet was decided. @trap is 0xffffffff where the filter itself decided. */
-TRACE_EVENT(verdict,
+TRACE_EVENT(nf_wasm_verdict,
 	TP_PROTO(const struct sk_buff *skb, const struct nf_wasm_trace *trace),
 	TP_ARGS(skb, trace),
 	TP_STRUCT__entry(
@@ -43,7 +43,7 @@ TRACE_EVENT(verdict,
 );
 
 /* An instance of a filter, of which each CPU gets one, comes to a stage of its making. */
-TRACE_EVENT(build,
+TRACE_EVENT(nf_wasm_build,
 	TP_PROTO(const char *filter, u32 stage),
 	TP_ARGS(filter, stage),
 	TP_STRUCT__entry(

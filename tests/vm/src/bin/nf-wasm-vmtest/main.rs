@@ -119,7 +119,7 @@ const ONLY: &str = "NF_WASM_SUBJECTS";
 const LONG: Duration = Duration::from_secs(20);
 
 /// The slowest tests that a run names.
-const NAMED: usize = 10;
+const NAMED: usize = 25;
 
 /// Lines of the kernel's log that a failed test shows.
 const LOG_LINES: usize = 30;

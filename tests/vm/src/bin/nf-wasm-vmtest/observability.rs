@@ -63,7 +63,7 @@ fn each_verdict_is_traced() {
     let filter = net
         .server
         .load(Spec::new("traced", wasm::always(1)).at(place));
-    let tracepoint = Tracepoint::on("nf_wasm/verdict");
+    let tracepoint = Tracepoint::on("nf_wasm/nf_wasm_verdict");
     send(&sender, 2, 10);
     receive(&socket, 2);
     filter.replace(&wasm::filter("", "(unreachable)"));
@@ -87,7 +87,7 @@ fn each_verdict_is_traced() {
 
 fn each_stage_of_a_load_is_traced() {
     let net = Net::pair();
-    let tracepoint = Tracepoint::on("nf_wasm/build");
+    let tracepoint = Tracepoint::on("nf_wasm/nf_wasm_build");
     let filter = net.server.load(Spec::new("staged", wasm::always(1)));
     let instances = filter.entry().instances as usize;
     let said: Vec<String> = tracepoint

@@ -26,7 +26,7 @@ fn a_killed_caller_ends_the_compilation() {
         stages.collect()
     };
     let caught = (0..ATTEMPTS).any(|_| {
-        let tracepoint = Tracepoint::on("nf_wasm/build");
+        let tracepoint = Tracepoint::on("nf_wasm/nf_wasm_build");
         let mut loader = net.server.enter(|| {
             Command::new("nfwasm")
                 .args(["load", file, "--name", "megabyte"])

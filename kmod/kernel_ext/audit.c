@@ -10,7 +10,7 @@
 #include <linux/string.h>
 #include <net/net_namespace.h>
 
-#include "../kernel_ext/helpers.h"
+#include "helpers.h"
 
 #ifdef CONFIG_AUDIT
 

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The owner of a program: the credentials and the memory cgroup of the task that loaded it.
+//! Credentials and the memory cgroup of a task, for a kernel thread to take on; and the OOM killer's choice.
 //!
-//! A build thread is a kernel thread, which has every capability and is charged for nothing. It takes on its
-//! owner's credentials and memory cgroup, so that the kernel treats it as the caller. A program keeps the
-//! credentials for builds on CPUs that come online later.
+//! C headers: `include/linux/cred.h`, `include/linux/memcontrol.h`, `include/linux/oom.h`
 
+use core::ptr;
+
+use kernel::bindings as kernel_bindings;
 use kernel::types::NotThreadSafe;
 
 use crate::kernel_ext::bindings;
 
 /// Credentials, and the memory cgroup that is charged.
+///
+/// A kernel thread has every capability and is charged for nothing. It takes on its owner's credentials
+/// and memory cgroup, so that the kernel treats it as the owner.
 ///
 /// # Invariants
 ///
@@ -27,8 +31,8 @@ impl Owner {
     /// The calling task.
     pub(crate) fn current() -> Self {
         let mut owner = bindings::nf_wasm_owner {
-            cred: core::ptr::null(),
-            memcg: core::ptr::null_mut(),
+            cred: ptr::null(),
+            memcg: ptr::null_mut(),
         };
         // SAFETY: The struct is ours to write to. This is process context: there is a current task,
         // whose credentials and memory do not change while it is in here.
@@ -40,8 +44,8 @@ impl Owner {
     /// The same credentials, with nobody charged.
     pub(crate) fn uncharged(&self) -> Self {
         let mut owner = bindings::nf_wasm_owner {
-            cred: core::ptr::null(),
-            memcg: core::ptr::null_mut(),
+            cred: ptr::null(),
+            memcg: ptr::null_mut(),
         };
         // SAFETY: The struct is ours to write to, and by the invariant `self` has credentials.
         unsafe { bindings::nf_wasm_owner_copy_cred(&self.0, &mut owner) };
@@ -49,9 +53,15 @@ impl Owner {
         Owner(owner)
     }
 
-    /// For C.
-    pub(crate) fn as_raw(&self) -> *const bindings::nf_wasm_owner {
-        &self.0
+    /// This kernel thread acts with the owner's credentials, at its expense, until
+    /// [`ThreadCredentials::restore`].
+    ///
+    /// # Safety
+    ///
+    /// This is a kernel thread with its own credentials. The owner lives until they are restored.
+    pub(crate) unsafe fn assume(&self) -> ThreadCredentials {
+        // SAFETY: By the contract and the invariant.
+        ThreadCredentials(unsafe { bindings::nf_wasm_owner_assume(&self.0) })
     }
 }
 
@@ -59,6 +69,21 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // SAFETY: By the invariant the references are ours, and this is their last use.
         unsafe { bindings::nf_wasm_owner_put(&self.0) };
+    }
+}
+
+/// A kernel thread's own credentials, while it acts with its owner's.
+pub(crate) struct ThreadCredentials(*const kernel_bindings::cred);
+
+impl ThreadCredentials {
+    /// The thread acts with its own credentials again, and is charged for nothing.
+    ///
+    /// # Safety
+    ///
+    /// Called once, on the thread that they are of.
+    pub(crate) unsafe fn restore(&self) {
+        // SAFETY: They came from `Owner::assume`, on this thread.
+        unsafe { bindings::nf_wasm_owner_leave(self.0) };
     }
 }
 

@@ -11,7 +11,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
-#include "../kernel_ext/helpers.h"
+#include "helpers.h"
 
 void nf_wasm_owner_get(struct nf_wasm_owner *owner)
 {
@@ -67,11 +67,6 @@ void *nf_wasm_thread_data(int (*main)(void *data))
 	if (irq_count() || kthread_func(current) != (void *)main)
 		return NULL;
 	return kthread_data(current);
-}
-
-struct task_struct *nf_wasm_current(void)
-{
-	return current;
 }
 
 bool nf_wasm_task_killed(struct task_struct *task)

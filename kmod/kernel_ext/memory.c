@@ -8,7 +8,7 @@
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
 
-#include "../kernel_ext/helpers.h"
+#include "helpers.h"
 
 /*
  * Charged to the active memory cgroup. Fails before an OOM killer is asked for help, the cgroup's or

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Records in the kernel's audit log.
+//!
+//! C header: `include/linux/audit.h`
+
+use core::marker::PhantomData;
+use core::ptr;
+
+use kernel::prelude::*;
+
+use crate::kernel_ext::bindings;
+use crate::kernel_ext::integrity::DIGEST_LEN;
+use crate::kernel_ext::net::Net;
+
+/// A record that is not written yet.
+///
+/// # Invariants
+///
+/// What the pointers in it point to is valid for `'a`. Strings end with NUL.
+#[must_use]
+pub(crate) struct Record<'a> {
+    record: bindings::nf_wasm_audit,
+    _borrowed: PhantomData<&'a ()>,
+}
+
+impl<'a> Record<'a> {
+    /// Says that `op` was done to the filter with this name, and id or 0.
+    pub(crate) fn new(op: &'static CStr, net: &'a Net, filter: &'a CStr, id: u32) -> Self {
+        // INVARIANT: All are borrowed for `'a`, or null.
+        Record {
+            record: bindings::nf_wasm_audit {
+                op: op.as_char_ptr(),
+                net: net.as_raw(),
+                filter: filter.as_char_ptr(),
+                id,
+                attachment: 0,
+                family: 0,
+                hook: 0,
+                priority: 0,
+                device: ptr::null(),
+                digest: ptr::null(),
+                origin: ptr::null(),
+                error: 0,
+                may_sleep: true,
+            },
+            _borrowed: PhantomData,
+        }
+    }
+
+    /// Adds the Wasm module's SHA-256 digest.
+    pub(crate) fn digest(&mut self, digest: &'a [u8; DIGEST_LEN]) {
+        self.record.digest = digest.as_ptr();
+    }
+
+    /// Adds why the module was taken.
+    pub(crate) fn origin(&mut self, origin: &'static CStr) {
+        self.record.origin = origin.as_char_ptr();
+    }
+
+    /// Says that it was refused.
+    pub(crate) fn error(&mut self, error: Error) {
+        self.record.error = error.to_errno();
+    }
+
+    /// Adds an attachment with this id, which is not 0, at a hook.
+    pub(crate) fn attachment(&mut self, id: u32, family: u32, hook: u32, priority: i32) {
+        self.record.attachment = id;
+        self.record.family = family;
+        self.record.hook = hook;
+        self.record.priority = priority;
+    }
+
+    /// Adds a device's name.
+    pub(crate) fn device(&mut self, name: &'a CStr) {
+        self.record.device = name.as_char_ptr();
+    }
+
+    /// Writes it. Sleeps, if the audit daemon is far behind. Process context.
+    pub(crate) fn write(self) {
+        // SAFETY: By the invariant; a digest has as many bytes as are read.
+        unsafe { bindings::nf_wasm_audit(&self.record) };
+    }
+
+    /// Writes it without waiting, for those who hold RTNL. If the audit daemon is far behind it is lost,
+    /// and counted as lost there.
+    pub(crate) fn write_now(mut self) {
+        self.record.may_sleep = false;
+        self.write();
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Network devices, and what happens to them.
+//!
+//! C header: `include/linux/netdevice.h`
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::marker::PhantomData;
+
+use kernel::bindings as kernel_bindings;
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+use crate::kernel_ext::bindings;
+use crate::kernel_ext::net::Net;
+
+/// Bytes of a device's name, with NUL: `IFNAMSIZ`.
+pub(crate) const NAME_LEN: usize = kernel_bindings::IFNAMSIZ as usize;
+
+/// A network device: `struct net_device`.
+///
+/// # Invariants
+///
+/// A reference is to a device that is not freed for as long as the reference lives.
+#[repr(transparent)]
+pub(crate) struct NetDevice(Opaque<kernel_bindings::net_device>);
+
+impl NetDevice {
+    /// Borrows a device.
+    ///
+    /// # Safety
+    ///
+    /// `device` points to a device that is not freed during `'a`.
+    pub(super) unsafe fn from_raw<'a>(device: *mut kernel_bindings::net_device) -> &'a Self {
+        // INVARIANT: By the contract.
+        // SAFETY: The layout is that of `struct net_device`, and by the contract the pointer is valid
+        // for `'a`.
+        unsafe { &*device.cast() }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut kernel_bindings::net_device {
+        self.0.get()
+    }
+
+    /// Whether it is registered, and its unregistration has not begun.
+    pub(crate) fn is_registered(&self) -> bool {
+        // SAFETY: By the invariant the device is valid. The state is read once.
+        unsafe { bindings::nf_wasm_dev_registered(self.as_raw()) }
+    }
+
+    /// Its number. It changes with RTNL held, if the device moves to another namespace.
+    pub(crate) fn ifindex(&self) -> u32 {
+        // SAFETY: By the invariant the device is valid.
+        unsafe { bindings::nf_wasm_dev_ifindex(self.as_raw()) }
+    }
+
+    /// Copies its name. Of a device that is being renamed, the copy may have parts of both names.
+    pub(crate) fn copy_name(&self, to: &mut [u8; NAME_LEN]) {
+        // SAFETY: By the invariant the device is valid, and `to` has room for `IFNAMSIZ` bytes.
+        unsafe { bindings::nf_wasm_dev_name(self.as_raw(), to.as_mut_ptr().cast()) };
+    }
+
+    /// The namespace that it is in.
+    pub(crate) fn net(&self) -> &Net {
+        // SAFETY: By the invariant the device is valid. A namespace outlives its devices.
+        unsafe { Net::from_raw(bindings::nf_wasm_dev_net(self.as_raw())) }
+    }
+}
+
+/// What wants to know of changes to devices. Called with RTNL held.
+pub(crate) trait DeviceEvents {
+    /// The device is about to go. It does not before this returns.
+    fn unregisters(device: &NetDevice);
+    /// The device has another name now.
+    fn is_renamed(device: &NetDevice);
+}
+
+/// The kernel's record of who is told: `struct notifier_block`. It lives in a static.
+#[repr(transparent)]
+pub(crate) struct DeviceNotifier<T>(UnsafeCell<kernel_bindings::notifier_block>, PhantomData<T>);
+
+// SAFETY: The kernel alone uses what is in it, under its own lock.
+unsafe impl<T> Sync for DeviceNotifier<T> {}
+
+impl<T: DeviceEvents> DeviceNotifier<T> {
+    pub(crate) const fn new() -> Self {
+        let block = kernel_bindings::notifier_block {
+            notifier_call: Some(notify::<T>),
+            ..pin_init::zeroed()
+        };
+        DeviceNotifier(UnsafeCell::new(block), PhantomData)
+    }
+
+    /// Has `T` told from now on, and of all devices that there are, until the result is dropped.
+    ///
+    /// # Safety
+    ///
+    /// It is not registered.
+    pub(crate) unsafe fn register(&'static self) -> Result<NotifierRegistration> {
+        // SAFETY: The block is valid and static, and by the contract not registered.
+        to_result(unsafe { bindings::register_netdevice_notifier(self.0.get()) })?;
+        // INVARIANT: It was just registered.
+        Ok(NotifierRegistration(self.0.get()))
+    }
+}
+
+/// A notifier that is registered. Dropping it unregisters it; no call is under way then.
+///
+/// # Invariants
+///
+/// The block is registered.
+pub(crate) struct NotifierRegistration(*mut kernel_bindings::notifier_block);
+
+// SAFETY: Any thread may unregister a notifier.
+unsafe impl Send for NotifierRegistration {}
+// SAFETY: Shared, it has no use.
+unsafe impl Sync for NotifierRegistration {}
+
+impl Drop for NotifierRegistration {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant it is registered. That cannot fail then.
+        unsafe { bindings::unregister_netdevice_notifier(self.0) };
+    }
+}
+
+/// Something happened to a device.
+///
+/// # Safety
+///
+/// Called by the kernel with RTNL held and a valid `info`.
+unsafe extern "C" fn notify<T: DeviceEvents>(
+    _block: *mut kernel_bindings::notifier_block,
+    event: usize,
+    info: *mut c_void,
+) -> i32 {
+    // SAFETY: They are constants of the C half.
+    let (unregisters, is_renamed) = unsafe {
+        (
+            event == bindings::nf_wasm_netdev_unregister,
+            event == bindings::nf_wasm_netdev_changename,
+        )
+    };
+    if unregisters || is_renamed {
+        // SAFETY: `info` names a device that is there during the call.
+        let device = unsafe { NetDevice::from_raw(bindings::nf_wasm_notifier_dev(info)) };
+        match unregisters {
+            true => T::unregisters(device),
+            false => T::is_renamed(device),
+        }
+    }
+    kernel_bindings::NOTIFY_DONE as i32
+}
