@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What each of Wasm's operators becomes, as a table to read: `docs/lowering.md` is written here, and the
-//! test fails where it is not what it was.
+//! Writes `docs/lowering.md`, which shows the instructions of each Wasm operator. The test fails if
+//! the page is not up to date. This updates it:
 //!
 //! ```text
 //! NF_WASM_WRITE=1 cargo xtask test host the_table_of_lowering
@@ -14,7 +14,8 @@ use std::path::Path;
 
 use nf_wasm_jit::{compile, Environment, Insn, Results};
 
-/// Constants that a global is set to before and behind an operator, so that its instructions are found.
+/// The module sets a global to these constants before and after an operator. They mark its
+/// instructions.
 const BEFORE: i32 = 1_111_111;
 const BEHIND: i32 = 2_222_222;
 
@@ -51,10 +52,10 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         "Memory and globals",
         &[
             ("i32.load", "(local.set $x (i32.load (local.get $a)))"),
-            ("i32.load offset=8, behind it", "(drop (i32.load (local.get $a))) (local.set $x (i32.load offset=8 (local.get $a)))"),
+            ("i32.load, then one at offset=8", "(drop (i32.load (local.get $a))) (local.set $x (i32.load offset=8 (local.get $a)))"),
             ("i32.load of a constant address", "(local.set $x (i32.load (i32.const 1024)))"),
             ("i32.load8_s", "(local.set $x (i32.load8_s (local.get $a)))"),
-            ("i64.load, of a table by a byte", "(local.set $y (i64.load offset=256 (i32.shl (i32.load8_u (i32.const 9)) (i32.const 3))))"),
+            ("i64.load, indexed by a byte", "(local.set $y (i64.load offset=256 (i32.shl (i32.load8_u (i32.const 9)) (i32.const 3))))"),
             ("i64.store", "(i64.store (local.get $a) (local.get $c))"),
             ("i32.store8, of a constant", "(i32.store8 (local.get $a) (i32.const 1))"),
             ("memory.fill", "(memory.fill (local.get $a) (local.get $b) (i32.const 64))"),
@@ -67,7 +68,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "Control",
         &[
-            ("unreachable, behind an if", "(if (local.get $a) (then (unreachable)))"),
+            ("unreachable, in an if", "(if (local.get $a) (then (unreachable)))"),
             ("br_if, on a comparison", "(block (br_if 0 (i32.lt_u (local.get $a) (local.get $b))) (local.set $x (i32.const 1)))"),
             ("loop", "(loop (local.set $a (i32.sub (local.get $a) (i32.const 1))) (br_if 0 (local.get $a)))"),
             ("br_table", "(block (block (block (br_table 0 1 2 1 (local.get $a))) (local.set $x (i32.const 1))) (local.set $x (i32.const 2)))"),
@@ -80,53 +81,60 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
 
 const HEAD: &str = "<!-- SPDX-License-Identifier: GPL-2.0-only -->
 <!-- Written by jit/tests/lowering.rs. -->
-# What Wasm's operators become
+# How Wasm's operators are compiled
 
-On the left an operator of Wasm's, on the right the eBPF instructions that `jit/` makes of it, in the
-notation of the kernel's verifier: `w2` is the lower half of `r2`, with zeros above. r7 is the linear memory,
-r8 the fuel, r9 the frame; r0 and r1 are for a moment; variables are in r2 to r6 (`jit/src/back/mod.rs`).
-The memory has one page. `$a`, `$b` and their results are in registers here. What is not listed is like what
-is: each width, each comparison, each size of access.
+The left column shows a Wasm operator. The right column shows the eBPF instructions that `jit/`
+compiles it to, in the notation of the kernel's verifier. `w2` is the lower half of `r2`; writing it
+clears the upper half. r7 is the address of the linear memory, r8 is the fuel, and r9 is the address
+of the frame. r0 and r1 are scratch registers. Variables are in r2 to r6 (`jit/src/back/mod.rs`).
+
+In these examples the memory has one page, and `$a`, `$b` and the results are in registers. The
+table shows one example of each kind. Other widths, comparisons and sizes of access are compiled in
+the same way.
 ";
 
 const TAIL: &str = "
 ## Accesses to memory
 
-An access to `n` bytes at `base + offset` needs `offset + n` bytes from the base on: its *extent*. It becomes
-up to three operations of `jit/src/ir/op.rs`.
+An access to `n` bytes at `base + offset` needs `offset + n` bytes, counted from the base. This
+number is the *extent* of the access. The access becomes up to three operations of
+`jit/src/ir/op.rs`.
 
-* **`Check`** traps if the extent is not all in linear memory. A base that is a constant is checked when the
-  function is compiled. A base that is small enough by how it was computed, whichever branches led there, is
-  not checked.
-* **`Address`** computes the native address that loads and stores start from. It never traps. Its *mask* says
-  what keeps it in linear memory while the check before it is mispredicted, and so for how many bytes from
-  the base on it is good:
+* **`Check`** traps if part of the extent is outside linear memory. If the base is constant, the
+  compiler checks it at compile time. If the computation of the base bounds its value on all paths,
+  and the bound is small enough, there is no check.
+* **`Address`** computes the native address for loads and stores. It never traps. While the check
+  before it is mispredicted, its *mask* keeps the address in linear memory. The mask determines for
+  how many bytes from the base the address is valid:
 
-  | mask | of | instructions | good for |
+  | mask | used for | instructions | valid for |
   |---|---|---|---|
-  | `Constant` | a base that is a constant | `r2 = r7` | all of the memory |
-  | `Bound(most)` | a base that is not checked | `r2 += r7`; if the base comes from the frame, it is masked to be `most` or less | the memory's size less `most` |
-  | `Extent(e)` | other bases | the base becomes 0 if less than `e` bytes follow it: `w1 = w2`, `r1 -= last + 1`, `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
+  | `Constant` | a constant base | `r2 = r7` | all of the memory |
+  | `Bound(most)` | a base that is not checked | `r2 += r7`; if the base comes from the frame, it is first masked to at most `most` | the memory's size minus `most` |
+  | `Extent(e)` | other bases | if fewer than `e` bytes follow the base, the base becomes 0: `w1 = w2`, `r1 -= last + 1`, `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
 
-* **`Load`** and **`Store`** add what is left of the offset, less than 32,768. What is above that is in the
-  address.
+* **`Load`** and **`Store`** add the lower part of the offset, which is less than 32,768. The
+  address already contains the rest.
 
-**Raise.** A check and the addresses that are masked for it have one extent in common. A wider access by the
-same local raises it, with one write for all of them, as long as nothing has happened since the check that
-could be seen after a trap: a store, an assignment to a global, a call, a division, a new block. After
-that there is a second check, with an extent of its own; what was computed before keeps the first one.
+**Raise.** A check shares one extent with the addresses that are masked for it. A wider access by
+the same local raises that extent, and so changes all of them at once. The compiler does this only
+until the next effect that is visible after a trap: a store, an assignment to a global, a call, a
+division or a new block. A raised check would trap before that effect. So a wider access after it
+gets a second check, with its own extent. Addresses that were computed before keep the first extent.
 
-**Reuse.** An address is used again for the same local and the same part of the offset above 32,767, if it is
-good for as many bytes as the access needs. What is known of a local is one record: its extent, whether that
-can still be raised, its addresses. The record goes as a whole: when the local changes, where ways meet, or
-when eight others are newer (`jit/src/front/known.rs`).
+**Reuse.** An access reuses an address if the local is the same, if the part of the offset above
+32,767 is the same, and if the address is valid for enough bytes. The compiler keeps one record for
+each local: its extent, whether the extent can still be raised, and its addresses. It drops the
+whole record when the local changes, where control flow merges, or when eight newer records exist
+(`jit/src/front/known.rs`).
 
-**Packets in place.** `PacketAddress` is check and address in one, raised and used again in the same way. Where
-its check is mispredicted, the address is that of the linear memory's first byte and not of the packet's:
-the packet may have fewer bytes than the extent, linear memory has at least as many.
+**Packets in place.** `PacketAddress` combines check and address. It is raised and reused in the
+same way. While its check is mispredicted, the address is that of the first byte of linear memory,
+and not one in the packet. The packet may have fewer bytes than the extent; linear memory has at
+least as many.
 
-What masks are for, and what they are not, is in
-[threat-model.md](threat-model.md#speculation).
+[threat-model.md](threat-model.md#speculation) explains what masks protect against, and what they do
+not.
 ";
 
 fn module(body: &str) -> Vec<u8> {
@@ -149,7 +157,7 @@ fn module(body: &str) -> Vec<u8> {
     wat::parse_str(text).expect("a module")
 }
 
-/// The instructions of an operator: what stands between the two assignments to the global.
+/// The instructions of an operator: those between the two assignments to the global.
 fn lowered(body: &str) -> Vec<String> {
     let environment = Environment {
         memory_bytes: 65_536,

@@ -35,9 +35,10 @@ const INTRODUCTION: &str = "\
 <!-- Written by `cargo xtask unsafe`. -->
 # Unsafe code
 
-What the compiler takes our word for: `unsafe` blocks, functions, and implementations and traits of
-ours, and lines of C (none of them empty). Files without any are left out. Of patches it is what they
-add, less what they take away. wasmi and the `kernel` crate have more, which is not counted here.
+This page counts the code whose safety the compiler cannot check: `unsafe` blocks, functions,
+implementations and traits, and lines of C that are not empty. It omits files without such code. For
+a patch, it counts what the patch adds, minus what it removes. It does not count the unsafe code of
+wasmi and of the `kernel` crate.
 ";
 
 /// What one file, or several together, have.
@@ -93,7 +94,7 @@ pub fn take(checkout: &Path) -> Result<String> {
             "\n## {heading}\n\n\
              | file | blocks | functions | implementations, traits | lines of C |\n\
              |---|--:|--:|--:|--:|\n{rows}{}",
-            sum.row("**together**")
+            sum.row("**total**")
         );
     }
     Ok(text)
