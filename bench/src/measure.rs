@@ -108,7 +108,10 @@ pub fn check(workload: &Workload, contender: Contender, sender: &mut Sender) -> 
     }
     for packet in &workload.packets {
         if sender.dropped(packet, 1)? > 0 {
-            bail!("{}: {name} dropped a packet that has to pass", workload.name);
+            bail!(
+                "{}: {name} dropped a packet that has to pass",
+                workload.name
+            );
         }
     }
     Ok(())
