@@ -35,7 +35,7 @@ fn a_killed_caller_ends_the_compilation() {
                 .spawn()
                 .expect("nfwasm")
         });
-        eventually("the compile stage", || {
+        eventually("the stage compile begins", || {
             stages(&tracepoint)
                 .contains(&"compile".to_owned())
                 .then_some(())
