@@ -370,7 +370,7 @@ impl Machine {
             heard.listen(&run.path);
             let late = if started.elapsed() > self.timeout {
                 let limit = progress::seconds(self.timeout);
-                Some(format!("the machine was not done after {limit}"))
+                Some(format!("the machine did not end within {limit}"))
             } else if heard.since.elapsed() > self.silence {
                 let limit = progress::seconds(self.silence);
                 Some(format!("the machine printed nothing for {limit}"))

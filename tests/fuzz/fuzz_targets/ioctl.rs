@@ -169,7 +169,7 @@ fn make<T: Request>(
         assert!(!refusal.1.bytes().any(|byte| byte.is_ascii_control()));
     }
     let after = caller.regions.into_inner();
-    // The kernel half must not write behind its struct, whatever size the caller gave.
+    // The kernel half must not write beyond its struct, whatever size the caller gave.
     let known = (said as usize).min(ours).min(before[0].bytes.len());
     if race.is_none() {
         let (old, new) = (&before[0].bytes, &after[0].bytes);

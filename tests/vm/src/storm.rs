@@ -260,7 +260,7 @@ pub fn storm(plan: &Plan) -> Report {
     });
     for lane in &lanes {
         let left: Vec<_> = lane.net.server.filters();
-        assert_eq!(left.len(), 2, "the workers left nothing behind");
+        assert_eq!(left.len(), 2, "the workers left filters loaded");
     }
     report
 }

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 /// memory of this process. [`crate::device`] ensures this.
 pub fn ioctl<T>(device: BorrowedFd<'_>, command: u32, argument: &mut T) -> Result<(), Errno> {
     // SAFETY: The kernel reads and writes as many bytes as the struct's first field says, which is
-    // at most its size, and what its addresses lead to.
+    // at most its size, and the memory at its addresses.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), command.into(), argument) };
     Errno::result(result).map(drop)
 }
@@ -144,7 +144,7 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: The mapping is ours, and nothing in this process borrows it.
+        // SAFETY: The mapping is the area's, and nothing in this process borrows it.
         unsafe {
             libc::munmap(
                 std::ptr::with_exposed_provenance_mut(self.address),
@@ -200,7 +200,7 @@ pub fn frame_socket(ifindex: u32) -> io::Result<OwnedFd> {
         )
     };
     Errno::result(fd)?;
-    // SAFETY: The descriptor is new and ours.
+    // SAFETY: The descriptor is new, and nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: All zero is a valid address.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };

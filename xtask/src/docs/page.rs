@@ -72,7 +72,7 @@ pub fn blocks(name: &str, page: &str) -> Result<Vec<Block>> {
         };
         let kind = Kind::of(words).ok_or_else(|| {
             Error::new(format!(
-                "{place}: {start:?} does not say how the block is tested; docs/testing.md lists the words"
+                "{place}: {start:?} does not say how the block is tested: see docs/testing.md"
             ))
         })?;
         let mut text = String::new();

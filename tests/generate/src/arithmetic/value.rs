@@ -65,7 +65,7 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    /// An address, mostly at or behind the one in the first or second parameter, if no code has
+    /// An address, mostly at or after the one in the first or second parameter, if no code has
     /// assigned to it.
     fn pointer(&mut self, depth: u32) -> Result<()> {
         let pointer = self.u.int_in_range(0..=1)?;

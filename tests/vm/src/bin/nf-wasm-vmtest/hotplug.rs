@@ -167,7 +167,7 @@ fn cpus_come_and_go_in_a_storm() {
     println!("{report}");
     assert!(report.hotplugs > 0 && report.sent > 0);
     assert_eq!(report.differences(), [0; 3]);
-    assert_eq!(report.done.internal, 0, "a packet met no instance");
+    assert_eq!(report.done.internal, 0, "a packet found no instance");
 }
 
 fn rmmod_and_insmod_with_a_cpu_offline() {
