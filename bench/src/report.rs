@@ -171,7 +171,10 @@ impl Report {
             }
         }
         if !grown.is_empty() {
-            bail!("more than {percent} % larger than before: {}", grown.join(", "));
+            bail!(
+                "more than {percent} % larger than before: {}",
+                grown.join(", ")
+            );
         }
         Ok(())
     }
