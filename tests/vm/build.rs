@@ -23,5 +23,5 @@ fn main() {
         }
     }
     list.push_str("]\n");
-    fs::write(out.join("spec_files.rs"), list).expect("OUT_DIR can be written");
+    fs::write(out.join("spec_files.rs"), list).expect("write to OUT_DIR");
 }
