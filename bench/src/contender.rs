@@ -8,31 +8,31 @@ use crate::{ebpf, iptables, nf_wasm, nftables};
 use clap::ValueEnum;
 use std::any::Any;
 
-/// What filters packets.
+/// A packet filter, or a baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Contender {
-    /// Nothing does.
+    /// No filter and no hook.
     None,
-    /// A hook does nothing.
+    /// A hook that returns at once.
     EmptyHook,
-    /// A filter in Wasm, compiled.
+    /// A Wasm filter in the tier `jit`.
     NfWasm,
-    /// The same, interpreted.
+    /// A Wasm filter in the tier `interp`.
     NfWasmInterp,
-    /// A program of type `BPF_PROG_TYPE_NETFILTER`.
+    /// An eBPF program of type `BPF_PROG_TYPE_NETFILTER`.
     Ebpf,
-    /// nftables' rules.
+    /// nftables rules.
     Nftables,
-    /// The same rules as iptables (the one of nftables, Debian's) has them.
+    /// The same rules in iptables. Debian's iptables translates them for nftables.
     Iptables,
 }
 
-/// What is undone when it is dropped.
+/// Detaches the contender when it is dropped.
 pub type Attached = Box<dyn Any>;
 
 impl Contender {
-    /// All, the one that costs nothing first.
+    /// All contenders, the baseline without a filter first.
     pub const ALL: [Self; 7] = [
         Self::None,
         Self::EmptyHook,
@@ -43,7 +43,7 @@ impl Contender {
         Self::Iptables,
     ];
 
-    /// As results call it.
+    /// The contender's name in results.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -56,7 +56,7 @@ impl Contender {
         }
     }
 
-    /// How it runs filters, if it has several ways.
+    /// The tier, if the contender has tiers.
     pub fn tier(self) -> Option<&'static str> {
         match self {
             Self::NfWasm => Some("jit"),
@@ -65,7 +65,7 @@ impl Contender {
         }
     }
 
-    /// Has the contender filter what leaves by IPv4.
+    /// Makes the contender filter packets that leave by IPv4.
     pub fn attach(self, workload: &Workload) -> Result<Attached, Refusal> {
         match self {
             Self::None => Ok(Box::new(())),
@@ -79,7 +79,7 @@ impl Contender {
     }
 }
 
-/// What costs nothing but the way there.
+/// Attaches a hook that returns at once: the cost of reaching a hook.
 fn empty_hook(workload: &Workload) -> Result<Attached, Refusal> {
     if !matches!(workload.task, Task::AcceptAll) {
         return Err(Refusal::Cannot("a hook that does nothing filters nothing"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Attaches programs of type `BPF_PROG_TYPE_NETFILTER`, from `bench/bpf`.
+//! Attaches eBPF programs of type `BPF_PROG_TYPE_NETFILTER`, from `bench/bpf`.
 
 use crate::workload::{Task, Workload, MATERIAL};
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ pub struct Linked {
     _object: Object,
 }
 
-/// Loads the workload's program.
+/// Loads and attaches the workload's eBPF program.
 pub fn attach(workload: &Workload) -> Result<Linked> {
     let file = match workload.task {
         Task::AcceptAll | Task::Multitude(_) => "accept-all",
@@ -53,7 +53,7 @@ pub fn attach(workload: &Workload) -> Result<Linked> {
     })
 }
 
-/// Adds what the program looks packets up in.
+/// Fills the map that the eBPF program looks packets up in.
 fn fill(entries: &MapMut<'_>, task: &Task) -> Result<()> {
     let add = |key: &[u8]| entries.update(key, &[1], MapFlags::ANY);
     match task {

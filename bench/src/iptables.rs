@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Loads a workload as iptables' rules.
+//! Loads a workload as iptables rules.
 
 use crate::refusal::Refusal;
 use crate::shell;
@@ -9,7 +9,7 @@ use nf_wasm_bench_traffic::tables::prefix;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-/// Where rules are, until it is dropped.
+/// Flushes the rules when it is dropped.
 pub struct Rules;
 
 impl Drop for Rules {
@@ -38,7 +38,7 @@ pub fn attach(workload: &Workload) -> Result<Rules, Refusal> {
                 return Err(Refusal::Cannot("no type of ipset has both ports of a flow"))
             }
             Task::Prefixes(count) => {
-                // With a seed, so that figures repeat.
+                // A fixed hash seed makes the results repeatable.
                 let mut sets =
                     String::from("create entries hash:net maxelem 65536 initval 0x6e665f77\n");
                 for (address, bits) in (0..count).map(prefix) {
@@ -71,7 +71,7 @@ pub fn attach(workload: &Workload) -> Result<Rules, Refusal> {
     Ok(undo)
 }
 
-/// What comes nearest to filters one behind the other: chains that each return.
+/// The nearest equivalent to many filters at a hook: chains that return.
 fn multitude(count: u32) -> String {
     let mut rules = String::new();
     for at in 0..count {

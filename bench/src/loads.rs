@@ -16,7 +16,7 @@ use wasm_encoder::{
     MemorySection, MemoryType, Module, TypeSection, ValType,
 };
 
-/// Sizes of modules. The last is just below the most that a module may have.
+/// Sizes of Wasm modules in bytes. The last is just below the maximum.
 const SIZES: [usize; 3] = [1 << 10, 100 << 10, (1 << 20) - 1024];
 /// Bytes of a function's body.
 const FUNCTION: usize = 1_000;
@@ -33,7 +33,7 @@ pub fn measure() -> Result<Vec<LoadCost>> {
 }
 
 fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
-    eprintln!("a module of {size} bytes");
+    eprintln!("a Wasm module of {size} bytes");
     let wasm = module(size);
     let refused = |refused: Refused| anyhow::anyhow!("{refused:?}");
     let spec = Spec::new("loads", wasm.clone()).at(hook(ioctl::FAMILY_IPV4, ioctl::HOOK_OUTPUT, 0));
@@ -46,7 +46,7 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
     let entry = device.filters()?.into_iter().find(|it| it.id == id);
     let memory_per_cpu = entry.context("the filter")?.memory_per_cpu;
 
-    // Of one CPU, the sender has what the replacement leaves it.
+    // There is one CPU: the replacement and the sender share it.
     let per_packet = sender.settled()?.instructions;
     let (done, packets) = (AtomicBool::new(false), AtomicU32::new(0));
     let (replaced, elapsed) = thread::scope(|scope| {
@@ -76,8 +76,8 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
     })
 }
 
-/// A filter of about `size` bytes: functions that load, add and store, all of which it leads to, but
-/// for no packet.
+/// A filter of about `size` bytes, in functions that load, add and store. All can be reached from
+/// `nfw_filter`, but no packet reaches them.
 fn module(size: usize) -> Vec<u8> {
     let (mut types, mut functions, mut code) = (
         TypeSection::new(),
@@ -105,7 +105,7 @@ fn module(size: usize) -> Vec<u8> {
             align: 2,
             memory_index: 0,
         };
-        // Each of these has 15 bytes, and the function and its call some twenty more.
+        // Each round adds 15 bytes. The function and its call add about twenty more.
         for at in 0..(bytes.saturating_sub(20) / 15) as u64 {
             body.instructions()
                 .local_get(0)
@@ -156,7 +156,7 @@ fn module(size: usize) -> Vec<u8> {
     module.finish()
 }
 
-/// What each stage took, of one instance. The tracer's clock has microseconds.
+/// The cost of each stage of one instance. The tracer's clock has a resolution of a microsecond.
 fn stages(lines: &[String]) -> Result<Vec<StageCost>> {
     // …  12.345678: nf_wasm_build: filter=loads stage=check
     let entered = lines
@@ -170,7 +170,7 @@ fn stages(lines: &[String]) -> Result<Vec<StageCost>> {
         .collect::<Result<Vec<_>>>()?;
     Ok(entered
         .windows(2)
-        // From there to the next nothing is done.
+        // Nothing runs between `ready` and the next event.
         .filter(|pair| pair[0].0 != "ready")
         .map(|pair| StageCost {
             stage: pair[0].0.clone(),

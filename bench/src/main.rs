@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What filters cost a packet, beside eBPF, nftables and iptables.
+//! Compares the cost per packet of filters, eBPF, nftables and iptables.
 //!
-//! Packets are sent to a device that drops them, past one contender at a time. Times are virtual
-//! nanoseconds, which are instructions if, and only if, QEMU counts them:
+//! The sender sends packets to a device that drops them, with one contender at a time attached.
+//! Times are virtual nanoseconds. They are instructions if, and only if, QEMU counts instructions:
 //!
 //! ```text
 //! cargo xtask bench
@@ -32,46 +32,47 @@ use sender::Sender;
 use std::path::PathBuf;
 use workload::Workload;
 
-/// What filters cost a packet, beside eBPF, nftables and iptables.
+/// Compares the cost per packet of filters, eBPF, nftables and iptables.
 #[derive(Parser)]
 enum Command {
     /// Measures, and prints a report as JSON.
     Measure {
-        /// Beside no filter at all; all of them if none is named.
+        /// The contenders to measure in addition to no filter [default: all].
         #[arg(long)]
         contender: Vec<Contender>,
-        /// All of them if none is named.
+        /// The workloads to measure [default: all].
         workloads: Vec<String>,
     },
-    /// Checks that each contender drops what it is to drop, and nothing else.
+    /// Checks that each contender drops the packets that it has to drop, and no others.
     Check {
-        /// All of them if none is named.
+        /// The workloads to check [default: all].
         workloads: Vec<String>,
     },
-    /// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
+    /// Sends packets through nf_wasm for ever. Prints the kernel's symbols and READY once the
+    /// cost has settled.
     Profile { workload: String },
-    /// Measures how costs grow, and prints that as JSON.
+    /// Measures how costs grow, and prints the results as JSON.
     Curves,
-    /// Measures loads and replacements, and prints that as JSON.
+    /// Measures loads and replacements, and prints the results as JSON.
     Loads,
-    /// Measures with all CPUs sending, and prints that as JSON.
+    /// Measures while all CPUs send, and prints the results as JSON.
     Scaling,
     /// Prints a report as a table.
     Report {
         file: PathBuf,
-        /// What was measured, as git calls it.
+        /// The commit that was measured.
         #[arg(long)]
         commit: String,
-        /// What was printed of curves.
+        /// The output of `curves`.
         #[arg(long)]
         curves: Option<PathBuf>,
-        /// What was printed of loads.
+        /// The output of `loads`.
         #[arg(long)]
         loads: Option<PathBuf>,
-        /// What machines with more CPUs printed.
+        /// The output of `scaling`, once for each machine.
         #[arg(long)]
         scaling: Vec<PathBuf>,
-        /// The checkout whose results, table and plots it becomes.
+        /// The checkout in which to update results, tables and plots.
         #[arg(long)]
         publish: Option<PathBuf>,
     },
@@ -79,7 +80,7 @@ enum Command {
     Compare {
         before: PathBuf,
         after: PathBuf,
-        /// By how much it may be.
+        /// How much larger, in percent, a figure may be.
         #[arg(long)]
         percent: i64,
     },
@@ -137,7 +138,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The workloads that are named, or all.
+/// The named workloads, or all if there are no names.
 fn workloads_named(names: &[String]) -> Result<Vec<Workload>> {
     if names.is_empty() {
         return Ok(Workload::all());
@@ -145,7 +146,7 @@ fn workloads_named(names: &[String]) -> Result<Vec<Workload>> {
     names.iter().map(|name| Workload::named(name)).collect()
 }
 
-/// Checks workloads with every contender, and measures nothing.
+/// Checks workloads with every contender. Measures nothing.
 fn try_all(names: &[String]) -> Result<()> {
     let workloads = workloads_named(names)?;
     let mut sender = Sender::new()?;
@@ -166,12 +167,13 @@ fn try_all(names: &[String]) -> Result<()> {
         }
     }
     if failed {
-        bail!("not every contender does what it is measured for");
+        bail!("not every contender passed its check");
     }
     Ok(())
 }
 
-/// Sends past nf_wasm for ever, once all has settled, and says so after the kernel's symbols.
+/// Sends packets through nf_wasm for ever. Prints the kernel's symbols and READY once the cost has
+/// settled.
 fn be_profiled(name: &str) -> Result<()> {
     let workload = Workload::named(name)?;
     let mut sender = Sender::new()?;

@@ -8,10 +8,10 @@ use crate::sender::Sender;
 use crate::workload::Workload;
 use anyhow::{bail, Result};
 
-/// Bytes that a filter has to be shown to see all of a packet.
+/// The snaplen for a whole packet, in bytes.
 const WHOLE: u32 = 1500;
 
-/// Measures workloads with the contenders that are named, or all.
+/// Measures the workloads with the named contenders, or with all if there are no names.
 pub fn workloads(contenders: &[Contender], workloads: &[Workload]) -> Result<Report> {
     let mut sender = Sender::new()?;
     let mut report = Report::new()?;
@@ -23,7 +23,7 @@ pub fn workloads(contenders: &[Contender], workloads: &[Workload]) -> Result<Rep
     Ok(report)
 }
 
-/// Measures how costs grow: with filters, with networks of a list, with a packet's bytes.
+/// Measures how costs grow: with the number of filters, the number of networks, the payload.
 pub fn curves() -> Result<Vec<Point>> {
     let mut sender = Sender::new()?;
     let mut points = Vec::new();
@@ -53,7 +53,7 @@ pub fn curves() -> Result<Vec<Point>> {
     Ok(points)
 }
 
-/// Measures one workload.
+/// Measures one workload. Also returns the cells without a figure.
 fn row(
     workload: &Workload,
     contenders: &[Contender],
@@ -97,7 +97,7 @@ fn row(
     Ok((cells, missing))
 }
 
-/// Whether a contender does what it is measured for: drops what it is to drop, and nothing else.
+/// Checks that a contender drops the packets that it has to drop, and no others.
 pub fn check(workload: &Workload, contender: Contender, sender: &mut Sender) -> Result<()> {
     let name = contender.name();
     if let Some(bad) = &workload.bad {
@@ -108,7 +108,10 @@ pub fn check(workload: &Workload, contender: Contender, sender: &mut Sender) -> 
     }
     for packet in &workload.packets {
         if sender.dropped(packet, 1)? > 0 {
-            bail!("{}: {name} dropped what is to pass", workload.name);
+            bail!(
+                "{}: {name} dropped a packet that has to pass",
+                workload.name
+            );
         }
     }
     Ok(())

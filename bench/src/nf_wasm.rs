@@ -5,7 +5,7 @@ use crate::shell;
 use crate::workload::{Task, Workload, MATERIAL};
 use anyhow::Result;
 
-/// Filters that are loaded.
+/// Names of the loaded filters. Unloads them when it is dropped.
 pub struct Loaded(Vec<String>);
 
 impl Drop for Loaded {
@@ -18,7 +18,7 @@ impl Drop for Loaded {
     }
 }
 
-/// Loads the workload's filter, to run in `tier`.
+/// Loads and attaches the workload's filter, in the tier `tier`.
 pub fn attach(workload: &Workload, tier: &str) -> Result<Loaded> {
     let ours = |file: &str| format!("{MATERIAL}/{file}.wasm");
     let example = |file: &str| format!("/usr/share/nf_wasm/filters/{file}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Loads a workload as nftables' rules.
+//! Loads a workload as nftables rules.
 
 use crate::refusal::Refusal;
 use crate::shell::{self, Undo};
@@ -8,7 +8,7 @@ use nf_wasm_bench_traffic::tables::{flow, prefix, FLOWS};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-/// No expression looks at bytes whose place depends on other bytes.
+/// No nftables expression reads bytes at an offset that depends on other bytes.
 const NO_PARSING: &str = "rules look at bytes in fixed places, and cannot walk a message";
 
 /// Loads the workload's rules.

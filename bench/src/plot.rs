@@ -9,26 +9,26 @@ use svg::node::element::{Polyline, Rectangle, Text};
 use svg::Document;
 
 const WIDTH: i64 = 640;
-/// Of a bar, with the space around it.
+/// Height of a bar, with the space around it.
 const ROW: i64 = 26;
 const BAR: i64 = 18;
-/// Room for the title, and for the names in front of the bars.
+/// Space for the title, and for the names before the bars.
 const TITLE: i64 = 34;
 const NAMES: i64 = 80;
-/// Room for a figure behind the longest bar.
+/// Space for a figure after the longest bar.
 const FIGURES: i64 = 80;
-/// Colours of ours and of theirs, which differ in brightness too.
+/// Colours of nf_wasm and of the other contenders. They also differ in brightness.
 const COLOURS: [&str; 2] = ["#654ff0", "#8a8a98"];
-/// Dashes of lines, and how a legend shows them.
+/// The dash patterns of lines, and of their samples in a legend.
 const DASHES: [&str; 4] = ["none", "8 4", "2 3", "8 3 2 3"];
 const SAMPLES: [&str; 4] = ["———", "– – –", "· · · ·", "– · –"];
 
-/// Room for a curve, and for the names behind it.
+/// Height of a curve, and the space for the names after it.
 const HEIGHT: i64 = 240;
 const LEGEND: i64 = 140;
 
-/// Draws what each contender adds to a packet's way: a file for each workload and curve, in
-/// `folder`.
+/// Draws how many instructions each contender adds per packet: a file in `folder` for each workload
+/// and curve.
 pub fn plots(report: &Report, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for workload in report.workloads() {
@@ -42,7 +42,7 @@ pub fn plots(report: &Report, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A document of this size with a title.
+/// A document of this height with a title.
 fn document(height: i64, title: String) -> Document {
     let background = Rectangle::new()
         .set("width", WIDTH)
@@ -93,7 +93,7 @@ fn plot(report: &Report, workload: &str) -> Document {
     document
 }
 
-/// Lines over what grows, whose values are set apart evenly.
+/// Draws a curve's lines. The x values are spaced evenly.
 fn graph(report: &Report, curve: &str) -> Document {
     let lines = report.lines(curve);
     let most = lines.iter().flat_map(|line| &line.added).max();
@@ -123,7 +123,7 @@ fn graph(report: &Report, curve: &str) -> Document {
             .map(|(at, added)| format!("{},{}", x(at), y(*added)))
             .collect();
         let is_theirs = usize::from(!line.contender.starts_with("nf_wasm"));
-        // Theirs are told apart by their dashes.
+        // The dash pattern distinguishes the other contenders.
         document = document
             .add(
                 Polyline::new()

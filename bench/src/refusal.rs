@@ -3,9 +3,9 @@
 
 /// Why a contender is not attached.
 pub enum Refusal {
-    /// The contender has no way to do this.
+    /// The contender cannot do the task. The text says why.
     Cannot(&'static str),
-    /// It has, but something is wrong.
+    /// The contender can do the task, but could not be attached.
     Failed(anyhow::Error),
 }
 

@@ -14,16 +14,16 @@ use std::process::Command;
 /// Version of the format.
 const SCHEMA: u32 = 1;
 
-/// All that one run measured.
+/// All results of a run.
 #[derive(Serialize, Deserialize)]
 pub struct Report {
     schema: u32,
-    /// Release of the kernel.
+    /// The kernel's release.
     kernel: String,
-    /// Of module and filters.
+    /// The flavour of the kernel module and of the filters.
     #[serde(default)]
     compiler: String,
-    /// Of this repository.
+    /// The commit of this repository.
     #[serde(default)]
     pub commit: String,
     pub results: Vec<Cell>,
@@ -41,22 +41,22 @@ pub struct Report {
 pub struct Cell {
     pub workload: String,
     pub contender: String,
-    /// How nf_wasm runs filters.
+    /// nf_wasm's tier.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tier: Option<String>,
-    /// Instructions that a packet takes, and what of it is the contender's.
+    /// Instructions per packet, in total and added by the contender.
     pub instructions: i64,
     pub added_instructions: i64,
-    /// By how much rounds that were measured differed.
+    /// The difference between the averages that `instructions` is taken from.
     pub spread: i64,
 }
 
-/// What a contender adds where something grows.
+/// One point of a curve: what a contender adds.
 #[derive(Serialize, Deserialize)]
 pub struct Point {
-    /// What grows.
+    /// The quantity that grows.
     pub curve: String,
-    /// How much of it there is.
+    /// The quantity's value.
     pub x: u32,
     pub contender: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -65,26 +65,26 @@ pub struct Point {
     pub spread: i64,
 }
 
-/// What a contender adds at each place of a curve.
+/// What a contender adds, at each point of a curve.
 pub struct Line<'a> {
     pub contender: &'a str,
     pub places: Vec<u32>,
     pub added: Vec<i64>,
 }
 
-/// What it takes to load a module, and to replace it by itself under traffic.
+/// The cost of loading a Wasm module, and of replacing it by itself under traffic.
 #[derive(Serialize, Deserialize)]
 pub struct LoadCost {
     pub module_bytes: usize,
-    /// Of the whole ioctl, on a machine with one CPU.
+    /// Instructions of the whole ioctl, on a machine with one CPU.
     pub load_instructions: i64,
-    /// What of it are the engine's stages.
+    /// The cost of each of the engine's stages.
     pub stages: Vec<StageCost>,
-    /// Of the whole ioctl, without what the packets took.
+    /// Instructions of the whole ioctl, without those of the packets.
     pub replace_instructions: i64,
-    /// Packets that were sent during the replacement.
+    /// Packets sent during the replacement.
     pub packets_meanwhile: u32,
-    /// Bytes of kernel memory that the filter has for each CPU.
+    /// Bytes of kernel memory that the filter uses per CPU.
     pub memory_per_cpu: u64,
 }
 
@@ -95,16 +95,16 @@ pub struct StageCost {
     pub instructions: i64,
 }
 
-/// What block-telnet of nf_wasm costs while each of so many CPUs sends.
+/// The cost of nf_wasm's block-telnet while `cpus` CPUs send.
 #[derive(Serialize, Deserialize)]
 pub struct Scaling {
     pub cpus: usize,
-    /// Instructions that a packet takes, and what of it is nf_wasm's.
+    /// Instructions per packet, in total and added by nf_wasm.
     pub instructions: i64,
     pub added_instructions: i64,
 }
 
-/// A cell that has no figure.
+/// A cell without a figure, and the reason.
 #[derive(Serialize, Deserialize)]
 pub struct Missing {
     pub workload: String,
@@ -113,7 +113,7 @@ pub struct Missing {
 }
 
 impl Report {
-    /// Of nothing, on the kernel that runs.
+    /// An empty report for the running kernel.
     pub fn new() -> Result<Self> {
         Ok(Self {
             schema: SCHEMA,
@@ -130,7 +130,7 @@ impl Report {
         })
     }
 
-    /// One that a machine printed, with what only its host knows.
+    /// Reads a report that the virtual machine printed, and adds the commit.
     pub fn finish(file: &Path, commit: String) -> Result<Self> {
         let mut report: Self = read(file)?;
         let output = Command::new("rustc").arg("--version").output()?;
@@ -144,7 +144,7 @@ impl Report {
         fs::write(file, text).with_context(|| file.display().to_string())
     }
 
-    /// Fails if a figure of `after` is more than `percent` larger than here.
+    /// Fails if a figure of `after` is more than `percent` percent larger than in this report.
     pub fn compare(&self, after: &Self, percent: i64) -> Result<()> {
         let mut grown = Vec::new();
         for new in &after.results {
@@ -155,7 +155,7 @@ impl Report {
             let Some(old) = self.results.iter().find(is_it) else {
                 continue;
             };
-            // What is measured without a filter is not ours.
+            // A baseline without a filter does not depend on nf_wasm.
             if new.contender == Contender::None.name() {
                 continue;
             }
@@ -171,12 +171,15 @@ impl Report {
             }
         }
         if !grown.is_empty() {
-            bail!("more than {percent} % above before: {}", grown.join(", "));
+            bail!(
+                "more than {percent} % larger than before: {}",
+                grown.join(", ")
+            );
         }
         Ok(())
     }
 
-    /// The workloads that were measured, in that order.
+    /// The measured workloads, in the order of measurement.
     pub fn workloads(&self) -> Vec<&str> {
         let mut workloads: Vec<&str> = Vec::new();
         for cell in &self.results {
@@ -187,7 +190,7 @@ impl Report {
         workloads
     }
 
-    /// The curves that were measured.
+    /// The measured curves.
     pub fn curves(&self) -> BTreeSet<&str> {
         self.curves.iter().map(|it| it.curve.as_str()).collect()
     }
@@ -211,7 +214,7 @@ impl Report {
         lines
     }
 
-    /// Where the curves have points.
+    /// The curves' points.
     fn places(&self) -> Vec<(&str, u32)> {
         let mut places: Vec<(&str, u32)> = Vec::new();
         for point in &self.curves {
@@ -222,7 +225,7 @@ impl Report {
         places
     }
 
-    /// The contenders of a workload, and what they add.
+    /// The contenders of a workload, and the instructions that each adds.
     pub fn added<'a>(&'a self, workload: &'a str) -> impl Iterator<Item = (&'a str, i64)> {
         self.results
             .iter()
@@ -231,7 +234,7 @@ impl Report {
             .map(|cell| (cell.contender.as_str(), cell.added_instructions))
     }
 
-    /// Puts tables between the marks that `page` has for them.
+    /// Replaces the tables between the marks in `page`.
     pub fn write_tables(&self, page: &Path) -> Result<()> {
         let name = || page.display().to_string();
         let mut text = fs::read_to_string(page).with_context(name)?;
@@ -254,7 +257,7 @@ impl Report {
         fs::write(page, text).with_context(name)
     }
 
-    /// What loads and replacements took, in Markdown: thousands of instructions.
+    /// The cost of loads and replacements, in Markdown, in thousands of instructions.
     fn table_of_loads(&self) -> String {
         let mut table = String::new();
         for (row, load) in self.loads.iter().enumerate() {
@@ -281,7 +284,7 @@ impl Report {
         table
     }
 
-    /// What packets took with more CPUs, in Markdown.
+    /// The cost per packet with several CPUs, in Markdown.
     fn table_of_scaling(&self) -> String {
         let mut table = markdown(["CPUs", "a packet", "of it nf_wasm's"].into_iter());
         table += &markdown(["--:"; 3].into_iter());
@@ -293,7 +296,8 @@ impl Report {
         table
     }
 
-    /// Instructions a packet, in Markdown: without any filter, and what each contender adds.
+    /// Instructions per packet, in Markdown: in total without a filter, then what each contender
+    /// adds.
     fn table(&self) -> String {
         let row = |first: &str, cells: Vec<String>| {
             let first = format!("| {first:<16} |");
@@ -328,13 +332,13 @@ fn markdown<'a>(cells: impl Iterator<Item = &'a str>) -> String {
     cells.fold("|".to_owned(), |row, cell| row + " " + cell + " |") + "\n"
 }
 
-/// What was written, or a machine printed.
+/// Reads JSON that this program wrote or the virtual machine printed.
 pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     serde_json::from_str(&text).with_context(|| file.display().to_string())
 }
 
-/// The table, and why some of its cells are empty.
+/// The table, and the reasons for its empty cells.
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.table())?;

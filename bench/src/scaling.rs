@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a packet costs while all CPUs send.
+//! Measures the cost per packet while all CPUs send.
 //!
-//! QEMU counts the instructions of all emulated CPUs together, so that what they do for each other,
-//! or wait for, is in the figure. What cache lines cost that move between CPUs is not: QEMU has no
-//! caches.
+//! QEMU counts the instructions of all emulated CPUs together. The figure therefore includes work
+//! that one CPU does for another, and waiting. It does not include the cost of cache lines that
+//! move between CPUs: QEMU has no caches.
 
 use crate::contender::Contender;
 use crate::refusal::Refusal;
@@ -17,11 +17,11 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-/// Sends of each CPU, all in all and before any is timed.
+/// Sends of each CPU: in total, and before the measurement begins.
 const SENDS: u32 = 40_000;
 const WARM_UP: u32 = 20_000;
 
-/// Measures with all CPUs that there are.
+/// Measures with all CPUs of the machine.
 pub fn measure() -> Result<Scaling> {
     let cpus = thread::available_parallelism()?.get();
     let workload = Workload::named("block-telnet")?;
@@ -40,7 +40,7 @@ pub fn measure() -> Result<Scaling> {
     })
 }
 
-/// Instructions that a packet takes.
+/// Instructions per packet.
 fn all_send(cpus: usize, workload: &Workload) -> Result<i64> {
     let barrier = Barrier::new(cpus + 1);
     thread::scope(|scope| {

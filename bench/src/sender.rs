@@ -10,40 +10,41 @@ use nix::sys::socket::{
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-/// Sends before all else. In the first seconds after boot a send takes three times as long.
+/// Sends before the first measurement. In the first seconds after boot a send takes three times as
+/// long.
 const SINCE_BOOT: u32 = 100_000;
-/// Sends before each measurement.
+/// Sends before each further measurement.
 const WARM_UP: u32 = 4_000;
-/// Rounds that are timed, in each of which every packet is sent once.
+/// Timed rounds. A round sends every packet once.
 const ROUNDS: usize = 200;
-/// Which of them are averaged, from the fastest on: those in which nothing but packets happens. A tick
-/// of the timer makes the round that it falls into a third dearer, and the next one a little.
+/// The rounds that are averaged, sorted by time: those in which the CPU does nothing but send. A
+/// timer tick makes its round a third slower, and the next round a little slower.
 const AVERAGED: std::ops::Range<usize> = 10..40;
-/// Averages in a row that have to agree.
+/// How many averages in a row have to agree.
 const AGREEING: usize = 3;
-/// Averages after which the median of all is as good, if they go up and down around it.
+/// The number of averages after which the median of all may be the result.
 const MAX_AVERAGES: usize = 15;
-/// What averages that agree may differ by: instructions, and parts in a thousand.
+/// How much averages that agree may differ: in instructions, and in parts per thousand.
 const TOLERANCE: (i64, i64) = (4, 1);
-/// The same of the middle half of all, where they do not.
+/// The tolerance for the middle half of all averages, if no averages in a row agree.
 const LOOSE_TOLERANCE: (i64, i64) = (20, 3);
 
-/// What averages agreed on.
+/// A measured cost.
 pub struct Figure {
-    /// For one packet.
+    /// Instructions per packet.
     pub instructions: i64,
-    /// By how much the averages differed.
+    /// The difference between the largest and the smallest average.
     pub spread: i64,
 }
 
-/// A raw socket, and what goes out of it.
+/// A raw socket, and the packets that it sends.
 pub struct Sender {
     socket: OwnedFd,
     packets: Vec<Vec<u8>>,
 }
 
 impl Sender {
-    /// Makes the device that drops packets, and sends until the machine has come to rest.
+    /// Makes the device that drops packets, and sends until the machine has warmed up.
     pub fn new() -> Result<Self> {
         shell::run(&["ip", "link", "add", "bench", "type", "dummy"])?;
         std::fs::write("/proc/sys/net/ipv6/conf/bench/disable_ipv6", "1")?;
@@ -55,7 +56,7 @@ impl Sender {
         Ok(sender)
     }
 
-    /// Another one, for the device that is there.
+    /// A further sender for the existing device.
     pub fn another() -> Result<Self> {
         let socket = socket(
             AddressFamily::Inet,
@@ -75,7 +76,7 @@ impl Sender {
         })
     }
 
-    /// From here on sends `packets` in turn.
+    /// Makes further sends cycle through `packets`.
     pub fn load(&mut self, packets: &[Vec<u8>]) {
         self.packets = packets.to_vec();
     }
@@ -88,7 +89,7 @@ impl Sender {
         Ok(())
     }
 
-    /// How many of `times` sends of `packet` are dropped.
+    /// How many of `times` sends of `packet` fail because a filter drops the packet.
     pub fn dropped(&mut self, packet: &[u8], times: u32) -> Result<u32> {
         let mut dropped = 0;
         for _ in 0..times {
@@ -101,8 +102,8 @@ impl Sender {
         Ok(dropped)
     }
 
-    /// Instructions a packet, once that has settled: the median of averages that agree, or of many
-    /// that do not but stay around it.
+    /// Measures instructions per packet until the result has settled: the median of averages in a
+    /// row that agree, or of all averages if the middle half of them is close enough.
     pub fn settled(&mut self) -> Result<Figure> {
         self.send(WARM_UP)?;
         let mut averages = Vec::new();

@@ -5,12 +5,12 @@ use anyhow::{bail, Context, Result};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// Runs `words`, whose output is only wanted if it fails.
+/// Runs a command. Shows its output only if it fails.
 pub fn run(words: &[&str]) -> Result<()> {
     run_with_input(words, "")
 }
 
-/// The same, with something to read.
+/// Runs a command with `input` on its standard input.
 pub fn run_with_input(words: &[&str], input: &str) -> Result<()> {
     let mut child = Command::new(words[0])
         .args(&words[1..])
@@ -30,7 +30,7 @@ pub fn run_with_input(words: &[&str], input: &str) -> Result<()> {
     Ok(())
 }
 
-/// A command that is run in the end.
+/// A command that is run when this is dropped.
 pub struct Undo(pub &'static [&'static str]);
 
 impl Drop for Undo {

@@ -5,55 +5,55 @@ use anyhow::{Context, Result};
 use nf_wasm_bench_traffic::packets;
 use nf_wasm_bench_traffic::tables::{flow, name, prefix, Flow};
 
-/// Where filters and programs of `bench/` are.
+/// The folder with the filters and the eBPF programs of `bench/`.
 pub const MATERIAL: &str = "/share";
-/// Bytes of payload, where nothing is in them.
+/// Bytes of payload of packets whose payload does not matter.
 const PAYLOAD: usize = 64;
-/// How many packets differ.
+/// The number of different packets.
 const VARIETY: u8 = 64;
 
-/// What is asked of a contender.
+/// The task of a contender.
 pub enum Task {
-    /// Nothing.
+    /// Accept everything.
     AcceptAll,
-    /// Drop TCP to port 23. nf_wasm shows its filter as many bytes as this, at most.
+    /// Drop TCP to port 23. `snaplen` limits nf_wasm's window.
     BlockTelnet { snaplen: Option<u32> },
     /// Drop the flows of [`flow`].
     Blocklist,
-    /// Drop what comes from the first so many networks of [`prefix`].
+    /// Drop packets from the first so many networks of [`prefix`].
     Prefixes(u32),
-    /// Let each source send 10,000 packets a second, and bursts of 1,000.
+    /// Limit each source to 10,000 packets a second, with bursts of 1,000.
     TokenBucket,
-    /// Drop DNS queries for the names of [`name`], and for what ends in them.
+    /// Drop DNS queries for the names of [`name`], and for their subdomains.
     DnsSuffix,
     /// Drop TLS handshakes with the names of [`name`].
     Sni,
-    /// Drop datagrams of which nine bytes in ten are the same.
+    /// Drop datagrams in which nine bytes in ten are equal.
     Histogram,
-    /// Nothing, so many times.
+    /// Accept everything, with so many filters.
     Multitude(u32),
 }
 
-/// What is to be dropped.
+/// A packet that has to be dropped.
 pub struct Bad {
     pub packet: Vec<u8>,
-    /// Of so many, at least one is.
+    /// At least one of so many sends is dropped.
     pub times: u32,
 }
 
-/// A task, and packets.
+/// A task, and the packets to measure it with.
 pub struct Workload {
     pub name: String,
     pub task: Task,
-    /// What is measured: it all passes, so that no contender spares the packets the rest of their
-    /// way.
+    /// The packets that are measured. All pass: a dropped packet would not pay for the rest of the
+    /// path.
     pub packets: Vec<Vec<u8>>,
-    /// What shows that the task is done.
+    /// The packet that shows that the contender does its task.
     pub bad: Option<Bad>,
 }
 
 impl Workload {
-    /// The one with this name.
+    /// The workload with this name.
     pub fn named(name: &str) -> Result<Self> {
         let all = Self::all();
         let known: Vec<_> = all.iter().map(|it| it.name.clone()).collect();
@@ -62,7 +62,7 @@ impl Workload {
             .with_context(|| format!("there is no workload {name}, but {}", known.join(", ")))
     }
 
-    /// All of them.
+    /// All workloads.
     pub fn all() -> Vec<Self> {
         let mut all = vec![
             row("accept-all", Task::AcceptAll, some(web), None),
@@ -112,7 +112,7 @@ impl Workload {
         all
     }
 
-    /// Telnet is blocked; packets have so many bytes of payload.
+    /// Block telnet. Packets have `payload` bytes of payload.
     pub fn block_telnet(snaplen: Option<u32>, payload: usize) -> Self {
         let to_web = |at| packets::tcp(source(at), 80, &vec![0; payload]);
         let telnet = packets::tcp(source(1), 23, &[]);
@@ -120,7 +120,7 @@ impl Workload {
         row("block-telnet", task, some(to_web), Some(telnet))
     }
 
-    /// So many networks are blocked.
+    /// Block `count` networks.
     pub fn prefixes(count: u32) -> Self {
         let listed: Vec<_> = (0..count).map(prefix).collect();
         let bad = packets::udp(listed[0].0.to_be_bytes(), 9, &[0; 64]);
@@ -128,7 +128,7 @@ impl Workload {
         row(&name, Task::Prefixes(count), beside(&listed), Some(bad))
     }
 
-    /// So many filters stand one behind the other.
+    /// `count` filters at one hook.
     pub fn multitude(count: u32) -> Self {
         let name = format!("filters-{count}");
         row(&name, Task::Multitude(count), some(web), None)
@@ -144,7 +144,7 @@ fn row(name: &str, task: Task, packets: Vec<Vec<u8>>, bad: Option<Vec<u8>>) -> W
     }
 }
 
-/// As many packets as differ.
+/// Makes [`VARIETY`] packets.
 fn some(make: impl Fn(u8) -> Vec<u8>) -> Vec<Vec<u8>> {
     (0..VARIETY).map(make).collect()
 }
@@ -154,12 +154,12 @@ fn source(at: u8) -> [u8; 4] {
     [192, 0, 2, at]
 }
 
-/// A segment to a web server.
+/// A TCP segment to a web server.
 fn web(at: u8) -> Vec<u8> {
     packets::tcp(source(at), 80, &[0; PAYLOAD])
 }
 
-/// A packet of a flow that is nearly one of the list's.
+/// A packet of a flow that differs little from a listed one.
 fn other_flow(at: u8) -> Vec<u8> {
     let listed = flow(u32::from(at));
     packets::of_flow(Flow {
@@ -168,7 +168,7 @@ fn other_flow(at: u8) -> Vec<u8> {
     })
 }
 
-/// Packets from beside networks of the list: a bit or so before or behind.
+/// Packets from addresses just before or just after networks of the list.
 fn beside(networks: &[(u32, u8)]) -> Vec<Vec<u8>> {
     let is_listed = |address: u32| {
         networks
@@ -186,7 +186,7 @@ fn beside(networks: &[(u32, u8)]) -> Vec<Vec<u8>> {
     })
 }
 
-/// Packets from so many sources that none of them sends too much.
+/// Packets from so many sources that none exceeds its limit.
 fn sources() -> Vec<Vec<u8>> {
     (0..128_u32)
         .map(|at| packets::udp((0xc612_0000 + at).to_be_bytes(), 9, &[0; 64]))

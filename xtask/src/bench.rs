@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask bench`: what filters cost, in a machine whose instructions QEMU counts.
+//! `cargo xtask bench`: measures the cost of filters, in a machine whose instructions QEMU counts.
 
 use crate::build::Build;
 use crate::error::{Context, Result};
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Where the table of all workloads goes, below the checkout.
+/// The file of results, below the checkout.
 const RESULTS: &str = "bench/results/latest.json";
-/// What else is measured, in machines of their own: where the report takes it, what measures it, and
-/// with how many CPUs.
+/// The other measurements, each in its own machine: the report's option, the command, the number of
+/// CPUs.
 const OTHERS: [(&str, &str, u32); 5] = [
     ("--curves", "curves", 1),
     ("--loads", "loads", 1),
@@ -26,18 +26,18 @@ const OTHERS: [(&str, &str, u32); 5] = [
     ("--scaling", "scaling", 2),
     ("--scaling", "scaling", 4),
 ];
-/// Percent by which a figure may grow before tests fail.
+/// How much larger, in percent, a figure may be before the tests fail.
 const GROWTH: &str = "3";
-/// How long a machine may take for all of it.
+/// The time limit of a machine.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// A machine in which a virtual nanosecond is an instruction; what it is to do is still to be said.
+/// A machine in which a virtual nanosecond is an instruction. The caller adds the command.
 pub fn counting(material: PathBuf) -> Machine {
     Machine {
         cpus: 1,
         append: vec!["mitigations=off".into(), "nokaslr".into()],
-        // A processor with fast short moves (FSRM) copies with `rep movsb`, in which QEMU counts
-        // each byte: without, the kernel copies words.
+        // With fast short moves (FSRM) the kernel copies with `rep movsb`, in which QEMU counts
+        // each byte. Without, the kernel copies words.
         qemu_args: ["-icount", "shift=0,sleep=off", "-cpu", "max,-fsrm"]
             .map(str::to_owned)
             .to_vec(),
@@ -48,7 +48,7 @@ pub fn counting(material: PathBuf) -> Machine {
     }
 }
 
-/// Measures `workloads`, or all there are, with `material` of [`Build::bench_material`].
+/// Measures `workloads`, or all if it is empty, with `material` of [`Build::bench_material`].
 pub fn bench(
     build: &Build,
     workloads: &[String],
@@ -86,7 +86,7 @@ pub fn bench(
     Ok(report.status().map_or(1, |it| it.code().unwrap_or(1)))
 }
 
-/// Measures nf_wasm alone, and compares that with the table that is committed.
+/// Measures nf_wasm alone, and compares the figures with the committed ones.
 pub fn short(cache: &Cache, checkout: &Path) -> Result<bool> {
     let build = Build::make(Flavour::Stock, cache.clone(), checkout)?;
     let material = build.bench_material(checkout)?;
@@ -118,18 +118,18 @@ pub fn on_host(cache: &Cache, checkout: &Path) -> Result<i32> {
     Ok(i32::from(!tool::show(&mut cargo)?))
 }
 
-/// `cargo VERB` for the comparison of engines.
+/// `cargo VERB` for the benchmarks that compare engines.
 pub fn engines(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
     let mut cargo = patched.cargo(root, verb);
     cargo.args(["--manifest-path", "bench/host/Cargo.toml"]);
     let target = cache.of_checkout("bench-host-target");
     cargo.env("CARGO_TARGET_DIR", format!("/cache/{target}"));
-    // Ours stands before Debian's bindgen.
+    // The checkout's bindgen comes before Debian's in PATH.
     cargo.env("PATH", "/checkout/bench/host/tools:/usr/sbin:/usr/bin");
     cargo
 }
 
-/// Measures what `words` ask for; the report is what the run has as `stdout`.
+/// Runs the benchmark program with `words`. The run's `stdout` has the report.
 fn measure(
     build: &Build,
     words: &[String],
@@ -148,7 +148,7 @@ fn measure(
     }
 }
 
-/// What is measured, as git calls it.
+/// The checkout's commit.
 fn commit(checkout: &Path) -> String {
     let output = Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=12"])

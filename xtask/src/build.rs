@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Builds everything that a machine needs, in order, and in parallel where that saves time.
+//! Builds everything that a machine needs, in order, and in parallel if that saves time.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};
@@ -16,26 +16,26 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// All that is built for one kernel.
+/// The results of a build for one kernel.
 pub struct Build {
     cache: Cache,
     root: Root,
     kernel: Kernel,
     guest: Guest,
     parts: Parts,
-    /// What was done and how long it took.
+    /// The steps and their durations.
     pub durations: Vec<(String, Duration)>,
 }
 
 impl Build {
-    /// Builds what is not up to date.
+    /// Builds everything that is not up to date.
     pub fn make(flavour: Flavour, cache: Cache, checkout: &Path) -> Result<Self> {
         let _lock = cache.lock_checkout()?;
         let shared = cache.lock()?;
         let progress = Progress::start();
         let root = Root::make(&cache, checkout, &progress)?;
         let patched = Patched::make(&root, &cache, checkout, &progress)?;
-        // The loader needs no kernel: it compiles while the kernel is fetched and prepared.
+        // The loader does not depend on the kernel: both are built in parallel.
         let (halves, userland) = thread::scope(|scope| {
             let userland = scope.spawn(|| {
                 let programs = userland::build(&root, &cache, &patched, &progress)?;
@@ -71,7 +71,7 @@ impl Build {
         })
     }
 
-    /// Puts what a machine with this kernel needs in a folder of its own; returns that.
+    /// Collects the files for a machine with this kernel in a folder. Returns the folder.
     pub fn collect(&self) -> Result<PathBuf> {
         let name = format!("out-{}", self.kernel.release);
         let out = self.cache.path(&self.cache.of_checkout(&name));
@@ -89,7 +89,7 @@ impl Build {
         Ok(out)
     }
 
-    /// Builds what the benchmarks load into a kernel; returns the folder that it is in.
+    /// Builds the benchmarks' filters, eBPF programs and module. Returns their folder.
     pub fn bench_material(&self, checkout: &Path) -> Result<PathBuf> {
         let _lock = self.cache.lock_checkout()?;
         let progress = Progress::start();
@@ -98,7 +98,7 @@ impl Build {
         Ok(out)
     }
 
-    /// Where it was built.
+    /// The build root.
     pub fn root(&self) -> &Root {
         &self.root
     }
@@ -108,28 +108,28 @@ impl Build {
         &self.parts.filters
     }
 
-    /// A program of this checkout's, to run in the build root.
+    /// A command that runs a program of this checkout in the build root.
     pub fn program(&self, name: &str) -> Command {
         let target = self.cache.of_checkout("target/debug");
         self.root.command([format!("/cache/{target}/{name}")])
     }
 
-    /// Which accelerator runs this kernel here.
+    /// The accelerator that can run this kernel on this host.
     pub fn accelerator(&self) -> Result<&'static str> {
         vm::accelerator(&self.kernel, &self.guest, &self.root, &self.cache)
     }
 
-    /// Puts together what goes into a machine.
+    /// Prepares the folder of a run.
     pub fn prepare(&self, machine: &Machine) -> Result<Run> {
         machine.prepare(&self.guest, &self.root, &self.cache)
     }
 
-    /// Boots a machine; returns its command's exit status.
+    /// Boots a machine. Returns the exit status of its command.
     pub fn boot(&self, machine: &Machine, accelerator: Option<&str>) -> Result<i32> {
         self.run(machine, &self.prepare(machine)?, accelerator)
     }
 
-    /// The same, with what was prepared.
+    /// Boots a machine that was prepared. Returns the exit status of its command.
     pub fn run(&self, machine: &Machine, run: &Run, accelerator: Option<&str>) -> Result<i32> {
         let accelerator = match accelerator {
             Some(name) => name,

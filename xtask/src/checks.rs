@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask test` and `fmt`: runs the parts in order.
+//! `cargo xtask test` and `fmt`: runs the parts of the tests in order.
 
 use crate::cli::Options;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The workspaces, by the folders that they are in.
+/// The folders of the workspaces.
 const WORKSPACES: [&str; 6] = [
     ".",
     "bench/filters",
@@ -25,12 +25,12 @@ const WORKSPACES: [&str; 6] = [
     "tests/fuzz",
     "xtask",
 ];
-/// Sources that are in no cargo package: Kbuild compiles them.
+/// Sources outside all cargo packages: Kbuild compiles them.
 const KBUILD_SOURCES: &str = "kmod/main.rs";
 
-/// How many cases comparisons of the tiers try: many want an optimizer.
+/// The number of cases in comparisons of the tiers. With many cases, those tests need optimization.
 const CASES: &str = "NF_WASM_CASES";
-/// What comparisons of the tiers are told, and that a table is to be written.
+/// Settings that are passed to the tests.
 const COMPARISONS: [&str; 4] = ["NF_WASM_SEED", "NF_WASM_FROM", CASES, "NF_WASM_WRITE"];
 
 /// Formats all sources.
@@ -40,7 +40,7 @@ pub fn format(cache: &Cache, checkout: &Path) -> Result<i32> {
     Ok(i32::from(!formatting(&root, checkout, false)?))
 }
 
-/// Runs the parts that are named, all if none is, with tests whose name contains FILTER.
+/// Runs the named parts, or all if none is named. FILTER selects tests by a part of their name.
 pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path) -> Result<i32> {
     let (parts, filter): (Vec<&str>, Option<&String>) = match words.first().map(String::as_str) {
         None => (vec!["lint", "host", "fuzz", "vm", "docs", "bench"], None),
@@ -71,7 +71,7 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
             & lints(root, cache, patched, everything)?
             & kernel_lints(&kernel, root, cache, checkout))
     })?;
-    // What is left for the host's processors goes on beside the machines.
+    // The other tests run beside the virtual machines.
     thread::scope(|scope| -> Result<()> {
         if parts.contains(&"vm") {
             for kernel in &options.kernels {
@@ -109,8 +109,8 @@ pub fn test(words: &[String], options: &Options, cache: &Cache, checkout: &Path)
     Ok(i32::from(!table.print()))
 }
 
-/// Writes the parts of headers and documentation that come from tables in `shared/`. The test that
-/// compares them does it.
+/// Writes the parts of headers and documentation that are generated from tables in `shared/`. The
+/// test that compares them also writes them.
 pub fn generate(cache: &Cache, checkout: &Path) -> Result<i32> {
     let _lock = cache.lock_checkout()?;
     let (root, patched) = root(cache, checkout)?;
@@ -131,7 +131,7 @@ fn kernel(options: &Options, root: &Root, cache: &Cache, checkout: &Path) -> Res
     Kernel::make(options.kernels[0], root, cache, checkout, shared, &progress)
 }
 
-/// rustfmt over everything.
+/// Runs rustfmt on all sources.
 fn formatting(root: &Root, checkout: &Path, check: bool) -> Result<bool> {
     eprintln!("Formatting");
     let check: &[&str] = if check { &["--check"] } else { &[] };
@@ -150,8 +150,8 @@ fn formatting(root: &Root, checkout: &Path, check: bool) -> Result<bool> {
     Ok(passed)
 }
 
-/// Clippy over all workspaces. The comparison with other engines compiles those for minutes, and no
-/// other code uses it: its lints are left out unless `everything` is wanted.
+/// Runs clippy on all workspaces. The comparison of engines is skipped unless `everything` is set:
+/// its dependencies compile for minutes, and only it uses them.
 fn lints(root: &Root, cache: &Cache, patched: &Patched, everything: bool) -> Result<bool> {
     eprintln!("Lints");
     let mut workspace = userland::cargo(root, cache, patched, "clippy");
@@ -160,7 +160,7 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched, everything: bool) -> Res
     fuzz.arg("--all-targets");
     let mut own = userland::cargo_in("xtask", root, cache, "clippy");
     own.arg("--all-targets");
-    // There is no test harness for a filter's target.
+    // The filters' target has no test harness.
     let mut filters = userland::cargo_in("filters", root, cache, "clippy");
     filters.args(["--workspace", "--package", "nf-wasm-sdk"]);
     let mut passed = true;
@@ -177,7 +177,7 @@ fn lints(root: &Root, cache: &Cache, patched: &Patched, everything: bool) -> Res
     Ok(passed)
 }
 
-/// Clippy over what Kbuild compiles.
+/// Runs clippy on the code that Kbuild compiles.
 fn kernel_lints(kernel: &Kernel, root: &Root, cache: &Cache, checkout: &Path) -> bool {
     match module::lint(kernel, root, cache, checkout) {
         Ok(()) => true,
@@ -188,7 +188,7 @@ fn kernel_lints(kernel: &Kernel, root: &Root, cache: &Cache, checkout: &Path) ->
     }
 }
 
-/// `cargo test` in the build root.
+/// Runs `cargo test` in the build root.
 fn host_tests(
     root: &Root,
     cache: &Cache,
@@ -197,7 +197,7 @@ fn host_tests(
 ) -> Result<bool> {
     eprintln!("Tests on the host");
     let mut tests = userland::cargo(root, cache, patched, "test");
-    // All that fails is to be seen in one run.
+    // One run shows all failures.
     tests.arg("--no-fail-fast").args(filter);
     for name in COMPARISONS {
         if let Some(value) = std::env::var_os(name) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What `cargo xtask help` prints.
 pub const HELP: &str = "\
-Builds nf_wasm for the kernel that Debian's trixie-backports serves today, and runs it in QEMU.
+Builds nf_wasm for the kernel that Debian's trixie-backports offers today, and runs it in QEMU.
 
 cargo xtask build                  kernel module, loader, tests, filters, guest image
 cargo xtask demo                   the demo, in a virtual machine
@@ -18,20 +18,20 @@ cargo xtask vm [OPTION]… -- COMMAND…
                                    COMMAND as root in a virtual machine with nf_wasm loaded; its
                                    output and exit status become this command's. Without COMMAND,
                                    a shell
-cargo xtask filter DIR             builds the filter in Rust whose Cargo.toml is in DIR, wherever that
-                                   is: DIR/NAME.wasm
+cargo xtask filter DIR             builds the Rust filter whose Cargo.toml is in DIR, which may be
+                                   anywhere: DIR/NAME.wasm
 cargo xtask test [lint|host|fuzz|vm|docs|bench] [FILTER]
                                    formatting and lints, tests on the host, a little fuzzing, tests
-                                   in the machine, what README.md and docs/ say to do, what packets
-                                   cost beside what they did
+                                   in the machine, the code blocks of README.md and docs/, the cost
+                                   of packets compared with the committed figures
 cargo xtask fuzz [TARGET]… [OPTION]…
                                    fuzzing outside of the kernel; docs/testing.md has more
-cargo xtask bench [WORKLOAD]…      instructions that filters add to a packet, as QEMU counts them,
-                                   beside those of eBPF, nftables and iptables; the table of all
+cargo xtask bench [WORKLOAD]…      instructions that filters add per packet, as QEMU counts them,
+                                   compared with eBPF, nftables and iptables; the table of all
                                    workloads goes to bench/results/latest.json
 cargo xtask bench --profile WORKLOAD
-                                   the functions that the instructions of nf_wasm go to
-cargo xtask bench --host           the engine beside other engines, on the host
+                                   the functions in which nf_wasm's instructions are spent
+cargo xtask bench --host           compares the engine with other engines, on the host
 cargo xtask fmt                    formats the sources
 cargo xtask lint                   the same as test lint
 cargo xtask generate               writes the parts of headers and docs that come from tables in shared/
@@ -50,21 +50,21 @@ Options of vm:
   --share DIR          DIR, read-only, at /share in the machine
   --cpus N             processors (2)
   --memory MIB         memory (1024; 2048 for a kernel that is compiled here)
-  --append ARG         an argument for the kernel; may be given again
-  --qemu-arg ARG       an argument for QEMU; may be given again
-  --accel kvm|tcg      instead of KVM if it works here, else TCG
+  --append ARG         an argument for the kernel; may be given several times
+  --qemu-arg ARG       an argument for QEMU; may be given several times
+  --accel kvm|tcg      the accelerator (KVM if it works here, else TCG)
   --timeout SECONDS    how long COMMAND may take (1800)
   --no-module          do not load nf_wasm
 Options of fuzz:
   --seconds N          how long each target runs (60)
-  --runs N             how many inputs each target gets, instead
-  --seed N             where libFuzzer's choices begin; 0, the default, is somewhere
+  --runs N             how many inputs each target gets, in place of a time
+  --seed N             libFuzzer's seed; 0, the default, is a random one
   --reproduce FILE     runs the target on one input
 
 Everything built goes to $NF_WASM_CACHE, else $XDG_CACHE_HOME/nf_wasm, else ~/.cache/nf_wasm.
 ";
 
-/// What to do.
+/// The verbs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
     Build,
@@ -83,7 +83,7 @@ pub enum Verb {
     Help,
 }
 
-/// How `fuzz` is to be done.
+/// The options of `fuzz`.
 #[derive(Default)]
 pub struct Fuzzing {
     pub seconds: Option<u32>,
@@ -92,27 +92,27 @@ pub struct Fuzzing {
     pub reproduce: Option<PathBuf>,
 }
 
-/// A command line that makes sense.
+/// A valid command line.
 pub struct Options {
     pub verb: Verb,
-    /// One, but for `test`.
+    /// One kernel, except for `test`.
     pub kernels: Vec<Flavour>,
     /// The machine of `vm`.
     pub machine: Machine,
     pub accelerator: Option<String>,
     pub fuzzing: Fuzzing,
-    /// Whether `test` leaves nothing out for time.
+    /// Whether `test` runs without shortcuts.
     pub everything: bool,
-    /// Whether `bench` is to compare engines on the host.
+    /// Whether `bench` compares engines on the host.
     pub on_host: bool,
-    /// The workload that `bench` is to profile.
+    /// The workload that `bench` profiles.
     pub profile: Option<String>,
-    /// What follows `filter`, `test`, `fuzz` or `bench`.
+    /// The words after `filter`, `test`, `fuzz` or `bench`.
     pub rest: Vec<String>,
 }
 
 impl Options {
-    /// Reads the words after `cargo xtask`.
+    /// Parses the words after `cargo xtask`.
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self> {
         let mut words = words.into_iter();
         let verb = match words.next().as_deref().and_then(|word| word.to_str()) {
@@ -153,7 +153,7 @@ impl Options {
                 options.verb = Verb::Help;
                 return Ok(options);
             }
-            // Both `--name value` and `--name=value`.
+            // Accept both `--name value` and `--name=value`.
             let (name, mut inline) = match word.split_once('=') {
                 Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
                 _ => (word.as_str(), None),
@@ -238,7 +238,7 @@ fn number(name: &str, value: &str) -> Result<u32> {
 fn folder(path: &str) -> Result<PathBuf> {
     let real = PathBuf::from(path).canonicalize().context(path)?;
     if !real.is_dir() {
-        return Err(Error::new(format!("{path} is no folder")));
+        return Err(Error::new(format!("{path} is not a folder")));
     }
     Ok(real)
 }

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use std::fs;
 use std::path::Path;
 
-/// What a kernel says when something is wrong with it.
+/// Messages of the kernel that show a problem.
 const COMPLAINTS: [&str; 16] = [
     "WARNING:",
     "BUG:",
@@ -25,25 +25,25 @@ const COMPLAINTS: [&str; 16] = [
     "unreferenced object",
 ];
 
-/// Begins a report of KCSAN's, and ends it.
+/// The first line of a report of KCSAN, and its last.
 const DATA_RACE: &str = "BUG: KCSAN:";
 const REPORT_END: &str = "==========";
-/// Begins each of its backtraces.
+/// A line before each backtrace of a report.
 const ACCESS: &str = " bytes by ";
-/// In a backtrace, a function of ours.
+/// A function of nf_wasm in a backtrace.
 const OUR_FRAME: &str = "[nf_wasm]";
-/// So many functions of a backtrace are the access itself and what wraps it. Deeper, we only have
-/// called something of the kernel's that races with itself, such as a thread's creation.
+/// How many frames of a backtrace belong to the access and its wrappers. Further frames only show
+/// that nf_wasm called a kernel function that races with itself, such as the creation of a thread.
 const NEAR_FRAMES: usize = 4;
 
-/// The bits of /proc/sys/kernel/tainted that are our doing and no harm: a module that is
-/// out-of-tree (12) and unsigned (13), and a test, if it says so (18).
+/// The bits of /proc/sys/kernel/tainted that are expected and harmless: an out-of-tree module (12),
+/// an unsigned module (13), and a test that sets bit 18.
 const HARMLESS_TAINT: u64 = (1 << 12) | (1 << 13) | (1 << 18);
 
-/// How much of the console is shown when something is wrong.
+/// The maximum number of lines of the console that are shown for a problem.
 const CONSOLE_LINES: usize = 60;
 
-/// What the guest says when its command has ended.
+/// The guest's report at the end of its command.
 pub struct Report {
     /// The command's exit status.
     pub status: i32,
@@ -52,7 +52,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads the report in the folder of a run; there is none if the machine stopped earlier.
+    /// Reads the report from the folder of a run. `None` if the machine stopped before.
     pub fn read(run: &Path) -> Option<Self> {
         let text = fs::read_to_string(run.join("status")).ok()?;
         let (status, taint) = text.trim().split_once(' ')?;
@@ -63,26 +63,29 @@ impl Report {
     }
 }
 
-/// The command's exit status; an error if the kernel complained or the machine died.
+/// Returns the command's exit status. Fails if the kernel reported a problem or the machine died.
 pub fn judge(run: &Path) -> Result<i32> {
     let said = said(run);
     if let Some(complaint) = first_complaint(&said) {
         return Err(Error::new(format!(
-            "its kernel complained:\n{}",
+            "the kernel reported a problem:\n{}",
             complaint.join("\n")
         )));
     }
     match Report::read(run) {
-        None => Err(trouble(run, "it stopped before the command had ended")),
+        None => Err(trouble(
+            run,
+            "the machine stopped before the command had ended",
+        )),
         Some(report) if report.taint & !HARMLESS_TAINT != 0 => Err(trouble(
             run,
-            &format!("its kernel is tainted: {:#x}", report.taint),
+            &format!("the kernel is tainted: {:#x}", report.taint),
         )),
         Some(report) => Ok(report.status),
     }
 }
 
-/// An error that shows where the machine was.
+/// An error with the last lines of the console.
 pub fn trouble(run: &Path, what: &str) -> Error {
     let said = said(run);
     let lines: Vec<&str> = said.lines().collect();
@@ -95,7 +98,7 @@ fn said(run: &Path) -> String {
     String::from_utf8_lossy(&fs::read(run.join("console")).unwrap_or_default()).into_owned()
 }
 
-/// The lines from the first complaint on.
+/// The lines from the first problem on.
 fn first_complaint(said: &str) -> Option<Vec<&str>> {
     let lines: Vec<&str> = said.lines().collect();
     let mut at = 0;
@@ -104,7 +107,7 @@ fn first_complaint(said: &str) -> Option<Vec<&str>> {
             let rest = &lines[at..];
             let end = rest.iter().position(|line| line.contains(REPORT_END));
             let report = &rest[..end.unwrap_or(rest.len())];
-            // The kernel has data races of its own, known and put up with.
+            // The kernel's own data races are known and ignored.
             if !is_ours(report) {
                 at += report.len();
                 continue;
@@ -118,7 +121,7 @@ fn first_complaint(said: &str) -> Option<Vec<&str>> {
     None
 }
 
-/// Whether one of a data race's accesses is ours.
+/// Whether nf_wasm makes one of the accesses of a data race.
 fn is_ours(report: &[&str]) -> bool {
     report.iter().enumerate().any(|(at, line)| {
         let mut frames = report[at + 1..].iter().take(NEAR_FRAMES);

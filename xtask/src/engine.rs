@@ -12,14 +12,15 @@ use crate::tool;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crate that is the static library.
+/// The crate of the static library.
 const PACKAGE: &str = "nf-wasm-engine-object";
-/// What the kernel half calls; everything else in the object becomes local to it.
+/// The prefix of the functions that the kernel half calls. All other symbols of the object become
+/// local.
 const ENTRY_PREFIX: &str = "nf_wasm_engine_";
 
-/// The flags of Kbuild's rustc calls that shape code. Not taken: lints and crate search paths, what
-/// cargo's profile says (optimisation, overflow checks, debug information), and function-sections,
-/// which is wanted on for the sake of `--gc-sections`.
+/// The flags of Kbuild's rustc calls that affect code generation. Excluded are lints, crate search
+/// paths, the settings of cargo's profile (optimization, overflow checks, debug information), and
+/// function-sections, which must stay on for `--gc-sections`.
 const CODE_GENERATION: [&str; 23] = [
     "-Cforce-frame-pointers",
     "-Cpanic",
@@ -46,11 +47,11 @@ const CODE_GENERATION: [&str; 23] = [
     "-Ztune-cpu",
 ];
 
-/// LLVM leaves weak functions that it merges without a name, and for each of these kCFI would define the
-/// symbol `__cfi_`; compiler_builtins has several.
+/// When LLVM merges weak functions, it leaves them without a name. kCFI would define the symbol
+/// `__cfi_` for each of them, and compiler_builtins has several.
 const WITH_CFI: &str = " -Zmerge-functions=disabled";
 
-/// Builds the object for `kernel`; returns where it is.
+/// Builds the object for `kernel`. Returns its path.
 pub fn build(
     kernel: &Kernel,
     root: &Root,
@@ -74,7 +75,7 @@ pub fn build(
             }
             let target = kernel.dir("build/scripts/target.json");
             let target = fs::read_to_string(&target).context(target.display())?;
-            // Kernels that want the same code share it.
+            // Kernels with the same flags share the object.
             let assertions = kernel.option("RUST_DEBUG_ASSERTIONS")?.is_some();
             let key = format!("{flags}{target}{assertions}");
             let name = format!("engine-{}", &files::hash(&key)[..8]);
@@ -85,7 +86,7 @@ pub fn build(
 
             let mut cargo = patched.cargo(root, "build");
             cargo.args(["--release", "--package", PACKAGE]);
-            // Unstable flags in a stable compiler, the way the kernel itself does it.
+            // Allows unstable flags with a stable compiler, as the kernel's build does.
             cargo.env("RUSTC_BOOTSTRAP", "1");
             cargo.args(["--target", &format!("{inside}/target.json")]);
             cargo.args([
@@ -94,7 +95,8 @@ pub fn build(
             ]);
             cargo.args(["--target-dir", &format!("{inside}/target")]);
             cargo.env("RUSTFLAGS", format!("{flags} -Zfunction-sections=y"));
-            // The level that the load path's stack was measured at; one unit inlines the dispatch.
+            // The stack of the load path was measured at this level. One codegen unit lets LLVM
+            // inline the dispatch.
             cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2");
             cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
             cargo.env(
@@ -121,7 +123,8 @@ pub fn build(
     )
 }
 
-/// The code generation flags that Kbuild gives rustc for a module, by its own account.
+/// The code generation flags that Kbuild passes to rustc for a module, read from a build of an
+/// empty module.
 fn kernel_flags(kernel: &Kernel, root: &Root, cache: &Cache, log: &Path) -> Result<String> {
     let _lock = cache.lock()?;
     let sample = kernel.dir("flags");

@@ -3,15 +3,15 @@
 
 use std::fmt;
 
-/// What went wrong, in words.
+/// An error, described in words.
 #[derive(Debug)]
 pub struct Error(String);
 
-/// The result of everything that can go wrong here.
+/// The result of an operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error that says `message`.
+    /// An error with the text `message`.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -23,9 +23,9 @@ impl fmt::Display for Error {
     }
 }
 
-/// Says what was being done, or to which file, when an error came up.
+/// Adds the failed action or the file to an error.
 pub trait Context<T> {
-    /// Puts `what` before the error's own words.
+    /// Puts `what` before the error's text.
     fn context(self, what: impl fmt::Display) -> Result<T>;
 }
 

@@ -9,16 +9,16 @@ use std::os::unix::io::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
-/// Where everything that is built goes. Shared by all checkouts of one user.
+/// The folder for everything that is built. All checkouts of a user share it.
 #[derive(Clone)]
 pub struct Cache {
-    /// The folder itself.
+    /// The folder's path.
     pub dir: PathBuf,
-    /// What depends on the sources: one folder for each checkout, named by its path.
+    /// The checkout's own folder: its name contains a hash of the checkout's path.
     checkout: String,
 }
 
-/// Held while something is made in the cache; other runs that make the same wait for it.
+/// A lock of a part of the cache. Other runs that build the same part wait for it.
 pub struct Lock(#[allow(dead_code)] File);
 
 extern "C" {
@@ -49,23 +49,23 @@ impl Cache {
         self.dir.join(name)
     }
 
-    /// The name, relative to the cache, of something that belongs to this checkout.
+    /// The name, relative to the cache, of a file or folder of this checkout.
     pub fn of_checkout(&self, name: &str) -> String {
         format!("{}/{name}", self.checkout)
     }
 
-    /// Waits until no other run is making what all checkouts share: build root, kernels. Not held
-    /// while a checkout's own parts are built.
+    /// Waits until no other run builds a part that all checkouts share: the build root, the
+    /// kernels. Not held while a checkout's own parts are built.
     pub fn lock(&self) -> Result<Lock> {
         self.lock_file(&self.path("lock"))
     }
 
-    /// Waits until no other run is compiling this kernel. Taken without [`Self::lock`] held.
+    /// Waits until no other run compiles this kernel. Must be called without [`Self::lock`].
     pub fn lock_kernel(&self, release: &str) -> Result<Lock> {
         self.lock_file(&self.path(&format!("lock-{release}")))
     }
 
-    /// Waits until no other run is building this checkout. Taken before [`Self::lock`].
+    /// Waits until no other run builds this checkout. Must be called before [`Self::lock`].
     pub fn lock_checkout(&self) -> Result<Lock> {
         let dir = self.path(&self.checkout);
         fs::create_dir_all(&dir).context(dir.display())?;
@@ -75,7 +75,8 @@ impl Cache {
     fn lock_file(&self, path: &Path) -> Result<Lock> {
         let file = File::create(path).context(path.display())?;
         let take = |how| {
-            // SAFETY: flock() touches no memory of ours, and `file` keeps the descriptor open.
+            // SAFETY: flock() accesses no memory of this process, and `file` keeps the descriptor
+            // open.
             unsafe { flock(file.as_raw_fd(), how) == 0 }
         };
         if !take(LOCK_EX | LOCK_NB) {
@@ -91,7 +92,7 @@ impl Cache {
     }
 }
 
-/// A short name for `text` that differs when `text` does (FNV-1a; nobody attacks it).
+/// A short hash of `text` (FNV-1a). The input is trusted.
 pub fn hash(text: &str) -> String {
     let value = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |value, byte| {
         (value ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -99,8 +100,8 @@ pub fn hash(text: &str) -> String {
     format!("{value:016x}")
 }
 
-/// Makes what `dir` holds, unless it is there already, made for the same `key`. Only a finished
-/// `make` leaves a stamp, so what an interrupted run left behind is thrown away.
+/// Runs `make` to fill `dir`, unless that was done before with the same `key`. The stamp is written
+/// at the end, so the files of an interrupted run are removed first.
 pub fn once(dir: &Path, key: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
     if is_made(dir, key) {
         return Ok(());
@@ -111,12 +112,12 @@ pub fn once(dir: &Path, key: &str, make: impl FnOnce() -> Result<()>) -> Result<
     fs::write(dir.join(".made"), key).context(dir.display())
 }
 
-/// Whether `dir` was finished for `key`.
+/// Whether `dir` was filled with the key `key`.
 pub fn is_made(dir: &Path, key: &str) -> bool {
     fs::read_to_string(dir.join(".made")).map_or(false, |made| made == key)
 }
 
-/// Removes a tree, unless something is mounted in it: then the removal would go on in there.
+/// Removes a tree. Fails if something is mounted in it: the removal would continue there.
 pub fn remove_tree(dir: &Path) -> Result<()> {
     if !dir.exists() {
         return Ok(());
@@ -135,7 +136,7 @@ pub fn remove_tree(dir: &Path) -> Result<()> {
     fs::remove_dir_all(dir).context(dir.display())
 }
 
-/// Writes `content`, but leaves a file that already says it alone, for tools that look at times.
+/// Writes `content`, unless the file has it already: some tools look at modification times.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).map_or(false, |old| old == content) {
         return Ok(());
@@ -153,8 +154,8 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::set_permissions(to, mode).context(to.display())
 }
 
-/// Makes the copies in `to` of the files named in `names`, relative to `from`; folders are copied
-/// with all they hold. Files that an earlier call copied and that are gone since are removed.
+/// Copies the files `names`, relative to `from`, into `to`. Folders are copied with their contents.
+/// Removes files that an earlier call copied and that no longer exist.
 pub fn mirror(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
     let mut files = BTreeSet::new();
     for name in names {
@@ -173,7 +174,7 @@ pub fn mirror(from: &Path, to: &Path, names: &[&str]) -> Result<()> {
     write(&manifest, lines.join("\n").as_bytes())
 }
 
-/// Collects the files under `base`/`name`, without what somebody built there by hand.
+/// Collects the files under `base`/`name`, without build products.
 pub fn list(base: &Path, name: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     let path = base.join(name);
     let kind = fs::symlink_metadata(&path).context(path.display())?;
@@ -198,7 +199,7 @@ fn is_product(name: &str) -> bool {
             .any(|ending| name.ends_with(ending))
 }
 
-/// The text of the files under `names` in `base`, for use in a key.
+/// The contents of the files under `names` in `base`, for a key.
 pub fn contents(base: &Path, names: &[&str]) -> Result<String> {
     let mut files = BTreeSet::new();
     for name in names.iter().filter(|name| base.join(name).exists()) {
@@ -213,7 +214,7 @@ pub fn contents(base: &Path, names: &[&str]) -> Result<String> {
     Ok(all)
 }
 
-/// Whether somebody may execute the file.
+/// Whether any user may execute the file.
 pub fn is_executable(file: &Metadata) -> bool {
     file.is_file() && file.permissions().mode() & 0o111 != 0
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask filter`: builds a filter in Rust, in any folder, with the build root's compiler.
+//! `cargo xtask filter`: builds a Rust filter in any folder with the build root's compiler.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};
@@ -8,8 +8,8 @@ use crate::tool;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The project is mounted at `/share`, the checkout at `/checkout`. Both are put where the host has them, so
-/// that paths in Cargo.toml and in the compiler's messages are the host's.
+/// The project is mounted at `/share`, the checkout at `/checkout`. The script mounts both at their
+/// paths on the host too, so that paths in Cargo.toml and in compiler messages are the host's.
 const BUILD: &str = r#"
 set -e
 for pair in "$1" "$2"; do
@@ -19,7 +19,7 @@ done
 cd "$3"
 exec cargo build --release --config /checkout/filters/.cargo/config.toml"#;
 
-/// Checks that there is something to build in a folder, before long work for it begins.
+/// Checks that a folder has a package, before the long build of everything else.
 pub fn require_package(dir: &Path) -> Result<()> {
     if dir.join("Cargo.toml").exists() {
         return Ok(());
@@ -30,27 +30,27 @@ pub fn require_package(dir: &Path) -> Result<()> {
     )))
 }
 
-/// A cargo package, where it is, and where it and the SDK are to be seen while it is built.
+/// A cargo package, and the paths of the package and the SDK during its build.
 pub struct Project<'a> {
-    /// As the host sees it.
+    /// The package's folder on the host.
     pub dir: &'a Path,
-    /// Where the package says that it is.
+    /// The path where the build sees the package.
     pub seen_at: &'a Path,
-    /// Where the package looks for the checkout.
+    /// The path where the build sees the checkout.
     pub checkout_at: &'a Path,
 }
 
 impl Project<'_> {
-    /// Builds it and copies the modules, which are named after its programs, next to its Cargo.toml;
-    /// returns them.
+    /// Builds the package, and copies the filters next to its Cargo.toml. They have the names of
+    /// the package's programs. Returns their paths.
     pub fn build(&self, root: &Root, cache: &Cache) -> Result<Vec<PathBuf>> {
         let target = cache.of_checkout("own-filters-target");
         let products = cache.path(&target).join("wasm32-unknown-unknown/release");
-        // Those of another project; cargo puts this one's there again.
+        // Remove the products of other projects. Cargo links this project's products again.
         for old in modules(&products)? {
             fs::remove_file(&old).context(old.display())?;
         }
-        // One may be in the other.
+        // One path may be below the other: mount the outer one first.
         let mut mounts = [("/share", self.seen_at), ("/checkout", self.checkout_at)];
         mounts.sort_by_key(|(_, at)| at.components().count());
         let mut cargo = root.command_with_share(Some(self.dir), ["nice", "-n", "10"]);
@@ -72,7 +72,7 @@ impl Project<'_> {
         }
         if built.is_empty() {
             return Err(Error::new(format!(
-                "{} builds no filter: that is a program, src/main.rs, as README.md shows",
+                "{} builds no filter: a filter is a program, src/main.rs, as README.md shows",
                 self.dir.display()
             )));
         }

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 
-/// A kernel: one of those that Debian builds, or one that is compiled here from the same source.
+/// A kernel: one of Debian's, or one that is compiled here from the same source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flavour {
     /// `linux-image-amd64`.
@@ -12,19 +12,19 @@ pub enum Flavour {
     Cloud,
     /// `linux-image-rt-amd64`: PREEMPT_RT.
     Rt,
-    /// Ours: KASAN, lockdep, kmemleak, fault injection.
+    /// Compiled here, with KASAN, lockdep, kmemleak and fault injection.
     Debug,
-    /// Ours: KCSAN, lockdep.
+    /// Compiled here, with KCSAN and lockdep.
     Kcsan,
 }
 
 impl Flavour {
-    /// All of them.
+    /// All flavours.
     pub const ALL: [Self; 5] = [Self::Stock, Self::Cloud, Self::Rt, Self::Debug, Self::Kcsan];
-    /// Those that Debian builds.
+    /// The flavours that Debian builds.
     pub const DEBIAN: [Self; 3] = [Self::Stock, Self::Cloud, Self::Rt];
-    /// Those that the tests are run on when all are asked for: the quickest to answer first, and the one
-    /// that takes longest, for which a kernel is compiled while those before are tested.
+    /// The flavours for `--kernel all`. The fastest comes first. The slowest comes last: its kernel
+    /// is compiled while the others are tested.
     pub const TESTED: [Self; 3] = [Self::Stock, Self::Rt, Self::Debug];
 
     /// The flavour called `name`.
@@ -41,7 +41,7 @@ impl Flavour {
             })
     }
 
-    /// What people call it.
+    /// The flavour's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Stock => "stock",
@@ -57,7 +57,8 @@ impl Flavour {
         !Self::DEBIAN.contains(&self)
     }
 
-    /// What Debian's metapackages call it, or the kernel whose source it shares.
+    /// The flavour's name in Debian's metapackages. For a kernel that is compiled here, the name of
+    /// the kernel whose source it shares.
     pub fn arch(self) -> &'static str {
         match self {
             Self::Stock | Self::Debug | Self::Kcsan => "amd64",
@@ -66,7 +67,7 @@ impl Flavour {
         }
     }
 
-    /// What follows the upstream version in the release of a kernel that is compiled here.
+    /// The suffix of the release of a kernel that is compiled here, after the upstream version.
     pub fn local_version(self) -> String {
         format!("-nf-wasm-{}", self.name())
     }

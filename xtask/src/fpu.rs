@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Checks that nf_wasm.ko has no floating-point instructions: the kernel does not save those
-//! registers, and guests' floats are computed with integers.
+//! Checks that nf_wasm.ko has no floating-point instructions. The kernel does not save the
+//! floating-point registers; guests' floats are computed with integers.
 
 use crate::error::{Error, Result};
 use crate::root::Root;
 use crate::tool;
 use std::path::Path;
 
-/// Fails if there is an instruction of the x87, MMX, SSE or AVX units in the code of `object`.
+/// Fails if the code of `object` has an instruction of the x87, MMX, SSE or AVX units.
 pub fn check(object: &str, root: &Root, log: &Path) -> Result<()> {
     let mut objdump = root.command(["objdump", "--disassemble", "--no-show-raw-insn", object]);
     let listing = tool::capture(&mut objdump, log)?;
@@ -25,14 +25,14 @@ pub fn check(object: &str, root: &Root, log: &Path) -> Result<()> {
             }
         }
     }
-    // Whatever else a disassembler prints must not pass for code without floats.
+    // If the output is not a disassembly, the check must fail.
     if instructions < 1000 {
         return Err(Error::new(format!("{object} was not disassembled")));
     }
     Ok(())
 }
 
-/// What follows an address, if the line is one of code.
+/// The text after the address, if the line is an instruction.
 fn instruction(line: &str) -> Option<&str> {
     let (address, rest) = line.split_once(":\t")?;
     let address = address.trim_start();
@@ -40,8 +40,8 @@ fn instruction(line: &str) -> Option<&str> {
     is_address.then(|| rest.trim())
 }
 
-/// Is it one of the floating-point unit's, or of a vector unit's? Told by registers, and by
-/// mnemonics where the registers are implied.
+/// Whether an instruction uses the floating-point unit or a vector unit, by its registers, or by
+/// its mnemonic if the registers are implied.
 fn is_float(instruction: &str) -> bool {
     const REGISTERS: [&str; 5] = ["%xmm", "%ymm", "%zmm", "%mm", "%st"];
     const STATE: [&str; 8] = [
@@ -54,14 +54,14 @@ fn is_float(instruction: &str) -> bool {
         "vzeroall",
         "xrstor",
     ];
-    // Symbols may be called anything.
+    // A symbol's name may look like a register.
     let code = instruction.split(['<', '#']).next().unwrap_or(instruction);
     if REGISTERS.iter().any(|register| code.contains(register)) {
         return true;
     }
     let mnemonic = code
         .split_whitespace()
-        // Prefixes, which objdump writes before the mnemonic.
+        // Skip prefixes, which objdump writes before the mnemonic.
         .find(|word| {
             !matches!(
                 *word,
@@ -69,7 +69,7 @@ fn is_float(instruction: &str) -> bool {
             )
         });
     match mnemonic {
-        // No other mnemonic of x86 begins like that.
+        // No other x86 mnemonic begins with `f`.
         Some(word) => word.starts_with('f') || STATE.contains(&word),
         None => false,
     }

@@ -11,30 +11,30 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Each target, with the runs of a short test.
+/// The targets, with the runs of a short test.
 const TARGETS: [(&str, u32); 4] = [
     ("load", 2_000),
     ("guest", 1_000),
     ("ioctl", 60_000),
     ("loader", 4_000),
 ];
-/// Seconds for a target where nothing else is said.
+/// The default duration of a target, in seconds.
 const SECONDS: u32 = 60;
 const MANIFEST: &str = "tests/fuzz/Cargo.toml";
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// Hands rustc what cargo-fuzz asks of it, for the crates that are fuzzed.
+/// A wrapper that passes cargo-fuzz's flags to rustc, for the crates that are fuzzed.
 const WRAPPER: &str = "/checkout/tests/fuzz/instrument";
-/// Times the runs of a short test, where nothing is left out for time.
+/// The factor for the runs of a short test with `--everything`.
 const LONGER: u32 = 10;
 
-/// Fuzzes the targets that are named, or each in turn, and says where findings are and how to go on.
+/// Fuzzes the named targets, or all in turn. Prints the folder of findings and how to continue.
 pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path) -> Result<i32> {
     for name in names {
         if !TARGETS.iter().any(|(target, _)| target == name) {
             let targets: Vec<_> = TARGETS.iter().map(|(target, _)| *target).collect();
             return Err(Error::new(format!(
-                "there is no target {name}; there are {}",
+                "there is no target {name}; the targets are {}",
                 targets.join(", ")
             )));
         }
@@ -77,7 +77,7 @@ pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path)
         let folder = cache.path(&folder);
         println!(
             "{target}: {}. Findings are in {}; `cargo xtask fuzz {target} --reproduce FILE` runs one. \
-             The next run goes on from {}",
+             The next run continues with the corpus in {}",
             if passed { "nothing found" } else { "FOUND something" },
             folder.join("artifacts").display(),
             folder.join("corpus").display(),
@@ -87,7 +87,7 @@ pub fn fuzz(names: &[String], fuzzing: &Fuzzing, cache: &Cache, checkout: &Path)
     Ok(status)
 }
 
-/// So many runs of each target from nothing and one seed: the same each time.
+/// Runs each target from an empty corpus with a fixed seed, so that every run is the same.
 pub fn short(root: &Root, cache: &Cache, patched: &Patched, everything: bool) -> Result<bool> {
     eprintln!("Fuzzing, a little");
     build(root, cache, patched)?;
@@ -113,7 +113,7 @@ pub fn short(root: &Root, cache: &Cache, patched: &Patched, everything: bool) ->
 fn build(root: &Root, cache: &Cache, patched: &Patched) -> Result<()> {
     let mut cargo = self::cargo(root, cache, patched, "build");
     cargo.args(["--release", "--quiet", "--target", TRIPLE]);
-    // What the sanitizer needs is not stable; the compiler is the kernel's.
+    // The sanitizer's flags are unstable. The compiler is the kernel's, a stable one.
     cargo.env("RUSTC_BOOTSTRAP", "1");
     cargo.env("RUSTFLAGS", "--cfg fuzzing");
     cargo.env("RUSTC_WRAPPER", WRAPPER);
@@ -131,29 +131,29 @@ fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Command {
     cargo
 }
 
-/// `cargo clippy` for the targets. It needs no instrumentation, and shares what clippy made of
-/// dependencies with the workspace.
+/// `cargo clippy` for the targets. It needs no instrumentation, so it shares the workspace's build
+/// products of dependencies.
 pub fn clippy(root: &Root, cache: &Cache, patched: &Patched) -> Command {
     let mut cargo = userland::cargo(root, cache, patched, "clippy");
     cargo.args(["--manifest-path", MANIFEST]);
     cargo
 }
 
-/// The name changes when the wrapper's flags do, which cargo does not see.
+/// The folder's name depends on the wrapper's flags, because cargo does not see them.
 fn target_dir(cache: &Cache) -> String {
     cache.of_checkout("fuzz-target-2")
 }
 
-/// The target's program, with the limits that hold for every run.
+/// A command that runs a target, with the limits of every run.
 fn command(target: &str, root: &Root, cache: &Cache) -> Command {
     let dir = target_dir(cache);
-    // rustc links the runtime behind other libraries, and it has to be the first.
+    // rustc links the sanitizer's runtime after other libraries, but it must come first.
     let mut run = root.command(["env", "LD_PRELOAD=libasan.so.8"]);
     run.arg(format!("/cache/{dir}/{TRIPLE}/release/{target}"));
     run.args(["-timeout=30", "-rss_limit_mb=2048", "-max_len=4096"]);
-    // Inputs of any length from the start: a case takes some hundred bytes.
+    // Inputs of any length from the start: a case needs a few hundred bytes.
     run.args(["-len_control=0", "-print_final_stats=1"]);
-    // Blocks that are told to leak are a filter's code, until its engine goes.
+    // Filters' code is leaked on purpose until its engine is freed.
     run.env("ASAN_OPTIONS", "detect_leaks=0");
     run
 }

@@ -10,15 +10,15 @@ use crate::tool;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The archives of a guest without what one run adds.
+/// The archives of a guest, without those of a single run.
 pub struct Guest {
-    /// Tools, libraries and Debian's modules; then what this checkout built.
+    /// The base: tools, libraries and Debian's modules. Then this checkout's products.
     pub archives: Vec<PathBuf>,
-    /// Whether this kernel can mount a folder of the host's.
+    /// Whether this kernel can mount a folder of the host.
     pub has_9p: bool,
 }
 
-/// What this checkout built.
+/// This checkout's products.
 pub struct Parts {
     /// nf_wasm.ko.
     pub module: PathBuf,
@@ -45,7 +45,7 @@ impl Guest {
             "tools, modules, what was built",
             &log,
             || {
-                // depmod looks at our module in the tree that checkouts share.
+                // depmod sees this checkout's module in a tree that all checkouts share.
                 let _lock = cache.lock()?;
                 let base = make_base(kernel, root, checkout, &log)?;
                 let own = make_own(kernel, parts, root, cache, checkout, &log)?;
@@ -60,7 +60,7 @@ impl Guest {
     }
 }
 
-/// The archive of what every guest of this kernel has; returns the folder it is in.
+/// Makes the archive that is the same for all guests of this kernel. Returns its folder.
 fn make_base(kernel: &Kernel, root: &Root, checkout: &Path, log: &Path) -> Result<PathBuf> {
     let dir = kernel.dir("guest");
     let recipe = files::contents(checkout, &["qemu/base.sh", "qemu/modules"])?;
@@ -73,7 +73,7 @@ fn make_base(kernel: &Kernel, root: &Root, checkout: &Path, log: &Path) -> Resul
     Ok(dir)
 }
 
-/// The archive of what this checkout built.
+/// Makes the archive of this checkout's products.
 fn make_own(
     kernel: &Kernel,
     parts: &Parts,
@@ -103,7 +103,7 @@ fn make_own(
         }
     }
     sign(&tree, &name, root, checkout, log)?;
-    // depmod looks at all modules together, hence in the tree that the base was made of.
+    // depmod processes all modules together, so it runs in the tree of the base.
     let script = r#"
         set -e
         release=$1 base=$2 tree=$3 module=$4
@@ -121,7 +121,7 @@ fn make_own(
     let module = parts
         .module
         .strip_prefix(&cache.dir)
-        .context("nf_wasm.ko is elsewhere")?;
+        .context("nf_wasm.ko is not in the expected folder")?;
     let mut command = root.command(["sh", "-c", script, "sh", &kernel.release]);
     command.args([
         format!("{}/tree", kernel.inside("guest")),
@@ -132,8 +132,8 @@ fn make_own(
     Ok(dir.join("own.cpio"))
 }
 
-/// Signs an example filter, as docs/signed-filters.md says, with the key that debug kernels trust
-/// and with one that nobody does.
+/// Signs an example filter as docs/signed-filters.md describes, with the key that debug kernels
+/// trust, and with a key that no kernel trusts.
 fn sign(tree: &Path, name: &str, root: &Root, checkout: &Path, log: &Path) -> Result<()> {
     let to = tree.join("usr/share/nf_wasm/signed");
     fs::create_dir_all(&to).context(to.display())?;

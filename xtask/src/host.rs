@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Names or installs tools that the host lacks, and finds the Debian mirror that it uses.
+//! Checks for tools that the host lacks, installs them if possible, and finds the host's Debian
+//! mirror.
 
 use crate::error::{Error, Result};
 use crate::tool;
@@ -7,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Programs of the host that are used, and the Debian packages that have them.
+/// The host's programs that are used, and their Debian packages.
 const TOOLS: [(&str, &str); 6] = [
     ("debootstrap", "debootstrap"),
     (
@@ -20,7 +21,7 @@ const TOOLS: [(&str, &str); 6] = [
     ("chroot", "coreutils"),
 ];
 
-/// Checks that we may do what has to be done here.
+/// Checks that the user is root.
 pub fn require_root() -> Result<()> {
     if is_root() {
         return Ok(());
@@ -31,7 +32,7 @@ pub fn require_root() -> Result<()> {
     ))
 }
 
-/// Installs what is missing where that can be done without asking: on Debian.
+/// Installs missing tools, if the host is a Debian system.
 pub fn prepare(log: &Path) -> Result<()> {
     let missing: Vec<&str> = TOOLS
         .iter()
@@ -60,7 +61,7 @@ pub fn prepare(log: &Path) -> Result<()> {
             .args(&missing);
         tool::run(&mut install, log)
     };
-    // The package lists may be missing or old; fetching them is only worth it then.
+    // Fetch the package lists only if the installation fails: they may be missing or old.
     if install().is_ok() {
         return Ok(());
     }
@@ -69,7 +70,7 @@ pub fn prepare(log: &Path) -> Result<()> {
         .map_err(|error| Error::new(format!("{error}\nBy hand: {by_hand}")))
 }
 
-/// The Debian mirror that this machine itself uses, if it is a Debian machine that uses one.
+/// The Debian mirror that this host uses. `None` if there is none.
 pub fn mirror() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
     let field = |name: &str| {
@@ -102,7 +103,7 @@ pub fn mirror() -> Option<String> {
     })
 }
 
-/// `deb [options] URI SUITE COMPONENT…`
+/// Parses lines of the form `deb [options] URI SUITE COMPONENT…`.
 fn mirror_of_lines(text: &str, suites: &[String]) -> Option<String> {
     text.lines().find_map(|line| {
         let line = line.strip_prefix("deb ")?.trim();
@@ -117,7 +118,7 @@ fn mirror_of_lines(text: &str, suites: &[String]) -> Option<String> {
     })
 }
 
-/// deb822: stanzas of `Field: values`.
+/// Parses deb822: stanzas of `Field: values`.
 fn mirror_of_stanzas(text: &str, suites: &[String]) -> Option<String> {
     let text: String = text
         .lines()
@@ -154,7 +155,7 @@ fn is_root() -> bool {
     unsafe { geteuid() == 0 }
 }
 
-/// Whether a file (with a path) or a program (without) is there.
+/// Whether a file (with a path) or a program (without) exists.
 fn is_there(name: &str) -> bool {
     if name.starts_with('/') {
         return Path::new(name).exists();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A kernel: its image and modules, and a tree to build our module against. Either Debian built it
-//! ([`debian`]) or it is compiled here ([`own`]), from the same source ([`source`]).
+//! A kernel: its image and modules, and a tree to build nf_wasm against. Debian built it
+//! ([`debian`]), or it is compiled here ([`own`]) from the same source ([`source`]).
 
 mod debian;
 mod own;
@@ -17,17 +17,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// A kernel that is ready to boot and to build against.
+/// A kernel that can be booted and built against.
 pub struct Kernel {
     pub flavour: Flavour,
-    /// As `uname -r` says.
+    /// The release, as in `uname -r`.
     pub release: String,
     cache: PathBuf,
 }
 
 impl Kernel {
-    /// Fetches and prepares a kernel, as far as the cache does not have it. `shared` is the cache's
-    /// lock, which is released as soon as the rest concerns this kernel alone.
+    /// Fetches and prepares a kernel, unless the cache has it. `shared` is the cache's lock. It is
+    /// released before a long step that concerns only this kernel.
     pub fn make(
         flavour: Flavour,
         root: &Root,
@@ -57,12 +57,12 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Where the output of its commands goes.
+    /// The log of commands for this kernel.
     fn log(&self, cache: &Cache) -> PathBuf {
         cache.path(&format!("log/kernel-{}.log", self.release))
     }
 
-    /// The compiler that made this kernel, by its configuration, as an argument for make.
+    /// The compiler of this kernel's configuration, as an argument for make.
     pub fn toolchain(&self) -> Result<String> {
         let compiler = self
             .option("CC_VERSION_TEXT")?
@@ -85,12 +85,12 @@ impl Kernel {
         Ok(value)
     }
 
-    /// A part of this kernel (`image`, `headers`, `build`), as the host sees it.
+    /// A folder of this kernel (`image`, `headers`, `build`), as the host sees it.
     pub fn dir(&self, part: &str) -> PathBuf {
         self.cache.join("kernel").join(&self.release).join(part)
     }
 
-    /// The same, as the build root sees it.
+    /// The same folder, as the build root sees it.
     pub fn inside(&self, part: &str) -> String {
         format!("/cache/kernel/{}/{part}", self.release)
     }
@@ -100,7 +100,7 @@ impl Kernel {
         self.inside("image/vmlinuz")
     }
 
-    /// Checks that a tree that was configured is this kernel's.
+    /// Checks that a configured tree has this kernel's release.
     fn check_release(&self) -> Result<()> {
         let made = self.dir("build/include/config/kernel.release");
         let made = fs::read_to_string(&made).context(made.display())?;
@@ -115,7 +115,7 @@ impl Kernel {
     }
 }
 
-/// How many processes at once.
+/// The number of parallel processes.
 pub fn jobs() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask`: builds nf_wasm for Debian's kernel of today and runs it in a virtual machine.
+//! `cargo xtask`: builds nf_wasm for Debian's current backports kernel and runs it in a virtual
+//! machine.
 //!
-//! The order of the modules is the order of the work: `host` and `root` make a place to build in,
-//! `offer` and `kernel` fetch and prepare Debian's kernel, `engine` and `module` build the two halves of
-//! nf_wasm.ko, `userland` what runs beside it, `guest` puts all that into an archive, and `vm`
-//! boots it.
+//! The modules are in the order of the work. `host` and `root` make the build root. `offer` and
+//! `kernel` fetch and prepare Debian's kernel. `engine` and `module` build the two halves of
+//! nf_wasm.ko. `userland` builds the other programs. `guest` packs everything into an archive, and
+//! `vm` boots it.
 
 mod bench;
 mod build;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Builds nf_wasm.ko with Kbuild, on copies of the sources: the checkout stays clean.
+//! Builds nf_wasm.ko with Kbuild, from copies of the sources: the checkout is not written to.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};
@@ -12,12 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What Kbuild reads of the checkout.
+/// The sources for Kbuild.
 const SOURCES: [&str; 3] = ["Kbuild", "kmod", "shared"];
-/// What Kbuild makes of the kernel half's Rust.
+/// The object that Kbuild builds from the kernel half's Rust.
 const CRATE_ROOT_OBJECT: &str = "kmod/main.o";
 
-/// Builds the module for `kernel` with the engine's object; returns where it is.
+/// Builds the kernel module for `kernel` with the engine's object. Returns its path.
 pub fn build(
     kernel: &Kernel,
     engine: &Path,
@@ -36,7 +36,7 @@ pub fn build(
         files::copy(engine, &dir.join("kmod/engine.o"))?;
         let mut make = kbuild(kernel, root, &name)?;
         if let Some(flags) = kernel.extra_rust_flags()? {
-            // make hands them to a shell, for which parentheses mean something.
+            // make passes the flags to a shell, so parentheses need quotes.
             let quoted = flags.split(' ').map(|flag| format!("'{flag}' "));
             make.arg(format!("KRUSTFLAGS={}", quoted.collect::<String>()));
         }
@@ -46,7 +46,7 @@ pub fn build(
     })
 }
 
-/// Runs clippy over the kernel half, the way the kernel does it.
+/// Runs clippy on the kernel half, as the kernel's build does.
 pub fn lint(kernel: &Kernel, root: &Root, cache: &Cache, checkout: &Path) -> Result<()> {
     let name = cache.of_checkout(&format!("module-lint-{}", kernel.release));
     let log = cache.path("log/module-lint.log");
@@ -77,7 +77,7 @@ pub fn empty_hook(
     files::copy(&dir.join(file), &out.join(file))
 }
 
-/// `make` in the kernel's tree, for the copy of the sources that is called `name` in the cache.
+/// `make` in the kernel's tree, for the copy of the sources with the name `name` in the cache.
 fn kbuild(kernel: &Kernel, root: &Root, name: &str) -> Result<Command> {
     let mut make = root.command(["make", "-C", &kernel.inside("build")]);
     make.args([

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Finds the kernel that trixie-backports offers today, by its metapackages: no version is written
-//! down.
+//! Finds the current kernel of trixie-backports through its metapackages: the checkout names no
+//! version.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};
@@ -12,16 +12,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What trixie-backports was found to offer.
+/// A kernel that trixie-backports offers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// As `uname -r` says.
+    /// The release, as in `uname -r`.
     pub release: String,
-    /// The Debian version, which image, headers and source share.
+    /// The Debian version of image, headers and source.
     pub version: String,
-    /// The package with the source's tarball.
+    /// The package with the tarball of the source.
     pub source: String,
-    /// The packages with image and modules.
+    /// The packages with the image and the modules.
     pub image: Vec<String>,
 }
 
@@ -30,12 +30,12 @@ impl Offer {
         cache.path(&format!("kernel/offer-{}", flavour.arch()))
     }
 
-    /// The version of the source without Debian's own.
+    /// The upstream part of the version.
     pub fn upstream(&self) -> &str {
         self.version.split(['-', '~']).next().unwrap_or_default()
     }
 
-    /// What `uname -r` prints on a kernel of this flavour.
+    /// The release of a kernel of this flavour, as in `uname -r`.
     pub fn release_of(&self, flavour: Flavour) -> String {
         if flavour.is_own() {
             format!("{}{}", self.upstream(), flavour.local_version())
@@ -44,7 +44,7 @@ impl Offer {
         }
     }
 
-    /// Reads what an earlier run found, or asks the mirror.
+    /// Reads the result of an earlier run, or asks the mirror.
     pub fn find(flavour: Flavour, root: &Root, cache: &Cache, progress: &Progress) -> Result<Self> {
         match Self::known(flavour, cache) {
             Some(offer) => Ok(offer),
@@ -66,7 +66,7 @@ impl Offer {
         Ok(())
     }
 
-    /// What an earlier run found.
+    /// The result of an earlier run.
     fn known(flavour: Flavour, cache: &Cache) -> Option<Self> {
         Self::parse(&fs::read_to_string(Self::file(flavour, cache)).ok()?)
     }
@@ -105,7 +105,7 @@ impl Offer {
     fn ask(flavour: Flavour, root: &Root, log: &Path) -> Result<Self> {
         tool::run(&mut root.command(["apt-get", "update", "-q"]), log)?;
         let arch = flavour.arch();
-        // The metapackage's dependencies that start with `prefix`.
+        // The dependencies of a metapackage that begin with `prefix`.
         let depends = |package: &str, prefix: &str| -> Result<Vec<String>> {
             let text = tool::capture(&mut root.command(["apt-cache", "depends", package]), log)?;
             Ok(text
@@ -134,7 +134,7 @@ impl Offer {
             )));
         }
         let source = versioned("linux-source", "linux-source-")?;
-        // The image's package carries its parts itself, or depends on packages that do.
+        // The image package contains everything, or depends on packages that do.
         let mut parts = Vec::new();
         for prefix in ["linux-base-", "linux-binary-", "linux-modules-"] {
             parts.extend(depends(&image, prefix)?);

@@ -11,14 +11,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The copies that cargo is to use.
+/// The patched copies of crates.
 pub struct Patched {
-    /// As the build root sees them.
+    /// Their folders, as the build root sees them.
     copies: Vec<String>,
 }
 
 impl Patched {
-    /// Makes the copies. A patch is called like the crate's folder in the registry:
+    /// Makes the copies. A patch has the name of the crate's folder in the registry:
     /// NAME-VERSION.patch.
     pub fn make(root: &Root, cache: &Cache, checkout: &Path, progress: &Progress) -> Result<Self> {
         let mut patches: Vec<PathBuf> = match fs::read_dir(checkout.join("patches")) {
@@ -57,7 +57,7 @@ impl Patched {
     /// A cargo command that builds the workspace with the copies.
     pub fn cargo(&self, root: &Root, verb: &str) -> Command {
         let mut cargo = root.command(["cargo", verb, "--jobs", &jobs().to_string()]);
-        // wasmi asks for a newer compiler than it needs.
+        // wasmi declares a newer compiler than it needs.
         cargo.args(["--locked", "--ignore-rust-version"]);
         if !self.copies.is_empty() {
             cargo.args(["--config", &format!("paths={:?}", self.copies)]);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask bench --profile WORKLOAD`: which stages and functions a packet's
-//! instructions go to.
+//! `cargo xtask bench --profile WORKLOAD`: shows in which stages and functions a packet's
+//! instructions are spent.
 //!
-//! QEMU logs each instruction that it executes while a sender in the machine sends. What lies
-//! between a packet's first instruction in nf_wasm and its last is what the filter costs; a
-//! function is whatever /proc/kallsyms has at the address.
+//! QEMU logs each instruction while a sender in the machine sends packets. The filter's cost is
+//! everything from a packet's first instruction in nf_wasm to its last. /proc/kallsyms gives the
+//! function of each address.
 
 use crate::bench;
 use crate::build::Build;
@@ -19,12 +19,12 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the sender prints when it will do nothing but send, after the symbols.
+/// The sender prints this after the symbols, before its endless loop.
 const READY: &str = "\nREADY\n";
-/// Where the kernel is when the next packet is sent.
+/// The function that begins the next packet.
 const NEXT_PACKET: &str = "raw_sendmsg";
-/// The stages of a packet's way, and what the names of their functions have in them. What is inlined
-/// belongs to the stage that it is inlined in.
+/// The stages of a packet, and parts of the names of their functions. Inlined code counts for the
+/// stage of its caller.
 const STAGES: [(&str, &[&str]); 5] = [
     (
         "hook: bottom halves, program, verdict, counters",
@@ -53,19 +53,19 @@ const STAGES: [(&str, &[&str]); 5] = [
     ),
     ("engine: entry and exit", &["nf_wasm_engine_call", "memset"]),
     ("guest, interpreted", &["wasmi", "nf_wasm_host_"]),
-    // What the kernel compiles has no name there: it lies behind the last symbol.
+    // /proc/kallsyms has no names of native code. Its addresses are after the last symbol.
     ("guest, compiled", &["__init_scratch_end", "bpf_prog_"]),
 ];
-/// How much of a log there has to be: some fifty packets.
+/// The minimum size of a log: about fifty packets.
 const LOG_BYTES: u64 = 100 << 20;
-/// How long the machine may take.
+/// The time limit of the machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A function: where it begins, and how it is called.
+/// Functions: address and name.
 struct Symbols(Vec<(u64, String)>);
 
 impl Symbols {
-    /// Reads what `/proc/kallsyms` says.
+    /// Parses the text of `/proc/kallsyms`.
     fn read(text: &str) -> Self {
         let mut symbols: Vec<(u64, String)> = text
             .lines()
@@ -74,7 +74,7 @@ impl Symbols {
                 let address = u64::from_str_radix(words.next()?, 16).ok()?;
                 words.next()?;
                 let name = words.next()?.to_owned();
-                // Labels inside of functions, for unwinding and traces.
+                // Labels inside functions, for unwinding and tracing.
                 if name.starts_with(".L") {
                     return None;
                 }
@@ -90,7 +90,7 @@ impl Symbols {
         self.with_start(address).1
     }
 
-    /// Where the function begins, too.
+    /// The function of an address: its start and its name.
     fn with_start(&self, address: u64) -> (u64, &str) {
         let after = self.0.partition_point(|(start, _)| *start <= address);
         match after.checked_sub(1) {
@@ -100,10 +100,10 @@ impl Symbols {
     }
 }
 
-/// Where the instructions of one packet are, in order.
+/// The addresses of a packet's instructions, in order.
 type Packet = Vec<u64>;
 
-/// Profiles what nf_wasm does for a workload, with `material` of [`Build::bench_material`].
+/// Profiles nf_wasm with a workload, with `material` of [`Build::bench_material`].
 pub fn profile(build: &Build, workload: &str, material: PathBuf, cache: &Cache) -> Result<i32> {
     let mut machine = Machine {
         command: vec!["nf-wasm-bench".into(), "profile".into(), workload.into()],
@@ -116,11 +116,11 @@ pub fn profile(build: &Build, workload: &str, material: PathBuf, cache: &Cache) 
     let trace = run.inside("trace");
     let more = ["-D", &trace, "-chardev", &socket, "-mon", "chardev=monitor"];
     machine.qemu_args.extend(more.map(str::to_owned));
-    eprintln!("Booting, and sending until figures settle");
+    eprintln!("Booting, and sending until the cost has settled");
     let symbols = thread::scope(|scope| {
         let machine = scope.spawn(|| build.run(&machine, &run, Some("tcg")));
         let symbols = watch(&run, || machine.is_finished());
-        // The monitor's `quit` ends the machine in the middle of what it does.
+        // The monitor's `quit` ends the machine while its command runs: an error is expected.
         let _ = machine.join();
         symbols
     })?;
@@ -129,19 +129,16 @@ pub fn profile(build: &Build, workload: &str, material: PathBuf, cache: &Cache) 
     packets.sort_by_key(Vec::len);
     let median = packets
         .get(packets.len() / 2)
-        .context("no packet met the filter")?;
+        .context("no packet reached the filter")?;
     show(median, &symbols);
-    println!("        in the median of {} packets", packets.len());
+    println!("        in the median packet of {}", packets.len());
     let way = cache.path("log/profile.txt");
     files::write(&way, listing(median, &symbols).as_bytes())?;
-    println!(
-        "Its way, instruction by instruction, is in {}",
-        way.display()
-    );
+    println!("All its instructions are listed in {}", way.display());
     Ok(0)
 }
 
-/// Waits for the sender, has QEMU log packets, and ends the machine. Returns the guest's symbols.
+/// Waits for the sender, lets QEMU log packets, and ends the machine. Returns the guest's symbols.
 fn watch(run: &Run, ended: impl Fn() -> bool) -> Result<Symbols> {
     let since = Instant::now();
     let over = || ended() || since.elapsed() > PATIENCE;
@@ -151,7 +148,7 @@ fn watch(run: &Run, ended: impl Fn() -> bool) -> Result<Symbols> {
             break text;
         }
         if over() {
-            return Err(Error::new("the machine did not get ready"));
+            return Err(Error::new("the sender did not start"));
         }
         thread::sleep(Duration::from_millis(200));
     };
@@ -168,7 +165,7 @@ fn watch(run: &Run, ended: impl Fn() -> bool) -> Result<Symbols> {
             thread::sleep(Duration::from_millis(50));
         }
         tell("log none")?;
-        // It may still have been busy with its symbols.
+        // The log may be of the sender that still prints its symbols: then try again.
         let log = File::open(&trace).context("QEMU's log")?;
         if !packets(log, &symbols)?.is_empty() || over() {
             break;
@@ -179,12 +176,12 @@ fn watch(run: &Run, ended: impl Fn() -> bool) -> Result<Symbols> {
     Ok(symbols)
 }
 
-/// Each whole packet of the log.
+/// The complete packets of a log.
 fn packets(log: impl Read, symbols: &Symbols) -> Result<Vec<Packet>> {
     let mut packets = Vec::new();
     let mut packet = Packet::new();
-    // Up to the last instruction in nf_wasm; what follows it belongs to the packet only if another
-    // comes.
+    // The length up to the last instruction in nf_wasm. Later instructions belong to the packet
+    // only if nf_wasm runs again.
     let mut len = 0;
     for line in BufReader::new(log).lines() {
         let line = line.context("QEMU's log")?;
@@ -208,12 +205,12 @@ fn packets(log: impl Read, symbols: &Symbols) -> Result<Vec<Packet>> {
             packet.push(address);
         }
     }
-    // The log begins in the middle of something.
+    // The first packet may be incomplete.
     packets.drain(..packets.len().min(1));
     Ok(packets)
 }
 
-/// A packet's stages in their order, and its functions, the dearest first.
+/// Prints a packet's stages in order, and its functions, the most expensive first.
 fn show(packet: &Packet, symbols: &Symbols) {
     let names = || packet.iter().map(|address| symbols.at(*address));
     println!("{:>6}  stage", "count");
@@ -233,9 +230,9 @@ fn show(packet: &Packet, symbols: &Symbols) {
     println!("{:>6}  together,", packet.len());
 }
 
-/// How many of these functions' instructions belong to each stage.
+/// The number of instructions in each stage.
 fn stages<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'static str, usize)> {
-    let others = (STAGES.len(), "what the kernel does meanwhile");
+    let others = (STAGES.len(), "the kernel's other work");
     let mut counts = vec![0; STAGES.len() + 1];
     for name in names {
         let is_in = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
@@ -246,7 +243,7 @@ fn stages<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'static str, usize)
     stages.zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
-/// A packet's instructions in order, runs of them in one function together.
+/// A packet's instructions in order. Consecutive instructions of a function share a line.
 fn listing(packet: &Packet, symbols: &Symbols) -> String {
     let mut text = String::new();
     let mut last = "";
@@ -288,10 +285,7 @@ mod tests {
         assert_eq!(packets.len(), 2);
         assert_eq!(
             stages(packets[0].iter().map(|address| symbols.at(*address))),
-            [
-                ("context and window", 1),
-                ("what the kernel does meanwhile", 3)
-            ]
+            [("context and window", 1), ("the kernel's other work", 3)]
         );
         assert_eq!(packets[0], [0x2000, 0x2004, 0x3000, 0x2008]);
         assert_eq!(

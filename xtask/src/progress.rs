@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Shows running steps and their time: a status line on a terminal, plain lines elsewhere.
+//! Shows running steps and their durations: a status line on a terminal, plain lines elsewhere.
 
 use crate::error::Result;
 use std::io::{self, Write};
@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Everything `cargo xtask build` does for one kernel, in order; a step's number is its place here.
+/// The steps of `cargo xtask build` for one kernel, in order. The number of a step is its index
+/// here.
 pub const STEPS: [&str; 10] = [
     "Base system",
     "Packages",
@@ -23,12 +24,12 @@ pub const STEPS: [&str; 10] = [
     "Guest image",
 ];
 
-/// A step shorter than this was up to date, and goes unmentioned.
+/// A shorter step had nothing to do and is not shown.
 const NOTHING_TO_DO: Duration = Duration::from_millis(700);
-/// How often a step says that it is still at work where there is no terminal.
+/// The interval of messages about a running step without a terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Shows running steps and remembers how long the finished ones took.
+/// Shows running steps and collects the durations of finished ones.
 pub struct Progress {
     shared: Arc<Shared>,
     ticker: Option<JoinHandle<()>>,
@@ -74,7 +75,7 @@ impl Progress {
         }
     }
 
-    /// Does one of [`STEPS`]. `log` is the file that its tools write to.
+    /// Runs one of [`STEPS`]. `log` is the file that its tools write to.
     pub fn step<T>(
         &self,
         name: &'static str,
@@ -90,7 +91,7 @@ impl Progress {
         self.timed(&label, log, work)
     }
 
-    /// Does something that is no numbered step.
+    /// Runs work that is not a numbered step.
     pub fn timed<T>(&self, label: &str, log: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let since = Instant::now();
         self.shared.state().running.push(Running {
@@ -120,7 +121,7 @@ impl Progress {
         eprintln!("{line}");
     }
 
-    /// Stops showing steps; returns what was done and how long it took.
+    /// Stops showing steps. Returns the steps and their durations.
     pub fn finish(mut self) -> Vec<(String, Duration)> {
         self.stop();
         std::mem::take(&mut self.shared.state().finished)
@@ -187,7 +188,7 @@ impl Shared {
 }
 
 impl Running {
-    /// The step, its time, and where its tools are by the last line of their log.
+    /// The status line: the step, its duration, and the last line of its log.
     fn status(&self) -> String {
         let last = last_lines(&self.log, 1);
         format!(
@@ -204,7 +205,7 @@ pub fn last_lines(log: &Path, count: usize) -> String {
     let bytes = std::fs::read(log).unwrap_or_default();
     let tail = &bytes[bytes.len().saturating_sub(count * 400)..];
     let text = String::from_utf8_lossy(tail);
-    // A progress meter overwrites its line: what was written last counts.
+    // A progress meter overwrites its line: the last text counts.
     let lines: Vec<&str> = text
         .lines()
         .map(|line| {
@@ -217,7 +218,7 @@ pub fn last_lines(log: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// A duration for people.
+/// Formats a duration.
 pub fn seconds(time: Duration) -> String {
     match time.as_secs() {
         0..=9 => format!("{:.1} s", time.as_secs_f32()),
@@ -241,11 +242,11 @@ fn columns() -> usize {
         - 1
 }
 
-/// Whether a descriptor of ours is a terminal.
+/// Whether a descriptor of this process is a terminal.
 pub fn is_terminal(fd: i32) -> bool {
     extern "C" {
         fn isatty(fd: i32) -> i32;
     }
-    // SAFETY: isatty() takes any number, and touches no memory of ours.
+    // SAFETY: isatty() accepts any number, and accesses no memory of this process.
     unsafe { isatty(fd) == 1 }
 }

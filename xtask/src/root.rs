@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The build root: a Debian trixie tree, in which everything is built and QEMU runs.
+//! The build root: a Debian trixie tree in which everything is built and QEMU runs.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};
@@ -10,14 +10,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The release whose compilers built the kernel that its backports suite serves.
+/// The release with the compilers that built its backports kernel.
 const SUITE: &str = "trixie";
-/// Where the kernel comes from.
+/// The suite of the kernel.
 pub const KERNEL_SUITE: &str = "trixie-backports";
 
-/// What is installed beside the base system. The kernel's packages are only unpacked, elsewhere.
+/// Packages beside the base system. The kernel's packages are only unpacked, in another folder.
 const PACKAGES: [&str; 41] = [
-    // The kernel's tree, and modules in it.
+    // For the kernel's tree, and modules in it.
     "bc",
     "bindgen",
     "bison",
@@ -33,7 +33,7 @@ const PACKAGES: [&str; 41] = [
     "rust-src",
     "rustc",
     "xz-utils",
-    // Loader, tests, filters, fuzzers; kernels of our own.
+    // For the loader, tests, filters, fuzz targets, and kernels that are compiled here.
     "cargo",
     "clang",
     "libc6-dev",
@@ -47,7 +47,7 @@ const PACKAGES: [&str; 41] = [
     "pkg-config",
     "rust-clippy",
     "rustfmt",
-    // The machine, and what runs in it.
+    // For the machine, and programs in it.
     "bash",
     "bpftool",
     "busybox-static",
@@ -63,18 +63,18 @@ const PACKAGES: [&str; 41] = [
     "tcpdump",
 ];
 
-/// Keeps dpkg from flushing every file and from unpacking what nobody reads here.
+/// Keeps dpkg from flushing every file, and from unpacking documentation.
 const DPKG_CONFIG: &str = "force-unsafe-io\n\
     path-exclude=/usr/share/doc/*\n\
     path-exclude=/usr/share/man/*\n\
     path-exclude=/usr/share/info/*\n\
     path-exclude=/usr/share/locale/*\n";
 
-/// Raised when the way the root is made changes and an existing one will not do.
+/// The version of the recipe. Increased if existing roots must be made again.
 const RECIPE: u32 = 1;
 
-/// Enters the root with what tools need mounted. It runs in a mount namespace of its own, so that
-/// no mount outlives it, and in a process namespace, so that no process does.
+/// Enters the root with the mounts that tools need, in a new mount namespace and a new process
+/// namespace: no mount and no process remains.
 const ENTER: &str = r#"
 set -e
 root=$1 cache=$2 checkout=$3 share=$4
@@ -88,7 +88,7 @@ mount --bind "$checkout" "$root/checkout"
 exec chroot "$root" "$@"
 "#;
 
-/// A build root that is complete.
+/// A complete build root.
 pub struct Root {
     dir: PathBuf,
     cache: PathBuf,
@@ -96,7 +96,7 @@ pub struct Root {
 }
 
 impl Root {
-    /// Makes the root, if the cache has none.
+    /// Makes the root, unless the cache has one.
     pub fn make(cache: &Cache, checkout: &Path, progress: &Progress) -> Result<Self> {
         host::require_root()?;
         let key = format!("{RECIPE} {SUITE} {DPKG_CONFIG} {PACKAGES:?}");
@@ -142,7 +142,7 @@ impl Root {
             &self.dir.join("etc/dpkg/dpkg.cfg.d/nf_wasm"),
             DPKG_CONFIG.as_bytes(),
         )?;
-        // debootstrap has written down the mirror that it used.
+        // debootstrap has written the mirror to this file.
         let sources = self.dir.join("etc/apt/sources.list");
         let base = fs::read_to_string(&sources).context(sources.display())?;
         let backports = base.replacen(&format!(" {SUITE} "), &format!(" {KERNEL_SUITE} "), 1);
@@ -158,7 +158,7 @@ impl Root {
         tool::run(&mut self.command(["apt-get", "clean"]), log)
     }
 
-    /// Takes over what the host knows about the network: name servers and trusted authorities.
+    /// Copies the host's network configuration: name servers and trusted certificates.
     fn follow_host(&self) -> Result<()> {
         for file in [
             "/etc/resolv.conf",
@@ -172,9 +172,9 @@ impl Root {
         Ok(())
     }
 
-    /// A command that runs in the root. There, `/cache` is the cache folder and `/checkout` the
-    /// checkout, where it starts. It takes the time that machines leave: their processors do badly
-    /// where one waits for another that has none.
+    /// A command that runs in the root. `/cache` is the cache folder, and `/checkout` the checkout,
+    /// where the command starts. It has a low priority: virtual machines are slow if one of their
+    /// processors waits for another that the host does not run.
     pub fn command<I, S>(&self, words: I) -> Command
     where
         I: IntoIterator<Item = S>,
@@ -185,7 +185,7 @@ impl Root {
         command
     }
 
-    /// The same, with a folder of the host at `/share`, and no less time than others.
+    /// A command with the normal priority, and with a folder of the host at `/share`.
     pub fn command_with_share<I, S>(&self, share: Option<&Path>, words: I) -> Command
     where
         I: IntoIterator<Item = S>,
@@ -232,7 +232,7 @@ impl Root {
         command
     }
 
-    /// A file of the root, as the host sees it.
+    /// The path of a file of the root, as the host sees it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name.trim_start_matches('/'))
     }

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// The word after which [`crate::root::Root::command`]'s own command starts. `env` takes it for an
+/// The last word before the command itself in [`crate::root::Root::command`]. `env` takes it for an
 /// assignment.
 pub const COMMAND_FOLLOWS: &str = "IN_BUILD_ROOT=1";
 
-/// How much of a log a failure shows.
+/// The number of a log's lines that a failure shows.
 const TAIL_LINES: usize = 40;
 
 thread_local! {
@@ -23,13 +23,13 @@ thread_local! {
     static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// Processor time of the programs that this thread has waited for so far, with all their children.
-/// Unlike the time that passes, it says the same on a busy machine.
+/// Processor time of the programs that this thread has waited for, with all their children. Unlike
+/// the duration, it does not depend on other load.
 pub fn processor_time() -> Duration {
     SPENT.with(Cell::get)
 }
 
-/// Counts what another thread spent for this one.
+/// Adds the processor time that another thread spent for this one.
 pub fn add_processor_time(time: Duration) {
     SPENT.with(|spent| spent.set(spent.get() + time));
 }
@@ -48,12 +48,12 @@ extern "C" {
 }
 const WNOHANG: i32 = 1;
 
-/// Waits for a program, or looks whether it has ended, and counts its processor time. After it has
-/// ended, `child` must not be waited for again.
+/// Waits for a program, or checks whether it has ended, and counts its processor time. Afterwards,
+/// `child` must not be waited for again.
 fn wait(child: &Child, options: i32) -> io::Result<Option<ExitStatus>> {
     let (mut status, mut usage) = (0, Usage::default());
     loop {
-        // SAFETY: Both pointers are to variables of ours, of the types that wait4() fills in.
+        // SAFETY: Both pointers are to local variables of the types that wait4() writes.
         let pid = unsafe { wait4(child.id() as i32, &mut status, options, &mut usage) };
         match pid {
             0 => return Ok(None),
@@ -83,7 +83,7 @@ fn status(command: &mut Command) -> Result<ExitStatus> {
     status.context(name(command))
 }
 
-/// Opens a log, emptied, for a step that writes to it with [`run`].
+/// Creates an empty log for a step that writes to it with [`run`].
 pub fn new_log(log: &Path) -> Result<()> {
     if let Some(dir) = log.parent() {
         fs::create_dir_all(dir).context(dir.display())?;
@@ -91,7 +91,7 @@ pub fn new_log(log: &Path) -> Result<()> {
     File::create(log).map(drop).context(log.display())
 }
 
-/// Runs a command to its end, with its output appended to `log`.
+/// Runs a command to its end. Appends its output to `log`.
 pub fn run(command: &mut Command, log: &Path) -> Result<()> {
     let file = append(log)?;
     let errors = file.try_clone().context(log.display())?;
@@ -108,7 +108,7 @@ pub fn run(command: &mut Command, log: &Path) -> Result<()> {
     )))
 }
 
-/// Runs a command and returns what it printed; what it complains about goes to `log`.
+/// Runs a command and returns its standard output. Appends its standard error to `log`.
 pub fn capture(command: &mut Command, log: &Path) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -126,7 +126,7 @@ pub fn capture(command: &mut Command, log: &Path) -> Result<String> {
     String::from_utf8(output.stdout).map_err(|_| Error::new("output that is not UTF-8"))
 }
 
-/// Runs a command that shows its output itself; returns whether it succeeded.
+/// Runs a command that prints its output itself. Returns whether it succeeded.
 pub fn show(command: &mut Command) -> Result<bool> {
     Ok(status(command.stdin(Stdio::null()))?.success())
 }
@@ -139,7 +139,7 @@ fn append(log: &Path) -> Result<File> {
         .context(log.display())
 }
 
-/// The command as a person would say it: without what gets it into the build root.
+/// The command's words without those that enter the build root.
 fn name(command: &Command) -> String {
     let mut words: Vec<_> = Some(command.get_program())
         .into_iter()

@@ -21,8 +21,8 @@ pub fn cargo(root: &Root, cache: &Cache, patched: &Patched, verb: &str) -> Comma
     cargo
 }
 
-/// `cargo VERB` for another workspace of the checkout. It starts in there: that decides which
-/// configuration cargo reads.
+/// `cargo VERB` for another workspace of the checkout. The command starts in its folder: cargo
+/// reads the configuration of that folder.
 pub fn cargo_in(folder: &str, root: &Root, cache: &Cache, verb: &str) -> Command {
     let folder_inside = format!("--chdir=/checkout/{folder}");
     let mut cargo = root.command(["env", &folder_inside, "cargo", verb, "--locked"]);
@@ -31,7 +31,7 @@ pub fn cargo_in(folder: &str, root: &Root, cache: &Cache, verb: &str) -> Command
     cargo
 }
 
-/// Builds the workspace's programs; returns where they are.
+/// Builds the workspace's programs. Returns their folder.
 pub fn build(
     root: &Root,
     cache: &Cache,
@@ -55,7 +55,7 @@ pub fn build(
     Ok(programs)
 }
 
-/// Builds the example filters; returns the folder that they are in.
+/// Builds the example filters. Returns their folder.
 pub fn filters(
     root: &Root,
     cache: &Cache,
@@ -67,7 +67,7 @@ pub fn filters(
     fs::create_dir_all(&out).context(out.display())?;
     let log = cache.path("log/filters.log");
     tool::new_log(&log)?;
-    // The crate `shared` is part of the SDK: whatever a filter is made of is looked at.
+    // The key covers all sources of filters. The crate `shared` is part of the SDK.
     let key = files::hash(&files::contents(checkout, &["filters", "sdk", "shared"])?);
     files::once(&out, &key, || {
         progress.step("Filters", "Rust, C and text", &log, || {
@@ -82,7 +82,7 @@ pub fn filters(
     Ok(out)
 }
 
-/// What filters and BPF programs of the benchmarks are made of.
+/// The sources of the benchmarks' filters and eBPF programs.
 const BENCH_MATERIAL: [&str; 7] = [
     "bench/Makefile",
     "bench/bpf",
@@ -93,7 +93,7 @@ const BENCH_MATERIAL: [&str; 7] = [
     "shared",
 ];
 
-/// Builds what the benchmarks load into a kernel; returns the folder that it is in.
+/// Builds the benchmarks' filters and eBPF programs. Returns their folder.
 pub fn bench_material(
     root: &Root,
     cache: &Cache,

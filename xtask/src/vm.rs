@@ -19,29 +19,31 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a machine is to be and to do.
+/// The properties of a machine, and its command.
 #[derive(Clone)]
 pub struct Machine {
     pub cpus: u32,
-    /// Nothing is what the kernel needs.
+    /// `None`: as much as the kernel needs.
     pub memory_mib: Option<u32>,
-    /// Arguments for QEMU.
+    /// Further arguments for QEMU.
     pub qemu_args: Vec<String>,
-    /// Arguments for the kernel.
+    /// Further arguments for the kernel.
     pub append: Vec<String>,
-    /// A folder of the host that is seen, read-only, at `/share`.
+    /// A folder of the host that the machine mounts read-only at `/share`.
     pub share: Option<PathBuf>,
-    /// What to run; nothing gives a shell.
+    /// The command. If it is empty, a shell.
     pub command: Vec<OsString>,
-    /// How long it may take.
+    /// The time limit of the machine.
     pub timeout: Duration,
-    /// How long it may say nothing. What hangs keeps its processors busy.
+    /// How long the machine may print nothing. A machine that hangs would occupy the host's
+    /// processors.
     pub silence: Duration,
-    /// Whether the module is loaded first.
+    /// Whether nf_wasm is inserted before the command.
     pub with_module: bool,
-    /// What each line of its output begins with, if not empty.
+    /// The prefix of each line of output, if not empty.
     pub label: String,
-    /// What it prints is left in the run's folder, for whoever started it, but for errors.
+    /// Whether standard output only goes to the run's folder, for the caller. Standard error is
+    /// still shown.
     pub captured: bool,
 }
 
@@ -63,19 +65,19 @@ impl Default for Machine {
     }
 }
 
-/// Boot arguments that make a stock kernel look harder for memory errors. SLUB does not remember who
-/// allocated: that is a backtrace for each object.
+/// Kernel arguments with which a stock kernel detects more memory errors. They do not include
+/// SLUB's record of allocations, which takes a backtrace for each object.
 pub const HARDENED: [&str; 3] = [
     "kfence.sample_interval=50",
     "slub_debug=FZP",
     "page_poison=1",
 ];
 
-/// How often the machine's output is looked for.
+/// The interval of checks for output.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Which accelerator runs this kernel here. /dev/kvm may exist and still not run it, so it is
-/// asked to, once after each boot of the host.
+/// The accelerator that can run this kernel on this host. /dev/kvm may exist and still not run it,
+/// so a machine is booted to find out, once after each boot of the host.
 pub fn accelerator(
     kernel: &Kernel,
     guest: &Guest,
@@ -101,7 +103,7 @@ pub fn accelerator(
     if known("tcg") {
         return Ok("tcg");
     }
-    eprintln!("Trying whether /dev/kvm runs {}", kernel.release);
+    eprintln!("Testing whether /dev/kvm runs {}", kernel.release);
     let probe = Machine {
         cpus: 1,
         command: vec!["true".into()],
@@ -120,14 +122,14 @@ pub fn accelerator(
         if works {
             ""
         } else {
-            " not: QEMU will interpret (TCG)"
+            " not: QEMU will emulate it (TCG)"
         }
     );
     files::write(&file, format!("{answers}{question} {answer}\n").as_bytes())?;
     Ok(answer)
 }
 
-/// The folder of one run, with what goes into the machine; removed after it.
+/// The folder of a run, with the machine's files. Removed after the run.
 pub struct Run {
     path: PathBuf,
     inside: String,
@@ -135,7 +137,7 @@ pub struct Run {
 
 impl Run {
     fn make(cache: &Cache) -> Result<Self> {
-        // What runs that were killed left behind.
+        // Remove the folders of runs that were killed.
         for old in fs::read_dir(cache.path("run"))
             .into_iter()
             .flatten()
@@ -161,12 +163,12 @@ impl Run {
 }
 
 impl Run {
-    /// A file of the run's, as the host sees it.
+    /// The path of a file of the run, as the host sees it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// The same, as QEMU sees it.
+    /// The same path, as QEMU sees it.
     pub fn inside(&self, name: &str) -> String {
         format!("{}/{name}", self.inside)
     }
@@ -179,14 +181,15 @@ impl Drop for Run {
 }
 
 impl Machine {
-    /// Puts together what goes into the machine.
+    /// Prepares the folder of a run.
     pub fn prepare(&self, guest: &Guest, root: &Root, cache: &Cache) -> Result<Run> {
         let run = Run::make(cache)?;
         self.write_initrd(&run, guest, root, cache)?;
         Ok(run)
     }
 
-    /// Boots, runs the command, and returns its exit status. A kernel that complained is an error.
+    /// Boots, runs the command, and returns its exit status. Fails if the kernel reported a
+    /// problem.
     pub fn run(
         &self,
         run: &Run,
@@ -201,11 +204,11 @@ impl Machine {
         self.add_arguments(&mut qemu, accelerator, kernel, &run.inside, shared_by_9p);
         if self.command.is_empty() {
             qemu.status().context("qemu-system-x86_64")?;
-            // QEMU has had the terminal in raw mode, and may not have been asked to end.
+            // QEMU sets the terminal to raw mode and may have been killed.
             if progress::is_terminal(0) {
                 let _ = Command::new("stty").arg("sane").status();
             }
-            // What the shell showed is no complaint of the kernel's.
+            // The output of a shell is not searched for messages of the kernel.
             return Ok(Report::read(&run.path).map_or(1, |report| report.status));
         }
         let errors = File::create(run.path.join("qemu")).context("qemu's messages")?;
@@ -229,9 +232,9 @@ impl Machine {
         .context(format!("The machine's console is in {}", kept.display()))
     }
 
-    /// Puts the guest's archives and this run's own together.
+    /// Concatenates the guest's archives and that of this run.
     fn write_initrd(&self, run: &Run, guest: &Guest, root: &Root, cache: &Cache) -> Result<()> {
-        // Another run may be replacing the archives.
+        // Another run may replace the archives meanwhile.
         let _locks = (cache.lock_checkout()?, cache.lock()?);
         let tree = run.path.join("tree");
         let share = match (&self.share, guest.has_9p) {
@@ -282,13 +285,13 @@ impl Machine {
         run: &str,
         shared_by_9p: bool,
     ) {
-        // KASAN's shadow alone takes an eighth.
+        // KASAN's shadow alone takes an eighth of the memory.
         let enough = if kernel.flavour.is_own() { 2048 } else { 1024 };
         let memory_mib = self.memory_mib.unwrap_or(enough);
-        // While identify_cpu() finds out anew what the processor can, an interrupt sees one without five
-        // levels of page tables, and KASAN takes every address for a wild one.
-        // Where others keep the host's processors busy, a timer's tick may come later than the kernel waits
-        // for it at boot.
+        // no5lvl: while identify_cpu() reads the processor's features again, an interrupt sees a
+        // processor without five-level page tables, and KASAN takes every address for a wild one.
+        // no_timer_check: with a busy host, a timer tick may arrive later than the kernel waits for
+        // it at boot.
         let mut append: Vec<String> = [
             "console=ttyS0",
             "panic=-1",
@@ -328,11 +331,12 @@ impl Machine {
                 &format!("stdio,id=console,signal=off,mux=on,{log}"),
             ]);
             qemu.args(["-mon", "console"]);
-            // Warnings only: what is wanted here is the shell.
+            // Only warnings: the console is a shell.
             append.push("loglevel=5".to_owned());
         } else {
             qemu.args(["-chardev", &file("console")]);
-            // KCSAN's reports warn, and most of them are of the kernel's own races: see `console`.
+            // KCSAN's reports are warnings, and most are about the kernel's own races: see
+            // `console`.
             if kernel.flavour != Flavour::Kcsan {
                 append.push("panic_on_warn=1".to_owned());
             }
@@ -351,7 +355,8 @@ impl Machine {
             .args(&self.qemu_args);
     }
 
-    /// Passes on what the command prints until the machine stops. Where it is stopped, returns why.
+    /// Copies the command's output until the machine stops. If this stops the machine, returns the
+    /// reason.
     fn pass_output(&self, qemu: &mut Child, run: &Run) -> Result<Option<String>> {
         let started = Instant::now();
         let mut heard = Heard {
@@ -365,10 +370,10 @@ impl Machine {
             heard.listen(&run.path);
             let late = if started.elapsed() > self.timeout {
                 let limit = progress::seconds(self.timeout);
-                Some(format!("it was not done after {limit}"))
+                Some(format!("the machine did not end within {limit}"))
             } else if heard.since.elapsed() > self.silence {
                 let limit = progress::seconds(self.silence);
-                Some(format!("it said nothing for {limit}"))
+                Some(format!("the machine printed nothing for {limit}"))
             } else {
                 None
             };
@@ -391,7 +396,7 @@ impl Machine {
     }
 }
 
-/// When a machine last said something.
+/// The time of a machine's last output.
 struct Heard {
     bytes: u64,
     since: Instant,
@@ -415,7 +420,7 @@ struct Tail {
     path: PathBuf,
     file: Option<File>,
     label: String,
-    /// The beginning of a line whose end is still to come, if lines are labelled.
+    /// The beginning of a line without its end, if lines have a prefix.
     begun: Vec<u8>,
 }
 
@@ -429,7 +434,7 @@ impl Tail {
         }
     }
 
-    /// What of `bytes` can be shown, which of several machines' output are whole lines.
+    /// The part of the output that can be shown. With a prefix, only whole lines can be shown.
     fn shown(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         if self.label.is_empty() {
             return bytes;
@@ -445,7 +450,7 @@ impl Tail {
         shown
     }
 
-    /// Copies what is new.
+    /// Copies new output.
     fn pass_on(&mut self, to: &mut dyn Write) -> Result<()> {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();
@@ -464,12 +469,12 @@ impl Tail {
     }
 }
 
-/// A word as a shell reads it back.
+/// A word, quoted for a shell.
 pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// The terminal's size in stty's words, if there is one.
+/// The terminal's size as arguments of stty, if there is a terminal.
 fn terminal_size() -> String {
     let size = Command::new("stty")
         .arg("size")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes the build root and the patched dependencies, with which every verb that builds begins.
+//! Makes the build root and the patched dependencies, the first step of every verb that builds.
 
 use crate::error::Result;
 use crate::files::Cache;
@@ -8,13 +8,13 @@ use crate::progress::Progress;
 use crate::root::Root;
 use std::path::Path;
 
-/// The build root.
+/// Makes the build root.
 pub fn build_root(cache: &Cache, checkout: &Path) -> Result<Root> {
     let _lock = cache.lock()?;
     Root::make(cache, checkout, &Progress::start())
 }
 
-/// The place where things are built, and what they are built with.
+/// Makes the build root and the patched dependencies.
 pub fn root(cache: &Cache, checkout: &Path) -> Result<(Root, Patched)> {
     let _lock = cache.lock()?;
     let progress = Progress::start();

@@ -5,12 +5,12 @@ use crate::{State, Table};
 use nf_wasm_bench_traffic::tables::{flow, FLOWS};
 use nf_wasm_sdk::{Packet, Verdict};
 
-/// Addresses; ports and protocol.
+/// The addresses, then the ports and the protocol.
 type Key = (u64, u64);
 
 static LIST: State<Table<Key, (), 32_768>> = State::new(Table::new());
 
-/// Fills the list. Returns 0, or 1 if it has no room.
+/// Fills the list. Returns 0, or 1 if the table is full.
 pub fn init() -> i32 {
     LIST.with(|list| {
         let whole = (0..FLOWS).map(flow).all(|it| {

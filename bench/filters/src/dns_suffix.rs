@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Drops DNS queries for 1,000 names and all that ends in one of them.
+//! Drops DNS queries for 1,000 names and for their subdomains.
 
 use crate::names::{self, Suffix};
 use nf_wasm_sdk::{protocol, Packet, Transport, Verdict};
 
 const DNS: u16 = 53;
-/// Bytes of the headers of UDP and DNS.
+/// Bytes of the UDP and DNS headers.
 const HEADERS: usize = 8 + 12;
-/// Most labels of a name that are looked at, from its end on.
+/// The maximum number of labels that are compared, counted from the name's end.
 const LABELS: usize = 16;
 
-/// Fills the list. Returns 0, or 1 if it has no room.
+/// Fills the list. Returns 0, or 1 if the table is full.
 pub fn init() -> i32 {
     i32::from(!names::fill())
 }
@@ -29,7 +29,7 @@ pub fn decide(packet: &Packet) -> Verdict {
     }
 }
 
-/// Whether the question's name, or what it ends in after a dot, is on the list.
+/// Whether the question's name, or a parent domain of it, is on the list.
 fn is_listed(question: &[u8]) -> bool {
     let mut starts = [0; LABELS];
     let mut labels = 0;
@@ -37,7 +37,7 @@ fn is_listed(question: &[u8]) -> bool {
     loop {
         match question.get(at) {
             Some(0) => break,
-            // A compressed name, which a question has no reason for.
+            // 64 and above is a compression pointer. Questions do not need one.
             None | Some(64..) => return false,
             Some(len) => {
                 starts[labels % LABELS] = at;
@@ -59,7 +59,7 @@ fn is_listed(question: &[u8]) -> bool {
         for byte in bytes.iter().rev() {
             suffix.push(*byte);
         }
-        // No name on the list has one label.
+        // No name on the list has only one label.
         if end != at && suffix.is_listed() {
             return true;
         }

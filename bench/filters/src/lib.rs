@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The benchmarks' filters. Each is also a program in `bin/`; on the host they can be called as
+//! The benchmarks' filters. Each is also a Wasm program in `bin/`. On the host they are called as
 //! native code.
 #![no_std]
 
@@ -16,7 +16,7 @@ use table::Table;
 
 use core::cell::UnsafeCell;
 
-/// A filter's state. Every CPU has an instance, and an instance has one packet at a time.
+/// A filter's state. Every CPU has its own instance, and an instance decides one packet at a time.
 struct State<T>(UnsafeCell<T>);
 
 // SAFETY: Wasm without the threads proposal has one thread, and so has the benchmark that calls
@@ -24,12 +24,12 @@ struct State<T>(UnsafeCell<T>);
 unsafe impl<T> Sync for State<T> {}
 
 impl<T> State<T> {
-    /// State that begins as `value`.
+    /// State with the initial value `value`.
     const fn new(value: T) -> Self {
         Self(UnsafeCell::new(value))
     }
 
-    /// Lets `f` use the state. `f` does not come here again.
+    /// Calls `f` with the state. `f` must not call `with` on the same state.
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: There is one thread, and `f` is not re-entered.
         f(unsafe { &mut *self.0.get() })

@@ -4,18 +4,18 @@
 use crate::{State, Table};
 use nf_wasm_bench_traffic::tables::{name, NAMES};
 
-/// The names, by the hash of their bytes from the last to the first.
+/// The names, by a hash of their bytes in reverse order.
 static LIST: State<Table<u64, (), 2048>> = State::new(Table::new());
 
-/// A hash that grows from a name's end to its beginning.
+/// The hash of a name's last bytes. Grows from the name's end to its beginning.
 #[derive(Clone, Copy)]
 pub struct Suffix(u64);
 
 impl Suffix {
-    /// Of no bytes.
+    /// The hash of no bytes.
     pub const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
 
-    /// With another byte, upper or lower case, in front.
+    /// The hash with one more byte in front. Upper and lower case are equal.
     #[inline]
     pub fn push(&mut self, byte: u8) {
         // FNV-1a.
@@ -23,8 +23,8 @@ impl Suffix {
         self.0 = (self.0 ^ u64::from(lower)).wrapping_mul(0x0000_0100_0000_01b3);
     }
 
-    /// Whether the list has a name with this hash. Of 64 bits: no two of its names share one, and
-    /// whoever looks for a name that shares one may be told that it is listed.
+    /// Whether the list has a name with this hash. No two listed names share a 64-bit hash. A name
+    /// that is not listed is taken for a listed one if their hashes are equal.
     #[inline]
     pub fn is_listed(self) -> bool {
         LIST.with(|list| list.get(fold(self.0), self.0).is_some())

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Lists of networks.
 //!
-//! None is larger than a /16. Those of one /16 stand together, and there are few of them; a table
-//! with a row for each /16 says where.
+//! The shortest prefix is a /16. The networks of one /16 are adjacent and few. An index with an
+//! entry for each /16 says where they begin.
 
 use crate::State;
 use nf_wasm_bench_traffic::tables::prefix;
 use nf_wasm_sdk::{Packet, Verdict};
 
-/// Most networks of a list.
+/// The maximum number of networks of a list.
 const MOST: usize = 10_000;
 
 /// A list of networks.
 struct List {
-    /// Where the networks of each /16 begin; the next one's begin where they end.
+    /// Where the networks of each /16 begin. They end where those of the next /16 begin.
     starts: [u16; 65_537],
-    /// Address and mask of each.
+    /// The address and the mask of each network.
     networks: [(u32, u32); MOST],
 }
 
@@ -33,8 +33,8 @@ pub fn init(count: u32) -> i32 {
         for row in 1..list.starts.len() {
             list.starts[row] += list.starts[row - 1];
         }
-        // From here on each row says where its next network goes; in the end, where the next row
-        // begins.
+        // While the list is filled, each entry says where the next network of its /16 goes. At the
+        // end it says where the next /16 begins.
         for (address, bits) in (0..count).map(prefix) {
             let next = &mut list.starts[(address >> 16) as usize];
             list.networks[usize::from(*next)] = (address, u32::MAX << (32 - u32::from(bits)));
@@ -54,7 +54,7 @@ pub fn decide(packet: &Packet) -> Verdict {
     }
 }
 
-/// Whether one of the networks has `address`.
+/// Whether `address` is in one of the networks.
 #[inline]
 fn contain(address: u32) -> bool {
     LIST.with(|list| {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Drops TLS handshakes for 1,000 names, read from the extension server_name of a ClientHello that
-//! fits into one segment.
+//! Drops TLS handshakes for 1,000 names. Reads the server_name extension of a ClientHello that fits
+//! into one segment.
 
 use crate::names::{self, Suffix};
 use nf_wasm_sdk::{protocol, Packet, Transport, Verdict};
 
 const HTTPS: u16 = 443;
-/// Content type of a record, type of a message.
+/// The content type of a record, and below it the type of a message.
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
-/// Extensions that are looked at.
+/// The maximum number of extensions that are read.
 const EXTENSIONS: u32 = 32;
 const SERVER_NAME: u16 = 0;
 
-/// Fills the list. Returns 0, or 1 if it has no room.
+/// Fills the list. Returns 0, or 1 if the table is full.
 pub fn init() -> i32 {
     i32::from(!names::fill())
 }
@@ -32,7 +32,7 @@ fn server_name<'a>(packet: &Packet<'a>) -> Option<&'a [u8]> {
         return None;
     }
     let record = offset + usize::from(packet.u8(offset + 12)? >> 4) * 4;
-    // Headers of record and message, version, random number.
+    // Skip the record header, the message header, the version and the random number.
     if packet.u8(record)? != HANDSHAKE || packet.u8(record + 5)? != CLIENT_HELLO {
         return None;
     }
@@ -44,7 +44,7 @@ fn server_name<'a>(packet: &Packet<'a>) -> Option<&'a [u8]> {
     for _ in 0..EXTENSIONS {
         let (kind, len) = (packet.u16(at)?, usize::from(packet.u16(at + 2)?));
         if kind == SERVER_NAME {
-            // List length, type of the name, its length.
+            // The list's length, the name's type, the name's length.
             let len = usize::from(packet.u16(at + 7)?);
             return packet.window.get(at + 9..at + 9 + len);
         }

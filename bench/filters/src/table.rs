@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A hash table with open addressing.
 
-/// Up to half of `SLOTS`, a power of two, keys, each with a value.
+/// A hash table. `SLOTS` is a power of two. At most half of the slots should be used.
 pub struct Table<K, V, const SLOTS: usize> {
     slots: [Option<(K, V)>; SLOTS],
 }
@@ -34,10 +34,10 @@ impl<K: Copy + PartialEq, V: Copy, const SLOTS: usize> Table<K, V, SLOTS> {
         }
     }
 
-    /// Where the key is, or would be.
+    /// The slot of the key, or the free slot where it would go. `None` if the table is full.
     #[inline]
     fn find(&self, hash: u32, key: K) -> Option<usize> {
-        // The upper bits of a product are the scattered ones.
+        // A product's upper bits are the well-mixed ones.
         let mut at = (hash.wrapping_mul(0x9e37_79b1) >> (32 - SLOTS.trailing_zeros())) as usize;
         for _ in 0..SLOTS {
             match &self.slots[at % SLOTS] {

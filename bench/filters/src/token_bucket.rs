@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Lets each source send 10,000 packets a second, and bursts of a thousand.
+//! Limits each source to 10,000 packets a second, with bursts of 1,000.
 
 use crate::{State, Table};
 use nf_wasm_sdk::{clock, Packet, Verdict};
 
-/// Nanoseconds that a packet takes.
+/// Nanoseconds between two packets at the limit.
 const PACKET: u64 = 100_000;
-/// Nanoseconds that a source can save up.
+/// Nanoseconds of credit that a source can accumulate.
 const BURST: u64 = 1_000 * PACKET;
 
-/// When each source will have used up what it has, in nanoseconds of the monotonic clock.
+/// When each source's bucket is full again, in nanoseconds of the monotonic clock.
 static SOURCES: State<Table<u32, u64, 4096>> = State::new(Table::new());
 
 /// The filter.
@@ -27,7 +27,7 @@ pub fn decide(packet: &Packet) -> Verdict {
             *until = next;
             Verdict::Accept
         }
-        // More sources than there is room for are not limited.
+        // A source for which the table has no free slot is not limited.
         None => {
             sources.insert(source, source, now + PACKET);
             Verdict::Accept

@@ -9,17 +9,17 @@ use std::vec::Vec;
 const DESTINATION: [u8; 4] = [198, 51, 100, 2];
 const TTL: u8 = 64;
 
-/// A datagram to `port`.
+/// A UDP datagram to `port`.
 pub fn udp(source: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ipv4(source, DESTINATION, TTL).udp(40_000, port);
     let mut packet = Vec::with_capacity(builder.size(payload.len()));
     builder
         .write(&mut packet, payload)
-        .expect("a vector takes all");
+        .expect("writing to a vector cannot fail");
     packet
 }
 
-/// A segment to `port`.
+/// A TCP segment to `port`.
 pub fn tcp(source: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ipv4(source, DESTINATION, TTL)
         .tcp(40_000, port, 1, 65_000)
@@ -27,11 +27,11 @@ pub fn tcp(source: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::with_capacity(builder.size(payload.len()));
     builder
         .write(&mut packet, payload)
-        .expect("a vector takes all");
+        .expect("writing to a vector cannot fail");
     packet
 }
 
-/// What a packet of this flow begins with.
+/// The headers of a packet of this flow.
 pub fn of_flow(flow: Flow) -> Vec<u8> {
     let builder = PacketBuilder::ipv4(
         flow.source.to_be_bytes(),
@@ -45,7 +45,7 @@ pub fn of_flow(flow: Flow) -> Vec<u8> {
     } else {
         builder.udp(from, to).write(&mut packet, &[0; 32])
     }
-    .expect("a vector takes all");
+    .expect("writing to a vector cannot fail");
     packet
 }
 

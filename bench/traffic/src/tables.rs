@@ -35,8 +35,8 @@ pub fn flow(index: u32) -> Flow {
     }
 }
 
-/// The network with number `index` on the blocklist, its address and its bits: what lists of this
-/// kind have, mostly /24, in 32.0.0.0/3.
+/// The network with number `index` on the blocklist: its address and prefix length. The networks
+/// are in 32.0.0.0/3. Most are /24, as on real lists.
 pub fn prefix(index: u32) -> (u32, u8) {
     let random = mix(0x1_0000 + index);
     let bits = match random >> 60 {
@@ -49,7 +49,7 @@ pub fn prefix(index: u32) -> (u32, u8) {
     (address & (u32::MAX << (32 - u32::from(bits))), bits)
 }
 
-/// A name: letters and dots, no dot at its end.
+/// A name: letters and dots, without a dot at the end.
 pub struct Name {
     bytes: [u8; NAME_BYTES],
     len: usize,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counts packets by protocol and logs the counts after every hundredth packet. Needs `nfw.log`.
 //!
-//! Every CPU has an instance of its own, so each counts, and logs, what its CPU saw.
+//! Every CPU has its own instance. Each counts and logs the packets of its CPU.
 #![no_std]
 #![no_main]
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mean and variance of packets' lengths, logged for the first packet and every hundredth after
-//! it. Needs `nfw.log`. Shows that floats and `core::fmt` work, and what they cost: a packet that
+//! Logs the mean and the variance of packet lengths, for the first packet and for every hundredth
+//! after it. Needs `nfw.log`. Shows that floats and `core::fmt` work, and their cost: a packet that
 //! is logged takes nearly 7,000 units of fuel.
 //!
-//! Every CPU has an instance of its own, so each has its own statistics.
+//! Every CPU has its own instance, with its own statistics.
 #![no_std]
 #![no_main]
 
@@ -16,7 +16,7 @@ use nf_wasm_sdk::{filter, Packet, Verdict};
 const LOG_EVERY: u32 = 100;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
-/// Bits of the mean so far, and of the sum of squared differences from it.
+/// The mean so far, and the sum of squared differences from it, as the bits of an `f64`.
 static MEAN: AtomicU64 = AtomicU64::new(0);
 static SQUARES: AtomicU64 = AtomicU64::new(0);
 
@@ -26,7 +26,7 @@ fn measure(packet: &Packet) -> Verdict {
     let count = COUNT.load(Relaxed).wrapping_add(1).max(1);
     COUNT.store(count, Relaxed);
 
-    // Welford's algorithm, which does not lose the small in the large.
+    // Welford's algorithm: small differences are not lost in a large sum.
     let length = f64::from(packet.context.packet_len);
     let before = f64::from_bits(MEAN.load(Relaxed));
     let mean = before + (length - before) / f64::from(count);
@@ -37,7 +37,7 @@ fn measure(packet: &Packet) -> Verdict {
     if count % LOG_EVERY == 1 {
         let variance = squares / f64::from(count);
         let mut line = Line::default();
-        // A line takes whatever it is given.
+        // Writing to a log line never fails.
         let _ = write!(
             line,
             "{count} packets: mean {mean:.2}, variance {variance:.3e}"

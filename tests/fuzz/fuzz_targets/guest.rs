@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs filters on packets. No panic, no more fuel than was given, a correct context, no
-//! allocation, the same result again, and exactly the fuel that was reported.
+//! Runs filters on packets. Checks that none panics, uses more fuel than it was given, or
+//! allocates, that each gets a correct context, that a second run gives the same result, and that a
+//! run with exactly the reported fuel succeeds.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,7 +16,7 @@ use nf_wasm_test_host::Packet;
 #[global_allocator]
 static METER: Meter = Meter;
 
-/// What a trap may allocate: the kernel half keeps it in reserve (`kmod/build/region.rs`).
+/// Bytes that a trap may allocate. The kernel half keeps them in reserve (`kmod/build/region.rs`).
 const RESERVE: usize = 1024;
 
 fn start(case: &Case) -> Option<Box<Instance<Packet>>> {
@@ -34,7 +35,7 @@ fn start(case: &Case) -> Option<Box<Instance<Packet>>> {
     }
 }
 
-/// One packet, and whether what holds for each does.
+/// Runs the filter on one packet and checks what must hold for every packet.
 fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>, fuel: u64) -> Outcome {
     let has_memory = inspect(&case.wasm).is_ok_and(|it| it.memory.is_some());
     let told = Context {
@@ -47,7 +48,10 @@ fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>, fuel: u64) 
     let mut context = told;
     instance.host_mut().show(packet.to_vec(), case.mark);
     let (outcome, bytes) = peak(|| instance.call(&mut context, fuel));
-    assert!(bytes <= RESERVE, "{bytes} bytes on a packet's way");
+    assert!(
+        bytes <= RESERVE,
+        "{bytes} bytes allocated on the packet path"
+    );
     let window = if has_memory {
         told.packet_len.min(case.snaplen)
     } else {
@@ -61,7 +65,7 @@ fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>, fuel: u64) 
     };
     assert_eq!(context, expected);
     assert!(outcome.fuel_used <= fuel);
-    // The window's own copy is not the guest's.
+    // The engine charges the copy of the window, but not to the guest.
     let window_charge = if has_memory {
         10 + u64::from(window) / 64
     } else {
@@ -70,7 +74,7 @@ fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>, fuel: u64) 
     let charged = instance.host_mut().charged;
     assert!(
         charged <= outcome.fuel_used + window_charge,
-        "the host did {charged} for {outcome:?}"
+        "the host's work is worth {charged} fuel, but {outcome:?}"
     );
     match outcome.verdict {
         Ok(verdict) => assert!(matches!(verdict, ACCEPT | DROP)),
@@ -90,7 +94,7 @@ fuzz_target!(|data: &[u8]| {
     let Some(mut first) = start(&case) else {
         return;
     };
-    let mut again = start(&case).expect("it loaded before");
+    let mut again = start(&case).expect("it loaded the first time");
     for packet in &case.packets {
         let outcome = call(&case, packet, &mut first, case.fuel);
         assert_eq!(call(&case, packet, &mut again, case.fuel), outcome);

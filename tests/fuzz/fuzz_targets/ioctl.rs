@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Decodes ioctl arguments as the kernel half does, from memory with holes, read-only parts and
-//! another thread that writes to it.
+//! Decodes ioctl arguments as the kernel half does. The caller's memory has holes and read-only
+//! parts, and another thread writes to it.
 #![no_main]
 
 use std::cell::Cell;
@@ -20,12 +20,12 @@ use nf_wasm_shared::decode::name::Name;
 use nf_wasm_shared::decode::plain::{Plain, Request};
 use nf_wasm_shared::decode::wrong::Wrong;
 
-/// Where things are in the caller's memory.
+/// Addresses in the caller's memory.
 const REQUEST: u64 = 0x1000;
 const ARRAY: u64 = 0x10_0000;
 const LOG: u64 = 0x20_0000;
 
-/// A refusal as the kernel half has it.
+/// A refusal, as in the kernel half.
 struct Refusal(Wrong, String);
 
 impl From<Wrong> for Refusal {
@@ -40,7 +40,7 @@ impl Refused for Refusal {
     }
 }
 
-/// Random bytes, and then fields that make sense in places.
+/// Random bytes, in which some fields are then made plausible.
 fn request<T: Request>(u: &mut Unstructured<'_>) -> Result<T> {
     let mut request = T::zeroed();
     if u.ratio(1, 4)? {
@@ -90,8 +90,8 @@ fn small(u: &mut Unstructured<'_>) -> Result<u32> {
     ])?)
 }
 
-/// Puts the request into memory, hands it to `f` the kernel's way, and looks at what became of the
-/// memory.
+/// Puts the request into memory, passes it to `f` as the kernel does, and checks the memory after
+/// the call.
 fn make<T: Request>(
     u: &mut Unstructured<'_>,
     mut request: T,
@@ -169,12 +169,12 @@ fn make<T: Request>(
         assert!(!refusal.1.bytes().any(|byte| byte.is_ascii_control()));
     }
     let after = caller.regions.into_inner();
-    // What is behind the struct is the caller's own, whatever size was said.
+    // The kernel half must not write beyond its struct, whatever size the caller gave.
     let known = (said as usize).min(ours).min(before[0].bytes.len());
     if race.is_none() {
         let (old, new) = (&before[0].bytes, &after[0].bytes);
         assert_eq!(old[known..], new[known..]);
-        // Nothing is behind a request that is shorter than ours, even at the end of the memory.
+        // If the request is shorter than the kernel's struct, there are no unknown bytes to check.
         let behind = ours.min(said as usize)..said as usize;
         let zero = old.get(behind).is_some_and(|it| it.iter().all(|&b| b == 0));
         let expected = if before[0].bytes.len() < 4 {
@@ -209,7 +209,7 @@ fn check_settings(settings: &Settings) {
 }
 
 fn check_name(name: &Name) {
-    // What the kernel takes for a name, the loader does too, and shows as it is.
+    // The loader accepts every name that the kernel accepts, and shows it unchanged.
     let text = name.to_string();
     let parsed: nfwasm::name::Name = text.parse().expect("a name");
     assert_eq!(parsed.field(), name.field());
@@ -398,6 +398,6 @@ fn check_hook(hook: &Hook) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // Too few bytes are no case.
+    // Too few bytes make no case.
     let _ = command(&mut Unstructured::new(data));
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Loads random bytes, valid modules and damaged ones. No panic, `inspect` and a load refuse
-//! alike, and memory stays bounded.
+//! Loads random bytes, valid Wasm modules and damaged ones. Checks that nothing panics, that
+//! `inspect` and a load give the same refusal, and that memory is bounded.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,10 +14,10 @@ use nf_wasm_test_host::Packet;
 #[global_allocator]
 static METER: Meter = Meter;
 
-/// Pages of a linear memory: few, so that a run is quick.
+/// Pages of a linear memory. Few pages make a run fast.
 const PAGES: u32 = 4;
 
-/// What the kernel half grants a load, with these pages.
+/// The memory that the kernel half grants a load, with at most [`PAGES`] pages.
 fn budget(wasm: &[u8]) -> usize {
     instance_bytes(wasm.len()) - 2 * (MEMORY_PAGES - PAGES) as usize * 65_536
 }
@@ -27,7 +27,7 @@ fn module(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         0 => smith::inside(u),
         1 => smith::outside(u),
         2..=4 => {
-            // A valid one with some bytes changed, cut out or doubled.
+            // A valid module with some bytes changed, removed or doubled.
             let changes = u.int_in_range(1..=6)?;
             let seeds = (0..changes)
                 .map(|_| u.arbitrary())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Feeds the loader words of a command line and answers of a kernel.
+//! Gives the loader random command lines and random answers of a kernel.
 #![no_main]
 
 use clap::Parser;
@@ -14,7 +14,7 @@ use nfwasm::name::{Name, Selector};
 use nfwasm::output::Output;
 use nfwasm::{hook, packet, Cli};
 
-/// A kernel that answers anything.
+/// A kernel whose answers are random.
 #[derive(Clone)]
 struct Anything {
     info: Info,
@@ -61,7 +61,7 @@ fn plain<T: Plain>(u: &mut Unstructured<'_>) -> Result<T> {
     Ok(it)
 }
 
-/// Shows a person, and a program, what the kernel answered.
+/// Formats random answers of the kernel, as text and as JSON.
 fn answers(u: &mut Unstructured<'_>) -> Result<()> {
     let count = u.int_in_range(0..=3)?;
     let mut kernel = Anything {
@@ -69,7 +69,7 @@ fn answers(u: &mut Unstructured<'_>) -> Result<()> {
         filters: (0..count).map(|_| plain(u)).collect::<Result<_>>()?,
         attachments: (0..count).map(|_| plain(u)).collect::<Result<_>>()?,
     };
-    // Some that belong together.
+    // Let some attachments belong to filters.
     for (filter, attachment) in kernel.filters.iter().zip(&mut kernel.attachments) {
         attachment.filter = filter.id;
     }
@@ -98,7 +98,7 @@ fn answers(u: &mut Unstructured<'_>) -> Result<()> {
 
 fn words(text: &str) {
     if let Ok(parsed) = hook::parse(text) {
-        check::hook(&parsed).expect("the kernel takes what the loader takes");
+        check::hook(&parsed).expect("the kernel accepts every hook that the loader accepts");
         assert_eq!(hook::parse(&hook::shown(&parsed)), Ok(parsed), "{text}");
     }
     let mut field = [0; NAME_LEN];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A caller's memory: a few regions, some read-only, with holes between them. Another thread may
+//! A caller's memory: regions with holes between them, some of them read-only. Another thread may
 //! write to it while the kernel reads.
 
 use std::cell::RefCell;
@@ -7,22 +7,22 @@ use std::cell::RefCell;
 use nf_wasm_shared::decode::exchange::Memory;
 use nf_wasm_shared::decode::wrong::Wrong;
 
-/// Some bytes of a caller's.
+/// A region of a caller's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// Where they are.
+    /// Address of the first byte.
     pub address: u64,
-    /// What they are.
     pub bytes: Vec<u8>,
-    /// Writing there faults.
+    /// Writes to the region fault.
     pub read_only: bool,
 }
 
 /// A caller's memory.
 pub struct Caller {
-    /// No two overlap.
+    /// The regions. They do not overlap.
     pub regions: RefCell<Vec<Region>>,
-    /// The other thread: before the read of this number, writes a byte to the first region.
+    /// The other thread: before the read with this number, it writes a byte at this offset of the
+    /// first region.
     pub race: Option<(u32, usize, u8)>,
     reads: RefCell<u32>,
 }
@@ -36,8 +36,8 @@ impl Caller {
         }
     }
 
-    /// Calls `f` with a byte and whether it may be written, for each address in turn, until one
-    /// is nowhere.
+    /// Calls `f` with each byte of the range, and with whether its region is read-only. Stops and
+    /// returns false at the first address in no region, or when `f` returns false.
     fn each(
         &self,
         address: u64,
@@ -58,7 +58,7 @@ impl Caller {
         })
     }
 
-    /// Whether all of it can be read.
+    /// Whether the whole range can be read.
     pub fn is_there(&self, address: u64, len: usize) -> bool {
         self.each(address, len, |_, _, _| true)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Code that several fuzz targets share.
+//! Code that the fuzz targets share.
 
 pub mod caller;
 pub mod meter;

@@ -11,35 +11,35 @@ use crate::{packet, program, smith};
 /// A filter, an operator's settings, and packets.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The module.
+    /// The Wasm module.
     pub wasm: Vec<u8>,
-    /// Granted capabilities: mostly all.
+    /// Granted capabilities, mostly all.
     pub capabilities: u64,
-    /// Fuel for one packet.
+    /// Fuel per packet.
     pub fuel: u64,
-    /// Bytes of the window.
+    /// The snaplen in bytes.
     pub snaplen: u32,
-    /// One of the `FAMILY_*` numbers that a packet has.
+    /// The packets' family, a `FAMILY_*` number.
     pub family: u32,
-    /// The hook that the filter is told.
+    /// The hook in the filter's context.
     pub hook: u32,
     /// The packets' mark.
     pub mark: u32,
-    /// Packets, one after the other.
+    /// The packets, in order.
     pub packets: Vec<Vec<u8>>,
 }
 
-/// Which filters are wanted.
+/// The kind of filters to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filters {
-    /// Any, a few of them in no dialect that the engine has.
+    /// Any filter. A few use proposals that the engine does not support.
     Any,
-    /// Those that do what filters do.
+    /// Filters from [`crate::program`], which resemble real ones.
     Programs,
 }
 
 impl Case {
-    /// Makes a case of random bytes; `clock` says whether filters may look at the time.
+    /// Makes a case of random bytes. `clock` says whether filters may read the clock.
     ///
     /// # Errors
     ///

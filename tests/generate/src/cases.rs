@@ -4,12 +4,12 @@
 use std::env;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// Hands `case` a seed and numbers, as `NF_WASM_SEED`, `NF_WASM_FROM` and `NF_WASM_CASES` say; without
-/// them the first 300 of seed 1. Returns how many.
+/// Calls `case` with a seed and each index, as `NF_WASM_SEED`, `NF_WASM_FROM` and `NF_WASM_CASES`
+/// say. Without them, runs the first 300 cases of seed 1. Returns the number of cases.
 ///
 /// # Panics
 ///
-/// If a case does: says how to see it alone.
+/// If a case panics. The message says how to run that case alone.
 pub fn each(mut case: impl FnMut(u64, u64)) -> u64 {
     let number = |name: &str, default| {
         env::var(name).map_or(default, |text| text.parse().expect("a number"))

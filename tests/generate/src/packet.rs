@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use nf_wasm_shared::abi::limits::RUN_PACKET_BYTES;
 
-/// Extension headers of IPv6, TCP, UDP, ICMP, ESP, "no next header", and one that nobody has.
+/// Extension headers of IPv6, TCP, UDP, ICMP, ESP, "no next header", and an unassigned number.
 const PROTOCOLS: [u8; 12] = [0, 6, 17, 1, 58, 43, 44, 60, 51, 50, 59, 253];
 
 /// A packet of at least one byte.
@@ -17,7 +17,7 @@ pub fn packet(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         _ => u.int_in_range(20..=300)?,
     };
     let seed: u8 = u.arbitrary()?;
-    // Bytes that differ without taking as many of `u`'s.
+    // Different bytes that use up little of `u`.
     let mut bytes: Vec<u8> = (0..len)
         .map(|at| (at as u8).wrapping_mul(31) ^ seed)
         .collect();
@@ -25,7 +25,7 @@ pub fn packet(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     match u.int_in_range(0..=7_u8)? {
         0 => {}
         1..=4 => {
-            // Version and length of the header, with odd ones among them.
+            // The version and the header's length, sometimes a wrong length.
             let words = if u.ratio(3, 4)? {
                 5
             } else {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Random bytes from a seed and a number, the same on every machine.
+//! Random bytes from a seed and an index, the same on every machine.
 
-/// SplitMix64: for tests that have to be repeatable, not for secrets.
+/// SplitMix64, for tests that must be repeatable. Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The stream for the `index`th case of `seed`.
+    /// The stream of case `index` of `seed`.
     pub fn new(seed: u64, index: u64) -> Self {
         let mut random = Self(seed);
         let start = random.next() ^ index;
@@ -26,7 +26,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `limit`, which is not 0.
+    /// A number below `limit`. `limit` must not be 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
@@ -36,7 +36,7 @@ impl Random {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// So many bytes.
+    /// `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let words = (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes());
         words.take(len).collect()

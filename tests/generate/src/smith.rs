@@ -7,12 +7,13 @@ use arbitrary::{Result, Unstructured};
 use nf_wasm_shared::abi::limits;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, Module};
 
-/// Turns text, which is ours, into a binary.
+/// Assembles text of this file.
 fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// All that can be imported and gives the same in the kernel and outside: no clock.
+/// The host functions that give the same result in the kernel and in user space. The clock does
+/// not.
 const IMPORTS: &str = r#"(module
     (import "nfw.packet" "len" (func (result i32)))
     (import "nfw.packet" "load" (func (param i32 i32 i32) (result i32)))
@@ -22,7 +23,7 @@ const IMPORTS: &str = r#"(module
 
 static AVAILABLE: LazyLock<Vec<u8>> = LazyLock::new(|| wat(IMPORTS));
 
-/// What a filter exports: by turns with a memory, an `nfw_init`, an `nfw_buf`.
+/// The exports of filters, with and without a memory, an `nfw_init`, an `nfw_buf`.
 static EXPORTS: LazyLock<[Vec<u8>; 8]> = LazyLock::new(|| {
     [0, 1, 2, 3, 4, 5, 6, 7].map(|parts| {
         let memory = r#"(memory (export "memory") 1)"#;
@@ -39,10 +40,10 @@ static EXPORTS: LazyLock<[Vec<u8>; 8]> = LazyLock::new(|| {
     })
 });
 
-/// A module that exports a filter and is of the engine's dialect, but for its sizes.
+/// Makes a filter that uses only what the engine supports. Its sizes may exceed limits.
 pub fn inside(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
-    // Mostly a memory, seldom a function that runs at load: its results are random too, and
-    // refuse the load.
+    // Mostly a memory, seldom a function that runs at load: its results are random too, so that the
+    // load mostly fails.
     let exports = match u.int_in_range(0..=15_u8)? {
         0 => 0,
         1 => 3,
@@ -63,25 +64,25 @@ pub fn inside(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(Module::new(config, u)?.to_bytes())
 }
 
-/// A module of any dialect, which mostly is to be refused.
+/// Makes a module with any proposals. The engine refuses most of these.
 pub fn outside(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut config: Config = u.arbitrary()?;
     config.exports = Some(EXPORTS[u.int_in_range(0..=7)?].clone());
     config.available_imports = u.ratio(1, 2)?.then(|| AVAILABLE.clone());
     config.module_shape = None;
     config.allow_invalid_funcs = u.ratio(1, 4)?;
-    // Not a question of the engine's, but of how long wasm-smith takes.
+    // This limits wasm-smith's time. The engine does not need it.
     config.max_instructions = config.max_instructions.min(500);
     config.max_funcs = config.max_funcs.min(100);
     Ok(Module::new(config, u)?.to_bytes())
 }
 
-/// `engine/src/config.rs` in wasm-smith's words.
+/// `engine/src/config.rs` as wasm-smith's settings.
 fn dialect() -> Config {
     use InstructionKind::{Control, Memory, Numeric, Parametric, Reference, Table, Variable};
     Config {
         allow_start_export: false,
-        // A result's sign and payload are a processor's own where it is not a number.
+        // The sign and the payload of a NaN result depend on the processor.
         canonicalize_nans: true,
         allowed_instructions: InstructionKinds::new(&[
             Control, Memory, Numeric, Parametric, Reference, Table, Variable,
@@ -99,7 +100,7 @@ fn dialect() -> Config {
         simd_enabled: false,
         tail_call_enabled: false,
         threads_enabled: false,
-        // But for the one that is exported, which comes on top.
+        // The exported memory comes in addition.
         max_memories: 0,
         max_tables: 1,
         ..Config::default()

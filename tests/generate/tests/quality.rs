@@ -18,12 +18,12 @@ use nf_wasm_test_host::Packet;
 use reference::Reference;
 
 const CASES: u64 = 400;
-/// Modules in which each shape is looked for.
+/// How many modules are searched for shapes.
 const SHAPED: u64 = 1_500;
-/// Modules that are compiled and called.
+/// How many modules are compiled and called.
 const RUN: u64 = 500;
 
-/// How many of the modules load, in a hundred; says why others do not.
+/// Percentage of the modules that load. Prints why others do not.
 fn loaded(make: impl Fn(&mut Unstructured<'_>) -> Vec<u8>) -> u64 {
     let options = Options {
         capabilities: nf_wasm_shared::abi::capability::ALL_BITS,
@@ -58,7 +58,7 @@ fn most_programs_load() {
     assert!(loaded(|u| Case::new(u, Filters::Programs, false).expect("bytes").wasm) >= 60);
 }
 
-/// The `index`th module of a generator.
+/// Module `index` of a generator.
 fn arithmetic_module(
     index: u64,
     make: fn(&mut Unstructured<'_>) -> nf_wasm_generate::Result<arithmetic::Module>,
@@ -85,7 +85,11 @@ fn every_shape_occurs() {
     let everywhere = shapes::EVERYWHERE;
     assert_eq!(missing(&all, &everywhere), [""; 0]);
     assert_eq!(missing(&all, &shapes::OTHERS), [""; 0]);
-    assert_eq!(missing(&reading, &everywhere), [""; 0], "where only reads");
+    assert_eq!(
+        missing(&reading, &everywhere),
+        [""; 0],
+        "modules that only read"
+    );
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn most_modules_compile_and_return() {
     for index in 0..RUN {
         let module = arithmetic_module(index, arithmetic::module);
         small += u64::from(module.wasm.len() < 4_000);
-        // What is over a limit is refused in the machine.
+        // A module over a limit would be refused in the virtual machine.
         let taken = Session::new().instantiate(&module.wasm, INIT_FUEL);
         assert_eq!(taken.map(|it| it.fuel_used), Ok(0), "module {index}");
         let mut reference = Reference::new(&module.wasm);
@@ -115,7 +119,7 @@ fn most_modules_compile_and_return() {
             long += u64::from(code.has_long_jumps);
             large += u64::from(layout.frame_slots.iter().any(|slots| *slots > 200));
         }
-        // Of arguments of all sizes at least one.
+        // At least one call returns, with arguments of several sizes.
         let sizes = [[0, 1, 2], [7, 64, 1_000], [0xffff, 0x1_0000, 0xffff_fff0]];
         returns += u64::from(
             sizes

@@ -1,38 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The host that tests run filters on outside of the kernel. It answers as the kernel does in
-//! `NF_WASM_RUN`, counts calls, and fails when told to.
+//! The host with which tests run filters outside the kernel. It answers as the kernel does in
+//! `NF_WASM_RUN`, counts calls, and fails on request.
 
 use nf_wasm_engine::{Clock, Host};
 
-/// Bytes of lines that `NF_WASM_RUN` keeps.
+/// Bytes of log lines that `NF_WASM_RUN` keeps.
 const OUTPUT_BYTES: usize = 1024;
 const EFAULT: i32 = -14;
 
-/// A packet, and what a filter did with it.
+/// A packet, and the effects of a filter on it.
 #[derive(Clone, Debug)]
 pub struct Packet {
-    /// Its bytes, from the network header on.
+    /// The packet's bytes, from the network header on.
     pub bytes: Vec<u8>,
-    /// Whether there is a packet: there is none in `nfw_init`.
+    /// Whether there is a packet. There is none during `nfw_init`.
     is_present: bool,
-    /// Its mark.
+    /// The packet's mark.
     pub mark: u32,
-    /// What was logged, a line each, cut off as the kernel does it.
+    /// The log lines, cut off as in the kernel.
     pub output: Vec<u8>,
-    /// How many lines were logged.
+    /// The number of lines logged.
     pub lines: usize,
-    /// Fuel that the calls of the host must have been charged at least, since the packet was shown.
+    /// The fuel that the host's work since [`Packet::show`] is worth: the guest must be charged at
+    /// least as much.
     pub charged: u64,
-    /// What [`Host::load`] is to fail with.
+    /// The errno with which [`Host::load`] fails.
     pub fail: Option<i32>,
-    /// How often [`Host::pause`] was called.
+    /// How many times [`Host::pause`] was called.
     pub pauses: u64,
-    /// How often [`Host::pause`] says to go on.
+    /// How many calls of [`Host::pause`] return "go on".
     pub max_pauses: u64,
 }
 
 impl Packet {
-    /// A packet, with a mark that no test sets.
+    /// A packet, with a mark that no test uses.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         let mut packet = Self::none();
@@ -40,14 +41,14 @@ impl Packet {
         packet
     }
 
-    /// There is none yet.
+    /// No packet yet.
     #[must_use]
     pub fn none() -> Self {
         Self {
             bytes: Vec::new(),
             is_present: false,
             mark: 0,
-            // Whole from the start: on a packet's way nothing is allocated.
+            // Reserved at once: nothing may be allocated on the packet path.
             output: Vec::with_capacity(OUTPUT_BYTES),
             lines: 0,
             charged: 0,
@@ -57,7 +58,7 @@ impl Packet {
         }
     }
 
-    /// The next one comes.
+    /// Replaces the packet by the next one.
     pub fn show(&mut self, bytes: Vec<u8>, mark: u32) {
         self.bytes = bytes;
         self.is_present = true;
@@ -65,7 +66,7 @@ impl Packet {
         self.charged = 0;
     }
 
-    /// The line that was logged last.
+    /// The last line logged.
     #[must_use]
     pub fn line(&self) -> &[u8] {
         let lines = self.output.strip_suffix(b"\n").unwrap_or(&self.output);
@@ -77,7 +78,7 @@ impl Packet {
     }
 }
 
-/// Whether filters did the same. Pauses are of compilers, and say nothing of a filter.
+/// Whether filters had the same effects. Pauses come from compilers and are not compared.
 impl PartialEq for Packet {
     fn eq(&self, other: &Self) -> bool {
         let done = |it: &Self| (it.is_present, it.mark, it.lines, it.charged);
@@ -96,7 +97,7 @@ impl Host for Packet {
         let from = &self.bytes[offset as usize..][..to.len()];
         to.copy_from_slice(from);
         self.charge(10 + to.len() as u64 / 64);
-        // The bytes are in one piece.
+        // The packet is linear: the load costs nothing extra.
         Ok(0)
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Builds modules byte by byte, for encodings that no assembler writes.
+//! Builds modules byte by byte, with encodings that an assembler does not write.
 
-/// Ids of sections.
+/// Section ids.
 pub mod id {
     #![allow(missing_docs, reason = "they are the specification's own words")]
     pub const CUSTOM: u8 = 0;
@@ -20,7 +20,7 @@ pub mod id {
     pub const TAG: u8 = 13;
 }
 
-/// The largest number that LEB128 gives a `u32`: what a bomb declares.
+/// The largest `u32` in LEB128: the size that a bomb declares.
 pub const HUGE: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0x0f];
 
 /// The type of `nfw_filter`, `(i32, i32, i32) -> i32`.
@@ -39,7 +39,7 @@ pub fn leb(mut number: u32) -> Vec<u8> {
     }
 }
 
-/// `number` as LEB128 of exactly five bytes, which is as long as it may be.
+/// `number` as LEB128 of exactly five bytes, the maximum.
 pub fn long_leb(number: u32) -> [u8; 5] {
     core::array::from_fn(|at| {
         let low = (number >> (7 * at)) as u8 & 0x7f;
@@ -51,14 +51,14 @@ pub fn long_leb(number: u32) -> [u8; 5] {
     })
 }
 
-/// Items behind their number.
+/// Items, preceded by their number.
 pub fn vector<T: AsRef<[u8]>>(items: &[T]) -> Vec<u8> {
     let mut bytes = leb(items.len() as u32);
     items.iter().for_each(|item| bytes.extend(item.as_ref()));
     bytes
 }
 
-/// Bytes behind their length.
+/// Bytes, preceded by their length.
 pub fn sized(content: impl AsRef<[u8]>) -> Vec<u8> {
     let content = content.as_ref();
     let mut bytes = leb(content.len() as u32);
@@ -66,12 +66,12 @@ pub fn sized(content: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// A module in the making.
+/// A module under construction.
 #[derive(Debug)]
 pub struct Module(Vec<u8>);
 
 impl Module {
-    /// Magic and version.
+    /// A module with only magic and version.
     pub fn new() -> Self {
         Self(b"\0asm\x01\0\0\0".to_vec())
     }
@@ -84,14 +84,14 @@ impl Module {
         self
     }
 
-    /// Adds bytes as they are.
+    /// Appends bytes unchanged.
     #[must_use]
     pub fn raw(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.0.extend(bytes.as_ref());
         self
     }
 
-    /// What has been made so far.
+    /// The module's bytes so far.
     pub fn bytes(self) -> Vec<u8> {
         self.0
     }
@@ -103,26 +103,26 @@ impl Default for Module {
     }
 }
 
-/// What a filter that accepts has besides.
+/// The parts of a filter that accepts, beside its filter function.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
-    /// Types, from index 1 on; 0 is the filter's.
+    /// Types, from index 1 on. Type 0 is the filter function's.
     pub types: Vec<Vec<u8>>,
-    /// Functions, from index 1 on: each one's type, and its body, locals first, without its length.
+    /// Functions, from index 1 on: the type, and the body with its locals but without its length.
     pub functions: Vec<(u32, Vec<u8>)>,
-    /// Elements of a table, if there is to be one.
+    /// Elements of the table. 0 is no table.
     pub table: u32,
-    /// A memory of one page, exported.
+    /// Whether there is an exported memory of one page.
     pub memory: bool,
-    /// Content of an element section.
+    /// Content of the element section.
     pub elements: Option<Vec<u8>>,
-    /// The filter's body, in place of the usual one.
+    /// The filter function's body, in place of the default.
     pub body: Option<Vec<u8>>,
 }
 
 impl Parts {
-    /// The module. Its filter leads to all functions without parameters and results, so that they are
-    /// compiled, but calls them for no packet.
+    /// Makes the module. The filter function can reach all functions without parameters and
+    /// results, so that they are compiled, but no packet makes it call them.
     pub fn filter(&self) -> Vec<u8> {
         let types: Vec<&[u8]> = std::iter::once(&FILTER_TYPE[..])
             .chain(self.types.iter().map(Vec::as_slice))
@@ -152,7 +152,7 @@ impl Parts {
         module.section(id::CODE, vector(&bodies)).bytes()
     }
 
-    /// The filter's body.
+    /// The default body of the filter function.
     fn accept(&self) -> Vec<u8> {
         if let Some(body) = &self.body {
             return body.clone();
@@ -163,7 +163,7 @@ impl Parts {
             .zip(&self.functions)
             .filter(|(_, (ty, _))| is_called(*ty))
             .flat_map(|(index, _)| [&[0x10][..], &leb(index)].concat());
-        // Where the window has 2^32-1 bytes.
+        // Call the functions if the window has 2^32-1 bytes.
         let mut body = vec![0, 0x20, 2, 0x41, 0x7f, 0x46, 0x04, 0x40];
         body.extend(calls);
         body.extend([0x0b, 0x41, 1, 0x0b]);

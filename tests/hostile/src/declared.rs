@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules that declare more than they contain. Each must be refused before memory is allocated
-//! for what it declares.
+//! Modules that declare more than they contain. Each must be refused before memory is allocated for
+//! the declared size.
 
 use nf_wasm_shared::abi::limits;
 
@@ -14,7 +14,7 @@ fn bomb(section: u8, item: &[u8]) -> Vec<u8> {
         .bytes()
 }
 
-/// A filter beside which stands a function with that body.
+/// A filter and a function with that body.
 fn body(bytes: &[u8]) -> Vec<u8> {
     Parts {
         functions: vec![(0, bytes.to_vec())],
@@ -23,7 +23,7 @@ fn body(bytes: &[u8]) -> Vec<u8> {
     .filter()
 }
 
-/// Blocks of a kind, nested.
+/// Nested blocks of a kind.
 fn nested(opcode: &[u8], depth: usize) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(opcode.repeat(depth));
@@ -32,7 +32,7 @@ fn nested(opcode: &[u8], depth: usize) -> Vec<u8> {
     body(&bytes)
 }
 
-/// A `br_table` in a function whose only block is its own.
+/// A `br_table` in a function without further blocks.
 fn br_table(declared: &[u8], targets: usize) -> Vec<u8> {
     // No locals; index 0; the table, default 0; end.
     let mut bytes = vec![0, 0x41, 1, 0x41, 0, 0x0e];
@@ -42,12 +42,12 @@ fn br_table(declared: &[u8], targets: usize) -> Vec<u8> {
     body(&bytes)
 }
 
-/// A name of a megabyte, nearly.
+/// A name of nearly a megabyte.
 fn long_name() -> Vec<u8> {
     sized(vec![b'n'; 1_000_000])
 }
 
-/// Its limit on the nesting of blocks, as a machine's word.
+/// The limit on the nesting of blocks, as `usize`.
 const NESTING: usize = limits::NESTING as usize;
 
 /// The cases.
@@ -248,7 +248,7 @@ pub const CASES: &[Case] = &[
         EFBIG,
         &["body of a function"],
         || {
-            // A block's type, none, is 0x40.
+            // 0x40 is the type of a block without values.
             nested(&[0x02, 0x40], 100_000)
         },
     ),

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules at the limits. They load; their time, memory and stack are bounded. [`crate::megabyte`]
-//! has the largest.
+//! Modules at the limits. They load. Their time, memory and stack are bounded. The largest are in
+//! [`crate::megabyte`].
 
 use nf_wasm_shared::abi::limits;
 
 use crate::{loaded, with, Case};
 
-/// A name as long as it may be, told from others by `n`.
+/// A name of the maximum length, different for each `n`.
 fn long_name(n: u32) -> String {
-    // In no order: what sorts them has work.
+    // Names that are not in order, so that sorting them takes work.
     let n = n * 7919 % 997 * 1000 + n;
     format!("{n:0>width$}", width = limits::NAME_BYTES as usize)
 }
@@ -56,7 +56,7 @@ fn nested_ifs() -> String {
     )
 }
 
-/// A `br_table` with as many targets as may be, to all of as many blocks as may be.
+/// A `br_table` with the maximum number of targets, to all of the maximum number of blocks.
 fn branches() -> String {
     let depth = limits::NESTING as usize;
     let targets = repeated(limits::BR_TABLE_TARGETS, |n| {
@@ -117,7 +117,7 @@ fn table_and_elements() -> String {
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 const INIT: &str = r#"(func $init (export "nfw_init") (result i32) (i32.const 0))"#;
 
-/// All limits outside of function bodies at once.
+/// All limits at once, except those on function bodies.
 pub fn everything() -> Vec<u8> {
     with(&format!(
         "{} {MEMORY} {} {} {} {} {} {} {} {} {INIT} {}",
@@ -134,7 +134,7 @@ pub fn everything() -> Vec<u8> {
     ))
 }
 
-/// What accepts.
+/// The outcome of a case that accepts.
 pub(crate) const ACCEPTS: &[Result<i32, nf_wasm_shared::abi::trap::Trap>] = &[Ok(1)];
 
 /// The cases.

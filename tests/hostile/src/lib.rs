@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Hostile guests, and the expected outcome of each.
 //!
-//! One corpus for all who need it: the engine's tests on the host (`engine/tests/hostile.rs`), the
+//! One corpus for all users: the engine's tests on the host (`engine/tests/hostile.rs`), the
 //! subject `hostile` in the virtual machine, and `nf-wasm-hostile`, which measures. Modules are
-//! made when they are asked for; nothing large is kept.
+//! made on demand, so that nothing large is kept.
 //!
-//! A new case is one entry in the file that its attack belongs to:
+//! A new case is one entry in the file of its attack:
 //!
-//! - [`declared`]: great numbers in few bytes, and other encodings that promise more than they hold
-//! - [`heavy`]: as much as the limits allow; loading them is what takes time, memory and stack
-//! - [`megabyte`]: the same with modules as large as they may be; minutes in an emulated machine
-//! - [`slow`]: what a compiler might do again and again, at any size
-//! - [`setup`]: what goes wrong between translation and the first packet
-//! - [`packets`]: what a filter tries when it is shown packets
-//! - [`ops`]: every operation in a loop, to be measured
+//! - [`declared`]: large numbers in few bytes, and other encodings that declare more than they
+//! contain
+//! - [`heavy`]: modules at the limits, which take time, memory and stack to load
+//! - [`megabyte`]: modules of the maximum size; minutes in an emulated machine
+//! - [`slow`]: modules that may make a compiler repeat work, at any size
+//! - [`setup`]: failures between translation and the first packet
+//! - [`packets`]: attacks of a filter that runs on packets
+//! - [`ops`]: every operation in a loop, for measurements
 
 pub mod bytes;
 pub mod declared;
@@ -26,35 +27,35 @@ pub mod slow;
 
 use nf_wasm_shared::abi::trap::Trap;
 
-/// The bytes are no valid module.
+/// The bytes are not a valid module.
 pub const ENOEXEC: i32 = 8;
 /// Memory ran out.
 pub const ENOMEM: i32 = 12;
-/// The guest interface is not kept.
+/// The module breaks the guest interface.
 pub const EINVAL: i32 = 22;
-/// Over a limit.
+/// The module exceeds a limit.
 pub const EFBIG: i32 = 27;
-/// A proposal or construct that the engine does not have.
+/// The module uses a proposal or construct that the engine does not support.
 pub const EOPNOTSUPP: i32 = 95;
 
-/// What has to become of a case.
+/// The expected outcome of a case.
 #[derive(Clone, Copy, Debug)]
 pub enum Expected {
-    /// It is not loaded: the errno, and words that the text has.
+    /// The load is refused with this errno. The text contains these words.
     Refused(i32, &'static [&'static str]),
-    /// It is loaded, and this is what it makes of its packets, one after the other; of those that
-    /// follow, the same as of the last.
+    /// The module loads. These are the results for its packets, in order. The last result also
+    /// holds for all further packets.
     Loaded(&'static [Result<i32, Trap>]),
 }
 
 /// One hostile guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// What it tries.
+    /// What the guest does.
     pub name: &'static str,
     /// Makes the module.
     pub module: fn() -> Vec<u8>,
-    /// What has to become of it.
+    /// The expected outcome.
     pub expected: Expected,
 }
 
@@ -72,7 +73,7 @@ const fn refused(
     }
 }
 
-/// A case that is loaded.
+/// A case that loads.
 const fn loaded(
     name: &'static str,
     outcomes: &'static [Result<i32, Trap>],
@@ -107,7 +108,7 @@ fn wat(text: &str) -> Vec<u8> {
     }
 }
 
-/// A module with those fields and a filter that accepts.
+/// A module with those fields and a filter function that accepts.
 fn with(fields: &str) -> Vec<u8> {
     wat(&format!(
         r#"(module {fields}
@@ -115,8 +116,8 @@ fn with(fields: &str) -> Vec<u8> {
     ))
 }
 
-/// A module with those fields, a memory of one page, and a filter with that body; `$ctx`, `$pkt`
-/// and `$len` are its parameters, `$i` and `$j` are locals.
+/// A module with those fields, a memory of one page, and a filter function with that body. `$ctx`,
+/// `$pkt` and `$len` are its parameters, `$i` and `$j` are locals.
 fn filter(fields: &str, body: &str) -> Vec<u8> {
     wat(&format!(
         r#"(module {fields}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules as large as they may be, of one thing only. Validating and translating them takes a
-//! hundred million instructions and more: the engine's tests load them, and `nf-wasm-hostile`
-//! measures them; the subject `hostile` leaves them out.
+//! Modules of the maximum size that repeat one construct. Validating and translating them takes a
+//! hundred million instructions and more. The engine's tests load them, and `nf-wasm-hostile`
+//! measures them. The subject `hostile` leaves them out.
 
 use nf_wasm_shared::abi::limits;
 
@@ -9,8 +9,8 @@ use crate::bytes::{function_type, leb, Parts};
 use crate::heavy::ACCEPTS;
 use crate::{loaded, Case};
 
-/// Indices into [`types`]: `() -> ()`, then one of 32 parameters and 16
-/// results, then one of no parameters and 16 results, then the other way around.
+/// Indices into [`types`]: `() -> ()`, then 32 parameters and 16 results, then no parameters and 16
+/// results, then 16 parameters and no results.
 const NOTHING: u32 = 1;
 const WIDE: u8 = 2;
 const TO_SIXTEEN: u8 = 3;
@@ -37,8 +37,8 @@ fn with_functions(functions: Vec<(u32, Vec<u8>)>) -> Vec<u8> {
     .filter()
 }
 
-/// A module of a megabyte, nearly, whose functions are as long as they may be, have `locals` locals
-/// of `i32`, and are made of `code`, again and again, between `begin` and `end`.
+/// A module of nearly a megabyte. Its functions have the maximum length and `locals` locals of type
+/// `i32`. Each repeats `code` between `begin` and `end`.
 fn dense(locals: u32, begin: &[u8], code: &[u8], end: &[u8]) -> Vec<u8> {
     let locals = [&[1][..], &leb(locals), &[0x7f]].concat();
     let fixed = locals.len() + begin.len() + end.len() + 1;
@@ -48,14 +48,14 @@ fn dense(locals: u32, begin: &[u8], code: &[u8], end: &[u8]) -> Vec<u8> {
     with_functions(vec![(NOTHING, body); functions])
 }
 
-/// `i32.const` of numbers that are all different and too large to stand in an operation, and
-/// `drop` or what else uses each.
+/// Constants that all differ and are too large to be encoded in an operation. `then` uses each, for
+/// example with `drop`.
 fn constants(opcode: u8, bytes: usize, then: &[u8]) -> Vec<u8> {
     let mut body = vec![1, 1, 0x7f];
     let mut n: u64 = 0x0123_4567;
     while body.len() + bytes + then.len() < limits::FUNCTION_BYTES as usize {
         body.push(opcode);
-        // As many bytes as asked for, the last without a sign.
+        // LEB128 of exactly `bytes` bytes, with the sign bit clear.
         for at in 0..bytes {
             let low = (n >> (7 * at)) as u8 & 0x3f;
             body.push(if at + 1 < bytes { low | 0x80 } else { low });
@@ -146,7 +146,7 @@ pub const CASES: &[Case] = &[
         },
     ),
     loaded("a megabyte of branches with 16 values", ACCEPTS, || {
-        // In a block of 16 results, its values copied at each br_if.
+        // The block has 16 results. Each br_if copies its values.
         let begin = [&[0x02, TO_SIXTEEN][..], &[0x20, 0].repeat(16)].concat();
         let end = [&[0x0b][..], &[DROP].repeat(16)].concat();
         dense(1, &begin, &[0x20, 0, 0x0d, 0], &end)
@@ -168,7 +168,7 @@ pub const CASES: &[Case] = &[
         dense(1, &[], &block.concat(), &[])
     }),
     loaded("a megabyte of calls with 16 results", ACCEPTS, || {
-        // Function 1 is of that type; it and the others that are called are at the end.
+        // Function 1 has that type. It and the other functions that are called come last.
         let mut functions = vec![(
             u32::from(TO_SIXTEEN),
             [&[0][..], &[0x41, 1].repeat(16), &[0x0b]].concat(),
@@ -184,7 +184,7 @@ pub const CASES: &[Case] = &[
         dense(1, &[0x00], &[0x6a, 0x1a], &[])
     }),
     loaded("a megabyte of loads", ACCEPTS, || {
-        // Their offsets have five bytes.
+        // The offsets take five bytes.
         let code = [0x20, 0, 0x28, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x21, 0];
         let times = (limits::FUNCTION_BYTES as usize - 4) / code.len();
         let body = [&[1, 1, 0x7f][..], &code.repeat(times), &[0x0b]].concat();
@@ -204,7 +204,7 @@ pub const CASES: &[Case] = &[
         dense(1, &[], &code, &[])
     }),
     loaded("a megabyte of elements", ACCEPTS, || {
-        // 64 passive segments of 4,096 functions each, with as many bodies as may be.
+        // 64 passive segments of 4,096 functions each, with the maximum number of bodies.
         let items = [
             &leb(limits::TABLE_ELEMENTS)[..],
             &[0; limits::TABLE_ELEMENTS as usize],

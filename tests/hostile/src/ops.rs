@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Every kind of operation in a loop of its own, to see what a unit of fuel buys.
+//! Every kind of operation in its own loop, to measure the cost of a unit of fuel.
 //!
-//! `nf-wasm-hostile ops` measures them. A new operation is one line in one of the tables.
+//! `nf-wasm-hostile ops` runs the measurements. A new operation is one line in one of the tables.
 
 use Type::{I32, I64};
 
@@ -15,7 +15,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// Its name, and a value that is neither small nor special.
+    /// The type's name, and an ordinary value: neither small nor special.
     const fn parts(self) -> (&'static str, &'static str) {
         match self {
             I32 => ("i32", "0x1b2c3d4e"),
@@ -24,7 +24,7 @@ impl Type {
     }
 }
 
-/// Operations on two operands of the type that their name begins with, and their result's type.
+/// Operations on two operands of the type in their name, and the type of the result.
 const BINARY: &[(&str, Type)] = &[
     ("i32.add", I32),
     ("i32.sub", I32),
@@ -78,7 +78,7 @@ const BINARY: &[(&str, Type)] = &[
     ("i64.ge_u", I32),
 ];
 
-/// Operations on one operand: name, the operand's type, the result's.
+/// Operations on one operand: name, the operand's type, the result's type.
 const UNARY: &[(&str, Type, Type)] = &[
     ("i32.clz", I32, I32),
     ("i32.ctz", I32, I32),
@@ -98,7 +98,7 @@ const UNARY: &[(&str, Type, Type)] = &[
     ("i64.extend_i32_u", I32, I64),
 ];
 
-/// Loads and stores of the type that their name begins with.
+/// Loads and stores of the type in their name.
 const ACCESSES: &[(&str, Type)] = &[
     ("i32.load", I32),
     ("i32.load8_s", I32),
@@ -121,7 +121,7 @@ const ACCESSES: &[(&str, Type)] = &[
     ("i64.store32", I64),
 ];
 
-/// Statements that leave the stack as they find it, in the module of [`module`].
+/// Statements that leave the stack unchanged. They use the declarations of [`module`].
 const STATEMENTS: &[(&str, &str)] = &[
     ("select", "(local.set $r (select (local.get $x) (local.get $y) (local.get $z)))"),
     ("local.set, const", "(local.set $r (i32.const 0x12345678))"),
@@ -206,21 +206,21 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("nfw.mark set", "(local.set $r (call $set (local.get $x)))"),
 ];
 
-/// How often an operation stands in its loop, so that the loop itself does not count.
+/// How often a loop repeats the operation: the loop's own cost becomes negligible.
 const REPEATED: usize = 16;
 
 /// An operation.
 #[derive(Clone, Debug)]
 pub struct Op {
-    /// What it is.
+    /// What the operation is.
     pub name: String,
-    /// Further locals of the function that it stands in, with their first values.
+    /// Further locals of the function, with their initial values.
     locals: Vec<(&'static str, Type)>,
     /// The statement.
     statement: String,
 }
 
-/// All of them.
+/// All operations.
 pub fn all() -> Vec<Op> {
     let mut all = Vec::new();
     let of = |name: &str| {
@@ -279,12 +279,12 @@ pub fn all() -> Vec<Op> {
 }
 
 impl Op {
-    /// A filter that does nothing else until its fuel is used up.
+    /// A filter that repeats the operation until its fuel is used up.
     pub fn module(&self) -> Vec<u8> {
         self.in_loop(&self.statement.repeat(REPEATED), "(br $again)")
     }
 
-    /// A filter that does it `times` times and accepts.
+    /// A filter that runs the operation `times` times and accepts.
     pub fn times(&self, times: usize) -> Vec<u8> {
         self.in_loop(&self.statement.repeat(times), "(return (i32.const 1))")
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that misbehave on packets. [`crate::ops`] has operations that may cost more than they
-//! are charged.
+//! Filters that misbehave on packets. Operations that may cost more than they are charged are in
+//! [`crate::ops`].
 
 use nf_wasm_shared::abi::trap::Trap;
 
 use crate::{filter, loaded, wat, Case};
 
-/// The imports that these use.
+/// The host functions that these cases use.
 const IMPORTS: &str = r#"
     (import "nfw.packet" "load" (func $load (param i32 i32 i32) (result i32)))
     (import "nfw.packet" "len" (func $packet_len (result i32)))
@@ -14,7 +14,7 @@ const IMPORTS: &str = r#"
     (import "nfw.clock" "monotonic" (func $now (result i64)))
     (import "nfw.mark" "set" (func $set (param i32) (result i32)))"#;
 
-/// Does `statement` until the fuel is used up.
+/// Repeats `statement` until the fuel is used up.
 fn for_ever(fields: &str, statement: &str) -> Vec<u8> {
     filter(
         &format!("{IMPORTS} {fields}"),
@@ -22,8 +22,8 @@ fn for_ever(fields: &str, statement: &str) -> Vec<u8> {
     )
 }
 
-/// `call_indirect` of type `() -> i32` at `index`, in a table whose elements are: a function of
-/// that type, nothing, one of another type.
+/// `call_indirect` of type `() -> i32` at `index`. The table has a function of that type, a null
+/// element, and a function of another type.
 fn indirect(index: &str) -> Vec<u8> {
     filter(
         "(table 3 funcref) (elem (i32.const 0) $right) (elem (i32.const 2) $wrong)
@@ -274,7 +274,7 @@ pub const CASES: &[Case] = &[
         },
     ),
     loaded("its own buffer and context overwritten", &[Ok(1)], || {
-        // And then read again by the next packet, which finds them written anew.
+        // The next packet finds buffer and context rewritten.
         filter(
             "",
             "(if (i32.or (i32.ne (i32.load (local.get $ctx)) (i32.const 1))

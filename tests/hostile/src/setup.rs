@@ -6,24 +6,25 @@ use nf_wasm_shared::abi::trap::Trap;
 
 use crate::{filter, loaded, refused, wat, with, Case, EFBIG, EINVAL, ENOEXEC};
 
-/// `nfw_init` with that body.
+/// A module whose `nfw_init` has that body.
 fn init(fields: &str, body: &str) -> Vec<u8> {
     with(&format!(
         r#"{fields} (func $init (export "nfw_init") (result i32) (local $i i32) {body})"#
     ))
 }
 
-/// `nfw_buf` with that body, and a memory of one page; the filter accepts what it can read.
+/// A module whose `nfw_buf` has that body, with a memory of one page. The filter accepts if the
+/// context is readable.
 fn buf(fields: &str, body: &str) -> Vec<u8> {
     filter(
         &format!(r#"{fields} (func (export "nfw_buf") (param $bytes i32) (result i32) {body})"#),
-        // The context's version and size are where the host says that they are.
+        // The context's version and size must be at the address that the host passes.
         "(i32.and (i32.eq (i32.load (local.get $ctx)) (i32.const 1))
                   (i32.eq (i32.load offset=4 (local.get $ctx)) (i32.const 48)))",
     )
 }
 
-/// A filter that accepts if its memory, of one page at first, has `pages` now.
+/// A filter that accepts if its memory has `pages` pages. It begins with one page.
 fn pages(init: &str, pages: u32) -> Vec<u8> {
     wat(&format!(
         r#"(module (memory (export "memory") 1)
@@ -134,7 +135,7 @@ pub const CASES: &[Case] = &[
         "nfw_init grows by a page until it may not",
         &[Ok(1)],
         || {
-            // 64 with the host's.
+            // 63 for the guest, and one for the host.
             pages(
                 "(loop $on (br_if $on (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))",
                 64,
@@ -239,7 +240,7 @@ pub const CASES: &[Case] = &[
         )
     }),
     loaded("nfw_buf elsewhere on each CPU", &[Ok(1)], || {
-        // By the clock: no two instances have the same.
+        // The address depends on the clock, so each instance has a different one.
         buf(
             r#"(import "nfw.clock" "monotonic" (func $now (result i64)))"#,
             "(i32.and (i32.wrap_i64 (i64.shl (call $now) (i64.const 3))) (i32.const 0x7ff8))",
@@ -285,7 +286,7 @@ pub const CASES: &[Case] = &[
         ENOEXEC,
         &["duplicate export"],
         || {
-            // The assembler would refuse: "nfw_filteR" is made the same afterwards.
+            // The assembler would refuse two equal names: "nfw_filteR" is patched afterwards.
             let mut wasm = with(
                 r#"(func (export "nfw_filteR") (param i32 i32 i32) (result i32)
                                  (i32.const 0))"#,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules that may cost a compiler more than linear time. `engine/tests/work.rs` compiles each at
-//! several sizes and compares the steps.
+//! Modules that may take a compiler more than linear time. `engine/tests/work.rs` compiles each
+//! shape at several sizes and compares the steps.
 
 use nf_wasm_shared::abi::limits;
 
@@ -19,18 +19,18 @@ const CALL_INDIRECT: u8 = 0x11;
 const I32: u8 = 0x7f;
 const END: u8 = 0x0b;
 
-/// A shape that can be made larger.
+/// A construct that can be repeated any number of times.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// What is repeated.
+    /// The repeated construct.
     pub name: &'static str,
-    /// Makes the module, of so many of these.
+    /// Makes the module with so many repetitions.
     pub module: fn(u32) -> Vec<u8>,
-    /// A small size, and a large one.
+    /// A small and a large number of repetitions.
     pub sizes: [u32; 2],
 }
 
-/// All of them.
+/// All shapes.
 pub const SHAPES: &[Shape] = &[
     Shape {
         name: "loops with 32 parameters around each other",
@@ -146,7 +146,7 @@ fn set(local: u32) -> Vec<u8> {
     [&[SET][..], &leb(local)].concat()
 }
 
-/// Types from 1 on: `() -> ()`, and 32 parameters.
+/// Types from index 1 on: `() -> ()`, and one with 32 parameters.
 fn types() -> Vec<Vec<u8>> {
     vec![
         function_type(&[], &[]),
@@ -157,7 +157,7 @@ fn types() -> Vec<Vec<u8>> {
 const NOTHING: u32 = 1;
 const THIRTY_TWO: u8 = 2;
 
-/// A filter that leads to functions of these bodies, whose locals are `i32`.
+/// A filter that can reach functions with these bodies. All locals are `i32`.
 fn functions(locals: u32, bodies: impl IntoIterator<Item = Vec<u8>>) -> Parts {
     let locals = [&[1][..], &leb(locals), &[I32]].concat();
     let whole = |body: Vec<u8>| (NOTHING, [&locals[..], &body, &[END]].concat());
@@ -168,8 +168,9 @@ fn functions(locals: u32, bodies: impl IntoIterator<Item = Vec<u8>>) -> Parts {
     }
 }
 
-/// Each loop takes 32 values along, and comes back from the next one. In the first, a local is written
-/// that nothing but it reads: this is known in the innermost after as many rounds as there are loops.
+/// Nested loops with 32 parameters. From each, the next inner one branches back. The outermost loop
+/// writes a local that only it reads. This fact takes as many rounds of analysis as there are loops
+/// to reach the innermost.
 fn nested_loops(depth: u32) -> Vec<u8> {
     let locals = 8;
     let mut body: Vec<u8> = (0..locals)
@@ -189,12 +190,12 @@ fn nested_loops(depth: u32) -> Vec<u8> {
     functions(locals, [body]).filter()
 }
 
-/// Targets of a `br_table` of which 28 are few enough for a second compilation, for packets in place: that
-/// is not made of a function with more than 4,096 operators and targets.
+/// With this many targets, a function with 28 `br_table`s is still compiled a second time, for
+/// packets in place. That is not done for more than 4,096 operators and targets.
 const TARGETS_IN_PLACE: u32 = 128;
 
-/// A filter that only reads. In a loop, a pointer goes from local to local against the order, and all
-/// edges of each `br_table` lead to the same block.
+/// A filter that only reads. In a loop, a pointer moves from local to local against the order. All
+/// edges of each `br_table` go to the same block.
 fn pointers_around_tables(tables: u32, targets: u32) -> Vec<u8> {
     let targets = [leb(targets), vec![0; targets as usize + 1]].concat();
     let mut body = [&[1][..], &leb(1_000), &[I32], &get(1), &set(4)].concat();
@@ -207,7 +208,7 @@ fn pointers_around_tables(tables: u32, targets: u32) -> Vec<u8> {
     for _ in 0..tables {
         body.extend([&BLOCK[..], &get(2), &[BR_TABLE], &targets, &[END]].concat());
     }
-    // Only once around, as local 3 is zero: the packet's first byte was read.
+    // The loop runs once, as local 3 is 0. It reads the packet's first byte.
     body.extend(
         [
             &get(4)[..],
@@ -223,7 +224,7 @@ fn pointers_around_tables(tables: u32, targets: u32) -> Vec<u8> {
     .filter()
 }
 
-/// Loads whose offsets only rise: each raises what was checked before, and what was computed of that.
+/// Loads with rising offsets. Each extends the earlier checks, and what was derived from them.
 fn raised_checks(loads: u32) -> Vec<u8> {
     let load = |at: u32| {
         [
@@ -241,8 +242,8 @@ fn raised_checks(loads: u32) -> Vec<u8> {
     .filter()
 }
 
-/// Blocks and loops as deep as may be, and in the innermost `br_table`s to each of them, some of which
-/// lead back.
+/// Blocks and loops at the maximum depth. The innermost has `br_table`s to all of them, and so
+/// branches back.
 fn tables_to_all_levels(tables: u32) -> Vec<u8> {
     let depth = limits::NESTING - 2;
     let targets: Vec<u8> = (0..depth).flat_map(leb).collect();
@@ -260,13 +261,13 @@ fn tables_to_all_levels(tables: u32) -> Vec<u8> {
     functions(64, [body]).filter()
 }
 
-/// Branches back to a loop with what the loop has just handed out, moved by one place.
+/// Branches back to a loop with the values that the loop received, moved by one place.
 fn branches_that_swap(branches: u32) -> Vec<u8> {
     let params = limits::PARAMS;
     let mut body: Vec<u8> = (0..params).flat_map(|_| get(0)).collect();
     body.extend([LOOP, THIRTY_TWO]);
     for _ in 0..branches {
-        // The last of them changes, so that all have another place on the stack.
+        // The top value changes, so that every value gets another place on the stack.
         body.extend([&set(1)[..], &get(0), &get(1), &[BR_IF, 0]].concat());
     }
     body.extend([DROP; limits::PARAMS as usize]);
@@ -274,7 +275,8 @@ fn branches_that_swap(branches: u32) -> Vec<u8> {
     functions(2, [body]).filter()
 }
 
-/// Functions of one type, all in the table, and calls by that type: each function may come back to any.
+/// Functions of one type, all in the table, and calls by that type: each call may reach any of
+/// them.
 fn calls_through_the_table(functions_in_table: u32, calls: u32) -> Vec<u8> {
     let call = [0x41, 0, CALL_INDIRECT, NOTHING as u8, 0];
     let mut bodies = vec![Vec::new(); functions_in_table as usize];
@@ -294,7 +296,7 @@ fn calls_through_the_table(functions_in_table: u32, calls: u32) -> Vec<u8> {
     .filter()
 }
 
-/// Calls by as many types, through a table as long as may be.
+/// Calls by `count` types, through a table of the maximum size.
 fn types_called_by(count: u32) -> Vec<u8> {
     let different = |n: u32| -> Vec<u8> {
         let bits = (0..10).map(|bit| if (n >> bit) & 1 == 0 { I32 } else { 0x7e });
@@ -329,11 +331,11 @@ fn locals_and_nothing(count: u32) -> Vec<u8> {
     functions(limits::LOCALS, vec![Vec::new(); count as usize]).filter()
 }
 
-/// Blocks around each other's ends, so that jumps are about as far as a short one reaches.
+/// Blocks whose jumps are about as long as the reach of a short jump.
 fn jumps_over_jumps(jumps: u32) -> Vec<u8> {
     let mut body = Vec::new();
     for at in 0..jumps {
-        // Far ahead, to the end of all of it, between near ones.
+        // A far jump to the end of everything, among near ones.
         body.extend([&get(0)[..], &[BR_IF, 0]].concat());
         body.extend([&BLOCK[..], &get(1), &[BR_IF, 0], &get(0), &set(1), &[END]].concat());
         if at % 3 == 0 {
@@ -344,11 +346,11 @@ fn jumps_over_jumps(jumps: u32) -> Vec<u8> {
     functions(3, [body]).filter()
 }
 
-/// Values that live across many operations that change most registers.
+/// Values that live across many operations that clobber most registers.
 fn variables_across_calls(calls: u32) -> Vec<u8> {
     let mut body = vec![LOOP, 0x40];
     for at in 0..calls {
-        // clz is a call of the host's, on a local that lives throughout.
+        // clz calls a helper. The local is live throughout.
         body.extend([&get(at % 8)[..], &[0x67], &set((at + 1) % 8)].concat());
     }
     body.extend([&get(0)[..], &[BR_IF, 0, END]].concat());

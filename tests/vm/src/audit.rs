@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's audit log, read as a listener beside the audit daemon reads it.
+//! Reads the kernel's audit log, as a listener beside the audit daemon does.
 
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,26 +23,26 @@ const READLOG: u32 = 1;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// An entry's text.
+/// The text of an audit record.
 #[derive(Clone, Debug)]
 pub struct Entry(pub String);
 
 impl Entry {
-    /// A field's value as it stands there.
+    /// The value of a field, unchanged.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.0
             .split_whitespace()
             .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Whether all of `fields` are in it as they are.
+    /// Whether the record contains all of `fields`.
     pub fn has(&self, fields: &[&str]) -> bool {
         let all: Vec<&str> = self.0.split_whitespace().collect();
         fields.iter().all(|field| all.contains(field))
     }
 }
 
-/// Auditing, on until this is dropped.
+/// Turns auditing off when it is dropped.
 #[derive(Debug)]
 pub struct Audit {
     socket: OwnedFd,
@@ -54,7 +54,7 @@ impl Audit {
     ///
     /// # Panics
     ///
-    /// If the kernel has no audit, or we may not.
+    /// If the kernel has no audit, or the caller lacks the rights.
     #[track_caller]
     pub fn on() -> Self {
         let socket = socket(
@@ -80,14 +80,14 @@ impl Audit {
         let len = HEADER + size_of_val(&status);
         message.extend((len as u32).to_ne_bytes());
         message.extend(SET.to_ne_bytes());
-        // NLM_F_REQUEST; no answer is wanted.
+        // NLM_F_REQUEST. No reply is needed.
         message.extend(1_u16.to_ne_bytes());
         message.extend([0; 8]);
         message.extend(status.iter().flat_map(|word| word.to_ne_bytes()));
         send(self.socket.as_raw_fd(), &message, MsgFlags::empty()).expect("AUDIT_SET");
     }
 
-    /// Takes in what has come.
+    /// Receives the pending records.
     fn receive(&self) {
         let mut buffer = [0; 9000];
         loop {
@@ -107,21 +107,21 @@ impl Audit {
         }
     }
 
-    /// Waits for the module's entry that has all of `fields`, as in `op=nf_wasm_load`.
+    /// Waits for a record of the kernel module that has all of `fields`, as in `op=nf_wasm_load`.
     ///
     /// # Panics
     ///
-    /// If none comes.
+    /// If there is none in time.
     #[track_caller]
     pub fn wait_for(&self, fields: &[&str]) -> Entry {
-        eventually(&format!("an audit entry with {fields:?}"), || {
+        eventually(&format!("an audit record with {fields:?}"), || {
             self.receive();
             let entries = self.entries.borrow();
             entries.iter().find(|entry| entry.has(fields)).cloned()
         })
     }
 
-    /// The module's entries so far.
+    /// The kernel module's records so far.
     pub fn entries(&self) -> Vec<Entry> {
         self.receive();
         self.entries.borrow().clone()

@@ -9,7 +9,7 @@ use crate::eventually;
 
 const ROOT: &str = "/tmp/cgroup";
 
-/// A cgroup with the memory controller. Dropping it takes it away: nobody may be in it then.
+/// A cgroup with the memory controller. Removed when it is dropped: it must be empty then.
 #[derive(Debug)]
 pub struct Cgroup {
     name: &'static str,
@@ -17,11 +17,11 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes one. The hierarchy stays mounted.
+    /// Makes a cgroup. Leaves the hierarchy mounted.
     ///
     /// # Panics
     ///
-    /// If the kernel has no memory cgroups, or one of that name is there.
+    /// If the kernel has no memory cgroups, or the name exists.
     #[track_caller]
     pub fn new(name: &'static str) -> Self {
         let root = Path::new(ROOT);
@@ -38,7 +38,7 @@ impl Cgroup {
         Self { name, path }
     }
 
-    /// A program that is in it from its beginning.
+    /// A command that starts in the cgroup.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("sh");
         let enter = r#"echo $$ > "$0" && exec "$@""#;
@@ -47,21 +47,21 @@ impl Cgroup {
         command
     }
 
-    /// Sets a file of the cgroup's.
+    /// Writes a file of the cgroup.
     ///
     /// # Panics
     ///
-    /// If the kernel does not take it.
+    /// If the kernel refuses the value.
     #[track_caller]
     pub fn set(&self, file: &str, value: &str) {
         fs::write(self.path.join(file), value).expect(file);
     }
 
-    /// The number behind `key` in a file of lines of keys and numbers.
+    /// Reads the number after `key` from a file whose lines are keys and numbers.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If there is no such key.
     #[track_caller]
     pub fn number(&self, file: &str, key: &str) -> u64 {
         let text = fs::read_to_string(self.path.join(file)).expect(file);
@@ -71,7 +71,7 @@ impl Cgroup {
         number.unwrap_or_else(|| panic!("{file} has no {key}: {text}"))
     }
 
-    /// Whether a thread that is called `name` is in it.
+    /// Whether a thread with the name `name` is in the cgroup.
     pub fn has_thread(&self, name: &str) -> bool {
         let pids = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
         pids.lines().any(|pid| {
@@ -85,7 +85,7 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.path);
         if !std::thread::panicking() {
-            // Who was in it may still be on the way out.
+            // A process of the cgroup may still be exiting.
             eventually(self.name, || {
                 (!self.path.exists() || fs::remove_dir(&self.path).is_ok()).then_some(())
             });

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-/// A CPU that is offline until this is dropped.
+/// A CPU that is offline. Brought online when it is dropped.
 #[derive(Debug)]
 pub struct Offline(usize);
 
@@ -26,7 +26,7 @@ impl Offline {
         Self(cpu)
     }
 
-    /// Brings it back.
+    /// Brings the CPU online.
     pub fn bring_back(self) {
         drop(self);
     }
@@ -36,7 +36,7 @@ impl Drop for Offline {
     fn drop(&mut self) {
         let result = fs::write(switch(self.0), "1");
         if !std::thread::panicking() {
-            result.expect("a CPU that comes online");
+            result.expect("bring the CPU online");
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Issues ioctls to `/dev/nf_wasm` directly, to test the kernel module without the loader.
+//! Makes ioctls on `/dev/nf_wasm` directly, to test the kernel module without the loader.
 //!
-//! Commands act in the namespace of the calling thread: see [`crate::net::Namespace::enter`].
+//! Commands act on the namespace of the calling thread: see [`crate::net::Namespace::enter`].
 
 use std::fmt;
 use std::fs::File;
@@ -15,12 +15,12 @@ use nix::errno::Errno;
 
 use crate::sys;
 
-/// A command that was refused.
+/// The kernel module's refusal of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Why, for programs.
+    /// The errno.
     pub errno: Errno,
-    /// Why, for people.
+    /// The kernel module's text.
     pub text: String,
 }
 
@@ -30,33 +30,33 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What to load.
+/// A filter to load, and its settings.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// The filter's name.
     pub name: String,
-    /// The binary.
+    /// The Wasm binary.
     pub wasm: Vec<u8>,
     /// Granted capabilities.
     pub capabilities: u64,
-    /// Fuel for one packet, or 0.
+    /// Fuel per packet, or 0 for the default.
     pub fuel: u64,
-    /// Bytes of the window, or 0.
+    /// The snaplen in bytes, or 0 for the default.
     pub snaplen: u32,
     /// `TRAP_ACCEPT` or `TRAP_DROP`.
     pub trap_policy: u32,
-    /// Consecutive traps until quarantine, or 0.
+    /// Consecutive traps until quarantine, or 0 for the default.
     pub quarantine: u32,
     /// One of the ABI's `TIER_*`.
     pub tier: u32,
-    /// Where to attach it.
+    /// The hooks to attach to.
     pub hooks: Vec<Hook>,
-    /// A signature of the binary, or nothing.
+    /// A signature of the binary, or empty.
     pub signature: Vec<u8>,
 }
 
 impl Spec {
-    /// A filter with the module's defaults, no capabilities and no attachments.
+    /// A filter with the default settings, no capabilities and no attachments.
     pub fn new(name: &str, wasm: Vec<u8>) -> Self {
         Self {
             name: name.to_owned(),
@@ -93,35 +93,35 @@ impl Spec {
         self
     }
 
-    /// Sets the bytes of the window.
+    /// Sets the snaplen in bytes.
     #[must_use]
     pub fn snaplen(mut self, bytes: u32) -> Self {
         self.snaplen = bytes;
         self
     }
 
-    /// Sets the fuel for one packet.
+    /// Sets the fuel per packet.
     #[must_use]
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.fuel = fuel;
         self
     }
 
-    /// Sets what becomes of packets for which the filter traps.
+    /// Sets the trap policy.
     #[must_use]
     pub fn on_trap(mut self, policy: u32) -> Self {
         self.trap_policy = policy;
         self
     }
 
-    /// Sets how it is to run.
+    /// Sets the tier.
     #[must_use]
     pub fn tier(mut self, tier: u32) -> Self {
         self.tier = tier;
         self
     }
 
-    /// Sets the consecutive traps until quarantine.
+    /// Sets the number of consecutive traps until quarantine.
     #[must_use]
     pub fn quarantine(mut self, traps: u32) -> Self {
         self.quarantine = traps;
@@ -129,10 +129,10 @@ impl Spec {
     }
 }
 
-/// The variable of the environment that [`default_tier`] asks.
+/// The environment variable that [`default_tier`] reads.
 pub const TIER: &str = "NF_WASM_TIER";
 
-/// The tier that `NF_WASM_TIER` names, in which tests run their filters where they do not care.
+/// The tier that `NF_WASM_TIER` names, for tests that do not choose one.
 pub fn default_tier() -> u32 {
     match std::env::var(TIER).as_deref() {
         Err(_) | Ok("auto") => ioctl::TIER_AUTO,
@@ -160,7 +160,7 @@ pub fn netdev(hook_number: u32, device: &str) -> Hook {
     hook
 }
 
-/// A name as the ABI's field, cut off if it is too long for it.
+/// A name as a field of the ABI, cut off if it is too long.
 pub fn name_field(name: &[u8]) -> [u8; NAME_LEN] {
     let mut field = [0; NAME_LEN];
     let len = name.len().min(NAME_LEN);
@@ -168,7 +168,7 @@ pub fn name_field(name: &[u8]) -> [u8; NAME_LEN] {
     field
 }
 
-/// Text in a field, up to its NUL.
+/// The text in a field, up to its NUL.
 pub fn text(field: &[u8]) -> String {
     let len = field.iter().position(|&byte| byte == 0);
     String::from_utf8_lossy(&field[..len.unwrap_or(field.len())]).into_owned()
@@ -183,11 +183,11 @@ pub(crate) fn address<T>(slice: &[T]) -> u64 {
 pub struct Device(File);
 
 impl Device {
-    /// Opens it.
+    /// Opens the device.
     ///
     /// # Panics
     ///
-    /// If that fails: the module is not loaded.
+    /// If that fails, because the kernel module is not inserted.
     #[track_caller]
     pub fn open() -> Self {
         match File::options().read(true).write(true).open("/dev/nf_wasm") {
@@ -196,7 +196,7 @@ impl Device {
         }
     }
 
-    /// Its file, for those who lie to it.
+    /// The device's file, for tests that make malformed requests.
     pub fn file(&self) -> &File {
         &self.0
     }
@@ -205,7 +205,7 @@ impl Device {
         sys::ioctl(self.0.as_fd(), command, request)
     }
 
-    /// A command whose refusal has a text; `log` finds where the text goes.
+    /// Makes a command whose refusal has a text. `log` returns the request's field for the text.
     pub(crate) fn explained<T>(
         &self,
         command: u32,
@@ -227,22 +227,22 @@ impl Device {
         })
     }
 
-    /// Describes the module.
+    /// Reads the kernel module's version and limits.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn info(&self) -> Result<Info, Errno> {
         let mut info = Info::new();
         self.plain(ioctl::NF_WASM_INFO, &mut info)?;
         Ok(info)
     }
 
-    /// Loads a filter; returns its id.
+    /// Loads a filter. Returns its id.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn load(&self, spec: &Spec) -> Result<u32, Refused> {
         let mut request = Load {
             name: name_field(spec.name.as_bytes()),
@@ -264,20 +264,20 @@ impl Device {
         Ok(request.id)
     }
 
-    /// Swaps the program of the filter with id `id`.
+    /// Replaces the program of filter `id`.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn replace(&self, id: u32, wasm: &[u8]) -> Result<(), Refused> {
         self.replace_signed(id, wasm, &[])
     }
 
-    /// Swaps the program of the filter with id `id` by one with a signature.
+    /// Replaces the program of filter `id` by one with a signature.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn replace_signed(&self, id: u32, wasm: &[u8], signature: &[u8]) -> Result<(), Refused> {
         let mut request = Replace {
             id,
@@ -290,11 +290,11 @@ impl Device {
         self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)
     }
 
-    /// Swaps the program of the filter with id `id`, which is to have so much fuel.
+    /// Replaces the program of filter `id`, and sets its fuel.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn replace_with_fuel(&self, id: u32, wasm: &[u8], fuel: u64) -> Result<(), Refused> {
         let mut request = Replace {
             id,
@@ -307,11 +307,11 @@ impl Device {
         self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)
     }
 
-    /// Swaps the program of the filter with id `id`, which is to run as `tier` says.
+    /// Replaces the program of filter `id`, and sets its tier.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn replace_in_tier(&self, id: u32, wasm: &[u8], tier: u32) -> Result<(), Refused> {
         let mut request = Replace {
             id,
@@ -324,11 +324,11 @@ impl Device {
         self.explained(ioctl::NF_WASM_REPLACE, &mut request, |it| &mut it.log)
     }
 
-    /// Unloads, or releases, the filter with id `id`.
+    /// Unloads or releases filter `id`.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn select(&self, command: u32, id: u32) -> Result<(), Refused> {
         let mut request = Select {
             id,
@@ -337,11 +337,11 @@ impl Device {
         self.explained(command, &mut request, |it| &mut it.log)
     }
 
-    /// Attaches the filter with id `id`; returns the attachment's id.
+    /// Attaches filter `id`. Returns the attachment's id.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn attach(&self, id: u32, hook: Hook) -> Result<u32, Refused> {
         let mut request = Attach {
             id,
@@ -352,11 +352,11 @@ impl Device {
         Ok(request.attachment)
     }
 
-    /// Undoes an attachment.
+    /// Removes an attachment.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn detach(&self, attachment: u32) -> Result<(), Refused> {
         let mut request = Detach {
             attachment,
@@ -369,7 +369,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn filters(&self) -> Result<Vec<FilterEntry>, Errno> {
         self.table(ioctl::NF_WASM_LIST_FILTERS, FilterEntry::new())
     }
@@ -378,7 +378,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn attachments(&self) -> Result<Vec<AttachmentEntry>, Errno> {
         self.table(ioctl::NF_WASM_LIST_ATTACHMENTS, AttachmentEntry::new())
     }
@@ -396,11 +396,11 @@ impl Device {
         Ok(entries)
     }
 
-    /// Executes a signed module.
+    /// Runs a signed Wasm module.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn run_signed(
         &self,
         mut request: Run,
@@ -413,12 +413,12 @@ impl Device {
         Ok(self.run(request, wasm, packet)?.0)
     }
 
-    /// Executes a module, or the filter that `request` names, on `packet`; returns what the
-    /// command filled in, and what the filter logged.
+    /// Runs a Wasm module, or the filter that `request` names, on `packet`. Returns the request as
+    /// the kernel filled it in, and the filter's log lines.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn run(
         &self,
         mut request: Run,

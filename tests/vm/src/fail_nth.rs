@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's fault injection: one chosen allocation of one thread fails, or any below a function.
+//! The kernel's fault injection: lets one chosen allocation of a thread fail, or every allocation
+//! below a function.
 
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-/// Of the thread that asks.
+/// The calling thread's file.
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
-/// What is set below debugfs, and to what. Allocations that may wait fail too, and what fails is
-/// not written to the log each time.
+/// Settings below debugfs, and their values. Allocations that may sleep fail too. The kernel log
+/// gets no line for each failure.
 const SETTINGS: [(&str, &str); 8] = [
     ("failslab/ignore-gfp-wait", "N"),
     ("failslab/verbose", "0"),
@@ -21,19 +22,20 @@ const SETTINGS: [(&str, &str); 8] = [
     ("fail_page_alloc/stacktrace-depth", "32"),
 ];
 
-/// What may fail. Only allocations below certain frames do.
+/// The kinds of allocations that fail, if certain frames are on their stack.
 const ATTRIBUTES: [&str; 2] = ["failslab", "fail_page_alloc"];
 
-/// Fault injection, set up for allocations that have nf_wasm on their stack.
+/// Fault injection for allocations with nf_wasm on their stack.
 #[derive(Debug)]
 pub struct Faults(());
 
 impl Faults {
-    /// Sets it up, if this kernel has it, for the module as it is loaded now.
+    /// Sets up fault injection for the inserted kernel module. Returns `None` if this kernel has
+    /// none.
     ///
     /// # Panics
     ///
-    /// If the kernel has it, and does not let itself be set up.
+    /// If the kernel has fault injection, but refuses a setting.
     #[track_caller]
     pub fn set_up() -> Option<Self> {
         if !fs::exists(FAIL_NTH).unwrap_or(false) {
@@ -43,13 +45,13 @@ impl Faults {
         Some(Self(()))
     }
 
-    /// Calls `f` until none of the allocations that it makes is left to fail: first with the first
-    /// of them failing, then with the second. `f` is told whether one did, when its work is done.
-    /// Returns how many failed.
+    /// Calls `f` again and again: first its first allocation fails, then its second, until `f`
+    /// makes fewer allocations. After its work, `f` may ask its argument whether an allocation
+    /// failed. Returns the number of allocations that failed.
     ///
     /// # Panics
     ///
-    /// If `f` does, or there is no end.
+    /// If `f` panics, or the number of allocations seems unbounded.
     pub fn each(&self, mut f: impl FnMut(&Armed)) -> u32 {
         const MAX_ALLOCATIONS: u32 = 10_000;
         for n in 1..MAX_ALLOCATIONS {
@@ -59,7 +61,7 @@ impl Faults {
                 return n - 1;
             }
         }
-        panic!("{MAX_ALLOCATIONS} allocations failed, and there are more");
+        panic!("{MAX_ALLOCATIONS} allocations failed, and there may be more");
     }
 }
 
@@ -69,17 +71,17 @@ impl Drop for Faults {
     }
 }
 
-/// Allocations of any thread that have a function of the kernel's on their stack fail, until this is
-/// dropped.
+/// Lets allocations of every thread fail that have one function of the kernel on their stack. Ends
+/// when it is dropped.
 #[derive(Debug)]
 pub struct FaultsBelow(());
 
 impl FaultsBelow {
-    /// Sets it up, if this kernel has it.
+    /// Sets up fault injection below `function`. Returns `None` if this kernel has none.
     ///
     /// # Panics
     ///
-    /// If the kernel has it, and does not let itself be set up, or has no such function.
+    /// If the kernel has fault injection, but refuses a setting, or has no such function.
     #[track_caller]
     pub fn set_up(function: &str) -> Option<Self> {
         if !fs::exists(FAIL_NTH).unwrap_or(false) {
@@ -101,11 +103,11 @@ impl Drop for FaultsBelow {
     }
 }
 
-/// This thread's nth allocation from now on fails.
+/// Lets this thread's nth allocation from now on fail.
 #[derive(Debug)]
 pub struct Armed {
     file: File,
-    /// Whether it has, once that was asked: the kernel tells only until it is disarmed.
+    /// The result of [`Self::over`]. The kernel no longer tells after that call.
     failed: Cell<Option<bool>>,
 }
 
@@ -120,11 +122,11 @@ impl Armed {
         }
     }
 
-    /// Lets no more allocation fail. Says whether one has.
+    /// Ends the fault injection. Returns whether an allocation failed.
     ///
     /// # Panics
     ///
-    /// If the kernel does not say.
+    /// If the file cannot be read or written.
     pub fn over(&self) -> bool {
         if let Some(failed) = self.failed.get() {
             return failed;
@@ -132,14 +134,14 @@ impl Armed {
         let mut text = [0; 16];
         let len = self.file.read_at(&mut text, 0).expect(FAIL_NTH);
         self.file.write_at(b"0", 0).expect(FAIL_NTH);
-        // What is left to be counted: nothing, once it has failed.
+        // The file has the remaining count: 0 after the failure.
         let failed = &text[..len] == b"0\n";
         self.failed.set(Some(failed));
         failed
     }
 }
 
-/// Only frames from the first address up to the second count.
+/// Restricts failures to stacks with a frame between the two addresses.
 #[track_caller]
 fn set_up((start, end): (u64, u64)) {
     for (file, value) in SETTINGS {
@@ -168,7 +170,7 @@ fn set(file: &str, value: &str) {
     }
 }
 
-/// Where functions are, and the rest of their lines in `/proc/kallsyms`.
+/// Addresses of the kernel's functions, and the rest of their lines in `/proc/kallsyms`.
 #[track_caller]
 fn functions() -> Vec<(u64, String)> {
     let symbols = fs::read_to_string("/proc/kallsyms").expect("kallsyms");
@@ -180,7 +182,7 @@ fn functions() -> Vec<(u64, String)> {
     functions.collect()
 }
 
-/// Where a function is, and where the next begins.
+/// The address of a function, and that of the next one.
 #[track_caller]
 fn text_of(function: &str) -> (u64, u64) {
     let functions = functions();
@@ -190,10 +192,10 @@ fn text_of(function: &str) -> (u64, u64) {
     };
     let behind = functions.iter().map(|(address, _)| *address);
     let end = behind.filter(|address| address > start).min();
-    (*start, end.expect("there are functions behind it"))
+    (*start, end.expect("a function follows"))
 }
 
-/// Where the module's functions are.
+/// The addresses of the kernel module's functions.
 #[track_caller]
 fn module_text() -> (u64, u64) {
     let functions = functions();
@@ -204,6 +206,6 @@ fn module_text() -> (u64, u64) {
     let (Some(first), Some(last)) = (addresses.iter().min(), addresses.iter().max()) else {
         panic!("kallsyms does not show nf_wasm");
     };
-    // The last one has a body too.
+    // Add room for the last function's body.
     (*first, *last + 0x1000)
 }

@@ -9,7 +9,7 @@ use nf_wasm_shared::abi::trap::Trap;
 use crate::device::{Device, Refused, Spec};
 use crate::net::Namespace;
 
-/// A loaded filter. Dropping it unloads it, if it is still there.
+/// A loaded filter. Unloaded when it is dropped, if it still exists.
 #[derive(Debug)]
 pub struct Filter {
     namespace: Namespace,
@@ -17,11 +17,11 @@ pub struct Filter {
 }
 
 impl Namespace {
-    /// Loads a filter here.
+    /// Loads a filter in this namespace.
     ///
     /// # Panics
     ///
-    /// If the module refuses.
+    /// If the kernel module refuses the command.
     #[track_caller]
     pub fn load(&self, spec: Spec) -> Filter {
         match self.try_load(&spec) {
@@ -30,11 +30,11 @@ impl Namespace {
         }
     }
 
-    /// Loads a filter here.
+    /// Loads a filter in this namespace.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn try_load(&self, spec: &Spec) -> Result<Filter, Refused> {
         let id = self.enter(|| Device::open().load(spec))?;
         Ok(Filter {
@@ -43,22 +43,22 @@ impl Namespace {
         })
     }
 
-    /// The filters here.
+    /// Lists this namespace's filters.
     ///
     /// # Panics
     ///
-    /// If the module refuses.
+    /// If the kernel module refuses the command.
     #[track_caller]
     pub fn filters(&self) -> Vec<FilterEntry> {
         self.enter(|| Device::open().filters())
             .expect("list filters")
     }
 
-    /// The attachments here.
+    /// Lists this namespace's attachments.
     ///
     /// # Panics
     ///
-    /// If the module refuses.
+    /// If the kernel module refuses the command.
     #[track_caller]
     pub fn attachments(&self) -> Vec<AttachmentEntry> {
         self.enter(|| Device::open().attachments())
@@ -67,7 +67,7 @@ impl Namespace {
 }
 
 impl Filter {
-    /// Its id.
+    /// The filter's id.
     pub fn id(&self) -> u32 {
         self.id
     }
@@ -76,11 +76,11 @@ impl Filter {
         self.namespace.enter(|| f(&Device::open()))
     }
 
-    /// What the listing says of it.
+    /// The filter's entry in the listing.
     ///
     /// # Panics
     ///
-    /// If it is not there.
+    /// If the filter is not listed.
     #[track_caller]
     pub fn entry(&self) -> FilterEntry {
         let found = self.namespace.filters();
@@ -88,19 +88,19 @@ impl Filter {
         found.expect("the filter is not listed")
     }
 
-    /// What was counted.
+    /// The filter's counters.
     #[track_caller]
     pub fn counters(&self) -> Counters {
         self.entry().counters
     }
 
-    /// How many traps of a kind were counted.
+    /// How many traps of a kind the filter counted.
     #[track_caller]
     pub fn traps(&self, kind: Trap) -> u64 {
         self.counters().traps[kind as usize]
     }
 
-    /// Its attachments.
+    /// The filter's attachments.
     #[track_caller]
     pub fn attachments(&self) -> Vec<AttachmentEntry> {
         let mut all = self.namespace.attachments();
@@ -108,11 +108,11 @@ impl Filter {
         all
     }
 
-    /// Swaps its program.
+    /// Replaces the filter's program.
     ///
     /// # Panics
     ///
-    /// If the module refuses.
+    /// If the kernel module refuses the command.
     #[track_caller]
     pub fn replace(&self, wasm: &[u8]) {
         if let Err(refused) = self.ask(|device| device.replace(self.id, wasm)) {
@@ -120,29 +120,29 @@ impl Filter {
         }
     }
 
-    /// Attaches it to one more hook.
+    /// Attaches the filter to one more hook.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn attach(&self, hook: Hook) -> Result<u32, Refused> {
         self.ask(|device| device.attach(self.id, hook))
     }
 
-    /// Undoes an attachment.
+    /// Removes an attachment.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn detach(&self, attachment: u32) -> Result<(), Refused> {
         self.ask(|device| device.detach(attachment))
     }
 
-    /// Ends its quarantine.
+    /// Ends the filter's quarantine.
     ///
     /// # Panics
     ///
-    /// If the module refuses.
+    /// If the kernel module refuses the command.
     #[track_caller]
     pub fn release(&self) {
         if let Err(refused) = self.ask(|device| device.select(NF_WASM_RELEASE, self.id)) {
@@ -150,11 +150,11 @@ impl Filter {
         }
     }
 
-    /// Unloads it.
+    /// Unloads the filter.
     ///
     /// # Panics
     ///
-    /// If the module refuses.
+    /// If the kernel module refuses the command.
     #[track_caller]
     pub fn unload(self) {
         if let Err(refused) = self.ask(|device| device.select(NF_WASM_UNLOAD, self.id)) {
@@ -165,7 +165,7 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        // The namespace, the module or the filter may be gone: that is then what was tested.
+        // The test may have removed the namespace, the kernel module or the filter.
         if self.namespace.exists() && std::path::Path::new("/dev/nf_wasm").exists() {
             let _ = self.ask(|device| device.select(NF_WASM_UNLOAD, self.id));
         }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Fuzzing of the module as it is loaded, from inside the machine.
+//! Fuzzes the inserted kernel module, from inside the machine.
 //!
-//! - [`modules`]: filters made from a seed, run by the kernel and by the engine out here: the same
-//!   verdict, trap, fuel, mark and output, or the same refusal
-//! - [`requests`]: requests that lie, from several threads and network namespaces; `grammar` says
-//!   how they are made
+//! - [`modules`]: filters made from a seed, run by the kernel and by the engine in user space: both
+//! must give the same verdict, trap, fuel, mark and output, or the same refusal
+//! - [`requests`]: malformed requests, from several threads and network namespaces; `grammar` makes
+//! them
 
 mod grammar;
 pub mod modules;
@@ -13,21 +13,21 @@ pub mod tiers;
 
 use std::time::{Duration, Instant};
 
-/// How much is to be done.
+/// The extent of a fuzzing run.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
-    /// What all choices follow from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// The first case.
+    /// The index of the first case.
     pub from: u64,
-    /// How many cases, if that is said.
+    /// The number of cases, if it is limited.
     pub runs: Option<u64>,
-    /// How long, otherwise.
+    /// The time limit, if the number of cases is not limited.
     pub time: Duration,
 }
 
 impl Campaign {
-    /// The numbers of the cases, until enough was done.
+    /// The indices of the cases, until the limit.
     pub fn cases(self) -> impl Iterator<Item = u64> {
         let since = Instant::now();
         (self.from..).take_while(move |case| match self.runs {
@@ -37,19 +37,19 @@ impl Campaign {
     }
 }
 
-/// What came of it.
+/// The results of a campaign.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The case to go on from.
+    /// The index from which a next run continues.
     pub next: u64,
-    /// How often something was done, by what it was.
+    /// How many times each outcome was seen.
     pub counts: Vec<(String, u64)>,
-    /// What should not be, each with the case that showed it.
+    /// Bugs, each with the case that showed it.
     pub findings: Vec<String>,
 }
 
 impl Report {
-    /// Counts one.
+    /// Counts one occurrence of `what`.
     pub fn count(&mut self, what: &str) {
         match self.counts.iter_mut().find(|(name, _)| name == what) {
             Some((_, count)) => *count += 1,
@@ -57,7 +57,7 @@ impl Report {
         }
     }
 
-    /// Takes over another thread's.
+    /// Adds another thread's report.
     pub fn add(&mut self, other: Self) {
         self.next = self.next.max(other.next);
         for (what, count) in other.counts {
@@ -69,7 +69,7 @@ impl Report {
         self.findings.extend(other.findings);
     }
 
-    /// Prints it.
+    /// Prints the report.
     pub fn print(&mut self) {
         self.counts.sort();
         for (what, count) in &self.counts {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `NF_WASM_GUEST_TEST`: runs any Wasm module in the kernel.
+//! `NF_WASM_GUEST_TEST`: runs Wasm modules in the kernel.
 
 use std::cell::Cell;
 
@@ -12,12 +12,12 @@ use nf_wasm_shared::abi::trap::Trap;
 
 use crate::device::{address, default_tier, Device, Refused};
 
-/// Why there is no result.
+/// The reason why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The guest trapped.
     Trapped(Trap),
-    /// The operation was refused.
+    /// The kernel module refused the operation.
     Refused(Refused),
 }
 
@@ -31,12 +31,12 @@ impl From<Refused> for Failure {
 #[derive(Debug)]
 pub struct Session {
     device: Device,
-    /// Functions that were called, and how many of them were compiled.
+    /// The number of calls, and of those in compiled code.
     calls: Cell<(u64, u64)>,
 }
 
 impl Session {
-    /// Begins one.
+    /// Opens a session.
     ///
     /// # Panics
     ///
@@ -48,16 +48,16 @@ impl Session {
         }
     }
 
-    /// How many functions were called, and how many of them were compiled.
+    /// The number of calls, and of those in compiled code.
     pub fn calls(&self) -> (u64, u64) {
         self.calls.get()
     }
 
-    /// Carries out any operation; returns what the module filled in.
+    /// Makes an operation. Returns the request as the kernel filled it in.
     ///
     /// # Errors
     ///
-    /// What the module refuses.
+    /// The kernel module's refusal.
     pub fn operation(&self, mut request: GuestTest) -> Result<GuestTest, Refused> {
         self.device
             .explained(NF_WASM_GUEST_TEST, &mut request, |it| &mut it.log)?;
@@ -69,13 +69,13 @@ impl Session {
         match Trap::from_number(answer.trap) {
             Some(trap) => Err(Failure::Trapped(trap)),
             None => {
-                assert_eq!(answer.trap, NO_TRAP, "a trap without a name");
+                assert_eq!(answer.trap, NO_TRAP, "an unknown trap number");
                 Ok(answer)
             }
         }
     }
 
-    /// Makes an instance; returns its number.
+    /// Makes an instance. Returns its number.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Session {
         Ok(())
     }
 
-    /// Calls an exported function; returns its results.
+    /// Calls an exported function. Returns its results.
     ///
     /// # Errors
     ///
@@ -170,11 +170,11 @@ impl Session {
     }
 }
 
-/// An operation on something that an instance exports, or on its own name.
+/// An operation on an export of an instance, or on the name of an instance.
 ///
 /// # Panics
 ///
-/// If the name is longer than any name may be.
+/// If the name is longer than the field.
 pub fn named(operation: u32, instance: u32, name: &str) -> GuestTest {
     let mut field = [0; GUEST_TEST_NAME_LEN];
     field[..name.len()].copy_from_slice(name.as_bytes());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Reads the kernel's log and tracepoints; inserts and removes kernel modules.
+//! Reads the kernel log and tracepoints. Inserts and removes kernel modules.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use nf_wasm_shared::abi::limits::MAX_FUEL;
 
 use crate::leaks::KMEMLEAK;
 
-/// The kernel's log.
+/// Reads the kernel log.
 ///
 /// # Panics
 ///
@@ -19,32 +19,32 @@ pub fn log() -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Its last lines.
+/// Reads the last lines of the kernel log.
 pub fn log_tail(lines: usize) -> String {
     let log = log();
     let all: Vec<&str> = log.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Whether the kernel is a PREEMPT_RT one.
+/// Whether the kernel has PREEMPT_RT.
 pub fn is_realtime() -> bool {
     Path::new("/sys/kernel/realtime").exists()
 }
 
-/// Whether this kernel checks itself so much that all takes many times longer than on others.
+/// Whether this kernel has so many checks that everything takes many times longer.
 pub fn is_slow() -> bool {
     Path::new(KMEMLEAK).exists()
 }
 
-/// Has every test run in full, on every kernel.
+/// The environment variable that makes every test run in full on every kernel.
 pub const EVERYTHING: &str = "NF_WASM_EVERYTHING";
 
-/// Whether tests are to leave nothing out for time.
+/// Whether tests must not skip parts to save time.
 pub fn is_everything_wanted() -> bool {
     std::env::var_os(EVERYTHING).is_some()
 }
 
-/// Fuel for a packet that is to be under way for long: a tenth of a second, more or less.
+/// Fuel for a packet that takes long: about a tenth of a second.
 pub fn much_fuel() -> u64 {
     match is_slow() {
         true => MAX_FUEL / 10,
@@ -52,11 +52,11 @@ pub fn much_fuel() -> u64 {
     }
 }
 
-/// Where this kernel's nf_wasm.ko is.
+/// The path of this kernel's nf_wasm.ko.
 ///
 /// # Panics
 ///
-/// If it is nowhere.
+/// If there is no such file.
 #[track_caller]
 pub fn module_file() -> PathBuf {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
@@ -75,7 +75,7 @@ pub fn module_file() -> PathBuf {
     );
 }
 
-/// Inserts a module's file, with parameters.
+/// Inserts a kernel module from a file, with parameters.
 ///
 /// # Panics
 ///
@@ -106,12 +106,12 @@ pub fn insert_with(parameters: &[&str]) {
     assert!(output.status.success(), "insmod: {output:?}");
 }
 
-/// nf_wasm with parameters, until this is dropped: then it is inserted without any.
+/// nf_wasm, inserted with parameters. Inserted again without parameters when this is dropped.
 #[derive(Debug)]
 pub struct With(());
 
 impl With {
-    /// Inserts nf_wasm anew.
+    /// Removes nf_wasm and inserts it with `parameters`.
     ///
     /// # Panics
     ///
@@ -137,16 +137,16 @@ impl Drop for With {
 
 const LOG_ALL: &str = "/proc/sys/net/netfilter/nf_log_all_netns";
 
-/// The kernel's log hears all network namespaces, until this is dropped.
+/// Lets filters of all network namespaces write to the kernel log. Ends when it is dropped.
 #[derive(Debug)]
 pub struct LogAll(());
 
 impl LogAll {
-    /// Has it so. Called in the initial namespace, where tests begin.
+    /// Changes the setting. Must be called in the initial network namespace, where tests begin.
     ///
     /// # Panics
     ///
-    /// If the kernel does not let itself be told.
+    /// If the setting cannot be written.
     #[track_caller]
     pub fn namespaces() -> Self {
         fs::write(LOG_ALL, "1").expect(LOG_ALL);
@@ -172,7 +172,7 @@ pub fn remove() {
     assert!(output.status.success(), "rmmod: {output:?}");
 }
 
-/// A tracepoint that is on until this is dropped; nothing else is traced.
+/// An active tracepoint, the only one. Turned off when it is dropped.
 #[derive(Debug)]
 pub struct Tracepoint(PathBuf);
 
@@ -194,11 +194,11 @@ impl Tracepoint {
         Self(dir)
     }
 
-    /// What it recorded.
+    /// The trace's lines.
     ///
     /// # Panics
     ///
-    /// If that cannot be read.
+    /// If the trace cannot be read.
     pub fn lines(&self) -> Vec<String> {
         let trace = fs::read_to_string(Path::new(TRACING).join("trace")).expect("trace");
         let lines = trace.lines().filter(|line| !line.starts_with('#'));

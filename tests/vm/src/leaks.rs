@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Asks kmemleak for leaks.
+//! Searches for leaks with kmemleak.
 
 use std::fs;
 use std::path::Path;
@@ -8,44 +8,44 @@ use std::time::Duration;
 
 pub(crate) const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
 
-/// kmemleak takes no younger object for a leak.
+/// kmemleak does not report younger objects.
 const AGE: Duration = Duration::from_secs(6);
 
-/// A kernel that looks for leaks.
+/// A kernel with kmemleak.
 #[derive(Clone, Copy, Debug)]
 pub struct Leaks(());
 
 impl Leaks {
-    /// None if this kernel does not. What leaked before is forgotten.
+    /// Clears earlier leaks. Returns `None` if this kernel has no kmemleak.
     ///
     /// # Panics
     ///
-    /// If kmemleak takes no commands.
+    /// If kmemleak refuses a command.
     pub fn look() -> Option<Self> {
         if !Path::new(KMEMLEAK).exists() {
             return None;
         }
-        // Its thread scans every ten minutes: the scans are to be ours.
+        // Stop the kernel's own scans, one every ten minutes: only this test scans.
         command("scan=off");
         command("scan");
         command("clear");
         Some(Self(()))
     }
 
-    /// Scans.
+    /// Scans for leaks.
     ///
     /// # Panics
     ///
-    /// If anything leaked since the last time.
+    /// If anything leaked since [`Self::look`].
     pub fn assert_none(self) {
         sleep(AGE);
-        // The first scan of an object only takes its checksum: one that changes is in use.
+        // The first scan of an object only takes its checksum. An object that changes is in use.
         command("scan");
         command("scan");
         if found().is_empty() {
             return;
         }
-        // A pointer that is in a register during a scan is not seen: what is lost stays lost.
+        // A scan misses a pointer that is only in a register. A real leak is found again.
         command("scan");
         let found = found();
         command("clear");

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Building blocks of the tests in the virtual machine and of the demo.
 //!
-//! - [`net`]: network namespaces that are joined by veth and go with the test
+//! - [`net`]: network namespaces joined by veth pairs
 //! - [`audit`]: the kernel's audit log
-//! - [`cgroup`]: a cgroup that goes with the test
-//! - [`cpu`]: CPUs that go and come
-//! - [`device`]: `/dev/nf_wasm`, spoken to directly
-//! - [`filter`]: a loaded filter, unloaded with the test; [`wasm`]: filters as text
-//! - [`traffic`]: TCP, UDP and frames of any kind
-//! - [`fail_nth`]: allocations that fail
-//! - [`kernel`]: the kernel's log, its tracepoints, modules in and out
-//! - [`leaks`]: what kmemleak, if the kernel has it, finds
-//! - [`pins`]: keeps the emulator's trouble with changing code out of the tests
-//! - [`storm`]: many processes at once
-//! - [`guest_test`]: tests of the engine in the kernel; [`spec`]: the WebAssembly specification's
-//! - [`loader`]: the command `nfwasm`
-//! - [`setting`]: settings of the kernel's
+//! - [`cgroup`]: a cgroup
+//! - [`cpu`]: takes CPUs offline and online
+//! - [`device`]: makes ioctls on `/dev/nf_wasm`
+//! - [`filter`]: a loaded filter; [`wasm`]: filters in the text format
+//! - [`traffic`]: TCP, UDP and raw frames
+//! - [`fail_nth`]: lets allocations fail
+//! - [`kernel`]: the kernel log, tracepoints, inserting and removing modules
+//! - [`leaks`]: searches for leaks, if the kernel has kmemleak
+//! - [`pins`]: avoids a fault of the emulator with patched code
+//! - [`storm`]: many processes that change filters at once
+//! - [`guest_test`]: runs Wasm modules in the kernel; [`spec`]: the WebAssembly specification's
+//! tests
+//! - [`loader`]: runs `nfwasm`
+//! - [`setting`]: changes settings of the kernel
 //! - [`signed`]: a filter with signatures
-//! - [`fuzz`]: filters and requests made from a seed
 //! - [`sys`]: the system calls that no library wraps; all `unsafe` is there
 
 pub mod audit;
@@ -43,25 +43,25 @@ pub mod wasm;
 
 use std::time::{Duration, Instant};
 
-/// Where the example filters are.
+/// The folder of the example filters.
 pub const FILTERS: &str = "/usr/share/nf_wasm/filters";
 
-/// The three filters that must agree.
+/// The three versions of block-telnet. They must agree.
 pub const BLOCK_TELNET: [&str; 3] = [
     "block-telnet.wasm",
     "block-telnet-c.wasm",
     "block-telnet.wat",
 ];
 
-/// How long anything may take before it counts as not happening. Emulated machines are slow;
-/// nothing that passes waits this long.
+/// How long a test waits before it fails. Emulated machines are slow. A test that passes does not
+/// wait this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until `done` gives something.
+/// Waits until `done` returns a value.
 ///
 /// # Panics
 ///
-/// When [`PATIENCE`] is at its end.
+/// After [`PATIENCE`].
 #[track_caller]
 pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();

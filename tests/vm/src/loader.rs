@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::net::Namespace;
 
-/// What `nfwasm` answered.
+/// The result of `nfwasm`.
 #[derive(Debug)]
 pub struct Answer {
     /// Its exit status.
     pub status: i32,
     /// What it printed.
     pub stdout: String,
-    /// What it complained of.
+    /// The text on standard error.
     pub stderr: String,
 }
 
@@ -29,7 +29,7 @@ impl From<Output> for Answer {
 }
 
 impl Namespace {
-    /// `nfwasm WORDS…` in the namespace.
+    /// Runs `nfwasm WORDS…` in the namespace.
     ///
     /// # Panics
     ///
@@ -42,7 +42,7 @@ impl Namespace {
         })
     }
 
-    /// `nfwasm --json WORDS…` in the namespace: what it printed, if it succeeded.
+    /// Runs `nfwasm --json WORDS…` in the namespace. Returns the parsed output.
     ///
     /// # Panics
     ///

@@ -23,8 +23,8 @@
 //! └─────────────────────────┘      └─────────────────────────┘
 //! ```
 //!
-//! Neighbours are written down and need not be asked for, there are no link-local addresses and no
-//! solicited-node groups to report: what moves on the wire is what the test sends.
+//! Neighbours are permanent entries. There are no link-local addresses and no solicited-node groups
+//! to report. So the veth pair carries only the test's packets.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -45,7 +45,7 @@ pub enum Ip {
     V6,
 }
 
-/// Both.
+/// Both IP versions.
 pub const BOTH: [Ip; 2] = [Ip::V4, Ip::V6];
 
 /// A named network namespace.
@@ -55,7 +55,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// The one that `ip netns` shows with this name.
+    /// The namespace that `ip netns` shows with this name.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -71,12 +71,12 @@ impl Namespace {
         PathBuf::from("/run/netns").join(&self.name)
     }
 
-    /// Whether it is there.
+    /// Whether the namespace exists.
     pub fn exists(&self) -> bool {
         self.path().exists()
     }
 
-    /// Takes away its name, and so the namespace itself once nothing else keeps it.
+    /// Removes the namespace's name. The namespace itself ends with its last reference.
     ///
     /// # Panics
     ///
@@ -93,11 +93,11 @@ impl Namespace {
         );
     }
 
-    /// Runs `f` on a thread that is in the namespace. Sockets that it makes stay there.
+    /// Runs `f` on a thread in the namespace. Sockets that `f` makes stay in the namespace.
     ///
     /// # Panics
     ///
-    /// If `f` does, or if the namespace is gone.
+    /// If `f` panics, or the namespace does not exist.
     #[track_caller]
     pub fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let file = match File::open(self.path()) {
@@ -118,14 +118,14 @@ impl Namespace {
     ///
     /// # Panics
     ///
-    /// If the namespace is gone.
+    /// If the namespace does not exist.
     #[track_caller]
     pub fn join(&self) {
         let file = File::open(self.path()).expect("namespace");
         setns(file, CloneFlags::CLONE_NEWNET).expect("setns");
     }
 
-    /// `ip -n NAME WORDS…`.
+    /// Runs `ip -n NAME WORDS…`.
     ///
     /// # Panics
     ///
@@ -135,7 +135,7 @@ impl Namespace {
         self.batch(words);
     }
 
-    /// Lines of `ip` in the namespace.
+    /// Runs `ip` in the namespace, with a batch of lines.
     #[track_caller]
     fn batch(&self, lines: &str) {
         feed(
@@ -144,7 +144,7 @@ impl Namespace {
         );
     }
 
-    /// `nft` in the namespace, with a script.
+    /// Runs `nft` in the namespace, with a script.
     ///
     /// # Panics
     ///
@@ -154,7 +154,7 @@ impl Namespace {
         self.enter(|| feed(Command::new("nft").args(["-f", "-"]), script));
     }
 
-    /// The same, where the kernel may lack what the script needs. Says whether it has it.
+    /// Runs an `nft` script. Returns false if the kernel lacks a feature that the script needs.
     ///
     /// # Panics
     ///
@@ -165,7 +165,7 @@ impl Namespace {
         output.expect("nft").status.success()
     }
 
-    /// Index of a device.
+    /// The index of a device.
     ///
     /// # Panics
     ///
@@ -183,7 +183,7 @@ impl Namespace {
     /// If that fails.
     #[track_caller]
     pub fn sysctl(&self, setting: &str, value: &str) {
-        // A thread's /proc/sys/net is its own namespace's.
+        // /proc/sys/net shows the namespace of the thread that opens it.
         self.enter(|| fs::write(format!("/proc/sys/net/{setting}"), value))
             .expect(setting);
     }
@@ -197,7 +197,7 @@ fn feed(command: &mut Command, input: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("spawn");
-    // A command that ends early shows in its status.
+    // If the command ends early, its status shows the error.
     let _ = child
         .stdin
         .take()
@@ -211,12 +211,12 @@ fn feed(command: &mut Command, input: &str) {
     );
 }
 
-/// Joined namespaces; they go when this is dropped.
+/// Joined namespaces. Removed when this is dropped.
 #[derive(Debug)]
 pub struct Net {
-    /// Where traffic begins.
+    /// The namespace that sends.
     pub client: Namespace,
-    /// Where traffic ends.
+    /// The namespace that receives.
     pub server: Namespace,
     router: Option<Namespace>,
 }
@@ -230,7 +230,7 @@ impl Net {
         let status = Command::new("ip").args(["netns", "add", &name]).status();
         assert!(status.expect("ip").success(), "ip netns add {name}");
         let namespace = Namespace { name };
-        // Before there is a device, so that new ones begin with it.
+        // Before any device exists: new devices take over the default.
         namespace.sysctl("ipv6/conf/default/addr_gen_mode", "1");
         namespace.sysctl("ipv6/conf/default/accept_ra", "0");
         namespace.sysctl("ipv6/conf/default/router_solicitations", "0");
@@ -279,7 +279,7 @@ impl Net {
         net
     }
 
-    /// The router.
+    /// The namespace of the router.
     ///
     /// # Panics
     ///

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Keeps the kernel from patching its own code while packets pass.
 //!
-//! Whether a netfilter hook is used at all is a static key: the first attachment patches a jump
-//! into the kernel's text, the last one that goes patches it out again. One of some nine runs of
-//! these tests ended in an `Oops: int3` at such a jump. The fault is taken to be QEMU's, of which the
-//! same has been reported with other patched jumps where several CPUs are emulated in threads: one
-//! of them runs into the breakpoint of a patch that is over. Here hooks come and go by the hundred,
-//! so each is held by a chain of nftables in a namespace that sees no packet.
+//! Whether a netfilter hook is in use is a static key: the first attachment patches a jump into the
+//! kernel's text, and the removal of the last one patches it out. About one in nine runs of these
+//! tests ended in an `Oops: int3` at such a jump. The fault is probably in QEMU: the same was
+//! reported for other patched jumps with several CPUs emulated in threads, where a CPU hits the
+//! breakpoint of a finished patch. These tests attach and detach hundreds of times, so a chain of
+//! nftables in a namespace without packets keeps each hook in use.
 
 use std::process::Command;
 
@@ -25,12 +25,12 @@ const CHAINS: &str = "
         chain egress { type filter hook egress device pin priority 0; }
     }";
 
-/// All hooks in use, until this is dropped.
+/// Keeps all hooks in use until it is dropped.
 #[derive(Debug)]
 pub struct Pins(());
 
 impl Pins {
-    /// Puts them in.
+    /// Adds the chains.
     ///
     /// # Panics
     ///

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-/// A setting, which is as it was when this is dropped.
+/// A changed setting. Restored when it is dropped.
 #[derive(Debug)]
 pub struct Setting {
     file: &'static str,
@@ -11,11 +11,11 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Sets the one that is in `file`.
+    /// Writes a value to the setting in `file`.
     ///
     /// # Panics
     ///
-    /// If there is none, or the kernel does not take the value.
+    /// If there is no such setting, or the kernel refuses the value.
     #[track_caller]
     pub fn set(file: &'static str, value: &str) -> Self {
         let before = fs::read_to_string(file).expect(file);

@@ -6,28 +6,28 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// Where it is.
+/// The folder of the filter and its signatures.
 pub const SIGNED: &str = "/usr/share/nf_wasm/signed";
 
-/// What the certificate of the test's key calls it.
+/// The name of the test's key in its certificate.
 const KEY: &str = "nf_wasm test key";
 
 /// A module and its signatures.
 #[derive(Clone, Debug)]
 pub struct Signed {
-    /// The module.
+    /// The Wasm module.
     pub wasm: Vec<u8>,
     /// Made with the key that debug kernels trust.
     pub signature: Vec<u8>,
-    /// Made with a key that nobody trusts.
+    /// Made with a key that no kernel trusts.
     pub by_stranger: Vec<u8>,
 }
 
-/// block-telnet, signed.
+/// block-telnet with its signatures.
 ///
 /// # Panics
 ///
-/// If it is not there.
+/// If the files cannot be read.
 pub fn block_telnet() -> Signed {
     let read = |name: &str| fs::read(format!("{SIGNED}/{name}")).expect("the signed filter");
     Signed {
@@ -47,7 +47,7 @@ pub fn is_key_trusted() -> bool {
     keys.contains(KEY)
 }
 
-/// Bytes in hexadecimal.
+/// Formats bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
@@ -56,7 +56,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// What `sha256sum` says of bytes.
+/// The SHA-256 of bytes, by `sha256sum`.
 ///
 /// # Panics
 ///

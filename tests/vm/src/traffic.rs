@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sends and receives: sockets in a namespace, and raw frames.
+//! Sends and receives, with sockets in a namespace and with raw frames.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -26,12 +26,12 @@ use crate::{eventually, sys, PATIENCE};
 /// If there is no such CPU.
 pub fn pin_to_cpu(cpu: usize) {
     let mut cpus = CpuSet::new();
-    cpus.set(cpu).expect("a CPU's number");
+    cpus.set(cpu).expect("a valid CPU");
     sched_setaffinity(Pid::from_raw(0), &cpus).expect("sched_setaffinity");
 }
 
 impl Namespace {
-    /// A UDP socket that is bound to `address` and has room for everything that a test sends.
+    /// A UDP socket that is bound to `address`. Its buffer can hold everything that a test sends.
     ///
     /// # Panics
     ///
@@ -65,7 +65,7 @@ impl Namespace {
         .expect("connect")
     }
 
-    /// A TCP server that accepts without waiting.
+    /// A non-blocking TCP listener.
     ///
     /// # Panics
     ///
@@ -83,7 +83,7 @@ impl Namespace {
     ///
     /// # Panics
     ///
-    /// If the kernel will not even try.
+    /// If the kernel returns an error at once.
     #[track_caller]
     pub fn dial(&self, to: SocketAddr) -> Dial {
         let family = match to {
@@ -103,7 +103,7 @@ impl Namespace {
         }
     }
 
-    /// A socket that sends frames by a device.
+    /// A socket that sends frames through a device.
     ///
     /// # Panics
     ///
@@ -117,35 +117,35 @@ impl Namespace {
         Frames(socket.into())
     }
 
-    /// Sends datagrams from here to `to` on a thread of its own, until [`Flood::stop`].
+    /// Sends datagrams from this namespace to `to` on another thread, until [`Flood::stop`].
     #[track_caller]
     pub fn flood(&self, to: SocketAddr) -> Flood {
         Flood::begin(self.udp_to(to), None)
     }
 
-    /// The same, on one CPU.
+    /// Like [`Namespace::flood`], on one CPU.
     #[track_caller]
     pub fn flood_on_cpu(&self, to: SocketAddr, cpu: usize) -> Flood {
         Flood::begin(self.udp_to(to), Some(cpu))
     }
 }
 
-/// A TCP connection in the making.
+/// A TCP connection whose handshake may be in progress.
 #[derive(Debug)]
 pub struct Dial(TcpStream);
 
 impl Dial {
-    /// Whether the handshake is over, well or not.
+    /// Whether the handshake has succeeded or failed.
     pub fn decided(&self) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
         poll(&mut fds, PollTimeout::ZERO).expect("poll") > 0
     }
 
-    /// Waits until the connection stands.
+    /// Waits until the connection is established.
     ///
     /// # Panics
     ///
-    /// If it is refused, or does not come about.
+    /// If the connection is refused, or not established in time.
     #[track_caller]
     pub fn connected(self) -> TcpStream {
         eventually("a TCP connection", || self.decided().then_some(()));
@@ -162,7 +162,7 @@ impl Dial {
 ///
 /// # Panics
 ///
-/// If none comes.
+/// If there is none in time.
 #[track_caller]
 pub fn accept(listener: &TcpListener) -> TcpStream {
     eventually("a TCP connection", || match listener.accept() {
@@ -192,7 +192,8 @@ impl Frames {
     }
 }
 
-/// Sends `count` datagrams of `len` bytes; what the local output hook drops counts as sent.
+/// Sends `count` datagrams of `len` bytes. A datagram that a filter at the output hook drops counts
+/// as sent.
 ///
 /// # Panics
 ///
@@ -223,18 +224,18 @@ pub fn send_one(socket: &UdpSocket, payload: &[u8]) {
 ///
 /// # Panics
 ///
-/// If they do not come.
+/// If they do not arrive in time.
 #[track_caller]
 pub fn receive(socket: &UdpSocket, count: u64) {
     let mut buffer = [0; 65_536];
     for number in 0..count {
         if let Err(error) = socket.recv(&mut buffer) {
-            panic!("datagram {number} of {count} did not come: {error}");
+            panic!("datagram {number} of {count} did not arrive: {error}");
         }
     }
 }
 
-/// Whether nothing is there to be received.
+/// Whether no datagram can be received.
 ///
 /// # Panics
 ///
@@ -264,7 +265,7 @@ impl Flood {
                     pin_to_cpu(cpu);
                 }
                 while !stop.load(Ordering::Relaxed) {
-                    // That the way to the receiver goes away is what some tests are about.
+                    // Some tests remove the path to the receiver.
                     if socket.send(&[0x5a; 64]).is_ok() {
                         sent.fetch_add(1, Ordering::Relaxed);
                     } else {
@@ -285,14 +286,14 @@ impl Flood {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until that many more have been sent.
+    /// Waits until `more` further datagrams have been sent.
     #[track_caller]
     pub fn wait_for(&self, more: u64) {
         let goal = self.sent() + more;
         eventually("traffic", || (self.sent() >= goal).then_some(()));
     }
 
-    /// Stops, and says how many were sent.
+    /// Stops. Returns how many datagrams were sent.
     pub fn stop(mut self) -> u64 {
         self.end();
         self.sent()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Small filters as text.
+//! Small filters in the text format.
 
 use std::fs;
 use std::path::Path;
@@ -19,8 +19,8 @@ pub fn wat(text: &str) -> Vec<u8> {
     }
 }
 
-/// A module with a page of memory, whose filter's body is `body`; `$ctx`, `$pkt` and `$len` are
-/// its parameters. `fields` are further fields of the module, imports first.
+/// A module with a memory of one page and a filter with the body `body`. `$ctx`, `$pkt` and `$len`
+/// are the filter's parameters. `fields` are further fields of the module, imports first.
 #[track_caller]
 pub fn filter(fields: &str, body: &str) -> Vec<u8> {
     wat(&format!(
@@ -33,7 +33,7 @@ pub fn filter(fields: &str, body: &str) -> Vec<u8> {
     ))
 }
 
-/// A module that returns `verdict` for every packet.
+/// A filter that returns `verdict` for every packet.
 #[track_caller]
 pub fn always(verdict: i32) -> Vec<u8> {
     wat(&format!(
@@ -42,13 +42,13 @@ pub fn always(verdict: i32) -> Vec<u8> {
     ))
 }
 
-/// A module that uses up its fuel for every packet.
+/// A filter that uses up its fuel on every packet.
 #[track_caller]
 pub fn endless() -> Vec<u8> {
     filter("", "(loop $for (br $for)) (unreachable)")
 }
 
-/// An example filter as binary, by its file's name.
+/// The binary of an example filter, by its file's name.
 #[track_caller]
 pub fn example(file: &str) -> Vec<u8> {
     let path = Path::new(FILTERS).join(file);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs the three block-telnets in the engine: each gives the right verdict for every packet.
+//! Runs the three versions of block-telnet in the engine. Each must give the right verdict for
+//! every packet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,10 +21,10 @@ use nf_wasm_tests::BLOCK_TELNET;
 const TELNET: u16 = 23;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
-/// Bytes of the window that the operator gives.
+/// The snaplen in bytes.
 const SNAPLEN: u32 = 96;
 
-/// Builds the example filters. That takes compilers for Wasm: the build root has them, other
+/// Builds the example filters. That needs compilers for Wasm. The build root has them, other
 /// machines may not.
 fn filters() -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../filters");
@@ -33,7 +34,7 @@ fn filters() -> Option<PathBuf> {
         .arg(source)
         .arg(format!("OUT={}", out.display()))
         .arg(format!("TARGET_DIR={}", out.join("target").display()))
-        // What cargo tells a test about itself is not meant for another cargo.
+        // The target directory of this test's cargo is not for the inner one.
         .env_remove("CARGO_TARGET_DIR")
         .output()
         .expect("make");
@@ -50,12 +51,12 @@ fn filters() -> Option<PathBuf> {
 #[derive(Debug)]
 struct Case {
     bytes: Vec<u8>,
-    /// Where its transport header is and whose, or why it shows none.
+    /// The transport header's offset and protocol, or why there is none.
     transport: Result<(u32, u32), u32>,
 }
 
 impl Case {
-    /// What block-telnet is to say, from its README.
+    /// block-telnet's verdict, by its README.
     fn expected(&self) -> i32 {
         let offset = match self.transport {
             Ok((offset, TCP)) => offset,
@@ -71,7 +72,7 @@ impl Case {
     }
 }
 
-/// IP headers of every length, ports that look like 23 in some way, and every way to cut them off.
+/// IP headers of every length, ports that contain 23 in some way, and every truncation.
 fn corpus() -> Vec<Case> {
     let mut cases = Vec::new();
     let ports = [0, 22, 23, 24, 80, 0x1700, 0x1717, 279, 0x8017, 65_535];
@@ -95,14 +96,14 @@ fn corpus() -> Vec<Case> {
             }
         }
     }
-    // A host that says more than is true, as no host should.
+    // Contexts with an offset beyond the window, which no host should give.
     for offset in [96, 255, 0x7fff_ffff, u32::MAX - 4, u32::MAX - 1] {
         cases.push(Case {
             bytes: vec![0x45; 40],
             transport: Ok((offset, TCP)),
         });
     }
-    // The last two are what a later host may say.
+    // The last two are for future hosts.
     for why in [
         NO_TRANSPORT,
         LATER_FRAGMENT,

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Commands that documentation runs in the machine, and their expected output.
+//! The commands in documentation that run in the machine, and their expected output.
 
 use crate::vm::quote;
 
-/// Runs what is in [`SCRIPTS`].
+/// The script that runs the scripts in [`SCRIPTS`].
 pub const RUNNER: &str = include_str!("machine.sh");
-/// Where it looks for scripts, below the folder that is shared.
+/// The folder of scripts, below the shared folder.
 pub const SCRIPTS: &str = ".blocks";
 
-/// Campaigns of an hour are here to show that they start.
+/// Fuzzing runs of an hour are shortened: the test only shows that they start.
 const SECONDS: &str = "--seconds ";
 
-/// A command, and what it has to print; where that is not said, it has to succeed.
+/// A command, and lines that it must print. Without any, it must succeed.
 pub struct Command {
     place: String,
     text: String,
     output: Vec<String>,
 }
 
-/// What one block asks of the machine.
+/// The commands of one block.
 #[derive(Default)]
 pub struct Script {
     text: String,
 }
 
-/// All that is asked of the machine.
+/// The commands of all blocks.
 #[derive(Default)]
 pub struct Work {
     pub scripts: Vec<Script>,
@@ -32,7 +32,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Has `script` run a command next.
+    /// Appends a command to `script`.
     pub fn add(&mut self, script: &mut Script, place: &str, command: &str, output: &[String]) {
         let text = shorter(command);
         script.text += &format!(
@@ -46,7 +46,8 @@ impl Work {
         });
     }
 
-    /// Whether all came out as it had to, by what the machine printed; what did not is said.
+    /// Whether all commands had the expected result. `printed` is the machine's output. Prints the
+    /// failures.
     pub fn judge(&self, printed: &str) -> bool {
         let mut passed = true;
         for (number, command) in self.commands.iter().enumerate() {
@@ -60,7 +61,7 @@ impl Work {
 }
 
 impl Script {
-    /// As bash reads it. Errors are where they are on a terminal.
+    /// The script for bash. Standard error goes to standard output, as on a terminal.
     pub fn text(&self) -> String {
         format!("exec 2>&1\n{}", self.text)
     }
@@ -69,7 +70,7 @@ impl Script {
         self.text.is_empty()
     }
 
-    /// Has a folder of what is shared be all of it.
+    /// Mounts a folder below the shared one at `/share`.
     pub fn share(&mut self, folder: &str) {
         let folder = quote(&format!("/share/{folder}"));
         self.text += &format!("mount --bind {folder} /share || exit\n");
@@ -80,7 +81,7 @@ impl Command {
     fn judge(&self, number: usize, printed: &str) -> Result<(), String> {
         let begin = format!("@begin {number}\n");
         let end = format!("\n@end {number} ");
-        let begun = printed.split_once(&begin).ok_or("was not reached")?.1;
+        let begun = printed.split_once(&begin).ok_or("did not begin")?.1;
         let (output, rest) = begun
             .split_once(&end)
             .ok_or_else(|| format!("did not end, and printed:\n{begun}"))?;
@@ -103,7 +104,8 @@ impl Command {
     }
 }
 
-/// Whether a line of output is the one that is shown; `…` stands for anything, and spaces for spaces.
+/// Whether an output line matches a line of the page. `…` matches anything, and spaces match
+/// spaces.
 fn fits(shown: &str, line: &str) -> bool {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (shown, line) = (plain(shown), plain(line));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `cargo xtask test docs`: does what the documentation's code blocks say.
+//! `cargo xtask test docs`: tests the code blocks of the documentation.
 //!
-//! docs/testing.md, "Documentation", is for those who write pages.
+//! docs/testing.md, "Documentation", describes the words for authors of pages.
 
 mod machine;
 mod page;
@@ -21,17 +21,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where pages are.
+/// The pages, or the folders of pages.
 const PAGES: [&str; 4] = ["README.md", "docs", "filters", "sdk"];
-/// Names that pages use for the reader's own modules.
+/// The names that pages use for a reader's own modules.
 const MODULES: [&str; 3] = ["my.wasm", "new.wasm", "better.wasm"];
-/// How long the machine may take, which is for one that hangs: it takes less than a minute.
+/// The time limit of the machine, in case it hangs. It normally takes less than a minute.
 const PATIENCE: Duration = Duration::from_secs(900);
-/// Where a project finds itself and the checkout: side by side, as the README has them.
+/// The folder in which a project and the checkout are side by side, as in README.md.
 const BESIDE: &str = "/docs";
 const CHECKOUT: &str = "/docs/nf_wasm";
 
-/// Does all that the pages say; returns whether it came out as they say.
+/// Runs the code blocks of all pages. Returns whether all had the expected result.
 pub fn test(cache: &Cache, checkout: &Path) -> Result<bool> {
     let plan = Plan::of(&blocks(checkout)?)?;
     let build = Build::make(Flavour::Stock, cache.clone(), checkout)?;
@@ -76,12 +76,12 @@ fn blocks(checkout: &Path) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The folder that stands for the one that the checkout is in. The machine sees it at `/share`.
+/// The folder that takes the place of the checkout's parent. The machine has it at `/share`.
 struct Workshop<'a> {
     dir: PathBuf,
-    /// The same, as the build root sees it.
+    /// The same folder, as the build root sees it.
     inside: String,
-    /// What was done in it.
+    /// The log of the steps on the host.
     log: PathBuf,
     cache: &'a Cache,
     build: &'a Build,
@@ -119,7 +119,7 @@ impl<'a> Workshop<'a> {
         })
     }
 
-    /// Does what is to be done on the host.
+    /// Runs a step on the host.
     fn take(&self, step: &Step) -> Result<()> {
         let root = self.build.root();
         let mut command = match step {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Finds the code blocks of a page, and reads from the words behind a fence what each is for.
+//! Finds the code blocks of a page, and reads each block's kind from the words after its fence.
 //!
-//! docs/testing.md, "Documentation", is for those who write pages.
+//! docs/testing.md, "Documentation", describes the words for authors of pages.
 
 use crate::error::{Error, Result};
 
@@ -10,24 +10,24 @@ const FENCE: &str = "```";
 /// A code block.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Block {
-    /// `README.md:12`, the line of its fence.
+    /// The place, for example `README.md:12`: the line of the fence.
     pub place: String,
     pub kind: Kind,
     pub text: String,
 }
 
-/// What a block is for.
+/// The kind of a block.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// To be looked at.
+    /// Text that is not tested.
     Text,
-    /// Commands for the host, in the checkout.
+    /// Commands that run on the host, in the checkout.
     Host,
-    /// Commands for the machine.
+    /// Commands that run in the machine.
     Machine,
-    /// Commands behind prompts, `$` the host's and `#` the machine's, and what they print.
+    /// Commands after prompts, and their output. `$` is the host's prompt, `#` the machine's.
     Console,
-    /// Options of a kernel module, for modprobe.
+    /// Options of a kernel module, for the configuration of modprobe.
     Modprobe,
     /// A file beside the checkout: its path without `../`.
     File(String),
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// The blocks of the page `name`. One that does not say what it is for is an error.
+/// The blocks of the page `name`. Fails if a block does not say its kind.
 pub fn blocks(name: &str, page: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut lines = page.lines().enumerate().peekable();
@@ -72,7 +72,7 @@ pub fn blocks(name: &str, page: &str) -> Result<Vec<Block>> {
         };
         let kind = Kind::of(words).ok_or_else(|| {
             Error::new(format!(
-                "{place}: {start:?} does not say how the block is tested; docs/testing.md has the words"
+                "{place}: {start:?} does not say how the block is tested: see docs/testing.md"
             ))
         })?;
         let mut text = String::new();
@@ -88,16 +88,16 @@ pub fn blocks(name: &str, page: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// A command of a console's, and what it prints.
+/// A command of a console block, and its output.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Prompted {
     pub on_host: bool,
     pub command: String,
-    /// Empty lines left out.
+    /// The expected lines, without empty ones.
     pub output: Vec<String>,
 }
 
-/// What a console shows.
+/// The commands of a console block, with their output.
 pub fn prompted(block: &Block) -> Result<Vec<Prompted>> {
     let mut commands: Vec<Prompted> = Vec::new();
     for line in block.text.lines() {
@@ -120,8 +120,8 @@ pub fn prompted(block: &Block) -> Result<Vec<Prompted>> {
     Ok(commands)
 }
 
-/// The commands of a script, as words. What a shell would do beyond quotes, comments and lines that go on
-/// is left in the words.
+/// The commands of a script, as words. Handles quotes, comments and continued lines. Other syntax
+/// of the shell stays in the words.
 pub fn commands(script: &str) -> Vec<Vec<String>> {
     let mut commands = Vec::new();
     let mut words: Vec<String> = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Decides what to run for each code block.
+//! Decides how each code block is tested.
 
 use super::machine::{Script, Work};
 use super::page::{self, Block, Kind};
@@ -9,47 +9,47 @@ use crate::vm::quote;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
-/// Commands that are not run, by a part of them, and why. That the command line of xtask takes them is
-/// checked all the same.
+/// Commands that do not run, by a part of their text, and the reason. Their xtask command lines are
+/// still parsed.
 const EXEMPT: [(&str, &str); 7] = [
-    ("cargo xtask demo", "runs by itself in CI"),
-    ("cargo xtask test", "is what runs this, or takes hours"),
+    ("cargo xtask demo", "a part of CI of its own"),
+    ("cargo xtask test", "runs this test, or takes hours"),
     (
         "cargo xtask bench",
         "takes a quarter of an hour; test bench is its short form",
     ),
     (
         "nf-wasm-storm",
-        "takes a quarter of the machine's minute; the tests `storm` run it",
+        "takes a quarter of the machine's time; the tests `storm` run it",
     ),
     (
         "nf-wasm-hostile cases",
-        "wants minutes, and a machine that counts instructions",
+        "takes minutes, and needs a machine that counts instructions",
     ),
     (
         "nf-wasm-spectest --write",
-        "writes a file of the checkout's, for minutes",
+        "takes minutes, and writes a file of the checkout",
     ),
     ("| jq", "the build root has no jq"),
 ];
 
-/// Runs a script that fails where one of its commands does, in pipes too.
+/// A shell that stops at the first command that fails, also within pipes.
 const STRICT: &str = "bash -eo pipefail -c";
 
-/// What is done on the host.
+/// A step on the host.
 pub enum Step {
     /// `cargo xtask filter ../FOLDER`
     Filter { place: String, folder: String },
     /// A script for the build root.
     Script { place: String, text: String },
-    /// A filter as text, which has to be loadable.
+    /// A filter in the text format. It must load.
     Text { place: String, path: String },
-    /// A program, which has to compile.
+    /// A C program. It must compile.
     C { place: String, path: String },
 }
 
 impl Step {
-    /// Where the page says it.
+    /// The place of the block in its page.
     pub fn place(&self) -> &str {
         match self {
             Self::Filter { place, .. }
@@ -60,23 +60,23 @@ impl Step {
     }
 }
 
-/// All that is to be done.
+/// All files, steps and commands.
 #[derive(Default)]
 pub struct Plan {
     /// Files, by their path beside the checkout.
     pub files: BTreeMap<String, String>,
-    /// Folders of the checkout that the machine is shown.
+    /// Folders of the checkout that the machine gets.
     pub shares: BTreeSet<String>,
-    /// What is done on the host, in this order, before the machine runs.
+    /// The steps on the host, in order, before the machine runs.
     pub steps: Vec<Step>,
-    /// What is done in the machine.
+    /// The commands for the machine.
     pub work: Work,
-    /// Exemptions that were needed.
+    /// Exemptions that some page used.
     exempt: BTreeSet<&'static str>,
 }
 
 impl Plan {
-    /// The plan for all blocks of all pages. What nobody would run is an error.
+    /// The plan for the blocks of all pages. Fails if a block would not be tested.
     pub fn of(blocks: &[Block]) -> Result<Self> {
         let mut plan = Self::default();
         for block in blocks {
@@ -127,7 +127,9 @@ impl Plan {
                     .insert(path.clone(), block.text.clone())
                     .is_some()
                 {
-                    return Err(Error::new(format!("another block is {path} already")));
+                    return Err(Error::new(format!(
+                        "another block already has the file {path}"
+                    )));
                 }
                 let path = path.clone();
                 if path.ends_with(".wat") {
@@ -143,7 +145,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Commands of xtask's, or a script of other commands.
+    /// A block for the host: xtask commands, or a script of other commands.
     fn host(&mut self, block: &Block, script: &mut Script) -> Result<()> {
         let commands = page::commands(&block.text);
         let is_xtask = |words: &Vec<String>| words.iter().any(|word| word == "xtask");
@@ -160,7 +162,7 @@ impl Plan {
         Ok(())
     }
 
-    /// A command of xtask's, which may be one for the machine.
+    /// A command of xtask, which may run a command in the machine.
     fn xtask(
         &mut self,
         place: &str,
@@ -172,19 +174,19 @@ impl Plan {
         let is_exempt = self.is_exempt(&text);
         let at = words.iter().position(|word| word == "xtask");
         let mut words = match at {
-            // Environment variables and `cargo` stand before it.
+            // Environment variables and `cargo` may precede `xtask`.
             Some(at) if words[at - 1] == "cargo" => words[at + 1..].to_vec(),
             _ if is_exempt => return Ok(()),
-            _ => return Err(Error::new(format!("`{text}` is no command of xtask's"))),
+            _ => return Err(Error::new(format!("`{text}` is not a command of xtask"))),
         };
-        // What a shell would make of the rest is no word of xtask's.
+        // Ignore a redirection and what follows.
         if let Some(at) = words.iter().position(|word| word == ">") {
             words.truncate(at);
         }
         let mut share = None;
         if let Some(at) = words.iter().position(|word| word == "--share") {
             share = words.get(at + 1).cloned();
-            // Any folder that is there will do for the command line.
+            // Any existing folder satisfies the parser.
             words[at + 1] = "/".to_owned();
         }
         let options = Options::parse(words.into_iter().map(OsString::from))
@@ -205,7 +207,8 @@ impl Plan {
                         }
                     }
                 }
-                // Without a command it is a shell, in which a console's next commands are given.
+                // Without a command, `vm` runs a shell. The next commands of the console are for
+                // this shell.
                 let command = options.machine.command.iter();
                 let command: Vec<_> = command.map(|it| quoted(&it.to_string_lossy())).collect();
                 if !command.is_empty() {
@@ -213,12 +216,17 @@ impl Plan {
                 }
             }
             (Verb::Help, _) => {}
-            _ => return Err(Error::new(format!("nobody runs `{text}`: see {}", file!()))),
+            _ => {
+                return Err(Error::new(format!(
+                    "no test runs `{text}`: see {}",
+                    file!()
+                )))
+            }
         }
         Ok(())
     }
 
-    /// Whether a command is not run.
+    /// Whether a command is exempt from running.
     fn is_exempt(&mut self, text: &str) -> bool {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let found: Vec<_> = EXEMPT
@@ -229,7 +237,7 @@ impl Plan {
         !found.is_empty()
     }
 
-    /// Whether somebody compiles all Rust.
+    /// Checks that some page builds every Rust source file.
     fn check_sources(&self) -> Result<()> {
         for path in self.files.keys().filter(|path| path.ends_with(".rs")) {
             let is_built = self.steps.iter().any(|step| match step {
@@ -244,7 +252,7 @@ impl Plan {
     }
 }
 
-/// A word as a shell reads it back, quoted where it has to be.
+/// A word, quoted for a shell if necessary.
 fn quoted(word: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./=:".contains(it);
     match word.chars().all(is_plain) {
@@ -258,7 +266,7 @@ fn beside(path: &str) -> Result<&str> {
         .ok_or_else(|| Error::new(format!("{path} is not beside the checkout (../)")))
 }
 
-/// Inserts nf_wasm with the options of a file for modprobe, and looks whether it has them.
+/// Commands that insert nf_wasm with the options of a modprobe file and check the parameters.
 fn insertion(options: &str) -> String {
     let mut script = format!(
         "printf %s {} > /run/modprobe.conf\n\

@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 impl Kernel {
-    /// Fetches image and headers, and prepares a tree.
+    /// Fetches the image and the headers, and prepares a tree.
     pub(super) fn fetch(
         &self,
         offer: &Offer,
@@ -51,12 +51,12 @@ impl Kernel {
         })
     }
 
-    /// Gives the unpacked image the same shape whichever way Debian packaged it.
+    /// Gives the unpacked image the same layout for every way in which Debian packages it.
     fn tidy_image(&self) -> Result<()> {
         let image = self.dir("image");
         let lib = image.join("lib");
         if !lib.exists() {
-            // Where depmod looks.
+            // The path where depmod looks.
             symlink("usr/lib", &lib).context(lib.display())?;
         }
         let places = [
@@ -68,8 +68,8 @@ impl Kernel {
         symlink(place, image.join("vmlinuz")).context("vmlinuz")
     }
 
-    /// Configures the source as Debian did, and makes what a module's build needs of it. Debian's
-    /// headers package has no Rust metadata, which is why this is not simply the headers package.
+    /// Configures the source as Debian did, and builds the parts that a module's build needs.
+    /// Debian's headers package alone does not suffice: it lacks the Rust metadata.
     fn prepare(&self, root: &Root, source: &str, log: &Path) -> Result<()> {
         let tree = self.dir("build");
         let headers = self

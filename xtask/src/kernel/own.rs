@@ -11,10 +11,10 @@ use crate::tool;
 use std::fs;
 use std::path::Path;
 
-/// Where the configurations are: `common.config`, and one for each kernel.
+/// The folder of the configurations: `common.config`, and one for each kernel.
 const CONFIGURATIONS: &str = "qemu/kernel";
-/// Has rustc instrument code for KCSAN, for which Rust-for-Linux has no flags of its own: LLVM's pass
-/// is added by hand, and every function marked for it, as `-fsanitize=thread` does in C.
+/// Flags that make rustc instrument code for KCSAN. Rust-for-Linux has no flags for this: they add
+/// LLVM's pass and mark every function, as `-fsanitize=thread` does in C.
 const DATA_RACES: [&str; 5] = [
     "-Cllvm-args=-force-attribute=sanitize_thread",
     "-Cpasses=function(tsan)",
@@ -22,11 +22,11 @@ const DATA_RACES: [&str; 5] = [
     "-Cllvm-args=-tsan-compound-read-before-write=1",
     "-Cllvm-args=-tsan-instrument-func-entry-exit=0",
 ];
-/// What the kernels trust, so that signed filters can be tested.
+/// The certificate that these kernels trust, to test signed filters.
 const CERTIFICATE: &str = "tests/signing/certificate.pem";
 
 impl Kernel {
-    /// Configures and compiles. clang does it, because KASAN with Rust needs it to.
+    /// Configures and compiles the kernel, with clang: KASAN with Rust needs it.
     pub(super) fn compile(
         &self,
         offer: &Offer,
@@ -38,7 +38,7 @@ impl Kernel {
     ) -> Result<()> {
         let log = &self.log(cache);
         let source = source::make(offer, root, cache, progress, log)?;
-        // The compilation takes long. Only those who want the same kernel wait for it.
+        // The compilation is long. Only runs that need the same kernel must wait for it.
         drop(shared);
         let _own = cache.lock_kernel(&self.release)?;
         let fragment = |name: &str| {
@@ -86,15 +86,15 @@ impl Kernel {
         })
     }
 
-    /// Flags for rustc that this kernel's Kbuild does not give it.
+    /// Flags for rustc that this kernel's Kbuild does not pass.
     pub fn extra_rust_flags(&self) -> Result<Option<String>> {
         let data_races = self.option("KCSAN")?.is_some();
         Ok(data_races.then(|| DATA_RACES.join(" ")))
     }
 }
 
-/// Checks that what was asked for is what came out: an option whose dependencies are not met
-/// vanishes without a word.
+/// Checks that the configuration has every wanted option: Kconfig silently drops an option with an
+/// unmet dependency.
 fn check_config(wanted: &str, config: &str) -> Result<()> {
     let differs = |line: &&str| match line.strip_prefix("# ") {
         Some(unset) => match unset.strip_suffix(" is not set") {
@@ -108,7 +108,7 @@ fn check_config(wanted: &str, config: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "the kernel's configuration did not take: {}",
+        "the kernel's configuration lacks: {}",
         lost.join(", ")
     )))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Downloads the kernel's source, and packages in general.
+//! Downloads the kernel's source and other packages.
 
 use crate::error::{Context, Result};
 use crate::files::{self, Cache};
@@ -10,7 +10,7 @@ use crate::tool;
 use std::fs;
 use std::path::Path;
 
-/// Packages that were downloaded; removed when this is dropped.
+/// Downloaded packages. Removed when this is dropped.
 pub struct Packages<'a> {
     root: &'a Root,
     cache: &'a Cache,
@@ -19,7 +19,7 @@ pub struct Packages<'a> {
 }
 
 impl<'a> Packages<'a> {
-    /// Downloads packages into a folder for those of `version`.
+    /// Downloads packages of the version `version`.
     pub fn download(
         names: &[&str],
         version: &str,
@@ -42,12 +42,12 @@ impl<'a> Packages<'a> {
         Ok(packages)
     }
 
-    /// Where they are, as the build root sees it.
+    /// The folder of the packages, as the build root sees it.
     fn inside(&self) -> String {
         format!("/cache/{}", self.name)
     }
 
-    /// Unpacks some of them into a folder of the build root's, without installing them.
+    /// Unpacks packages into a folder of the build root, without installing them.
     pub fn unpack(&self, names: &[String], to: &str) -> Result<()> {
         for name in names {
             let script = "dpkg -x \"$1/$2\"_*.deb \"$3\"";
@@ -64,7 +64,7 @@ impl Drop for Packages<'_> {
     }
 }
 
-/// Unpacks the source; returns where it is, as the build root sees it.
+/// Unpacks the source. Returns its folder, as the build root sees it.
 pub fn make(
     offer: &Offer,
     root: &Root,

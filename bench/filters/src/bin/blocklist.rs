@@ -6,7 +6,7 @@
 use nf_wasm_bench_filters::blocklist;
 
 nf_wasm_sdk::filter!(blocklist::decide);
-// The header and the ports.
+// The IP header and the ports are enough.
 nf_wasm_sdk::manifest!(snaplen = 64);
 
 #[unsafe(no_mangle)]

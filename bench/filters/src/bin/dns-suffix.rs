@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Drops DNS queries for 1,000 names and all that ends in one of them.
+//! Drops DNS queries for 1,000 names and for their subdomains.
 #![no_std]
 #![no_main]
 

@@ -6,7 +6,7 @@
 use nf_wasm_bench_filters::prefixes;
 
 nf_wasm_sdk::filter!(prefixes::decide);
-// The header.
+// The IP header is enough.
 nf_wasm_sdk::manifest!(snaplen = 64);
 
 #[unsafe(no_mangle)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Drops TLS handshakes for 1,000 names, read from the extension server_name of a ClientHello that
-//! fits into one segment.
+//! Drops TLS handshakes for 1,000 names. Reads the server_name extension of a ClientHello that fits
+//! into one segment.
 #![no_std]
 #![no_main]
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The engine beside other engines: what a packet takes, on the same filters, in one run.
+//! Compares the engine with other engines: the time per packet, with the same filters, in one run.
 //!
 //! ```text
 //! cargo xtask bench --host
 //! ```
 //!
-//! The times are this machine's, and noise is in them; the table of ratios at the end is what to
-//! look at. nf_wasm counts fuel, checks and masks every access; the others do as they do by
-//! default, without fuel.
+//! The times are this machine's and are noisy. Look at the table of ratios at the end. nf_wasm
+//! counts fuel, and checks and masks every access. The others run with their defaults, without
+//! fuel.
 
 mod engines;
 mod ratios;
@@ -32,7 +32,7 @@ fn main() -> anyhow::Result<()> {
             };
             anyhow::ensure!(
                 engine.call()? == 1,
-                "{name} drops what {} lets pass",
+                "{name} drops a packet that {} accepts",
                 case.name
             );
             group.bench_function(name, |bencher| bencher.iter(|| engine.call()));
@@ -43,7 +43,7 @@ fn main() -> anyhow::Result<()> {
     ratios::print(&cases)
 }
 
-/// Filters, each with a packet that passes.
+/// The filters, each with a packet that it accepts.
 fn cases() -> anyhow::Result<Vec<Case>> {
     use nf_wasm_bench_filters::{blocklist, dns_suffix, histogram, sni};
     use nf_wasm_sdk::Verdict;
@@ -74,7 +74,7 @@ fn cases() -> anyhow::Result<Vec<Case>> {
     ])
 }
 
-/// A filter that has no native code.
+/// A filter without a native version.
 fn case(name: &'static str, packet: Vec<u8>) -> anyhow::Result<Case> {
     let material = std::env::var("NF_WASM_BENCH_MATERIAL")?;
     let examples = std::env::var("NF_WASM_FILTERS")?;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What criterion measured, as ratios.
+//! Prints criterion's results as ratios.
 
 use crate::engines::{self, Case};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 
-/// Prints how many times as long as ours each engine takes.
+/// Prints each engine's time as a multiple of nf_wasm's.
 pub fn print(cases: &[Case]) -> Result<()> {
     let names: Vec<&str> = engines::ALL.iter().map(|(name, _)| *name).collect();
-    println!("\ntimes what nf_wasm takes");
+    println!("\ntime, as a multiple of nf_wasm's");
     println!("| filter | {} |", names.join(" | "));
     println!("|---|{}", "--:|".repeat(names.len()));
     for case in cases {
@@ -26,7 +26,7 @@ pub fn print(cases: &[Case]) -> Result<()> {
     Ok(())
 }
 
-/// Nanoseconds that criterion has written down.
+/// The time that criterion recorded, in nanoseconds.
 fn time(case: &str, engine: &str) -> Result<f64> {
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
     let file = PathBuf::from(target)

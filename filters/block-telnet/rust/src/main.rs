@@ -13,13 +13,13 @@ manifest!(snaplen = 64);
 fn block_telnet(packet: &Packet) -> Verdict {
     match packet.find_transport() {
         Ok(transport) if transport.protocol == protocol::TCP => {}
-        // There may be a port, and nobody sees it.
+        // The transport header may be beyond the window.
         Err(NoTransport::NotFound) => return Verdict::Drop,
         _ => return Verdict::Accept,
     }
     match packet.destination_port() {
         Some(port) if port != TELNET => Verdict::Accept,
-        // Telnet, or a port that cannot be seen.
+        // Telnet, or a port that is not readable.
         _ => Verdict::Drop,
     }
 }

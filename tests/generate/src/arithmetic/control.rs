@@ -9,16 +9,16 @@ use ValType::{I32, I64};
 use super::shape::list;
 use super::{Body, COUNTERS, DEPTH};
 
-/// Where a branch leads.
+/// The target of a branch.
 pub(super) struct Label {
-    /// What it takes along.
+    /// Types of the values that a branch takes along.
     takes: Vec<ValType>,
-    /// A loop that would never end if branches led to it at random.
+    /// The label is of a loop that would be endless if branches went to it at random.
     is_endless: bool,
 }
 
 impl Label {
-    /// The end of a frame with these results.
+    /// The label at the end of a frame with these results.
     pub(super) fn end(results: &[ValType]) -> Self {
         Self {
             takes: results.to_vec(),
@@ -36,7 +36,8 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    /// Labels by their depths, those that `is_wanted`; endless loops are seldom among them.
+    /// Depths of the labels for which `is_wanted` holds. Labels of endless loops are seldom among
+    /// them.
     fn labels_where(&mut self, is_wanted: impl Fn(&Label) -> bool) -> Result<Vec<u32>> {
         let endless_too = self.pick(31)? == 31;
         let labels = self.labels.iter().rev().zip(0..);
@@ -46,7 +47,7 @@ impl Body<'_, '_, '_> {
             .collect())
     }
 
-    /// A label that a branch takes nothing to.
+    /// A label to which a branch takes no values.
     pub(super) fn label(&mut self) -> Result<Option<u32>> {
         let all = self.labels_where(|label| label.takes.is_empty())?;
         if all.is_empty() {
@@ -55,16 +56,16 @@ impl Body<'_, '_, '_> {
         Ok(Some(*self.u.choose(&all)?))
     }
 
-    /// Any label, and what it takes.
+    /// Any label, and the types of the values that a branch to it takes along.
     fn any_label(&mut self) -> Result<(u32, Vec<ValType>)> {
-        // The function's own is never endless.
+        // The function's own label is never endless, so there is at least one.
         let all = self.labels_where(|_| true)?;
         let depth = *self.u.choose(&all)?;
         let at = self.labels.len() - 1 - depth as usize;
         Ok((depth, self.labels[at].takes.clone()))
     }
 
-    /// An `i32` of which both kinds are likely.
+    /// An `i32` that is often zero and often not.
     pub(super) fn condition(&mut self, depth: u32) -> Result<()> {
         self.value(I32, depth)?;
         match self.pick(3)? {
@@ -83,10 +84,10 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Leaves values of these types.
+    /// Pushes values of these types.
     pub(super) fn produce(&mut self, types: &[ValType], depth: u32) -> Result<()> {
         if types.len() > 1 && depth < DEPTH && self.left > 0 && self.pick(3)? == 0 {
-            // Some of them wait below what leaves the others.
+            // Push some values first. A frame pushes the others.
             let fewest = types.len().saturating_sub(limits::RESULTS as usize);
             let below = self.u.int_in_range(fewest..=types.len() - 1)?;
             for ty in &types[..below] {
@@ -100,7 +101,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Takes values off the stack.
+    /// Pops values of these types.
     pub(super) fn take_off(&mut self, types: &[ValType]) -> Result<()> {
         for (at, ty) in types.iter().enumerate().rev() {
             let is_pair = at > 0 && types[at - 1] == *ty;
@@ -123,7 +124,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Makes of some values on the stack others.
+    /// Replaces the values `have` on the stack by values of the types `want`.
     fn convert(&mut self, have: &[ValType], want: &[ValType], depth: u32) -> Result<()> {
         let same = have.iter().zip(want).take_while(|(a, b)| a == b).count();
         let keep = match self.pick(3)? {
@@ -134,12 +135,12 @@ impl Body<'_, '_, '_> {
         self.produce(&want[keep..], depth)
     }
 
-    /// A block, loop or `if` that leaves values of these types.
+    /// A block, loop or `if` that pushes values of these types.
     pub(super) fn frame(&mut self, results: &[ValType], depth: u32) -> Result<()> {
         let depth = depth + 1;
         let params = match self.pick(2)? {
             0 => list(self.u, 3)?,
-            // A loop that hands on what it comes back with.
+            // A loop may then pass to its end the values that a branch brought back.
             1 => results.to_vec(),
             _ => Vec::new(),
         };
@@ -170,7 +171,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// What is in a frame, between what it has on the stack and what it leaves there.
+    /// The body of a frame: it begins with the values `have` and ends with the values `want`.
     fn inside(&mut self, have: &[ValType], want: &[ValType], depth: u32) -> Result<()> {
         self.statements(depth)?;
         let mut have = have.to_vec();
@@ -183,10 +184,10 @@ impl Body<'_, '_, '_> {
         self.convert(&have, want, depth)
     }
 
-    /// A branch that is taken or not, with values that stay if it is not: they come on top of `have`.
+    /// A `br_if` with values. If it is not taken, they stay on top of `have`.
     fn leave_if(&mut self, have: &mut Vec<ValType>, depth: u32) -> Result<()> {
         let (label, takes) = self.any_label()?;
-        // What is there may be what it takes.
+        // The values on the stack may already be the right ones.
         if !have.ends_with(&takes) || self.pick(1)? == 0 {
             self.produce(&takes, depth)?;
             have.extend(takes);
@@ -196,14 +197,14 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// The same where there is nothing else on the stack.
+    /// A `br_if` that leaves the stack unchanged if it is not taken.
     pub(super) fn try_to_leave(&mut self, depth: u32) -> Result<()> {
         let mut have = Vec::new();
         self.leave_if(&mut have, depth)?;
         self.take_off(&have)
     }
 
-    /// Goes somewhere else, for ever: what follows cannot be reached.
+    /// Ends the block with a branch that is always taken: the code after it is unreachable.
     pub(super) fn leave(&mut self, depth: u32) -> Result<()> {
         match self.pick(7)? {
             0 => {
@@ -221,7 +222,7 @@ impl Body<'_, '_, '_> {
             _ => {
                 let (label, takes) = self.any_label()?;
                 if self.pick(3)? == 0 {
-                    // It is left behind.
+                    // The branch leaves this value behind.
                     self.value(I64, depth)?;
                 }
                 self.produce(&takes, depth)?;
@@ -234,7 +235,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// A branch to one of the labels that take these.
+    /// A `br_table` to labels that take these values.
     fn table_to(&mut self, takes: &[ValType], depth: u32) -> Result<()> {
         self.produce(takes, depth)?;
         let most = match self.pick(31)? {
@@ -249,7 +250,7 @@ impl Body<'_, '_, '_> {
         }
         let mut labels = self.labels_where(|label| label.takes == takes)?;
         if labels.is_empty() {
-            // What was found before is an endless loop.
+            // The only labels that take them are those of endless loops.
             labels = self.labels_where(|_| true)?;
             labels.retain(|depth| {
                 self.labels[self.labels.len() - 1 - *depth as usize].takes == takes
@@ -268,7 +269,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Blocks, one in the other, and a branch to one of their ends, by a number, with values.
+    /// Nested blocks, with a `br_table` with values to their ends.
     pub(super) fn table(&mut self, depth: u32) -> Result<()> {
         let takes = match self.pick(1)? {
             0 => Vec::new(),
@@ -293,7 +294,7 @@ impl Body<'_, '_, '_> {
         self.take_off(&takes)
     }
 
-    /// What cannot be reached: its stack has whatever is taken off it.
+    /// Unreachable code: popping from its stack gives a value of any type.
     fn dead(&mut self, depth: u32) -> Result<()> {
         for _ in 0..self.u.int_in_range(1..=3)? {
             match self.pick(7)? {
@@ -340,7 +341,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// A loop that counts its rounds, unless something in it branches to it.
+    /// A loop with a limited number of rounds, unless code in its body branches to it.
     pub(super) fn rounds(&mut self, depth: u32) -> Result<()> {
         let counter = self.counter()?;
         self.to.block(BlockType::Empty).loop_(BlockType::Empty);
@@ -360,7 +361,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// A local that says how many rounds a loop has left. The loop begins.
+    /// A local for the remaining rounds of a loop, set to its first value.
     fn counter(&mut self) -> Result<u32> {
         let counter = self.locals.len() as u32 - COUNTERS + self.loops;
         let rounds = self.u.int_in_range(0..=9)?;
@@ -369,7 +370,7 @@ impl Body<'_, '_, '_> {
         Ok(counter)
     }
 
-    /// A loop that takes values along, from outside and each time that it comes back.
+    /// A loop with parameters: values come from outside, and with each branch back.
     fn loop_with_values(
         &mut self,
         params: &[ValType],
@@ -378,7 +379,7 @@ impl Body<'_, '_, '_> {
     ) -> Result<()> {
         let counter = match self.loops < COUNTERS {
             true => Some(self.counter()?),
-            // It does not come back.
+            // Without a counter, the loop does not branch back.
             false => None,
         };
         self.produce(params, depth)?;
@@ -422,7 +423,7 @@ impl Body<'_, '_, '_> {
             }
             Some(counter) if ways < 7 => {
                 if self.pick(1)? == 0 || !have.ends_with(params) {
-                    // Anything below them is left there.
+                    // The branch leaves the values below them behind.
                     self.produce(params, depth)?;
                     have.extend(params);
                 }

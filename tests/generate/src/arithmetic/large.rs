@@ -9,7 +9,7 @@ use super::control::Label;
 use super::{Body, COUNTERS};
 
 impl Body<'_, '_, '_> {
-    /// Gives each local a value of its own.
+    /// Gives each local a different value.
     pub(super) fn fill_locals(&mut self) -> Result<()> {
         let salt = self.u.arbitrary::<i32>()? | 1;
         for local in 0..self.locals.len() as u32 - COUNTERS {
@@ -21,7 +21,7 @@ impl Body<'_, '_, '_> {
                 }
                 _ => self.to.global_get(0).i32_const(factor).i32_mul(),
             };
-            // What there is of parameters stays.
+            // Parameters keep their arguments.
             if self.shape.signatures[self.index].0.len() as u32 > local {
                 self.to.drop();
             } else {
@@ -31,7 +31,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Reads each local, so that it lives up to here.
+    /// Reads each local, so that all are live up to here.
     pub(super) fn read_locals(&mut self) {
         for ty in [I32, I64] {
             let all = (0..self.locals.len() as u32 - COUNTERS)
@@ -52,7 +52,7 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    /// Many values at a time on the stack, while locals change.
+    /// Keeps many values on the stack while locals change.
     pub(super) fn deep_stack(&mut self, ty: ValType, depth: u32) -> Result<()> {
         let most = match self.pick(15)? {
             0 if self.shape.has_large_frames => 2_000,
@@ -99,7 +99,8 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// More code than a near jump reaches across, in a branch, a loop, or what is jumped over.
+    /// Code that is longer than the reach of a near jump, in a branch, in a loop, or in a block
+    /// that a branch leaves.
     pub(super) fn long_code(&mut self) -> Result<()> {
         let around = self.pick(2)?;
         match around {
@@ -125,7 +126,7 @@ impl Body<'_, '_, '_> {
         }
         self.statements(1)?;
         if around == 2 {
-            // Once more, or not.
+            // Loop again while the local, shifted right, is not 0.
             let local = self.local(I32)?;
             self.to.local_get(local).i32_const(24).i32_shr_u();
             self.to.local_tee(local).br_if(0);
@@ -135,7 +136,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Each number of a table leads somewhere else than the one before it.
+    /// Large `br_table`s. Neighbouring entries have different targets.
     fn large_tables(&mut self) -> Result<()> {
         for _ in 0..self.u.int_in_range(4..=9)? {
             let ways = self.u.int_in_range(2..=4)?;
@@ -156,7 +157,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Operations of which each is many instructions.
+    /// Operations that each take many instructions.
     fn many_operations(&mut self) -> Result<()> {
         let (a, b) = (self.local(I32)?, self.local(I32)?);
         self.to.local_get(a);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules full of integers, accesses to memory, branches and calls, at their edges: what a compiler
-//! gets wrong. They import nothing.
+//! Wasm modules full of integers, memory accesses, branches and calls, with values at the edges:
+//! the cases that compilers get wrong. The modules have no imports.
 //!
 //! | file | |
 //! |---|---|
-//! | `shape.rs` | what a module has: memory, functions, a table, rare large things |
-//! | `value.rs` | what leaves a value on the stack |
-//! | `statement.rs` | what leaves the stack as it was |
+//! | `shape.rs` | chooses memory, functions, table, and rare large parts |
+//! | `value.rs` | code that pushes one value |
+//! | `statement.rs` | code that leaves the stack unchanged |
 //! | `control.rs` | blocks, loops and branches, with values |
 //! | `large.rs` | many locals, deep stacks, code that near jumps do not reach across |
 //!
-//! `tests/generate/tests/quality.rs` says which shapes occur.
+//! `tests/generate/tests/quality.rs` checks which shapes occur.
 
 mod control;
 mod large;
@@ -29,14 +29,14 @@ use ValType::{I32, I64};
 use control::Label;
 use shape::{Shape, Types};
 
-/// Values of the globals; the last cannot change.
+/// Initial values of the globals. The last global is immutable.
 pub const GLOBALS: [(ValType, i64); 3] = [(I32, 7), (I64, -7), (I32, 1_000)];
 
-/// Expressions in expressions.
+/// Maximum nesting of expressions.
 const DEPTH: u32 = 5;
-/// Locals of each function behind its parameters, at least.
+/// Types of the locals that every function has after its parameters.
 const LOCALS: [ValType; 4] = [I32, I64, I32, I64];
-/// Locals that count rounds: the last ones.
+/// Number of locals that count rounds. They are the last locals.
 const COUNTERS: u32 = 2;
 
 const EDGES: [i64; 18] = [
@@ -67,18 +67,19 @@ const WIDE_EDGES: [i64; 5] = [
     0x1234_5678_9abc_def0,
 ];
 
-/// A module, and what its user has to know.
+/// A Wasm module, and the facts that a test needs about it.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// The binary. It exports the function `f`, of three `i32`, the memory, and the globals `g0` to `g2`.
+    /// The binary. It exports the function `f` with three parameters of type `i32`, the memory, and
+    /// the globals `g0` to `g2`.
     pub wasm: Vec<u8>,
-    /// Pages of the memory, which cannot have more.
+    /// Pages of the memory, which cannot grow.
     pub pages: u64,
-    /// What `f` returns: mostly one `i32`.
+    /// Results of `f`, in most modules one `i32`.
     pub results: Vec<ValType>,
 }
 
-/// Offsets of accesses: around what an instruction can say, and the ends of pages.
+/// Offsets of accesses: around the largest that an instruction can encode, and around page ends.
 const FAR: [u64; 9] = [
     0x7ffe,
     0x7fff,
@@ -91,7 +92,7 @@ const FAR: [u64; 9] = [
     0xffff_ffff,
 ];
 
-/// A module of random bytes.
+/// Makes a module of random bytes.
 ///
 /// # Errors
 ///
@@ -100,8 +101,8 @@ pub fn module(u: &mut Unstructured<'_>) -> Result<Module> {
     make(u, false)
 }
 
-/// A module whose functions only read, most of all where the first two parameters point. `f` returns one
-/// `i32`.
+/// Makes a module whose functions only read, mostly where the first two parameters point. `f`
+/// returns one `i32`.
 ///
 /// # Errors
 ///
@@ -155,7 +156,7 @@ fn make(u: &mut Unstructured<'_>, only_reads: bool) -> Result<Module> {
         }
     }
     let mut memories = MemorySection::new();
-    // So that it grows as little as a filter's.
+    // So that a module grows as little as a filter.
     memories.memory(MemoryType {
         minimum: shape.pages,
         maximum: Some(shape.pages),
@@ -201,16 +202,16 @@ struct Body<'a, 'b, 'c> {
     to: InstructionSink<'c>,
     shape: &'a Shape,
     types: &'a mut Types,
-    /// Which function it is.
+    /// The function's index.
     index: usize,
     locals: Vec<ValType>,
     results: &'a [ValType],
-    /// It neither writes nor calls.
+    /// The function must neither write nor call.
     only_reads: bool,
-    /// Where branches lead, the innermost last.
+    /// The labels of the enclosing frames, the innermost last.
     labels: Vec<Label>,
     loops: u32,
-    /// Instructions that may still be made, about.
+    /// Roughly how many more instructions may be made.
     left: u32,
 }
 
@@ -233,7 +234,7 @@ impl Body<'_, '_, '_> {
         for ty in self.results {
             self.value(*ty, 0)?;
             if self.index == 0 && *ty == I32 && (self.only_reads || self.pick(3)? != 0) {
-                // A verdict.
+                // Make the result a verdict: 0 or 1.
                 self.to.i32_const(1).i32_and();
             }
         }
@@ -246,7 +247,7 @@ impl Body<'_, '_, '_> {
         self.u.int_in_range(0..=most)
     }
 
-    /// A local of this type, none that counts.
+    /// A local of this type that is not a counter of rounds.
     fn local(&mut self, ty: ValType) -> Result<u32> {
         let most = self.locals.len() as u32 - COUNTERS;
         let all: Vec<u32> = (0..most)

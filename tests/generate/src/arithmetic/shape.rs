@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Chooses a module's memory, functions and table, and whether parts of it are large.
+//! Chooses a module's memory, functions and table, and whether it has large parts.
 
 use arbitrary::{Result, Unstructured};
 use nf_wasm_shared::abi::limits;
@@ -11,22 +11,22 @@ use super::{COUNTERS, LOCALS};
 /// Parameters and results.
 pub(super) type Signature = (Vec<ValType>, Vec<ValType>);
 
-/// Drawn once for each module.
+/// The properties that are drawn once per module.
 pub(super) struct Shape {
     pub(super) pages: u64,
-    /// Types of the functions. The first is exported.
+    /// Signatures of the functions. The first function is exported.
     pub(super) signatures: Vec<Signature>,
-    /// The table: functions, by their indices.
+    /// The table's elements: function indices, or null.
     pub(super) table: Vec<Option<u32>>,
-    /// Instructions of a function, about.
+    /// Roughly how many instructions a function has.
     pub(super) instructions: u32,
-    /// Near jumps do not reach across the first function.
+    /// The first function is longer than the reach of a near jump.
     pub(super) is_long: bool,
     /// Functions have hundreds of locals, and deep stacks.
     pub(super) has_large_frames: bool,
 }
 
-/// Types in a row.
+/// Random types, at most `most` of them.
 pub(super) fn list(u: &mut Unstructured<'_>, most: usize) -> Result<Vec<ValType>> {
     let len = u.int_in_range(0..=most)?;
     (0..len)
@@ -56,7 +56,7 @@ impl Shape {
             (vec![I32], vec![I32]),
         ];
         if only_reads {
-            // Nobody calls them.
+            // A module that only reads has no calls, so the others would be unused.
             signatures.truncate(1);
         } else {
             for _ in 0..u.int_in_range(0..=2)? {
@@ -95,7 +95,7 @@ impl Shape {
         self.pages << 16
     }
 
-    /// Locals of a function behind its parameters.
+    /// Types of a function's locals, without its parameters.
     pub(super) fn locals(&self, u: &mut Unstructured<'_>, function: usize) -> Result<Vec<ValType>> {
         let more = match u.int_in_range(0..=7_u8)? {
             0 => u.int_in_range(10..=40)?,
@@ -112,7 +112,7 @@ impl Shape {
     }
 }
 
-/// The types of a module: those of functions first, each with its own, then those of blocks.
+/// The types of a module: first one type for each function, then those of blocks.
 pub(super) struct Types {
     functions: usize,
     all: Vec<Signature>,
@@ -126,7 +126,7 @@ impl Types {
         }
     }
 
-    /// The type of a block.
+    /// The index of the type of a block with these parameters and results.
     pub(super) fn block(&mut self, params: &[ValType], results: &[ValType]) -> u32 {
         let blocks = &self.all[self.functions..];
         let found = blocks

@@ -22,7 +22,7 @@ impl Body<'_, '_, '_> {
             return Ok(());
         }
         let statement = match self.pick(20)? {
-            // What has effects becomes an assignment.
+            // A function that only reads has assignments in place of stores and calls.
             4..=6 | 14 | 20 if self.only_reads => 0,
             statement => statement,
         };
@@ -91,7 +91,7 @@ impl Body<'_, '_, '_> {
                 self.to.end();
             }
             19 => {
-                // Nothing behind it can be reached, or anything.
+                // The rest of the block is unreachable, or there is no rest.
                 self.to.block(BlockType::Empty);
                 self.labels.push(Label::end(&[]));
                 self.try_to_leave(depth + 1)?;
@@ -109,7 +109,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Calls any function but the exported one.
+    /// Calls a function other than the exported one.
     fn call_any(&mut self, depth: u32) -> Result<()> {
         let signatures = &self.shape.signatures;
         let first = (self.index + 1).min(signatures.len() - 1);
@@ -119,7 +119,7 @@ impl Body<'_, '_, '_> {
         self.take_off(results)
     }
 
-    /// Fills or copies memory: mostly little of it.
+    /// Fills or copies memory, mostly a few bytes.
     fn bulk(&mut self, depth: u32) -> Result<()> {
         self.address(depth)?;
         self.value(I32, depth)?;

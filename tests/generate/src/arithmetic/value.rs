@@ -23,7 +23,7 @@ impl Body<'_, '_, '_> {
     }
 
     pub(super) fn place(&mut self) -> Result<MemArg> {
-        // Few loads of a filter that reads are far from where they start.
+        // In a module that only reads, large offsets are rarer.
         let rare = if self.only_reads { 63 } else { 15 };
         let offset = match self.pick(rare)? {
             0 => *self.u.choose(&FAR)?,
@@ -39,7 +39,7 @@ impl Body<'_, '_, '_> {
         })
     }
 
-    /// Mostly within the memory.
+    /// An address, mostly within the memory.
     pub(super) fn address(&mut self, depth: u32) -> Result<()> {
         if self.only_reads && self.pick(15)? != 0 {
             return self.pointer(depth);
@@ -65,7 +65,8 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    /// Mostly behind one of the first parameters, if nothing was assigned to it.
+    /// An address, mostly at or after the one in the first or second parameter, if no code has
+    /// assigned to it.
     fn pointer(&mut self, depth: u32) -> Result<()> {
         let pointer = self.u.int_in_range(0..=1)?;
         if self.locals[pointer as usize] != I32 {
@@ -181,7 +182,7 @@ impl Body<'_, '_, '_> {
         self.value(ty, depth)?;
         let op = self.pick(16)?;
         if (11..=14).contains(&op) && self.pick(3)? != 0 {
-            // Few divisions are by zero.
+            // Make most divisors nonzero.
             match ty {
                 I64 => self.to.i64_const(1).i64_or(),
                 _ => self.to.i32_const(1).i32_or(),
@@ -322,7 +323,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Calls a function that gives a value of this type.
+    /// Calls a function that has a result of this type.
     fn call(&mut self, ty: ValType, depth: u32) -> Result<()> {
         let signatures = &self.shape.signatures;
         let all: Vec<u32> = (0..)
@@ -330,13 +331,13 @@ impl Body<'_, '_, '_> {
             .filter(|(_, (_, results))| results.contains(&ty))
             .map(|(function, _)| function)
             .collect();
-        // The function of this type that is first, and does not call itself all the time.
+        // The exported function would call itself too often.
         let mut function = *self.u.choose(&all)?;
         if function == 0 && self.pick(3)? != 0 {
             function = all[all.len() - 1];
         }
         let (params, results) = &signatures[function as usize];
-        // Few that call themselves come back.
+        // Most recursive calls would never return, so guard them with a local that reaches 0.
         let may_recurse = function as usize <= self.index;
         if may_recurse && self.pick(7)? != 0 {
             let local = self.local(I32)?;
@@ -361,7 +362,7 @@ impl Body<'_, '_, '_> {
         self.produce(params, depth)?;
         let table = &self.shape.table;
         let place = table.iter().position(|element| *element == Some(function));
-        // Few calls are of what is not there.
+        // Seldom call through the table if the function is not in it.
         let most = if place.is_some() { 1 } else { 7 };
         if self.pick(most)? != most {
             self.to.call(function);
@@ -385,7 +386,7 @@ impl Body<'_, '_, '_> {
         Ok(())
     }
 
-    /// Leaves a value of this type of a call's results, which have one.
+    /// Of a call's results, keeps one of this type.
     fn keep_one(&mut self, ty: ValType, results: &[ValType]) -> Result<()> {
         let at = results.iter().position(|it| *it == ty).unwrap_or(0);
         self.take_off(&results[at + 1..])?;

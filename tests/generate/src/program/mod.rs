@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that do what filters do, at its edges: they call their imports, move memory and tables
-//! about, call each other and loop; most of what they touch is there, and some is not.
+//! Filters that resemble real ones, with values at the edges: they call host functions, copy memory
+//! and tables, call each other and loop. Most of their accesses are in bounds.
 
 mod number;
 mod statement;
@@ -9,13 +9,13 @@ use std::fmt::Write;
 
 use arbitrary::{Result, Unstructured};
 
-/// Expressions in expressions.
+/// Maximum nesting of expressions.
 const DEPTH: u32 = 4;
 
-/// Counters of loops.
+/// The counters of loops.
 const LOCALS: &str = " (local $i0 i32) (local $i1 i32)\n";
 
-/// Numbers at edges.
+/// Numbers at the edges.
 const EDGES: [&str; 20] = [
     "0",
     "1",
@@ -39,19 +39,19 @@ const EDGES: [&str; 20] = [
     "-8",
 ];
 
-/// Two operands and a result of the same type.
+/// Binary operators whose operands and result have the same type.
 const BINARY: [&str; 15] = [
     "add", "sub", "mul", "and", "or", "xor", "shl", "shr_s", "shr_u", "rotl", "rotr", "div_s",
     "div_u", "rem_s", "rem_u",
 ];
-/// The first of these, which cannot trap.
+/// How many of [`BINARY`], from the first, cannot trap.
 const BINARY_SAFE: usize = 11;
 const COMPARE: [&str; 10] = [
     "eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u",
 ];
 const UNARY: [&str; 5] = ["clz", "ctz", "popcnt", "extend8_s", "extend16_s"];
 
-/// What can be imported: module, name, parameters, whether the result has 64 bits.
+/// The host functions: module, name, parameters, whether the result has 64 bits.
 const IMPORTS: [(&str, &str, &[Operand], bool); 7] = [
     ("nfw.packet", "len", &[], false),
     (
@@ -71,14 +71,14 @@ const IMPORTS: [(&str, &str, &[Operand], bool); 7] = [
     ("nfw.clock", "monotonic", &[], true),
     ("nfw.clock", "realtime", &[], true),
 ];
-/// How many of these do not tell the time.
+/// How many of [`IMPORTS`], from the first, do not read the clock.
 const TIMELESS: usize = 5;
 
-/// What a number is used for.
+/// The purpose of a number.
 #[derive(Clone, Copy)]
 enum Operand {
     Any,
-    /// An address, mostly in the memory.
+    /// An address, mostly in bounds.
     Address,
     /// A length or an offset, mostly small.
     Small,
@@ -93,13 +93,13 @@ struct Generator<'a, 'b> {
     table: Option<u32>,
     data: u32,
     elements: u32,
-    /// Functions that may be called from here: those before this one, so that most programs end.
+    /// How many functions may be called here: those before this one. Most programs end.
     helpers: u32,
-    /// Loops around this place, each with a counter of its own.
+    /// How many loops enclose this place. Each has its own counter.
     loops: u32,
 }
 
-/// A filter that is valid, as a binary.
+/// Makes a valid filter, as a binary.
 ///
 /// # Errors
 ///
@@ -107,13 +107,13 @@ struct Generator<'a, 'b> {
 ///
 /// # Panics
 ///
-/// If what was made is not WAT, which is a mistake in here.
+/// If the generated text is not valid WAT: a bug in this generator.
 pub fn program(u: &mut Unstructured<'_>, clock: bool) -> Result<Vec<u8>> {
     let text = text(u, clock)?;
     Ok(wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}")))
 }
 
-/// The same as text.
+/// Makes a valid filter, as text.
 ///
 /// # Errors
 ///
@@ -168,7 +168,7 @@ impl Generator<'_, '_> {
             let _ = writeln!(self.text, "(memory (export \"memory\") {pages} {most})");
             self.data = self.u.int_in_range(0..=3)?;
             for number in 0..self.data {
-                // Active ones refuse the load where there is no page.
+                // An active segment out of bounds would make the load fail.
                 let place = if pages > 0 && self.u.ratio(1, 2)? {
                     "(i32.const 1024)"
                 } else {
@@ -245,7 +245,7 @@ impl Generator<'_, '_> {
         Ok(())
     }
 
-    /// Statements, and a result that depends on what they did.
+    /// Statements, and a result that depends on their effects.
     fn body(&mut self, most: u32) -> Result<()> {
         self.statements(most)?;
         if self.imports.contains(&4) {

@@ -125,7 +125,7 @@ impl Generator<'_, '_> {
         }
     }
 
-    /// Calls one of the imports, if there is one.
+    /// Calls a host function, if one is imported.
     pub(super) fn import(&mut self, depth: u32) -> Result<()> {
         if self.imports.is_empty() {
             return self.number(0);

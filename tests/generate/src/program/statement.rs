@@ -60,7 +60,7 @@ impl Generator<'_, '_> {
         }
     }
 
-    /// `text`, a number, and a bracket.
+    /// Writes `text`, a number, and a closing parenthesis.
     pub(super) fn wrapped(&mut self, text: &str, operand: Operand) -> Result<()> {
         self.put(text);
         self.operand(operand)?;

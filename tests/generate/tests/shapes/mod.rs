@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Reads from a binary which shapes it has.
+//! Finds out which shapes a Wasm binary has.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use wasmparser::{
     WasmModuleResources,
 };
 
-/// Offsets of loads and stores that an eBPF instruction can just say, or just not.
+/// Offsets around the largest that an eBPF load or store can encode.
 const AT_REACH: std::ops::RangeInclusive<u64> = 0x7ff8..=0x8008;
 
-/// How often each shape was seen.
+/// How many modules have each shape.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// Those that each generator of [`nf_wasm_generate::arithmetic`] has to make.
+/// The shapes that each generator of [`nf_wasm_generate::arithmetic`] has to make.
 pub const EVERYWHERE: [&str; 27] = [
     "a loop with parameters",
     "a loop with results",
@@ -46,7 +46,7 @@ pub const EVERYWHERE: [&str; 27] = [
     "an offset beyond 65,535",
 ];
 
-/// Those that only functions have which do not just read.
+/// The shapes that only modules which also write can have.
 pub const OTHERS: [&str; 13] = [
     "a memory of 0 pages",
     "a function of more than 3 parameters",
@@ -63,14 +63,14 @@ pub const OTHERS: [&str; 13] = [
     "a body of more than 16 KiB",
 ];
 
-/// What is known of a module before its code.
+/// The facts about a module that are known before its code.
 #[derive(Default)]
 struct Header {
     types: Vec<FuncType>,
     functions: Vec<u32>,
 }
 
-/// Adds a module's shapes to `counts`, each once.
+/// Adds 1 to the count of each shape that the module has.
 pub fn count(wasm: &[u8], counts: &mut Counts) {
     let mut seen = Counts::new();
     look(wasm, &mut seen).expect("a valid module");
@@ -145,7 +145,7 @@ fn look_at_type(index: usize, ty: &FuncType, seen: &mut Counts) {
     }
 }
 
-/// What a frame takes and leaves.
+/// The number of a frame's parameters and results.
 fn arity(resources: &ValidatorResources, ty: BlockType) -> (usize, usize) {
     match ty {
         BlockType::Empty => (0, 0),
@@ -157,7 +157,7 @@ fn arity(resources: &ValidatorResources, ty: BlockType) -> (usize, usize) {
     }
 }
 
-/// Values that a branch to the frame at `depth` takes along, and whether that is a loop.
+/// How many values a branch to the frame at `depth` takes along, and whether the frame is a loop.
 fn taken(validator: &FuncValidator<ValidatorResources>, depth: u32) -> (usize, bool) {
     let frame = validator
         .get_control_frame(depth as usize)
@@ -200,7 +200,7 @@ fn look_at_body(
     Ok(())
 }
 
-/// Looks at an operator, before which a constant may stand.
+/// Looks at an operator. `constant` is the value of a constant operator just before it.
 fn look_at(
     operator: &Operator<'_>,
     constant: Option<u32>,

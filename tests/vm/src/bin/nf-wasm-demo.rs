@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The demo: a WebAssembly filter stops telnet and lets the web pass, in a stock kernel.
 //!
-//! It prints the commands that it runs, so that they can be typed by hand, and fails if anything
-//! turns out differently from what it says.
+//! It prints each command that it runs, so that a reader can type it. It fails if a result differs
+//! from what it announces.
 //!
 //! ```text
 //! ┌ client ────────────────────┐      ┌ server ────────────────────┐
@@ -37,19 +37,19 @@ const SERVERS: [&str; 2] = [
     "ip netns exec server nc -ll -p 80 -e echo 'This is the web.'",
 ];
 
-/// Counts what reaches the input hook just before the filter does.
+/// Counts the packets that reach the input hook just before the filter.
 const WITNESS: &str = "ip netns exec server nft 'table inet witness { counter seen { }; chain input { type filter hook input priority -10; counter name seen; }; }'";
 
 const ADDRESSES: [&str; 2] = ["192.0.2.2", "2001:db8::2"];
 
-/// How long a server, or the last packet of a connection, may take.
+/// How long a server, or a connection's last packet, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let mut machine = Machine::default();
     match demo(&mut machine) {
         Ok(()) => {
-            println!("\nAll of this was as announced.");
+            println!("\nAll results were as announced.");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -62,15 +62,15 @@ fn main() -> ExitCode {
 
 fn demo(machine: &mut Machine) -> Result<()> {
     let filters = FILTERS;
-    say("A stock kernel, and what is loaded into it:");
+    say("A stock kernel and its modules:");
     run("uname -srv")?;
     run("nfwasm info")?;
 
-    say("Two network namespaces, client and server, joined by a wire:");
+    say("Two network namespaces, client and server, joined by a veth pair:");
     for line in SETUP.lines() {
         run(line)?;
     }
-    say("In the server, TCP servers on port 23, telnet's, and port 80, the web's:");
+    say("TCP servers in the namespace server: port 23 (telnet) and port 80 (web):");
     for line in SERVERS {
         machine.start(line)?;
     }
@@ -83,10 +83,10 @@ fn demo(machine: &mut Machine) -> Result<()> {
     run(&format!("ls -l {filters}/block-telnet.wasm"))?;
     let load = format!("nfwasm load {filters}/block-telnet.wasm --attach inet:input");
     run(&format!("ip netns exec server {load}"))?;
-    say("So that it need not be believed, nftables counts the same packets:");
+    say("As a check, nftables counts the same packets:");
     run(WITNESS)?;
 
-    say("Telnet is silent now; the web still answers:");
+    say("Telnet does not answer now. The web still does:");
     connections(false)?;
     let with = same_counters()?;
     check(with.dropped > 0, "the filter dropped nothing")?;
@@ -96,7 +96,7 @@ fn demo(machine: &mut Machine) -> Result<()> {
         with.packets, with.packets, with.dropped, with.accepted
     ));
 
-    say("Another program in the filter's place; no packet passes unseen in between:");
+    say("Replace the filter's program. No packet passes undecided:");
     let replace = format!("nfwasm replace block-telnet {filters}/accept-all.wat");
     run(&format!("ip netns exec server {replace}"))?;
     say("Telnet answers again:");
@@ -111,30 +111,30 @@ fn demo(machine: &mut Machine) -> Result<()> {
         "accept-all accepted nothing",
     )?;
     say(&format!(
-        "The counters went on: {} packets, as nftables says, of which {} more passed.",
+        "The counters continue: {} packets, the same as in nftables. {} more passed.",
         replaced.packets,
         replaced.accepted - with.accepted
     ));
 
-    say("Without the filter, all is as it was:");
+    say("Unload the filter. Both servers answer again:");
     run("ip netns exec server nfwasm unload block-telnet")?;
     connections(true)?;
     run("ip netns exec server nfwasm list")?;
     let left = query("ip netns exec server nfwasm --json list")?;
     check(
         left["filters"].as_array().is_some_and(Vec::is_empty),
-        "a filter is left",
+        "a filter is still loaded",
     )
 }
 
-/// What the demo started, and takes away again.
+/// The processes that the demo started. Kills them when it is dropped.
 #[derive(Default)]
 struct Machine {
     servers: Vec<Child>,
 }
 
 impl Machine {
-    /// Starts a command that goes on.
+    /// Starts a command in the background.
     fn start(&mut self, line: &str) -> Result<()> {
         println!("# {line} &");
         let child = Command::new("sh")
@@ -181,7 +181,7 @@ fn shell(line: &str) -> Result<Output> {
     output.map_err(|error| format!("{line}: {error}"))
 }
 
-/// Runs a command and shows it with what it prints; it has to succeed.
+/// Shows a command, runs it, and shows its output. It must succeed.
 fn run(line: &str) -> Result<()> {
     println!("# {line}");
     let output = shell(line)?;
@@ -193,7 +193,7 @@ fn run(line: &str) -> Result<()> {
     )
 }
 
-/// Runs a command, shows nothing, and reads the JSON that it prints.
+/// Runs a command silently, and parses the JSON that it prints.
 fn query(line: &str) -> Result<Value> {
     let output = shell(line)?;
     serde_json::from_slice(&output.stdout).map_err(|error| {
@@ -202,7 +202,7 @@ fn query(line: &str) -> Result<Value> {
     })
 }
 
-/// Until the servers listen, a refused connection would mean nothing.
+/// Waits until the servers listen: before that, a refused connection proves nothing.
 fn await_servers() -> Result<()> {
     let since = Instant::now();
     loop {
@@ -215,7 +215,7 @@ fn await_servers() -> Result<()> {
     }
 }
 
-/// Connects to both ports over both protocols, and compares with what was announced.
+/// Connects to both ports over both protocols, and compares the results with the announcement.
 fn connections(telnet_answers: bool) -> Result<()> {
     for address in ADDRESSES {
         connection(address, 23, telnet_answers.then_some("This is telnet."))?;
@@ -253,8 +253,8 @@ struct Counted {
     dropped: u64,
 }
 
-/// Reads the filter's counters and the witness's until the last packets of closed connections are
-/// through, and shows them. They have to agree.
+/// Reads the filter's counters and the witness's until the last packets of closed connections have
+/// arrived, and shows them. They must agree.
 fn same_counters() -> Result<Counted> {
     let since = Instant::now();
     let counted = loop {
@@ -286,12 +286,12 @@ fn same_counters() -> Result<Counted> {
     run("ip netns exec server nfwasm stats")?;
     check(
         counted.packets == counted.accepted + counted.dropped,
-        "packets are missing",
+        "the filter and nftables disagree",
     )?;
     Ok(counted)
 }
 
-/// What nftables counted.
+/// nftables' counter.
 fn witnessed() -> Result<u64> {
     let listing = query("ip netns exec server nft --json list counter inet witness seen")?;
     let objects = listing["nftables"].as_array().into_iter().flatten();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Fuzzes the loaded module. See docs/testing.md.
+//! Fuzzes the loaded kernel module. See docs/testing.md.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use nf_wasm_tests::kernel;
 use nf_wasm_tests::pins::Pins;
 
 const USAGE: &str = "nf-wasm-fuzz modules|ioctl|tiers [--seed S] [--from N] [--seconds N|--runs N]";
-/// What the kernel's log must not say.
+/// Texts that must not appear in the kernel log.
 const COMPLAINTS: [&str; 7] = [
     "BUG",
     "WARNING",
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     report.findings.extend(complaints.map(str::to_owned));
     report.print();
     println!(
-        "{} findings in {} cases, {:.0} s. To go on: nf-wasm-fuzz {} --seed {} --from {}",
+        "{} findings in {} cases, {:.0} s. To continue: nf-wasm-fuzz {} --seed {} --from {}",
         report.findings.len(),
         report.next - campaign.from,
         since.elapsed().as_secs_f64(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Measures hostile guests, in instructions. The numbers are virtual nanoseconds, which are
+//! Measures hostile guests, in instructions. The numbers are virtual nanoseconds. These are
 //! instructions only if QEMU counts them:
 //!
 //! ```text
@@ -7,9 +7,9 @@
 //!     --qemu-arg -icount --qemu-arg shift=0,sleep=off -- nf-wasm-hostile ops
 //! ```
 //!
-//! `ops [FILTER]` measures what a unit of fuel buys of each operation, `fuel [FILTER]` the same
-//! with the most fuel that there can be, and `cases [FILTER]` what loading each guest of the corpus
-//! takes and what its packets do.
+//! `ops [FILTER]` measures what a unit of fuel costs for each operation, with the default budget.
+//! `fuel FILTER` does the same with the maximum budget. `cases [FILTER]` measures the load and the
+//! packets of each guest of the corpus.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{exit, Command};
@@ -25,14 +25,14 @@ use nf_wasm_tests::device::{hook, Device, Refused, Spec};
 use nf_wasm_tests::{kernel, wasm};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// Sends before all else. In the first seconds after boot everything takes longer.
+/// Sends before the first measurement. Everything is slower in the first seconds after boot.
 const SINCE_BOOT: u32 = 20_000;
-/// Packets for each figure: the least counts, because interrupts only ever add.
+/// Packets per figure. The minimum is used, because interrupts only add instructions.
 const PACKETS: usize = 3;
-/// Bytes of payload of an ordinary packet, and of one that goes out in pieces.
+/// Bytes of payload of an ordinary packet, and of a fragmented one.
 const PAYLOAD: usize = 1000;
 const PAYLOAD_IN_PIECES: usize = 65_000;
-/// Bytes of a piece, its IP header included: the least that IPv4 has to take.
+/// Bytes of a fragment with its IP header: the minimum MTU of IPv4.
 const PIECE: &str = "68";
 
 fn main() {
@@ -51,7 +51,7 @@ fn main() {
     }
 }
 
-/// A way for packets: out by loopback, to a socket that nobody reads.
+/// A path for packets: out by loopback, to a socket that nobody reads.
 struct Way {
     sender: UdpSocket,
     _receiver: UdpSocket,
@@ -62,7 +62,7 @@ impl Way {
     fn new(payload: usize) -> Self {
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
-        // A packet in pieces takes a megabyte and more.
+        // A packet in fragments takes more than a megabyte.
         setsockopt(&sender, sockopt::SndBufForce, &(64 << 20)).expect("SO_SNDBUFFORCE");
         let to = receiver.local_addr().expect("an address");
         sender.connect(to).expect("connect");
@@ -75,15 +75,16 @@ impl Way {
         way
     }
 
-    /// Instructions of one packet.
+    /// Sends one packet. Returns its instructions.
     fn send(&self) -> u64 {
         let since = Instant::now();
-        // That a filter drops it is an error here.
+        // A send fails if a filter drops the packet.
         let _ = self.sender.send(&self.payload);
         since.elapsed().as_nanos() as u64
     }
 
-    /// Loads `wasm` at output, and has packets decided. Returns the instructions of the load, too.
+    /// Attaches `wasm` at the output hook and sends packets. Returns the instructions of the load,
+    /// and the measurement.
     fn measure(&self, wasm: Vec<u8>, fuel: u64) -> (u64, Result<Measured, Refused>) {
         let device = Device::open();
         let spec = Spec::new("hostile", wasm)
@@ -110,7 +111,7 @@ impl Way {
 }
 
 struct Measured {
-    /// Instructions of a packet, all the way.
+    /// Instructions of a packet, on its whole path.
     packet: u64,
     entry: FilterEntry,
 }
@@ -122,14 +123,14 @@ fn operations(filter: &str, fuel: u64) {
     });
     table(&way, fuel, |name| name.contains(filter));
 
-    // The same where a packet lies in more than a thousand pieces.
+    // The same loads on a packet in more than a thousand fragments.
     let loads = |name: &str| name.starts_with("nfw.packet load") && name.contains(filter);
     if ops::all().iter().any(|op| loads(&op.name)) {
         let status = Command::new("ip")
             .args(["link", "set", "lo", "mtu", PIECE])
             .status();
         assert!(status.expect("ip").success());
-        println!("\npackets of {PAYLOAD_IN_PIECES} bytes in pieces of {PIECE}");
+        println!("\npackets of {PAYLOAD_IN_PIECES} bytes in fragments of {PIECE}");
         table(&Way::new(PAYLOAD_IN_PIECES), fuel, loads);
     }
 }
@@ -153,7 +154,7 @@ fn table(way: &Way, fuel: u64, wanted: impl Fn(&str) -> bool) {
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     println!(
         "{:<40} {:>12} {:>16}",
-        "operation", "for 1 fuel", "for a packet"
+        "operation", "per fuel", "per packet"
     );
     for (ratio, added, name) in rows {
         println!("{name:<40} {ratio:>12.1} {added:>16}");
@@ -165,7 +166,7 @@ fn corpus(filter: &str) {
     (0..SINCE_BOOT).for_each(|_| {
         way.send();
     });
-    // What a packet costs that is dropped, or goes on, at once.
+    // The cost of a packet that the filter drops, or accepts, at once.
     let nothing = [0, 1].map(|verdict| {
         let measured = way.measure(wasm::always(verdict), DEFAULT_FUEL).1;
         measured.map_or(0, |measured| measured.packet)
@@ -175,7 +176,7 @@ fn corpus(filter: &str) {
         "case", "module", "load", "stack", "memory", "packet", "fuel"
     );
     for case in cases().filter(|case| case.name.contains(filter)) {
-        // What is measured of stacks is measured since the module came.
+        // The kernel module reports the peak of the stack since it was inserted.
         kernel::remove();
         kernel::insert();
         let wasm = (case.module)();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Measures instructions per unit of fuel of each operation, to find those that are charged too
-//! little. Needs `guest_test=1`.
+//! Measures instructions per unit of fuel of each operation, to find operations that are charged
+//! too little. Needs `guest_test=1`.
 //!
-//! The numbers are virtual nanoseconds, which are instructions if, and only if, QEMU counts them:
+//! The numbers are virtual nanoseconds. These are instructions if, and only if, QEMU counts them:
 //!
 //! ```text
 //! cargo xtask vm --accel tcg --cpus 1 --append mitigations=off \
@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 use nf_wasm_shared::abi::ioctl::GUEST_TEST_INVOKE;
 use nf_wasm_tests::guest_test::{named, Session};
 
-/// Copies of the operation in a loop's body.
+/// How often the loop's body repeats the operation.
 const COPIES: usize = 64;
-/// Rounds of the shorter and the longer loop, whose difference is what is measured.
+/// Rounds of the short and of the long loop. The result is the difference.
 const ROUNDS: [u64; 2] = [10, 210];
-/// Work before all else.
+/// How long to run before the first measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Measurements, of which the least counts: whatever else the machine does only adds to it.
+/// Number of measurements. The minimum is used, because other work only adds time.
 const TRIES: usize = 3;
 
-/// Operands that take an algorithm's different ways: ordinary, small and large, near each other,
-/// subnormal, infinite, not a number.
+/// Operands that take different paths through an algorithm: ordinary, small and large, close to
+/// each other, subnormal, infinite, NaN.
 const F64: [u64; 8] = [
     0x3ff5_5555_5555_5555,
     0x3ff5_5555_5555_5556,
@@ -48,7 +48,7 @@ const F32: [u64; 8] = [
 ];
 const INTEGERS: [u64; 4] = [0x1234_5678, 7, 0xffff_fff1, 0x7fff_ffff_ffff_fff1];
 
-/// Operations: result's type, name, operands' type and number.
+/// The operations: type of the result, name, type and number of operands.
 const OPERATIONS: &[(&str, &str, &str, usize)] = &[
     ("i32", "i32.add", "i32", 2),
     ("i32", "i32.mul", "i32", 2),
@@ -96,17 +96,19 @@ const OPERATIONS: &[(&str, &str, &str, usize)] = &[
 
 fn main() {
     let session = Session::open();
-    // In the first seconds after boot everything takes longer.
-    let wasm = wat::parse_str(r#"(module (func (export "f") (loop (br 0))))"#).expect("it is ours");
-    let instance = session.instantiate(&wasm).expect("it is ours");
+    // Everything is slower in the first seconds after boot.
+    let wasm = wat::parse_str(r#"(module (func (export "f") (loop (br 0))))"#).expect("valid WAT");
+    let instance = session.instantiate(&wasm).expect("instantiate");
     let since = Instant::now();
     while since.elapsed() < WARM_UP {
         let request = named(GUEST_TEST_INVOKE, instance, "f");
-        session.operation(request).expect("it runs out of fuel");
+        session
+            .operation(request)
+            .expect("the call succeeds and traps");
     }
     println!(
         "{:<22} {:>12} {:>6} {:>16}",
-        "operation", "instructions", "fuel", "for one of fuel"
+        "operation", "instructions", "fuel", "per fuel"
     );
     for (result, name, operand, count) in OPERATIONS {
         let operands = match *operand {
@@ -125,7 +127,7 @@ fn main() {
         let instance = session.instantiate(&wasm.expect(name)).expect(name);
         let mut worst = (0.0, 0.0);
         for (index, left) in operands.iter().enumerate() {
-            // Each with itself, and with the next.
+            // Pair each operand with itself, and with the next.
             for right in [left, &operands[(index + 1) % operands.len()]] {
                 let tries = (0..TRIES).map(|_| cost(&session, instance, *left, *right));
                 let (time, fuel) = tries.min_by(|a, b| a.0.total_cmp(&b.0)).expect("tries");
@@ -146,7 +148,7 @@ fn cost(session: &Session, instance: u32, left: u64, right: u64) -> (f64, f64) {
         request.values[..3].copy_from_slice(&[rounds, left, right]);
         request.value_count = 3;
         let since = Instant::now();
-        let answer = session.operation(request).expect("it is called");
+        let answer = session.operation(request).expect("the call succeeds");
         (since.elapsed().as_nanos() as f64, answer.fuel_used as f64)
     });
     let operations = (ROUNDS[1] - ROUNDS[0]) as f64 * COPIES as f64;

@@ -6,8 +6,8 @@
 //! nf-wasm-spectest [--engine] [--write FILE] [PART OF A FILE'S NAME]
 //! ```
 //!
-//! `--engine` means this process. `--write` writes the list of what is rejected; without it, the
-//! list must be the one that the program was built with.
+//! `--engine` selects this process. `--write` writes the list of rejected modules. Without it, the
+//! list must be equal to the one that the program was built with.
 
 use std::process::ExitCode;
 use std::{env, fs};
@@ -16,7 +16,7 @@ use nf_wasm_engine::guest_test;
 use nf_wasm_tests::guest_test::Session;
 use nf_wasm_tests::spec;
 
-/// Lines that are shown of what is wrong.
+/// The maximum number of differences that are shown.
 const SHOWN: usize = 50;
 
 fn main() -> ExitCode {
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
     let mut passed = report.failures.is_empty();
     if let Some(list) = list {
-        fs::write(&list, report.rejected()).expect("the list can be written");
+        fs::write(&list, report.rejected()).expect("write the list");
     } else {
         let differences = report.differences(&filter);
         for line in differences.iter().take(SHOWN) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Loads, attaches, replaces and unloads from many processes under traffic, for as long as asked,
-//! and says how many packets are not accounted for. Ends with 1 if there are any.
+//! Runs a storm for the given time: many processes load, attach, replace and unload under traffic.
+//! Prints how many packets are unaccounted for. Exits with 1 if there are any.
 //!
 //! ```text
 //! cargo xtask vm --timeout 3600 -- nf-wasm-storm --seconds 600 [--processes 8] [--seed 1] [--hotplug]
@@ -53,7 +53,7 @@ fn main() {
     }
 }
 
-/// `worker INDEX SEED NAMESPACE…`: what [`storm`] starts.
+/// `worker INDEX SEED NAMESPACE…`: a process that [`storm`] starts.
 fn work(words: &[String]) {
     let [index, seed, namespaces @ ..] = words else {
         usage();

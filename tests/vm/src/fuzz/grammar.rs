@@ -18,8 +18,8 @@ use crate::sys::Area;
 /// Pages of an area.
 pub const PAGES: usize = 32;
 
-/// Addresses where nothing of this process is: low, just below and above what a process may have,
-/// the kernel's, the highest.
+/// Addresses without memory of this process: low, just below and above the largest user address,
+/// the kernel's, the largest.
 const NOWHERE: [u64; 8] = [
     0,
     8,
@@ -32,7 +32,7 @@ const NOWHERE: [u64; 8] = [
 ];
 const SIGNATURE: [u8; 40] = [0x30; 40];
 
-/// Where in an area something is, if nothing is wrong: so far apart that nothing overlaps.
+/// The place of each part of a valid request in an area. Parts do not overlap.
 #[derive(Clone, Copy)]
 enum Slot {
     Request,
@@ -50,31 +50,31 @@ impl Slot {
     }
 }
 
-/// A request, and where it was put.
+/// A request in memory.
 pub struct Plan {
     /// The command's number.
     pub command: u32,
-    /// Its name.
+    /// The command's name.
     pub name: &'static str,
     /// The struct's address.
     pub address: u64,
 }
 
-/// Makes one request after the other.
+/// Makes requests.
 pub struct Writer<'a> {
-    /// Where all choices come from.
+    /// The source of all random choices.
     pub random: Random,
-    /// This request is as it should be, but for what others do to it.
+    /// Whether the request is valid. Other threads may still change it.
     pub honest: bool,
-    /// The memory for it.
+    /// The memory for the request.
     pub area: &'a Area,
-    /// This process's memory, whether it may be written or not.
+    /// /proc/self/mem: writes ignore the protection of pages.
     pub memory: &'a File,
-    /// Modules that load, and some that do not.
+    /// Wasm modules. Some do not load.
     pub modules: &'a [Vec<u8>],
-    /// What there is.
+    /// The namespace's filters.
     pub filters: &'a [FilterEntry],
-    /// Where it is attached.
+    /// The namespace's attachments.
     pub attachments: &'a [AttachmentEntry],
 }
 
@@ -264,7 +264,8 @@ impl Writer<'_> {
         self.put("GUEST_TEST", ioctl::NF_WASM_GUEST_TEST, test)
     }
 
-    /// Puts the request somewhere, with a size that may lie, and perhaps a byte of it wrong.
+    /// Puts a request into memory, perhaps with a wrong size, at a wrong address or with one wrong
+    /// byte.
     fn put<T: Request>(&mut self, name: &'static str, command: u32, mut request: T) -> Plan {
         let ours = size_of::<T>() as u32;
         let longer = ours + self.random.below(200) as u32;
@@ -277,7 +278,7 @@ impl Writer<'_> {
             let at = 4 + self.random.below(u64::from(ours)) as usize;
             bytes[at] ^= 1 << self.random.below(8);
         }
-        // A command that there is not.
+        // A command number that does not exist.
         let bit = self.random.below(32);
         Plan {
             command: if self.once_in(64) {
@@ -290,20 +291,21 @@ impl Writer<'_> {
         }
     }
 
-    /// An address where `bytes` are, mostly.
+    /// The address of `bytes`, mostly a valid one.
     fn pointer(&mut self, slot: Slot, bytes: &[u8]) -> u64 {
         let from = self.area.address();
         let end = from + self.area.len() as u64;
         let wrong = [
             self.random.choose(&NOWHERE),
-            // Its end in the next page, or behind the area, or over something else.
+            // An address that makes the bytes extend into the next page, beyond the area, or over
+            // another part.
             from + slot.offset() + Area::PAGE as u64 - self.random.below(64),
             end - self.random.below(bytes.len() as u64 + 2),
             from + self.random.below(self.area.len() as u64 / 2),
         ];
         let right = from + slot.offset() + 8 * self.random.below(16);
         let address = self.mostly(right, &wrong);
-        // What is not there cannot be written.
+        // An address without memory cannot be written: the error is ignored.
         let _ = self.memory.write_all_at(bytes, address);
         address
     }
@@ -381,7 +383,7 @@ impl Writer<'_> {
         let with_device = (family == FAMILY_NETDEV) != self.once_in(12);
         let mut device = [0; DEVICE_LEN];
         if with_device {
-            // In a namespace there is one of the middle two.
+            // A namespace has only one of the middle two.
             let name: &[u8] =
                 self.random
                     .choose(&[&b"lo"[..], b"to-client", b"to-server", b"nowhere"]);
@@ -398,7 +400,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What is right, mostly; now and then one of `wrong`.
+    /// Mostly `right`, sometimes one of `wrong`.
     fn mostly<T: Copy>(&mut self, right: T, wrong: &[T]) -> T {
         match self.once_in(20) {
             true => self.random.choose(wrong),
@@ -406,7 +408,7 @@ impl Writer<'_> {
         }
     }
 
-    /// One request in so many is wrong in some way.
+    /// True once in `many` calls, if the request need not be valid.
     fn once_in(&mut self, many: u64) -> bool {
         !self.honest && self.random.below(many) == 0
     }

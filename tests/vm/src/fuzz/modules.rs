@@ -22,16 +22,16 @@ use crate::net::{mac, Net};
 use crate::traffic::{pin_to_cpu, Frames};
 use crate::wasm::wat;
 
-/// Bytes that a case is made of.
+/// Random bytes per case.
 const BYTES: usize = 6_000;
-/// One in so many cases is loaded too, and meets packets at a hook.
+/// One in so many cases is also loaded and attached, and gets packets.
 const LOADED: u64 = 8;
-/// Bytes of the longest packet that goes over the wire.
+/// Bytes of the longest packet that is sent.
 const MTU: usize = 1_500;
-/// Bytes of the text of a refusal that the kernel keeps.
+/// Bytes of a refusal's text that the kernel keeps.
 const TEXT_BYTES: usize = 1_024;
 
-/// Logs its context, in hexadecimal digits.
+/// A filter that logs its context in hexadecimal.
 const TELL: &str = r#"(module
     (import "nfw.log" "write" (func $log (param i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -49,7 +49,7 @@ const TELL: &str = r#"(module
       (drop (call $log (i32.const 0) (i32.const 96)))
       (i32.const 1)))"#;
 
-/// What was seen of one run, in the kernel or out here.
+/// The outcome of a run, in the kernel or in user space.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     verdict: i32,
@@ -70,7 +70,7 @@ struct Fuzzer {
 ///
 /// # Panics
 ///
-/// If the machine is not what tests need.
+/// If a test helper fails.
 pub fn run(campaign: Campaign) -> Report {
     let net = Net::pair();
     pin_to_cpu(0);
@@ -85,7 +85,7 @@ pub fn run(campaign: Campaign) -> Report {
         report.next = index + 1;
         let bytes = Random::new(campaign.seed, index).bytes(BYTES);
         let Ok(case) = Case::new(&mut Unstructured::new(&bytes), Filters::Any, false) else {
-            report.count("not a case");
+            report.count("too few bytes for a case");
             continue;
         };
         let outcome = fuzzer.case(&case, index % LOADED == 0, &mut report);
@@ -112,14 +112,14 @@ impl Fuzzer {
             (Err(refused), Err(refusal)) => {
                 report.count(&format!("refused, {:?}", refused.errno));
                 let mut text = refusal.message;
-                // Cut off where a character ends.
+                // Cut off at a character's end.
                 let mut len = text.len().min(TEXT_BYTES);
                 while !text.is_char_boundary(len) {
                     len -= 1;
                 }
                 text.truncate(len);
                 if refused.errno as i32 != refusal.kind.errno() || refused.text != text {
-                    return Err(format!("the kernel: {refused}; out here: {text}"));
+                    return Err(format!("the kernel: {refused}; in user space: {text}"));
                 }
             }
             (Ok(kernel), Ok(mut instance)) => {
@@ -131,7 +131,7 @@ impl Fuzzer {
                 });
                 let here = seen(outcome, &mut instance);
                 if kernel != here {
-                    return Err(format!("the kernel: {kernel:?}; out here: {here:?}"));
+                    return Err(format!("the kernel: {kernel:?}; in user space: {here:?}"));
                 }
                 if loaded {
                     report.count("attached");
@@ -140,17 +140,17 @@ impl Fuzzer {
             }
             (Ok(kernel), Err(refusal)) => {
                 return Err(format!(
-                    "the kernel ran it: {kernel:?}; out here: {refusal}"
+                    "the kernel ran it: {kernel:?}; in user space: {refusal}"
                 ));
             }
             (Err(refused), Ok(_)) => {
-                return Err(format!("the kernel: {refused}; out here it loads"));
+                return Err(format!("the kernel: {refused}; in user space it loads"));
             }
         }
         Ok(())
     }
 
-    /// `NF_WASM_RUN` of the case's module, or of the filter with an id.
+    /// Runs a case's module with `NF_WASM_RUN`, or the filter with the id `id`.
     fn ask(&self, case: &Case, packet: &[u8], id: Option<u32>) -> Result<Seen, Refused> {
         let mut request = Run {
             id: id.unwrap_or(0),
@@ -169,7 +169,7 @@ impl Fuzzer {
         }
         let ask = || self.device.run(request, wasm, packet);
         let (answer, output) = match id {
-            // Where the filter is.
+            // In the filter's namespace.
             Some(_) => self.net.server.enter(ask)?,
             None => ask()?,
         };
@@ -182,7 +182,7 @@ impl Fuzzer {
         })
     }
 
-    /// What the kernel tells a filter of a packet.
+    /// The packet's context, as the kernel tells it to a filter.
     fn context(&self, case: &Case, packet: &[u8]) -> Result<Context, String> {
         let request = Run {
             family: case.family,
@@ -217,7 +217,8 @@ impl Fuzzer {
         })
     }
 
-    /// Loads the filter, runs it by its id, and has it meet the case's packets on a wire.
+    /// Loads the filter, runs it by its id, and attaches it to get the case's packets from a veth
+    /// pair.
     fn attached(&mut self, case: &Case, ran: &Seen) -> Result<(), String> {
         let device = "to-client";
         let spec = Spec::new("fuzz", case.wasm.clone())
@@ -231,10 +232,10 @@ impl Fuzzer {
             .net
             .server
             .try_load(&spec)
-            .map_err(|refused| format!("run, but not loaded: {refused}"))?;
+            .map_err(|refused| format!("runs, but does not load: {refused}"))?;
         let by_id = self
             .ask(case, &case.packets[0], Some(filter.id()))
-            .map_err(|refused| format!("run, but not by its id: {refused}"))?;
+            .map_err(|refused| format!("runs, but not by its id: {refused}"))?;
         if by_id != *ran {
             return Err(format!("the module: {ran:?}; the filter: {by_id:?}"));
         }
@@ -260,7 +261,7 @@ impl Fuzzer {
             let expected = counted(before, outcome, packet.len() as u64);
             if after != expected {
                 return Err(format!(
-                    "{outcome:?} on the wire: {after:?} after {before:?}"
+                    "{outcome:?} as a packet: {after:?} after {before:?}"
                 ));
             }
             before = after;
@@ -270,7 +271,7 @@ impl Fuzzer {
     }
 }
 
-/// The counters after a packet with that outcome.
+/// The counters after one more packet with that outcome.
 fn counted(mut counters: Counters, outcome: Outcome, bytes: u64) -> Counters {
     counters.packets += 1;
     counters.bytes += bytes;
@@ -291,12 +292,12 @@ fn counted(mut counters: Counters, outcome: Outcome, bytes: u64) -> Counters {
     counters
 }
 
-/// A frame whose type is what the packet says that it is.
+/// A frame whose Ethernet type follows from the packet's version.
 fn frame(packet: &[u8]) -> Vec<u8> {
     let ethertype: u16 = match packet[0] >> 4 {
         4 => 0x0800,
         6 => 0x86dd,
-        // For local experiments.
+        // The Ethernet type for local experiments.
         _ => 0x88b5,
     };
     let ethertype = ethertype.to_be_bytes();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Issues generated ioctls from several threads, in private and shared namespaces, with addresses
-//! that come and go.
+//! Makes generated ioctls from several threads, in private and shared namespaces, with memory that
+//! is unmapped and mapped meanwhile.
 //!
-//! Half of a thread's requests are made in a namespace that it has alone, from memory that nobody
-//! else touches: one that is refused must have changed nothing there.
+//! A thread makes half of its requests in its private namespace, from memory that no other thread
+//! changes. If such a request is refused, the namespace must be unchanged.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -24,11 +24,11 @@ use crate::net::{Namespace, Net};
 use crate::sys::{self, Area};
 use crate::{kernel, wasm};
 
-/// Threads that ask, each with a namespace of its own.
+/// The number of threads. Each has its own namespace.
 const THREADS: usize = 4;
-/// Filters in a namespace before they are unloaded: room for all comes to an end.
+/// Filters in a namespace before all are unloaded, so that the limit is not reached for long.
 const MAX_FILTERS: usize = 12;
-/// What a refusal may be, by the interface's documentation.
+/// The errnos that the interface's documentation allows.
 const ERRNOS: [Errno; 18] = [
     Errno::ENOTTY,
     Errno::E2BIG,
@@ -45,18 +45,18 @@ const ERRNOS: [Errno; 18] = [
     Errno::ENODEV,
     Errno::ENOSPC,
     Errno::EMSGSIZE,
-    // A signature that makes no sense, or is none.
+    // A malformed signature, or none.
     Errno::EBADMSG,
     Errno::EKEYREJECTED,
-    // A thread that is being ended.
+    // A signal ended the wait.
     Errno::EINTR,
 ];
 
-/// Runs the campaign; `from` and `runs` count what each thread does.
+/// Runs the campaign. `from` and `runs` count the requests of each thread.
 ///
 /// # Panics
 ///
-/// If the machine is not what tests need.
+/// If a test helper fails.
 pub fn run(campaign: Campaign) -> Report {
     let nets = [Net::pair(), Net::pair(), Net::pair()];
     let own = [
@@ -116,7 +116,7 @@ pub fn run(campaign: Campaign) -> Report {
     report
 }
 
-/// Modules that load, and some that do not.
+/// Wasm modules. Some do not load.
 fn modules(seed: u64) -> Vec<Vec<u8>> {
     let mut modules = vec![wasm::always(1), wasm::always(0), b"\0asm".to_vec()];
     for index in 0..12 {
@@ -127,7 +127,7 @@ fn modules(seed: u64) -> Vec<Vec<u8>> {
     modules
 }
 
-/// Takes memory away and gives it back, and writes to it, while others are in the kernel with it.
+/// Unmaps, maps and writes memory while other threads pass it to the kernel.
 fn race(seed: u64, area: &Area, memory: &File, modules: &[Vec<u8>], over: &AtomicBool) {
     let mut random = Random::new(seed, u64::MAX);
     while !over.load(Ordering::Relaxed) {
@@ -138,7 +138,7 @@ fn race(seed: u64, area: &Area, memory: &File, modules: &[Vec<u8>], over: &Atomi
             1 => drop(area.protect(page, true, false)),
             2 | 3 => drop(area.protect(page, true, true)),
             4 => drop(area.forget(page)),
-            // What is not there cannot be written: then it is not.
+            // An unmapped page cannot be written: an error is ignored.
             _ => {
                 let module = &modules[random.below(modules.len() as u64) as usize];
                 let _ = memory.write_all_at(module, at);
@@ -152,7 +152,7 @@ fn race(seed: u64, area: &Area, memory: &File, modules: &[Vec<u8>], over: &Atomi
     }
 }
 
-/// Unloads all filters where the calling thread is.
+/// Unloads all filters of the calling thread's namespace.
 fn empty(device: &Device, report: &mut Report) {
     for filter in device.filters().expect("list") {
         if let Err(refused) = device.select(ioctl::NF_WASM_UNLOAD, filter.id) {
@@ -178,7 +178,7 @@ struct Asker<'a> {
 impl Asker<'_> {
     fn run(self) -> Report {
         let mut report = Report::default();
-        // Entering a namespace takes a while: it is left after a number of requests.
+        // Entering a namespace is slow, so the thread stays for a number of requests.
         const STAY: u64 = 32;
         let mut alone = true;
         for case in self.campaign.cases() {
@@ -252,7 +252,7 @@ impl Asker<'_> {
         }
     }
 
-    /// Things that go on beside.
+    /// Other actions that change the state meanwhile.
     fn disturb(&self, random: &mut Random) {
         match random.below(200) {
             0 => drop(self.device.file().try_clone()),

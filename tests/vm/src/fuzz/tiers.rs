@@ -13,14 +13,14 @@ use nf_wasm_shared::abi::trap::Trap;
 use super::{Campaign, Report};
 use crate::guest_test::{named, Session};
 
-/// Calls of each module, each a case of its own.
+/// Calls per module. Each call is a case.
 const CALLS: u64 = 12;
-/// Bytes that a module is made of.
+/// Random bytes per module.
 const BYTES: usize = 4_000;
 
-/// Parameters of the functions that are called.
+/// Parameters of the called functions.
 const PARAMS: usize = 3;
-/// Parameters, or results, at most.
+/// Maximum number of parameters or results.
 const MAX_VALUES: usize = 4;
 
 /// Runs a campaign.
@@ -31,7 +31,7 @@ pub fn run(campaign: Campaign) -> Report {
         let mut random = Random::new(campaign.seed, index);
         let bytes = random.bytes(BYTES);
         let Ok(made) = arithmetic::module(&mut Unstructured::new(&bytes)) else {
-            report.count("not a module");
+            report.count("too few bytes for a module");
             continue;
         };
         if let Err(what) = module(&made, &mut random, &mut report) {
@@ -53,7 +53,7 @@ fn module(made: &Module, random: &mut Random, report: &mut Report) -> Result<(),
         .instantiate(&made.wasm)
         .map_err(|failure| format!("{failure:?}"))?;
     for _ in 0..CALLS {
-        // Arguments, and then results.
+        // The arguments, then the results.
         let mut values = [0; MAX_VALUES];
         values[..PARAMS].fill_with(|| match random.below(3) {
             0 => random.below(100),
@@ -77,7 +77,8 @@ fn module(made: &Module, random: &mut Random, report: &mut Report) -> Result<(),
         if seen != expected {
             return Err(format!("{seen:?} instead of {expected:?}"));
         }
-        // What does not suffice for a block is as good as used.
+        // Compiled code charges a whole block in advance, so fuel that is too little for the block
+        // counts as used.
         let is_comparable = expected != Err(Trap::OutOfFuel);
         if is_comparable && answer.fuel_used != called.fuel_used {
             let (seen, expected) = (answer.fuel_used, called.fuel_used);

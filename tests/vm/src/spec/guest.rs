@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The interface that the specification's suite runs on.
+//! The interface between the suite and the engine.
 
 use nf_wasm_engine::guest_test::{self as engine, Called};
 use nf_wasm_engine::Refusal;
@@ -9,9 +9,9 @@ use nix::errno::Errno;
 use crate::device::Refused;
 use crate::guest_test::{Failure, Session};
 
-/// Something that has instances.
+/// An engine that has instances.
 pub trait Guest {
-    /// Makes an instance; returns its number.
+    /// Makes an instance. Returns its number.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ pub trait Guest {
     /// A refusal.
     fn register(&mut self, instance: u32, name: &str) -> Result<(), Failure>;
 
-    /// Calls an exported function; returns its results.
+    /// Calls an exported function. Returns its results.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@ use super::{values, Guest, Rejection, Report};
 use crate::device::Refused;
 use crate::guest_test::Failure;
 
-/// The module that the suite imports from. Its functions print, and nobody looks.
+/// The module that the suite imports from. Its functions would print. Here they do nothing.
 const SPECTEST: &str = r#"(module
     (global (export "global_i32") i32 (i32.const 666))
     (global (export "global_i64") i64 (i64.const 666))
@@ -30,8 +30,8 @@ const SPECTEST: &str = r#"(module
     (func (export "print_i32_f32") (param i32 f32))
     (func (export "print_f64_f64") (param f64 f64)))"#;
 
-/// Assertions that ask for more than a limit allows of something that may fail: the specification
-/// lets `memory.grow` answer -1 whenever it likes.
+/// Assertions about operations that exceed a limit. The specification lets `memory.grow` return -1
+/// at any time.
 const OVER_A_LIMIT: [(&str, &str); 7] = [
     ("wasm-v1/call.wast:294", MEMORY_PAGES),
     ("wasm-v1/call_indirect.wast:574", MEMORY_PAGES),
@@ -43,17 +43,17 @@ const OVER_A_LIMIT: [(&str, &str); 7] = [
 ];
 const MEMORY_PAGES: &str = "memory.grow answers -1 where there would be more than 64 pages";
 
-/// Why a directive has no outcome of its own.
+/// Why a directive has no result.
 enum Obstacle {
-    /// It needs a module that was refused: the index of that rejection.
+    /// It needs a rejected module: the index of the rejection.
     Rejected(usize),
-    /// It does not hold.
+    /// It fails.
     Failed(String),
 }
 
 type Outcome<T> = Result<T, Obstacle>;
 
-/// A module of the file: an instance, or the rejection of it.
+/// A module of the file: its instance, or the index of its rejection.
 type Slot = Result<u32, usize>;
 
 struct Runner<'t, G> {
@@ -62,7 +62,7 @@ struct Runner<'t, G> {
     guest: G,
     current: Option<Slot>,
     named: HashMap<String, Slot>,
-    /// Names that modules which were rejected would be imported under.
+    /// Import names of rejected modules, with the index of the rejection.
     missing: HashMap<String, usize>,
     report: &'t mut Report,
 }
@@ -102,7 +102,7 @@ fn failed<T>(what: impl Into<String>) -> Outcome<T> {
 
 impl<G: Guest> Runner<'_, G> {
     fn provide_spectest(&mut self) {
-        let wasm = wat::parse_str(SPECTEST).expect("it is ours");
+        let wasm = wat::parse_str(SPECTEST).expect("valid WAT");
         let instance = self.guest.instantiate(&wasm);
         let done = instance.and_then(|instance| self.guest.register(instance, "spectest"));
         if let Err(failure) = done {
@@ -142,7 +142,8 @@ impl<G: Guest> Runner<'_, G> {
             } => {
                 let mut module = QuoteWat::QuoteModule(at, source);
                 if module.encode().is_err() {
-                    // The engine never sees it: this tests whoever reads the text.
+                    // Only a parser of the text format could pass or fail this. The engine does not
+                    // have one.
                     ("assert_malformed (of the text format)", Ok(()))
                 } else {
                     (
@@ -187,7 +188,7 @@ impl<G: Guest> Runner<'_, G> {
             (Err(Obstacle::Failed(_)), Some((_, reason))) => {
                 Err(Obstacle::Rejected(self.note_rejection(place, *reason)))
             }
-            (Ok(()), Some(_)) => failed("it holds, and is listed as over a limit"),
+            (Ok(()), Some(_)) => failed("it passes, but is listed as over a limit"),
             (outcome, _) => outcome,
         }
     }
@@ -206,8 +207,8 @@ impl<G: Guest> Runner<'_, G> {
         format!("{}:{}", self.file, line + 1)
     }
 
-    /// Notes that a module was refused because of a limit, or of what is not supported, and
-    /// returns the rejection; gives other refusals back.
+    /// Notes that a module was refused because of a limit or an unsupported construct, and returns
+    /// the index of the rejection. Returns other refusals unchanged.
     fn reject(&mut self, refused: Refused, span: Span) -> Result<usize, Refused> {
         let absent = self
             .missing
@@ -252,7 +253,7 @@ impl<G: Guest> Runner<'_, G> {
         Ok(())
     }
 
-    /// The instance that a directive means.
+    /// The instance that a directive names, or the current one.
     fn instance(&self, module: Option<Id<'_>>) -> Outcome<u32> {
         let slot = match module {
             Some(name) => self.named.get(name.name()).copied(),
@@ -260,7 +261,7 @@ impl<G: Guest> Runner<'_, G> {
         };
         match slot {
             Some(slot) => slot.map_err(Obstacle::Rejected),
-            None => failed("there is no such module"),
+            None => failed("the directive names an unknown module"),
         }
     }
 
@@ -282,7 +283,7 @@ impl<G: Guest> Runner<'_, G> {
         let instance = self.instance(invoke.module)?;
         let arguments: Option<Vec<u64>> = invoke.args.iter().map(values::argument).collect();
         let Some(arguments) = arguments else {
-            return failed("an argument that cannot be given");
+            return failed("an argument of an unsupported type");
         };
         match self.guest.invoke(instance, invoke.name, &arguments) {
             Ok(results) => Ok(Ok(results)),
@@ -355,7 +356,7 @@ impl<G: Guest> Runner<'_, G> {
             Err(error) => return failed(format!("cannot be encoded: {error}")),
         };
         match self.guest.instantiate(&wasm) {
-            Ok(_) => failed("the module was taken"),
+            Ok(_) => failed("the module was not refused"),
             Err(Failure::Trapped(trap)) => failed(format!("trapped: {}", trap.name())),
             Err(Failure::Refused(refused)) => match self.reject(refused, span) {
                 Ok(rejection) => Err(Obstacle::Rejected(rejection)),
@@ -366,7 +367,7 @@ impl<G: Guest> Runner<'_, G> {
     }
 }
 
-/// The trap that the suite calls `message`.
+/// The trap for the suite's `message`.
 fn trap(message: &str) -> Option<Trap> {
     const TRAPS: [(&str, Trap); 11] = [
         ("unreachable", Trap::Unreachable),
@@ -378,10 +379,10 @@ fn trap(message: &str) -> Option<Trap> {
         ),
         ("out of bounds memory access", Trap::MemoryOutOfBounds),
         ("out of bounds table access", Trap::TableOutOfBounds),
-        // Of a table that has no such element.
+        // The table has no such element.
         ("undefined element", Trap::TableOutOfBounds),
         ("undefined", Trap::TableOutOfBounds),
-        // The suite's messages may go on with the element's number.
+        // In the suite's messages, the number of the element may follow.
         ("uninitialized", Trap::IndirectCallToNull),
         ("indirect call type mismatch", Trap::BadSignature),
         ("call stack exhausted", Trap::StackOverflow),

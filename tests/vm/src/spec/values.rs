@@ -7,7 +7,7 @@ use wast::{WastArg, WastRet};
 const F32_QUIET: u32 = 0x7fc0_0000;
 const F64_QUIET: u64 = 0x7ff8_0000_0000_0000;
 
-/// An argument's bits; none if the interface cannot give it.
+/// An argument's bits. `None` if the interface cannot pass it.
 pub(super) fn argument(argument: &WastArg<'_>) -> Option<u64> {
     let WastArg::Core(argument) = argument else {
         return None;
@@ -24,7 +24,7 @@ pub(super) fn argument(argument: &WastArg<'_>) -> Option<u64> {
     })
 }
 
-/// Is `bits` what is expected?
+/// Whether `bits` is the expected value.
 pub(super) fn is(bits: u64, expected: &WastRet<'_>) -> bool {
     let WastRet::Core(expected) = expected else {
         return false;
@@ -33,7 +33,7 @@ pub(super) fn is(bits: u64, expected: &WastRet<'_>) -> bool {
         WastRetCore::I32(value) => bits == u64::from(*value as u32),
         WastRetCore::I64(value) => bits == *value as u64,
         WastRetCore::F32(NanPattern::Value(value)) => bits == u64::from(value.bits),
-        // Any sign.
+        // The sign does not matter.
         WastRetCore::F32(NanPattern::CanonicalNan) => bits & !(1 << 31) == u64::from(F32_QUIET),
         WastRetCore::F32(NanPattern::ArithmeticNan) => {
             bits >> 32 == 0 && bits as u32 & F32_QUIET == F32_QUIET

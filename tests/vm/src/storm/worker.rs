@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One process of a storm: does what a seed says, in namespaces that others work in too, until its
-//! standard input ends. Every packet that its filters dropped is then in its report.
+//! One process of a storm. A seed decides its actions, in namespaces that it shares with other
+//! workers. It ends when its standard input ends. Its report has every packet that its filters
+//! dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,10 +21,10 @@ use crate::device::{hook, netdev, Device, Refused, Spec};
 use crate::net::Namespace;
 use crate::wasm;
 
-/// Most filters of a worker's at a time.
+/// Maximum number of filters of a worker.
 const MAX_FILTERS: usize = 4;
 
-/// A filter of this worker's.
+/// A filter of this worker.
 struct Own {
     namespace: usize,
     id: u32,
@@ -40,11 +41,11 @@ struct Worker {
     done: Done,
 }
 
-/// Works until standard input ends; returns what it did.
+/// Works until standard input ends. Returns the actions.
 ///
 /// # Panics
 ///
-/// If the module refuses what it should not.
+/// If the kernel module gives an unexpected refusal.
 pub fn work(index: u32, seed: u64, namespaces: Vec<Namespace>) -> Done {
     let stop = std::sync::Arc::new(AtomicBool::new(false));
     thread::spawn({
@@ -72,7 +73,7 @@ pub fn work(index: u32, seed: u64, namespaces: Vec<Namespace>) -> Done {
     worker.done
 }
 
-/// Filters that accept, drop, trap, use their capabilities and their fuel.
+/// Filters that accept, drop, trap, use capabilities, and use up their fuel.
 fn programs() -> Vec<Vec<u8>> {
     let count = "(global $seen (mut i32) (i32.const 0))";
     let mark = r#"(import "nfw.mark" "get" (func $get (result i32)))
@@ -80,13 +81,13 @@ fn programs() -> Vec<Vec<u8>> {
     vec![
         wasm::always(1),
         wasm::filter("", "(i32.ne (i32.load8_u (local.get $pkt)) (i32.const 0))"),
-        // Drops every eighth.
+        // Drops every eighth packet.
         wasm::filter(
             count,
             "(global.set $seen (i32.add (global.get $seen) (i32.const 1)))
              (i32.ne (i32.and (global.get $seen) (i32.const 7)) (i32.const 0))",
         ),
-        // Traps on every eighth.
+        // Traps on every eighth packet.
         wasm::filter(
             count,
             "(global.set $seen (i32.add (global.get $seen) (i32.const 1)))
@@ -121,7 +122,7 @@ impl Worker {
     }
 
     fn one_of<T, const N: usize>(&mut self, choices: [T; N]) -> T {
-        self.random.choice(choices).expect("there are some")
+        self.random.choice(choices).expect("the list is not empty")
     }
 
     fn program(&mut self) -> Vec<u8> {
@@ -129,7 +130,7 @@ impl Worker {
         self.programs[index].clone()
     }
 
-    /// A place where a packet that is received comes by, between the storm's own filters.
+    /// A hook that the packets pass, with a priority between the storm's own filters.
     fn place(&mut self) -> Hook {
         let priority = self.random.i32(-1000..1000);
         match self.random.u32(0..4) {
@@ -143,7 +144,7 @@ impl Worker {
         }
     }
 
-    /// One of its filters, if it has any.
+    /// One of this worker's filters, if it has any.
     fn any(&mut self) -> Option<usize> {
         let count = self.own.len();
         (count > 0).then(|| self.random.usize(0..count))
@@ -158,7 +159,7 @@ impl Worker {
         let name = format!("w{}-{}", self.index, self.loaded);
         let spec = Spec::new(&name, self.program())
             .allow(ALL_BITS)
-            // Now and then fuel for all, and a quarantine soon.
+            // Sometimes enough fuel for every program, and a low limit for quarantine.
             .fuel(self.one_of([0, 1_000, 100_000]))
             .quarantine(self.one_of([0, 20]))
             .on_trap(self.one_of([TRAP_ACCEPT, TRAP_DROP]))
@@ -232,7 +233,7 @@ impl Worker {
         self.done.releases += 1;
     }
 
-    /// Reads both tables, and sees that its own filters are in them.
+    /// Lists filters and attachments, and checks that this worker's are among them.
     fn list(&mut self) {
         let namespace = self.random.usize(0..self.namespaces.len());
         let (filters, attachments) = self.ask(namespace, |device| {
@@ -267,7 +268,7 @@ impl Worker {
         self.done.runs += 1;
     }
 
-    /// Takes a filter out, with all that it dropped written down: detached it counts no more.
+    /// Unloads a filter. It is detached first, so that the counters that are read are final.
     fn unload(&mut self) {
         let Some(which) = self.any() else {
             return;
@@ -287,7 +288,7 @@ impl Worker {
         self.done.unloads += 1;
     }
 
-    /// Makes a namespace, loads there, and lets it go with everything.
+    /// Makes a namespace, loads a filter there, and lets the namespace end with it.
     fn leave_a_namespace(&mut self) {
         let spec =
             Spec::new("left", self.program())
@@ -300,7 +301,7 @@ impl Worker {
             });
             inside.join().expect("a thread")
         });
-        expected("load in a namespace of its own", loaded);
+        expected("load in a new namespace", loaded);
         self.done.namespaces += 1;
     }
 }

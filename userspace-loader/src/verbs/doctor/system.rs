@@ -99,7 +99,7 @@ impl<'a> System<'a> {
         let enforced = self
             .read("sys/module/module/parameters/sig_enforce")
             .map(|text| text.trim() == "Y");
-        // The mode in force stands in brackets: `none [integrity] confidentiality`.
+        // The active mode is in brackets: `none [integrity] confidentiality`.
         let lockdown = self
             .read("sys/kernel/security/lockdown")
             .map(|text| !text.contains("[none]"));

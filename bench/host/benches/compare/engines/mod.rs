@@ -12,30 +12,30 @@ use anyhow::Result;
 use nf_wasm_sdk::{Packet, Verdict};
 use nf_wasm_shared::abi::guest::Context;
 
-/// A filter as native code, after what is called once.
+/// A filter as native code: its initialization, then the filter function.
 pub type Native = (fn() -> i32, fn(&Packet) -> Verdict);
 
-/// A filter, and a packet that it lets pass.
+/// A filter, and a packet that it accepts.
 pub struct Case {
     pub name: &'static str,
     pub wasm: Vec<u8>,
-    /// An object file with the filter as a BPF program over a packet's bytes.
+    /// An object file with the same filter as an eBPF program over a packet's bytes.
     pub bpf: Option<Vec<u8>>,
     pub native: Option<Native>,
     pub context: Context,
     pub packet: Vec<u8>,
 }
 
-/// A filter that is ready for its packet.
+/// A filter with its packet in place.
 pub trait Engine {
-    /// Shows the filter the packet; returns its verdict.
+    /// Runs the filter on the packet. Returns its verdict.
     fn call(&mut self) -> Result<i32>;
 }
 
-/// Makes an engine for a case, if it can do that.
+/// Makes an engine for a case. Returns `None` if the engine cannot run the case.
 pub type Make = fn(&Case) -> Result<Option<Box<dyn Engine>>>;
 
-/// All of them, ours first.
+/// All engines, nf_wasm's first.
 pub const ALL: [(&str, Make); 6] = [
     ("nf_wasm", nf_wasm::make),
     ("wasm3", wasm3::make),
@@ -46,7 +46,7 @@ pub const ALL: [(&str, Make); 6] = [
 ];
 
 impl Case {
-    /// The context as a guest sees it, and the window behind it.
+    /// The buffer: the context, then the window.
     fn shown(&self) -> Vec<u8> {
         let mut bytes = vec![0; size_of::<Context>()];
         if let Some(context) = bytes.first_chunk_mut() {
@@ -56,7 +56,7 @@ impl Case {
         bytes
     }
 
-    /// `nfw_filter`'s arguments, for who puts [`Self::shown`] at the end of a memory.
+    /// `nfw_filter`'s arguments, if [`Self::shown`] is at the end of a memory of `memory_bytes`.
     fn arguments(&self, memory_bytes: usize) -> (i32, i32, i32) {
         let at = match memory_bytes {
             0 => 0,

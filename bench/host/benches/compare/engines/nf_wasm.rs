@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! nf_wasm's engine, interpreting, as the kernel has it.
+//! nf_wasm's engine in the tier `interp`, as in the kernel.
 
 use super::{Case, Engine};
 use anyhow::{anyhow, Result};

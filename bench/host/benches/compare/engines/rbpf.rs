@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! eBPF, compiled in user space, over a packet's bytes: no window is copied.
+//! eBPF, compiled in user space, over a packet's bytes. No window is copied.
 
 use super::{Case, Engine};
 use anyhow::{anyhow, Context, Result};
@@ -25,7 +25,7 @@ pub fn make(case: &Case) -> Result<Option<Box<dyn Engine>>> {
     };
     let file = object::File::parse(file.as_slice())?;
     let code = file.section_by_name(".text").context("no code")?.data()?;
-    // The machine borrows its program; it lives as long as the benchmark.
+    // The machine borrows its program, so the program is leaked: it lives as long as the benchmark.
     let code: &'static [u8] = Box::leak(code.to_vec().into_boxed_slice());
     let mut machine = EbpfVmRaw::new(Some(code)).map_err(|error| anyhow!("{error}"))?;
     machine.jit_compile().map_err(|error| anyhow!("{error}"))?;

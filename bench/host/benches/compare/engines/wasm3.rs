@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The interpreter that earlier attempts put into the kernel.
+//! The interpreter that earlier projects put into the kernel.
 
 use super::{Case, Engine};
 use anyhow::{anyhow, Result};
 use wasm3::{Environment, Function, Module, Runtime};
 
-/// Bytes of its stack.
+/// Bytes of the interpreter's stack.
 const STACK: u32 = 64 << 10;
 
 struct Wasm3 {
@@ -35,7 +35,7 @@ pub fn make(case: &Case) -> Result<Option<Box<dyn Engine>>> {
     let error = |error: wasm3::error::Error| anyhow!("{error}");
     let environment = Environment::new().map_err(error)?;
     let module = Module::parse(&environment, case.wasm.as_slice()).map_err(error)?;
-    // Its functions borrow it; it lives as long as the benchmark.
+    // Functions borrow the runtime, so it is leaked: it lives as long as the benchmark.
     let runtime: &'static Runtime =
         Box::leak(Box::new(environment.create_runtime(STACK).map_err(error)?));
     let module = runtime.load_module(module).map_err(error)?;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which modules a load accepts: signatures, the list of digests, and what enforces them.
+//! Which Wasm modules a load admits: signatures, the list of digests, and the settings that enforce
+//! them.
 //!
-//! The signatures were made when the guest was (`xtask/src/guest.rs`), the way docs/signed-filters.md
-//! says. Debug kernels trust the key, others do not: what a good signature gives follows from the
-//! kernel's keyring.
+//! The signatures were made together with the guest's file system (`xtask/src/guest.rs`), as
+//! docs/signed-filters.md describes. Debug kernels trust the key, others do not: the outcome of a
+//! good signature depends on the kernel's keyring.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +38,7 @@ crate::tests![
 const REQUIRED: &str = "require_signature=1";
 const PARAMETERS: &str = "/sys/module/nf_wasm/parameters";
 
-/// 20 bytes of IPv4.
+/// An IPv4 header.
 const PACKET: [u8; 20] = [
     0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1,
 ];
@@ -49,8 +50,8 @@ fn ipv4_run() -> Run {
     }
 }
 
-/// Whether a load, a replacement and a run refuse this alike, with an audit entry for each, and
-/// change nothing.
+/// Checks that a load, a replacement and a run give the same refusal, each with an audit record,
+/// and change nothing.
 #[track_caller]
 fn refused_everywhere(namespace: &Namespace, wasm: &[u8], signature: &[u8]) -> Refused {
     let before = namespace.filters();
@@ -94,7 +95,7 @@ fn a_given_signature_is_checked_though_none_is_required() {
         let tampered = refused_everywhere(&net.server, &tampered, &signature);
         assert_eq!(tampered.errno, Errno::EKEYREJECTED, "{tampered}");
     }
-    // A key that nobody knows says as much as no signature.
+    // A signature with an unknown key has the same outcome as no signature.
     for signature in [&by_stranger[..], &[]] {
         let spec = Spec::new("telnet", wasm.clone()).signed(signature);
         let filter = net.server.load(spec);
@@ -114,7 +115,7 @@ fn unsigned_modules_are_refused_if_told_so() {
     let wasm = wasm::always(1);
     let refused = refused_everywhere(&net.server, &wasm, &[]);
     assert_eq!(refused.errno, Errno::EKEYREJECTED, "{refused}");
-    // It says what would help.
+    // The text names the remedy.
     let digest = signed::sha256(&wasm);
     assert!(refused.text.contains(&digest), "{refused}");
     let digest = format!("sha256={digest}");
@@ -144,7 +145,7 @@ fn bad_signatures_are_refused_if_told_so() {
     let long = vec![0; SIGNATURE_BYTES as usize + 1];
     let long = refused_everywhere(&net.server, &wasm, &long);
     assert_eq!(long.errno, Errno::EFBIG, "{long}");
-    // One byte more, which changes nothing of what the module does.
+    // A custom section: the module does the same, but has another digest.
     let tampered = [&wasm[..], &[0, 1, 0]].concat();
     let tampered = refused_everywhere(&net.server, &tampered, &signature);
     let expected = if signed::is_key_trusted() {
@@ -195,7 +196,7 @@ fn what_was_loaded_before_stays() {
     };
     net.server
         .enter(|| Device::open().run(named, &[], &PACKET))
-        .expect("it was admitted when it was loaded");
+        .expect("a loaded program is not checked again");
 }
 
 fn listed() -> String {
@@ -214,13 +215,13 @@ fn a_listed_digest_needs_no_signature() {
     assert_eq!(refused.errno, Errno::EKEYREJECTED, "{refused}");
 
     let file = Path::new(PARAMETERS).join("allow_digests");
-    // In capitals, and once more than needed.
+    // In capitals, and with a digest that is already in the list.
     let text = format!("{},{digest}\n", later.to_uppercase());
     fs::write(&file, text).expect("allow_digests");
     assert_eq!(listed(), format!("{digest}\n{later}\n"));
     filter.replace(&two);
     assert_eq!(Device::open().info().expect("info").allowed_digests, 2);
-    // A signature by somebody unknown takes nothing from that.
+    // A signature with an unknown key does not prevent admission by digest.
     let stranger = signed::block_telnet().by_stranger;
     net.server
         .load(Spec::new("two", two.clone()).signed(&stranger));
@@ -230,7 +231,7 @@ fn only_who_may_insert_modules_adds_to_the_list() {
     let before = listed();
     let digest = signed::sha256(&wasm::always(1));
     let script = format!("echo {digest} > {PARAMETERS}/allow_digests");
-    // Root of a user namespace owns the file as root does, and lacks the capability.
+    // Root of a user namespace owns the file, as root does, but lacks the capability.
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "sh", "-c", &script])
         .output()
@@ -255,15 +256,15 @@ fn a_wrong_list_is_refused() {
         assert_eq!(errno, Some(Errno::EINVAL as i32), "{text}: {error}");
         assert_eq!(listed(), "", "{text}");
     }
-    // There is room for 63: all of what is written is added, or nothing.
+    // 63 entries are free. A write adds all of its digests, or none.
     let lines = |of: &[String]| of.join("\n") + "\n";
     fs::write(&file, &many[0]).expect("the first");
     let error = fs::write(&file, many[1..].join("\n")).expect_err("one too many");
     assert_eq!(error.raw_os_error(), Some(Errno::ENOSPC as i32), "{error}");
     assert_eq!(listed(), lines(&many[..1]));
-    fs::write(&file, many[..63].join("\n")).expect("as many as there is room for");
+    fs::write(&file, many[..63].join("\n")).expect("as many as are free");
     assert_eq!(listed(), lines(&many[..63]));
-    // A module with such a parameter is not inserted either.
+    // The kernel module is not inserted with a bad parameter either.
     kernel::remove();
     let output = kernel::insmod(&kernel::module_file(), &["allow_digests=none"]);
     kernel::insert();
@@ -291,7 +292,7 @@ fn nfwasm_finds_signatures_and_shows_what_is_enforced() {
         let shown = net.server.nfwasm_json(&["show", "block-telnet"]);
         assert_eq!(shown["filter"]["origin"], "signature", "{shown}");
     } else {
-        // It was found, so it is not that there is none.
+        // Status 4: the kernel refused. The file exists.
         assert_eq!(answer.status, 4, "{answer:?}");
         assert!(answer.stderr.contains("[ENOKEY]"), "{answer:?}");
     }

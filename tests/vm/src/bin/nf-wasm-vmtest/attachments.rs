@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where filters run, in which order, and for whom.
+//! At which hooks, in which order and in which namespaces filters run.
 
 use std::net::SocketAddr;
 
@@ -46,7 +46,7 @@ fn append(digit: u32) -> Vec<u8> {
     )
 }
 
-/// Drops what does not have the mark.
+/// Drops packets with another mark.
 fn require(mark: u32) -> Vec<u8> {
     wasm::filter(
         r#"(import "nfw.mark" "get" (func $get (result i32)))"#,
@@ -61,7 +61,7 @@ fn priorities_order_filters() {
     let load = |name: &str, wasm, priority| {
         server.load(Spec::new(name, wasm).allow(MARK.bit).at(at(priority)))
     };
-    // Loaded in an order that is not theirs.
+    // Loaded in another order than their priorities.
     let last = load("last", require(1234), 300);
     let _third = load("third", append(3), 1);
     let _first = load("first", append(1), -2_000_000);
@@ -95,7 +95,7 @@ fn any_priority_will_do() {
 fn namespaces_are_apart() {
     let net = Net::pair();
     let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);
-    // The same name, and the opposite verdict.
+    // A filter with the same name in another namespace, with the opposite verdict.
     let client = net.client.load(Spec::new("one", wasm::always(0)).at(place));
     let server = net.server.load(Spec::new("one", wasm::always(1)).at(place));
     let address = net.server_address(Ip::V4);
@@ -162,9 +162,9 @@ fn attach_and_detach() {
     send(&sender, 1, 1);
     receive(&socket, 1);
     assert_eq!(filter.attachments().len(), 0);
-    // What a past attachment counted stays with the filter.
+    // The filter keeps the counts of its past attachments.
     assert_eq!(filter.counters().dropped, 4);
-    let refused = filter.detach(attached).expect_err("it is gone");
+    let refused = filter.detach(attached).expect_err("already detached");
     assert_eq!(refused.errno, Errno::ENOENT);
 }
 
@@ -172,7 +172,7 @@ fn the_same_place_twice_is_refused() {
     let net = Net::pair();
     let place = hook(FAMILY_INET, HOOK_INPUT, 0);
     let filter = net.server.load(Spec::new("f", wasm::always(1)).at(place));
-    let refused = filter.attach(place).expect_err("it is there already");
+    let refused = filter.attach(place).expect_err("already attached");
     assert_eq!(refused.errno, Errno::EEXIST);
     assert!(refused.text.contains("already"), "{refused}");
     filter
@@ -193,7 +193,7 @@ fn all_or_no_attachments() {
     assert_eq!(net.server.attachments().len(), 0);
 }
 
-/// The verdict is whether the context has, at its offsets, these values.
+/// A filter that accepts if the context has these values at these offsets.
 fn context_is(expected: &[(u32, u32)]) -> Vec<u8> {
     let checks = expected.iter().map(|(offset, value)| {
         format!(
@@ -267,7 +267,7 @@ fn an_attachment_stays_on_a_renamed_device() {
         eventually("packets are decided", || {
             (filter.counters().packets > counted + 50).then_some(())
         });
-        // It is the device that counts, not what it is called.
+        // An attachment is bound to the device, not to its name.
         let refused = filter.attach(netdev(HOOK_INGRESS, &old));
         assert_eq!(refused.expect_err("the old name").errno, Errno::ENODEV);
         let refused = filter.attach(netdev(HOOK_INGRESS, name));
@@ -293,16 +293,16 @@ fn no_attachment_survives_its_device() {
         "counters do not go back"
     );
     let [left] = filter.attachments()[..] else {
-        panic!("one attachment is left")
+        panic!("expected one attachment")
     };
     assert_eq!(left.hook.family, FAMILY_INET);
     assert_eq!(text(&filter.entry().name), "f");
-    // A new device of the old name is another device.
+    // A new device with the old name is a different device.
     let refused = filter.attach(netdev(HOOK_INGRESS, "to-client"));
     assert_eq!(refused.expect_err("it is gone").errno, Errno::ENODEV);
 }
 
-/// What an attachment needs is made with the tables unlocked, and the filter may go meanwhile.
+/// An attachment is prepared with the tables unlocked, so the filter may be unloaded meanwhile.
 fn no_attachment_survives_its_filter() {
     const UNLOADS: usize = 10;
     const MAX_ATTACHMENTS: i32 = 400;
@@ -325,7 +325,7 @@ fn no_attachment_survives_its_filter() {
                 device.select(NF_WASM_UNLOAD, id).expect("unload");
                 attaching.join().expect("attach")
             });
-            // The filter has gone before the last of them, or after it.
+            // The unload comes before the last attach, or after it.
             if let Some(refused) = refused {
                 assert_eq!(refused.errno, Errno::ENOENT, "{refused}");
             }
@@ -334,9 +334,9 @@ fn no_attachment_survives_its_filter() {
     });
 }
 
-/// inet's output hook is registered with IPv4, and then, because that of IPv6 is full, taken back:
-/// what packets are inside of by then must not be freed. That they are counted shows that they were
-/// inside.
+/// Registers inet's output hook: first for IPv4, then for IPv6, which fails because that hook is
+/// full, so that IPv4's is unregistered. Packets that are inside by then must be waited for. That
+/// packets are counted shows that some were inside.
 fn packets_in_a_hook_that_half_failed_are_waited_for() {
     const NETFILTER_MAX_HOOKS: usize = 1024;
     const ATTEMPTS: usize = 500;
@@ -356,7 +356,7 @@ fn packets_in_a_hook_that_half_failed_are_waited_for() {
         .server
         .flood_on_cpu(SocketAddr::from(([127, 0, 0, 1], 9)), 1);
     flood.wait_for(50);
-    // With a load the filter would be freed too, and its code.
+    // A load that fails also frees the filter and its code.
     for _ in 0..LOADS {
         let refused = net.server.try_load(&spec("gone").at(place));
         let refused = refused.expect_err("the hook of IPv6 is full");
@@ -373,7 +373,7 @@ fn packets_in_a_hook_that_half_failed_are_waited_for() {
     panic!("no packet was counted in {ATTEMPTS} attempts");
 }
 
-/// How often this thread has waited for something so far.
+/// How often this thread has blocked so far.
 fn waits() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").expect("status");
     let mut lines = status.lines();
@@ -416,7 +416,7 @@ fn fuel_at_a_hook_is_bounded() {
     let info = Device::open().info().expect("info");
     assert_eq!(info.max_hook_fuel, HOOK_FUEL);
 
-    // As much as a packet of IPv4 may meet; half of it is met by IPv6 too.
+    // The full budget of an IPv4 packet. An IPv6 packet runs only the first filter.
     let _both = server.load(spec("both", MAX_FUEL).at(input(FAMILY_INET)));
     let four = spec("four", HOOK_FUEL - MAX_FUEL).at(input(FAMILY_IPV4));
     let four = server.load(four);
@@ -429,20 +429,22 @@ fn fuel_at_a_hook_is_bounded() {
     }
     assert_eq!(server.attachments().len(), 2);
     assert_eq!(server.filters().len(), 3);
-    // There is room for other packets, at other hooks, and in other namespaces.
+    // Other families, other hooks and other namespaces have their own budgets.
     small.attach(input(FAMILY_IPV6)).expect("IPv6");
     let output = hook(FAMILY_INET, HOOK_OUTPUT, 0);
     small.attach(output).expect("another hook");
     let there = net.client.load(spec("there", 1).at(input(FAMILY_IPV4)));
     there.unload();
-    // And here, once one has left.
+    // A detach frees fuel at this hook.
     let [attachment] = four.attachments()[..] else {
         panic!("one attachment");
     };
     four.detach(attachment.id).expect("detach");
-    small.attach(input(FAMILY_IPV4)).expect("there is room");
+    small
+        .attach(input(FAMILY_IPV4))
+        .expect("enough fuel is free");
 
-    // A device is a place of its own, and so are its directions. All of a load counts.
+    // Each device has its own budget, and each direction too. All attachments of a load count.
     let ingress = |priority| {
         let mut place = netdev(HOOK_INGRESS, "to-client");
         place.priority = priority;
@@ -476,7 +478,7 @@ fn a_replacement_may_not_bring_too_much_fuel() {
     assert_too_much_fuel(refused, HOOK_FUEL + 2);
     let entry = twice.entry();
     assert_eq!((entry.fuel, entry.replaced), (1, 0));
-    replace(twice.id(), most).expect("as much as there may be");
+    replace(twice.id(), most).expect("the maximum");
     replace(twice.id(), most).expect("as much as before");
     replace(twice.id(), 1).expect("less");
 }
@@ -488,10 +490,10 @@ fn a_template_of_conntrack_is_no_connection() {
             chain before { type filter hook output priority -300; ct zone set 7; }
          }",
     ) {
-        println!("skipped: this kernel has no zones of connections");
+        println!("skipped: this kernel has no conntrack zones");
         return;
     }
-    // Connection tracking is at -200.
+    // Connection tracking runs at priority -200.
     let state_is = |name: &str, state, priority| {
         let spec = Spec::new(name, context_is(&[(44, state)]));
         let place = hook(FAMILY_IPV4, HOOK_OUTPUT, priority);
@@ -502,7 +504,7 @@ fn a_template_of_conntrack_is_no_connection() {
     let to = SocketAddr::new(net.client_address(Ip::V4), 9);
     let socket = net.client.udp(to.ip(), 9);
     send(&net.server.udp_to(to), 1, 1);
-    assert_eq!(before.counters().accepted, 1, "a template is there");
-    assert_eq!(after.counters().accepted, 1, "a connection is there");
+    assert_eq!(before.counters().accepted, 1, "the packet has a template");
+    assert_eq!(after.counters().accepted, 1, "the packet has a connection");
     receive(&socket, 1);
 }

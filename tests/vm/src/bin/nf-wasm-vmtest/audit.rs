@@ -39,7 +39,7 @@ fn a_filters_life_is_written_down() {
     };
     let digest_field = format!("sha256={}", hex(&digest));
     let entry = wait("load", &[&digest_field, "origin=unchecked"]);
-    // Who did it.
+    // The fields that identify the caller.
     for name in ["ppid", "pid", "auid", "ses", "comm", "exe", "tty"] {
         assert!(entry.field(name).is_some(), "{name}: {entry:?}");
     }

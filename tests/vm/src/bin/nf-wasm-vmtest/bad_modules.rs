@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules that are refused: the errno, the words, and that nothing changed.
+//! Modules that are refused: checks the errno, the text, and that nothing changed.
 
 use nf_wasm_shared::abi::capability::{ALL_BITS, LOG};
 use nf_wasm_shared::abi::limits;
@@ -20,7 +20,7 @@ crate::tests![
     initialisation_that_fails,
 ];
 
-/// Refuses in a namespace whose filters it compares.
+/// Tries loads in a namespace, and checks that its filters do not change.
 struct Refuser {
     net: Net,
     capabilities: u64,
@@ -29,7 +29,7 @@ struct Refuser {
 impl Refuser {
     fn new() -> Self {
         let net = Net::pair();
-        // Something that a refusal could change.
+        // A filter that a refusal could change.
         std::mem::forget(net.server.load(Spec::new("bystander", wasm::always(1))));
         Self {
             net,
@@ -106,7 +106,7 @@ fn truncated_modules() {
         let spec = Spec::new("cut", whole[..len].to_vec()).allow(LOG.bit);
         let refused = refuser.namespace().try_load(&spec);
         let refused = refused.expect_err("a module that is cut off");
-        // What is cut off between sections is a module, with things missing.
+        // A module that ends between two sections is well-formed, but lacks parts.
         let known = matches!(refused.errno, Errno::ENOEXEC | Errno::EINVAL);
         assert!(known, "{len} bytes: {refused}");
         assert!(!refused.text.is_empty(), "{len} bytes");
@@ -117,7 +117,7 @@ fn truncated_modules() {
 fn random_bytes() {
     let refuser = Refuser::new();
     let whole = wasm::example("block-telnet.wasm");
-    // A fixed sequence: xorshift.
+    // Xorshift: the same sequence in every run.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = || {
         state ^= state << 13;
@@ -137,7 +137,7 @@ fn random_bytes() {
             let at = random() as usize % bytes.len();
             bytes[at] = random() as u8;
         }
-        // Loaded or refused with words; what it must not be is a crash.
+        // Random bytes may load or be refused with a text. They must not crash the kernel.
         match refuser.namespace().try_load(&Spec::new("random", bytes)) {
             Ok(filter) => filter.unload(),
             Err(refused) => assert!(!refused.text.is_empty(), "{:?}", refused.errno),
@@ -230,7 +230,7 @@ fn ungranted_capabilities() {
         ),
     ] {
         let text = with(import);
-        // Not even if all others are granted.
+        // The other capabilities do not help.
         refuser.capabilities = ALL_BITS & !bit;
         refuser.refuses_text(&text, Errno::EACCES, &[capability, "--allow"]);
         refuser.capabilities = bit;
@@ -309,7 +309,7 @@ fn over_the_limits() {
         &["locals", "1024"],
     );
     let mut large = wat(&with(""));
-    // A custom section with nothing of use in it.
+    // Padding: a custom section.
     large.resize(limits::MODULE_BYTES as usize + 1, 0);
     refuser.refuses("a large module", large, Errno::EFBIG, &["1048576"]);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Invalid ioctl arguments, absent objects, and structs of other versions.
+//! Invalid ioctl arguments, missing objects, and structs of other versions.
 
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsFd;
@@ -39,7 +39,7 @@ fn unknown_commands() {
     }
 }
 
-/// Each command with the size that its struct had in its first version, and now.
+/// Each command, with the size of its struct in the first version and now.
 const COMMANDS: [(u32, usize, usize); 10] = [
     (
         ioctl::NF_WASM_INFO,
@@ -107,7 +107,7 @@ fn wrong_sizes() {
             let answer = ask(command, &mut with_size(large));
             assert_eq!(answer, Err(Errno::E2BIG), "{command:#x}: {large} bytes");
         }
-        // What the module does not know is asked for.
+        // A nonzero byte in a part of the struct that the kernel module does not know.
         for at in [size, size + 5, size + 63] {
             let mut bytes = with_size(size + 64);
             bytes[at] = 1;
@@ -124,7 +124,7 @@ fn structs_of_the_first_version() {
     sys::ioctl_bytes(device.file().as_fd(), ioctl::NF_WASM_INFO, &mut bytes).expect("info");
     let whole = device.info().expect("info");
     assert_eq!(bytes[4..8], whole.abi_version.to_ne_bytes());
-    // What is not known is not written.
+    // The kernel module does not write the unknown part.
     let mut bytes = with_size(first);
     bytes.extend([0xaa; 32]);
     sys::ioctl_bytes(device.file().as_fd(), ioctl::NF_WASM_INFO, &mut bytes).expect("info");
@@ -135,7 +135,7 @@ fn longer_structs_with_nothing_in_them() {
     let device = Device::open();
     let mut info = with_size(size_of::<Info>() + 256);
     sys::ioctl_bytes(device.file().as_fd(), ioctl::NF_WASM_INFO, &mut info).expect("info");
-    // It says how much it knows.
+    // It reports the size that it knows.
     let known = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
     assert_eq!(known as usize, size_of::<Info>());
     let mut list = with_size(size_of::<List>() + 256);
@@ -196,7 +196,7 @@ fn bad_pointers() {
             };
             let answer = sys::ioctl(fd, ioctl::NF_WASM_RUN, &mut run);
             assert_eq!(answer, Err(Errno::EFAULT), "packet");
-            // The text of a refusal has nowhere to go: nothing is written there.
+            // No buffer for the text of a refusal: the kernel module must not write one.
             let mut load = Load {
                 name: name_field(b"a b"),
                 log: Log {
@@ -395,7 +395,7 @@ fn odd_names() {
             assert!(text.contains("name"), "{name:?}: {text}");
             assert!(text.chars().all(|it| !it.is_control()), "{text:?}");
         }
-        // No NUL at the end; something behind the NUL.
+        // No NUL at the end, then bytes after the NUL.
         assert_eq!(load([b'a'; 64]).expect_err("no NUL").0, Errno::EINVAL);
         let mut behind = name_field(b"ab");
         behind[10] = b'c';
@@ -430,14 +430,14 @@ fn hooks_that_there_are_not() {
     inet_device.family = FAMILY_INET;
     let cases = [
         (hook(0, HOOK_INPUT, 0), Errno::EOPNOTSUPP, "family 0"),
-        // Bridge; ARP.
+        // NFPROTO_BRIDGE, then NFPROTO_ARP.
         (hook(7, HOOK_INPUT, 0), Errno::EOPNOTSUPP, "family 7"),
         (hook(3, HOOK_INPUT, 0), Errno::EOPNOTSUPP, "family 3"),
         (hook(FAMILY_INET, 5, 0), Errno::EOPNOTSUPP, "hook 5"),
         (hook(FAMILY_IPV4, u32::MAX, 0), Errno::EOPNOTSUPP, "hook"),
         (netdev(2, "to-client"), Errno::EOPNOTSUPP, "hook 2"),
         (netdev(HOOK_INGRESS, "nowhere0"), Errno::ENODEV, "nowhere0"),
-        // The device of another namespace.
+        // A device of another namespace.
         (
             netdev(HOOK_INGRESS, "to-server"),
             Errno::ENODEV,
@@ -464,7 +464,7 @@ fn filters_and_attachments_that_there_are_not() {
     let filter = net.client.load(Spec::new("other", wasm::always(1)));
     net.server.enter(|| {
         let device = Device::open();
-        // It is there, in another namespace.
+        // The filter exists, in another namespace.
         let id = filter.id();
         let refusals = [
             device.replace(id, &wasm::always(1)).expect_err("replace"),
@@ -544,7 +544,7 @@ fn lists_of_another_version() {
         let device = Device::open();
         let fd = device.file().as_fd();
         let size = size_of::<FilterEntry>();
-        // An older caller, who knows the id and no more, and a newer one.
+        // An older caller that knows only the id, and a newer one.
         for entry_size in [4, size + 100] {
             let mut entries = vec![0xaa_u8; entry_size + 8];
             let mut list = List {

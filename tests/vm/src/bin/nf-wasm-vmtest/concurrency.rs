@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One filter in several contexts and on several CPUs at once.
+//! Runs one filter in several contexts and on several CPUs at once.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
@@ -18,8 +18,8 @@ crate::tests![
     tables_are_read_while_packets_pass,
 ];
 
-/// Takes a while, so that another context has a chance to meet it at work, and traps if its own
-/// memory does not say what it wrote there.
+/// A filter that takes long, so that another context may interrupt it. It traps if its memory does
+/// not have the values that it wrote.
 fn busy() -> Vec<u8> {
     wasm::filter(
         "",
@@ -75,7 +75,7 @@ fn output_from_a_process_while_softirq_runs_the_same_filter() {
     let inward = net.server.udp(server, 9);
     let outward = net.client.udp(client, 9);
     thread::scope(|scope| {
-        // Both on both CPUs: what comes in does so in softirq, on the CPU of its sender.
+        // Both contexts on both CPUs: a sent packet is received in softirq, on its sender's CPU.
         for cpu in [0, 1] {
             let to_server = net.client.udp_to(SocketAddr::new(server, 9));
             let to_client = net.server.udp_to(SocketAddr::new(client, 9));
@@ -109,7 +109,7 @@ fn tables_are_read_while_packets_pass() {
         last = counters.packets;
         let attachment = filter.attach(hook(FAMILY_IPV4, HOOK_INPUT, 1));
         filter.detach(attachment.expect("attach")).expect("detach");
-        // Whatever the other attachment counted is kept.
+        // The filter keeps the counts of the removed attachment.
         assert!(filter.counters().packets >= last);
     }
     flood.wait_for(1);

@@ -72,7 +72,7 @@ fn each_attachment_counts_its_own() {
 
 fn fuel_has_a_minimum_and_a_maximum() {
     let net = Net::pair();
-    // One round for each byte of the packet; beyond a thousand bytes for ever.
+    // One round for each byte of the packet, and an endless loop above a thousand bytes.
     let wasm = wasm::filter(
         "",
         "(loop $again
@@ -116,7 +116,7 @@ fn count_by_protocol_logs() {
     let address = net.server_address(Ip::V4);
     let socket = net.server.udp(address, 9);
     let sender = net.client.udp_to(SocketAddr::new(address, 9));
-    // Each CPU counts its own.
+    // Each CPU has its own counters.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             pin_to_cpu(0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Each allocation that a command makes on its caller's thread fails in turn: request copies,
-//! tables, threads, netfilter's hooks, a network namespace's state. What the engine allocates has
-//! its own test, in `faults`.
+//! Lets each allocation that a command makes on its caller's thread fail in turn: request copies,
+//! tables, threads, netfilter hooks, a network namespace's state. The test `faults` covers the
+//! engine's allocations.
 
 use std::fs::File;
 
@@ -30,7 +30,7 @@ fn faults() -> Option<Faults> {
     faults
 }
 
-/// What a command came to: done, or refused for lack of memory and for nothing else.
+/// Whether a command succeeded. Its only acceptable refusal is for lack of memory.
 #[track_caller]
 fn done<T>(what: &str, result: Result<T, Refused>) -> Option<T> {
     match result {
@@ -49,8 +49,8 @@ fn plain<T>(result: Result<T, Errno>) -> Result<T, Refused> {
     })
 }
 
-/// Has each allocation of `command` fail in turn. What it did is undone by `undo`, and all that a
-/// listing shows is then as it was; as it is at once where it was refused.
+/// Lets each allocation of `command` fail in turn. `undo` reverts a success. Afterwards, and after
+/// a refusal, the listings must be unchanged.
 #[track_caller]
 fn each<T>(
     faults: &Faults,
@@ -63,8 +63,8 @@ fn each<T>(
         let filters = device.filters().expect("list filters");
         (filters, device.attachments().expect("list attachments"))
     };
-    // Ids are not used again, and replacements, also those of commands that did without the memory,
-    // are counted.
+    // Ids are not reused, and replacements are counted, also those that succeeded in spite of a
+    // failed allocation.
     let shape = |(mut filters, mut attachments): (Vec<_>, Vec<_>)| {
         for entry in &mut filters {
             let entry: &mut nf_wasm_shared::abi::ioctl::FilterEntry = entry;
@@ -84,7 +84,7 @@ fn each<T>(
             Some(value) => undo(device, value),
             None => assert!(
                 injected,
-                "{what}: memory is missing, and none was taken away"
+                "{what}: refused for lack of memory without a failed allocation"
             ),
         }
         assert_eq!(shape(listing()), shape(before.clone()), "{what}");
@@ -187,7 +187,7 @@ fn each_allocation_of_each_command_may_fail() {
                 |_, _| (),
             ),
         );
-        // These ask for no memory, or can do without.
+        // These commands allocate nothing, or succeed without the allocation.
         each(&faults, device, "info", |it| plain(it.info()), |_, _| ());
         each(
             &faults,
@@ -238,7 +238,7 @@ fn each_allocation_of_a_new_namespace_may_fail() {
             let made = unshare(CloneFlags::CLONE_NEWNET);
             let injected = armed.over();
             match made {
-                // The device works in it.
+                // The device works in the new namespace.
                 Ok(()) => {
                     let device = Device::open();
                     let spec = Spec::new("f", wasm::always(1)).at(hook(FAMILY_INET, HOOK_INPUT, 0));
@@ -254,5 +254,5 @@ fn each_allocation_of_a_new_namespace_may_fail() {
     });
     let failed = failed.join().expect("a thread in namespaces of its own");
     println!("new namespace: {failed} allocations failed");
-    assert!(failed > 0, "the namespace's state is not allocated");
+    assert!(failed > 0, "no allocation of the namespace's state failed");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Memory that runs out during a load, at each allocation in turn.
+//! Lets each allocation of a load fail in turn.
 
 use nf_wasm_shared::abi::capability::ALL_BITS;
 use nf_wasm_shared::abi::ioctl::{FAMILY_INET, HOOK_INPUT};
@@ -11,10 +11,10 @@ use nix::errno::Errno;
 
 crate::tests![each_allocation_of_a_load_may_fail];
 
-/// More allocations than a load makes.
+/// An upper bound on the allocations of a load.
 const MAX_ALLOCATIONS: u32 = 2_000;
 
-/// The module with failing allocations; the one without when this is dropped.
+/// Inserts the kernel module with failing allocations, and without them when it is dropped.
 struct Failing;
 
 impl Failing {
@@ -32,7 +32,7 @@ impl Drop for Failing {
     }
 }
 
-/// A module with something of everything.
+/// A Wasm module with every kind of construct.
 fn module() -> Vec<u8> {
     wat(r#"(module
         (import "nfw.packet" "load" (func $load (param i32 i32 i32) (result i32)))

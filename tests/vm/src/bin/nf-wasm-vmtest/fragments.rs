@@ -19,10 +19,10 @@ crate::tests![
     conntrack_puts_fragments_together_first,
 ];
 
-/// Bytes of a datagram that takes three fragments of 1,500 bytes.
+/// Bytes of a datagram that is sent in three fragments at an MTU of 1,500.
 const LARGE: usize = 4000;
 
-/// Drops what has no transport header.
+/// Drops packets without a transport header.
 fn require_transport() -> Vec<u8> {
     wasm::filter(
         "",
@@ -30,7 +30,7 @@ fn require_transport() -> Vec<u8> {
     )
 }
 
-/// Drops what is not a whole UDP datagram of [`LARGE`] bytes.
+/// Drops packets other than whole UDP datagrams of [`LARGE`] bytes.
 fn require_whole() -> Vec<u8> {
     wasm::filter(
         "",
@@ -81,7 +81,7 @@ fn fragments_on_the_wire_are_seen_at_ingress() {
     }
 }
 
-/// Sends a datagram of three fragments, of which the first is accepted and the others dropped.
+/// Sends a datagram in three fragments. The first is accepted, the others are dropped.
 #[track_caller]
 fn three_fragments(net: &Net, ip: Ip, counted: impl Fn() -> (u64, u64)) {
     let address = net.server_address(ip);
@@ -94,7 +94,7 @@ fn three_fragments(net: &Net, ip: Ip, counted: impl Fn() -> (u64, u64)) {
     assert!(is_silent(&socket));
 }
 
-/// IPv4 puts fragments together before the input hook, IPv6 after it.
+/// IPv4 reassembles fragments before the input hook, IPv6 after it.
 fn the_input_hook_sees_whole_datagrams_of_ipv4() {
     let net = Net::pair();
     let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);
@@ -125,7 +125,7 @@ fn conntrack_puts_fragments_together_first() {
            chain c { type filter hook prerouting priority 0; ct state invalid drop; }
          }",
     );
-    // Whole, and conntrack says: new (3).
+    // The datagram is whole, and conntrack's state is 3, new.
     let new = wasm::filter(
         "",
         &format!(
@@ -135,7 +135,7 @@ fn conntrack_puts_fragments_together_first() {
         ),
     );
     let filter = net.server.load(
-        // Defragmentation is at -400, conntrack at -200.
+        // Defragmentation runs at priority -400, conntrack at -200.
         Spec::new("f", new).at(hook(FAMILY_INET, HOOK_PREROUTING, -150)),
     );
     for (ip, counted) in BOTH.into_iter().zip([1, 2]) {

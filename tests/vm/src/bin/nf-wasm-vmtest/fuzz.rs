@@ -12,7 +12,7 @@ crate::tests![
     compiled_functions_do_what_interpreted_ones_do,
 ];
 
-/// Fewer `runs` on a kernel that watches itself: there each takes ten times as long.
+/// A campaign. On a kernel with checks it has fewer `runs`: each takes ten times as long.
 fn campaign(runs: u64) -> Campaign {
     let share = if kernel::is_slow() { 8 } else { 1 };
     Campaign {

@@ -26,7 +26,7 @@ crate::tests![
     the_specification_holds_compiled,
 ];
 
-/// A module with something of everything, which is no filter.
+/// A module with every kind of construct. It is no filter.
 fn module() -> Vec<u8> {
     wat(r#"(module
         (memory (export "m") 1)
@@ -96,7 +96,7 @@ fn a_module_is_read_back_and_called() {
     let second = session.instantiate(&linked).expect("linked");
     assert_eq!(session.invoke(second, "again", &[1, 2]), Ok(vec![3]));
 
-    // Nothing of it is known to another open file, nor are its filters.
+    // Another open file knows neither this session's instances nor its names.
     let other = Session::open();
     assert!(matches!(other.get(first, "g"), Err(refused) if refused.errno == Errno::EINVAL));
 }
@@ -164,7 +164,7 @@ fn bad_requests_are_refused() {
                 ..invoke()
             },
         ),
-        ("a name that is no text", Errno::EINVAL, {
+        ("a name that is not UTF-8", Errno::EINVAL, {
             let mut request = invoke();
             request.name[0] = 0xff;
             request
@@ -192,7 +192,7 @@ fn bad_requests_are_refused() {
             },
         ),
         (
-            "a buffer that is not there",
+            "an unmapped buffer",
             Errno::EFAULT,
             GuestTest {
                 data: 8,
@@ -207,7 +207,7 @@ fn bad_requests_are_refused() {
     }
     let refused = session.set(instance, "c", 1).expect_err("a constant");
     assert_eq!(refused.errno, Errno::EINVAL, "{refused}");
-    // It goes on as if nothing had been.
+    // The refusals did not change the session.
     assert_eq!(session.invoke(instance, "add", &[1, 2]), Ok(vec![3]));
 }
 
@@ -216,7 +216,7 @@ fn each_allocation_may_fail() {
     let wasm = module();
     let mut failed = 0;
     loop {
-        // Each begins a region, whose nth allocation fails.
+        // Each session has a new region, whose nth allocation fails.
         let session = Session::open();
         match session.instantiate(&wasm) {
             Ok(instance) => {
@@ -239,8 +239,9 @@ fn each_allocation_may_fail() {
     assert!(failed > 50, "only {failed} allocations failed");
 }
 
-/// Runs these files, or with `NF_WASM_EVERYTHING` all of version 2, which has nearly all of version 1;
-/// the host runs both. Over 20 seconds: each call is a kernel thread.
+/// Runs these files, or with `NF_WASM_EVERYTHING` all of version 2, which contains nearly all of
+/// version 1. The host runs both. All of it takes over 20 seconds here, because each call is a
+/// kernel thread.
 fn the_specification_holds(tier: &str, files: &[&str]) {
     let _inserted = With::parameters(&["guest_test=1"]);
     let files = if kernel::is_everything_wanted() {
@@ -262,8 +263,8 @@ fn the_specification_holds(tier: &str, files: &[&str]) {
     }
 }
 
-/// On the stock kernel what differs from the host: floats, which the kernel's build computes in
-/// software.
+/// On the stock kernel, only the files in which kernel and host differ: floats, which the kernel's
+/// build computes in software.
 fn the_specification_holds_interpreted() {
     let files: &[&str] = match kernel::is_slow() {
         true => &["wasm-v2/conversions"],
@@ -272,7 +273,7 @@ fn the_specification_holds_interpreted() {
     the_specification_holds("interp", files);
 }
 
-/// On the stock kernel all that is compiled: the host has no native code.
+/// On the stock kernel, every file that has compiled code: the host has no native code.
 fn the_specification_holds_compiled() {
     let files: &[&str] = match kernel::is_slow() {
         true => &["wasm-v2/i64"],

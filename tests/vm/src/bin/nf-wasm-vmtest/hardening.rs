@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's rules for compiled code (net.core.bpf_jit_harden, bpf_jit_limit) hold for whoever loads,
-//! not for the kernel thread that compiles.
+//! The kernel's rules for compiled code (net.core.bpf_jit_harden, bpf_jit_limit) apply to the
+//! caller of a load, not to the kernel thread that compiles.
 
 use nf_wasm_shared::abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_JIT};
 use nf_wasm_tests::cpu::Offline;
@@ -20,7 +20,7 @@ crate::tests![
 const HARDEN: &str = "/proc/sys/net/core/bpf_jit_harden";
 const LIMIT: &str = "/proc/sys/net/core/bpf_jit_limit";
 
-/// Has twice as many constants in its code.
+/// A filter with `2 * many` constants in its code.
 fn with_constants(many: usize) -> Vec<u8> {
     let step = "(local.set $i (i32.mul (i32.xor (local.get $i) (i32.const 85)) (i32.const 13)))\n";
     let body = format!(
@@ -31,7 +31,7 @@ fn with_constants(many: usize) -> Vec<u8> {
     wasm::filter("", &body)
 }
 
-/// Loads as an operator who may administer the network, and nothing else.
+/// Loads with CAP_NET_ADMIN as the only capability.
 fn load_as_operator(namespace: &Namespace, spec: &Spec) -> Result<FilterEntry, Refused> {
     namespace.enter(|| {
         sys::keep_capabilities(sys::CAP_NET_ADMIN).expect("capset");
@@ -43,7 +43,7 @@ fn load_as_operator(namespace: &Namespace, spec: &Spec) -> Result<FilterEntry, R
 fn listed(namespace: &Namespace, name: &str) -> FilterEntry {
     let filters = namespace.filters();
     let found = filters.into_iter().find(|it| text(&it.name) == name);
-    found.expect("it is listed")
+    found.expect("the filter is listed")
 }
 
 fn constants_of_who_lacks_cap_bpf_are_blinded() {
@@ -56,7 +56,7 @@ fn constants_of_who_lacks_cap_bpf_are_blinded() {
         "{privileged} bytes with CAP_BPF, {} without",
         operators.memory_per_cpu
     );
-    // A constant takes two more instructions of eBPF, of eight bytes.
+    // Hardening takes two more eBPF instructions of eight bytes for each constant.
     assert!(operators.memory_per_cpu >= privileged + 1_000 * 2 * 8);
 }
 
@@ -69,7 +69,7 @@ fn the_limit_of_code_holds_for_who_lacks_cap_bpf() {
     let refused = load_as_operator(&net.server, &spec("refused", TIER_JIT)).expect_err("refused");
     assert_eq!(refused.errno, Errno::EOPNOTSUPP);
     assert!(refused.text.contains("bpf_jit_limit"), "{refused}");
-    // What is built later is built with the same rights, whoever brings the CPU up.
+    // A later build has the rights of the load, no matter who brings the CPU online.
     let offline = Offline::take(1);
     let entry = load_as_operator(&net.server, &spec("operators", TIER_AUTO)).expect("load");
     assert_eq!((entry.instances, entry.compiled), (1, 0));
@@ -96,7 +96,7 @@ fn long_programs_are_not_blinded() {
 fn blinded_code_decides_the_same() {
     let net = Net::pair();
     let _hardened = Setting::set(HARDEN, "2");
-    // Constants of all sizes, which hardening takes apart.
+    // Constants of all sizes. Hardening splits each of them.
     let body = "(if (i64.ne
           (i64.mul (i64.extend_i32_u (i32.load offset=16 (local.get 0))) (i64.const 0x123456789abc))
           (i64.mul (i64.const 0x123456789abc) (i64.extend_i32_u (i32.load offset=16 (local.get 0)))))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The corpus of hostile guests (`tests/hostile/`), in the kernel; and what needs traffic to be hostile:
-//! verdicts that lead to further packets, floods of traps and of lines, memory by the hundred
-//! filters, storms of replacements. What each guest costs is measured by `nf-wasm-hostile`.
+//! Runs the corpus of hostile guests (`tests/hostile/`) in the kernel, and attacks that need
+//! traffic: verdicts that cause further packets, floods of traps and of log lines, the memory of
+//! hundreds of filters, storms of replacements. `nf-wasm-hostile` measures the cost of each guest.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -37,14 +37,14 @@ crate::tests![
     a_storm_of_hostile_replacements,
 ];
 
-/// Whether refusing it takes as long as `nfw_init` may run, more than a thousand million
-/// instructions; `bad_modules` has one of these.
+/// Whether the refusal takes as long as `nfw_init` may run: more than a thousand million
+/// instructions. `bad_modules` has one such case.
 fn is_slow(case: &Case) -> bool {
     matches!(case.expected, Expected::Refused(_, words) if words.iter().any(|word| word.contains("out-of-fuel")))
 }
 
-/// Has the corpus tried on packets that leave by loopback: what a filter makes of them is counted
-/// when `send` returns.
+/// Tries the corpus on packets that leave by loopback. The filter's counters are up to date when
+/// `send` returns.
 struct Trial {
     net: Net,
 }
@@ -52,7 +52,7 @@ struct Trial {
 impl Trial {
     fn all<'a>(cases: impl IntoIterator<Item = &'a Case>) {
         let trial = Self { net: Net::pair() };
-        // One instance meets them all.
+        // All packets go to one instance.
         let cases: Vec<&Case> = cases.into_iter().collect();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -101,7 +101,7 @@ impl Trial {
 
     fn outcomes(&self, name: &str, filter: &Filter, outcomes: &[Result<i32, Trap>]) {
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
-        // Somebody listens, or ICMP errors would be counted too.
+        // Without a listener, ICMP errors would be counted too.
         let _socket = self.namespace().udp(address, 9);
         let sender = self.namespace().udp_to(SocketAddr::new(address, 9));
         let last = outcomes.last().expect("an outcome");
@@ -126,13 +126,13 @@ impl Trial {
     }
 }
 
-/// What loads took of the kernel's stack at most, since the module was inserted: a quarter of it is
-/// left, and of the twice as much that a kernel with KASAN has.
+/// The peak of the kernel stack in loads since the kernel module was inserted. A quarter of the
+/// stack must remain. A kernel with KASAN has twice as much stack.
 #[track_caller]
 fn stack_peak(what: &str) -> u32 {
     let info = Device::open().info().expect("info");
     let (peak, size) = (info.load_stack_peak, info.load_stack_size);
-    assert!(peak > 0, "it is measured");
+    assert!(peak > 0, "the peak is not measured");
     assert!(
         peak < size / 4 * 3,
         "{what}: {peak} of {size} bytes of stack"
@@ -146,10 +146,7 @@ fn great_numbers_in_few_bytes() {
 
 fn as_much_as_the_limits_allow() {
     Trial::all(heavy::CASES);
-    println!(
-        "peak of a load's stack: {} bytes",
-        stack_peak("all of them")
-    );
+    println!("peak of a load's stack: {} bytes", stack_peak("all cases"));
 }
 
 fn what_is_cut_off_uses_stack_as_well() {
@@ -171,13 +168,14 @@ fn packets_are_shown() {
     Trial::all(packets::CASES);
 }
 
-/// A filter at every hook of the path, in both namespaces, whose verdicts lead to further packets:
-/// an ICMP error, a reset, an echo reply, each sent while the packet that it answers is on its way
-/// in, on the same CPU. If any of them met the filter while it decides, the filter would trap.
+/// Attaches a filter at every hook of the path, in both namespaces. The verdicts lead to further
+/// packets: an ICMP error, a reset, an echo reply. The kernel sends each of them on the same CPU
+/// while it still receives the packet that caused it. If such a packet entered a running filter,
+/// the filter would trap.
 fn a_verdict_never_meets_itself() {
     let net = Net::pair();
     for verdict in [ACCEPT, DROP] {
-        // Only the output of the server, where the answers are, is ever dropped.
+        // Packets are only dropped at the server's output hook, where the answers leave.
         let everywhere = |name: &str, device: &str| {
             Spec::new(name, wasm::always(ACCEPT))
                 .on_trap(TRAP_DROP)
@@ -195,16 +193,16 @@ fn a_verdict_never_meets_itself() {
             .load(Spec::new("answers", wasm::always(verdict)).at(output));
         for ip in [Ip::V4, Ip::V6] {
             let address = net.server_address(ip);
-            // Nobody listens: ICMP errors and resets.
+            // No listener: the server answers with ICMP errors and resets.
             let sender = net.client.udp_to(SocketAddr::new(address, 9));
             for _ in 0..20 {
-                // The error that the first brought is the second's.
+                // A send returns the ICMP error that the previous send caused.
                 let _ = std::net::UdpSocket::send(&sender, b"anybody?");
             }
             for _ in 0..5 {
                 drop(net.client.dial(SocketAddr::new(address, 80)));
             }
-            // To itself: loopback's receive path begins where its send path ends.
+            // The server sends to itself: the send path of loopback calls its receive path.
             let own = net.server.udp_to(SocketAddr::new(address, 9));
             for _ in 0..20 {
                 let _ = std::net::UdpSocket::send(&own, b"myself?");
@@ -221,7 +219,7 @@ fn a_verdict_never_meets_itself() {
     }
 }
 
-/// A server's input, and what sends to it.
+/// A filter at a server's input hook, and a socket that sends to it.
 fn input(spec: Spec) -> (Filter, Net, std::net::UdpSocket) {
     let net = Net::pair();
     let address = net.server_address(Ip::V4);
@@ -252,7 +250,8 @@ fn a_flood_of_traps_ends_in_quarantine() {
         if quarantine == QUARANTINE_NEVER {
             assert_eq!(traps, PACKETS);
         } else {
-            // A thousand in a row on one CPU, whatever the other does.
+            // The quarantine counts consecutive traps on one CPU. The other CPU may count up to its
+            // limit too.
             assert!(
                 traps <= u64::from(quarantine) * u64::from(cpus()),
                 "{traps}"
@@ -271,7 +270,7 @@ fn cpus() -> u32 {
 
 fn a_flood_of_lines_is_ten_lines() {
     const PACKETS: u64 = 100;
-    /// Longer than the limit's interval, of 5 seconds.
+    /// Longer than the rate limit's interval of 5 seconds.
     const FLOOD: Duration = Duration::from_secs(6);
     let wasm = wasm::filter(
         r#"(import "nfw.log" "write" (func $write (param i32 i32) (result i32)))
@@ -305,7 +304,7 @@ fn a_flood_of_lines_is_ten_lines() {
     );
 }
 
-/// Where a packet lies in many pieces, finding a byte at its end means walking over all of them.
+/// To find the last byte of a packet with many fragments, the kernel walks over all of them.
 fn pieces_of_a_packet_are_paid_for() {
     let net = Net::pair();
     net.client.ip("link set lo mtu 68");
@@ -323,7 +322,7 @@ fn pieces_of_a_packet_are_paid_for() {
     let sender = net.client.udp_to(SocketAddr::new(address, 9));
     let socket = net.client.udp(address, 9);
     setsockopt(&sender, sockopt::SndBufForce, &(64 << 20)).expect("SO_SNDBUFFORCE");
-    // In one piece, then in one of 28 bytes and more than a thousand of 48.
+    // First a linear packet, then one with a fragment of 28 bytes and more than a thousand of 48.
     send(&sender, 1, 20);
     receive(&socket, 1);
     let one = filter.counters().fuel_total;
@@ -347,7 +346,7 @@ fn memory_of_256_filters() {
         kib.and_then(|kib| kib.parse::<u64>().ok())
             .expect("MemAvailable")
     };
-    // Each with two pages of memory.
+    // Each has two pages of linear memory.
     let wasm = wasm::filter("", "(i32.const 1)");
     let before = available();
     let filters: Vec<Filter> = (0..limits::FILTERS)
@@ -368,13 +367,13 @@ fn memory_of_256_filters() {
     assert!(entries.iter().all(|entry| entry.memory_per_cpu == each));
     let taken = before.saturating_sub(available()) << 10;
     let said = each * u64::from(limits::FILTERS) * u64::from(cpus());
-    println!("256 filters say that they take {said} bytes; the machine has {taken} less");
-    // What the kernel rounds up to pages, and keeps for each filter besides, is less than that
-    // again.
-    assert!(taken < 2 * said, "{taken} bytes taken, {said} said");
+    println!("256 filters report {said} bytes; the machine's free memory shrank by {taken}");
+    // Rounding up to pages, and the kernel's other structs for each filter, take less than the
+    // reported memory.
+    assert!(taken < 2 * said, "{taken} bytes taken, {said} reported");
     drop(filters);
     assert_eq!(net.server.filters(), []);
-    eventually("the memory is back", || {
+    eventually("the memory is free again", || {
         (available() + (said >> 10) / 4 > before).then_some(())
     });
 }
@@ -397,7 +396,7 @@ fn a_storm_of_hostile_replacements() {
             let outcome = net.server.enter(|| Device::open().replace(id, wasm));
             match (outcome, expected) {
                 (Ok(()), Expected::Loaded(_)) => replaced += 1,
-                // It was granted no capability.
+                // The filter has no capability.
                 (Err(refused), _) if refused.errno == Errno::EACCES => {}
                 (Err(refused), Expected::Refused(errno, _)) => {
                     assert_eq!(refused.errno as i32, *errno, "{name}");

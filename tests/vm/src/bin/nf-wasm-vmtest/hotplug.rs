@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! CPUs go offline and come back, and each online CPU has an instance of each program.
+//! CPUs go offline and online. Each online CPU has an instance of each program.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
@@ -22,7 +22,7 @@ crate::tests![
     cpus_come_and_go_in_a_storm,
 ];
 
-/// A filter on the loopback device of a namespace, what sends to it, and a socket behind it.
+/// A filter on a namespace's loopback device, a socket that sends to it, and one that receives.
 struct Loop {
     filter: Filter,
     socket: UdpSocket,
@@ -42,7 +42,7 @@ impl Loop {
         }
     }
 
-    /// Sends from one CPU, whose instance then meets the packets.
+    /// Sends from one CPU, so that this CPU's instance decides the packets.
     #[track_caller]
     fn send_on(&self, cpu: usize, count: u64) {
         let goal = self.filter.counters().packets + count;
@@ -58,7 +58,7 @@ impl Loop {
     }
 }
 
-/// Accepts the first five packets that it sees: each instance counts for itself.
+/// A filter that accepts five packets on each CPU: each instance has its own count.
 fn five() -> Vec<u8> {
     wasm::filter(
         "(global $seen (mut i32) (i32.const 0))",
@@ -76,7 +76,7 @@ fn instances_go_and_come_with_their_cpu() {
 
     let cpu = Offline::take(1);
     assert_eq!(path.filter.entry().instances, 1);
-    // One that is loaded meanwhile, and one that was replaced.
+    // A filter that is loaded while the CPU is offline, and one that was replaced.
     let other = path.net.client.load(Spec::new("other", wasm::always(1)));
     assert_eq!(other.entry().instances, 1);
     path.filter.replace(&five());
@@ -88,7 +88,7 @@ fn instances_go_and_come_with_their_cpu() {
     assert_eq!(other.entry().instances, 2);
     let entry = path.filter.entry();
     assert_eq!((entry.instances, entry.memory_per_cpu), (2, memory));
-    // A new instance: it has seen nothing yet.
+    // The new instance has seen no packets.
     path.send_on(1, 6);
     receive(&path.socket, 5);
     assert!(is_silent(&path.socket));
@@ -109,7 +109,7 @@ fn counters_of_a_cpu_that_is_gone_stay() {
     assert_eq!(path.filter.counters(), before);
 }
 
-/// The module with instances that fail for CPUs that come online; the one without when this is
+/// Inserts the kernel module so that builds for CPUs that come online fail, and normally when it is
 /// dropped.
 struct Failing;
 
@@ -139,7 +139,8 @@ fn a_cpu_comes_online_without_memory_for_instances() {
         "{log}"
     );
 
-    // There the trap policy decides. It is not the filter's fault: no quarantine.
+    // On the CPU without an instance, the trap policy decides. The filter is not to blame: no
+    // quarantine.
     path.send_on(1, 4);
     assert!(is_silent(&path.socket));
     assert_eq!(path.filter.traps(Trap::Internal), 4);
@@ -147,7 +148,7 @@ fn a_cpu_comes_online_without_memory_for_instances() {
     path.send_on(0, 1);
     receive(&path.socket, 1);
 
-    // What the kernel's log advises.
+    // The remedy that the kernel log names.
     path.filter.replace(&five());
     assert_eq!(path.filter.entry().instances, 2);
     path.send_on(1, 4);
@@ -155,7 +156,7 @@ fn a_cpu_comes_online_without_memory_for_instances() {
     assert_eq!(path.filter.traps(Trap::Internal), 4);
 }
 
-/// A short storm; `nf-wasm-storm --hotplug` is a long one.
+/// A short storm. `nf-wasm-storm --hotplug` runs a long one.
 fn cpus_come_and_go_in_a_storm() {
     let report = storm(&Plan {
         seconds: 10,
@@ -166,7 +167,7 @@ fn cpus_come_and_go_in_a_storm() {
     println!("{report}");
     assert!(report.hotplugs > 0 && report.sent > 0);
     assert_eq!(report.differences(), [0; 3]);
-    assert_eq!(report.done.internal, 0, "a packet met no instance");
+    assert_eq!(report.done.internal, 0, "a packet found no instance");
 }
 
 fn rmmod_and_insmod_with_a_cpu_offline() {
@@ -179,7 +180,7 @@ fn rmmod_and_insmod_with_a_cpu_offline() {
     assert_eq!(path.filter.entry().instances, 2);
     path.send_on(1, 5);
     receive(&path.socket, 5);
-    // Nobody listens to CPUs for a module that is gone.
+    // No CPU callback of a removed kernel module may remain.
     drop(path);
     kernel::remove();
     Offline::take(1).bring_back();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Native code in place and the interpreter on a copy see the same packet. Each filter has a twin
-//! in the other tier, and the fuel of both depends on what they see.
+//! Native code in place and the interpreter on a copy must see the same packet. Each filter is
+//! loaded in both tiers. The fuel of both depends on what they read.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ crate::tests![
     the_whole_context_is_the_same,
 ];
 
-/// Spends so many rounds of a loop as a hash says that `$j` is, and accepts.
+/// Runs `$j`, modulo 1,024, rounds of a loop, and accepts. `$j` is a hash of what the filter read.
 const SPEND: &str = "
     (local.set $i (i32.and (local.get $j) (i32.const 1023)))
     (block $done (loop $round
@@ -33,19 +33,19 @@ const SPEND: &str = "
       (br $round)))
     (i32.const 1)";
 
-/// Sizes of datagrams: shorter than a window, longer, and several pieces of a packet.
+/// Sizes of datagrams: within the window, beyond it, and in several fragments.
 const SIZES: [usize; 9] = [0, 1, 20, 100, 207, 208, 300, 1_400, 3_000];
-/// Datagrams besides, so that code that gives up on each is not asked any more.
+/// Further datagrams, so that code that bails out on each is no longer run in place.
 const MANY: u64 = 200;
-/// Bytes that a connection carries, in segments whose payload lies in pages of its own.
+/// Bytes sent over a connection, in segments whose payload is in pages.
 const STREAM: usize = 200_000;
 
-/// Takes a value into the hash.
+/// Adds a value to the hash.
 fn hash(value: &str) -> String {
     format!("(local.set $j (i32.xor (i32.mul (local.get $j) (i32.const 31)) {value}))\n")
 }
 
-/// A filter, in both tiers, one behind the other.
+/// The same filter in both tiers, at one hook.
 struct Twins {
     interpreted: Filter,
     native: Filter,
@@ -64,7 +64,7 @@ impl Twins {
         }
     }
 
-    /// What both count, once nothing is under way.
+    /// The common counters of both, once no more packets arrive.
     #[track_caller]
     fn agreed(&self) -> Counters {
         let mut last = None;
@@ -81,7 +81,7 @@ impl Twins {
     }
 }
 
-/// Sends packets of all sorts past a filter that does `body`, wherever it may be.
+/// Sends many kinds of packets past a filter with the body `body`, at several hooks.
 #[track_caller]
 fn all_is_the_same(body: &str) {
     let net = Net::pair();
@@ -127,7 +127,7 @@ fn all_is_the_same(body: &str) {
             scope.spawn(|| there.write_all(&bytes).expect("write"));
             let mut read = vec![0; STREAM];
             here.read_exact(&mut read).expect("read");
-            assert!(read == bytes, "what came is not what was sent");
+            assert!(read == bytes, "received bytes differ from those sent");
         });
     }
     for twins in twins {
@@ -161,7 +161,7 @@ fn what_lies_behind_a_packet_is_the_same() {
 }
 
 fn the_end_of_the_window_is_the_same() {
-    // Whether a packet reaches so far or not.
+    // An access that only some packets reach.
     all_is_the_same(&hash(
         "(i32.wrap_i64 (i64.rem_u (i64.load offset=248 (local.get $pkt)) (i64.const 1009)))",
     ));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Processes that are killed or stopped during an ioctl.
+//! Kills or stops processes during an ioctl.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -24,7 +24,7 @@ crate::tests![
     a_stopped_process_holds_nobody_up,
 ];
 
-/// One whose `nfw_init` takes most of the fuel that there is for it.
+/// A filter whose `nfw_init` uses most of its fuel.
 fn slow() -> Vec<u8> {
     wasm::filter(
         r#"(func (export "nfw_init") (result i32) (local $i i32)
@@ -36,20 +36,20 @@ fn slow() -> Vec<u8> {
     )
 }
 
-/// The letter that `ps` shows for a process.
+/// A process's state, as in `ps`.
 fn state(process: &Child) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Whether a load's thread is there.
+/// Waits for a load's kernel thread.
 fn is_building() -> Option<()> {
     let tasks = fs::read_dir("/proc").expect("/proc").flatten();
     let mut names = tasks.filter_map(|it| fs::read_to_string(it.path().join("comm")).ok());
     names.any(|name| name == "nf_wasm_load\n").then_some(())
 }
 
-/// Nor who asks elsewhere, nor a CPU that comes.
+/// A slow load delays neither a load in another namespace nor the bring-up of a CPU.
 fn a_slow_load_holds_nobody_up() {
     let net = Net::pair();
     let loaded = AtomicBool::new(false);
@@ -67,7 +67,10 @@ fn a_slow_load_holds_nobody_up() {
         let quick = net.client.load(Spec::new("quick", wasm::always(1)));
         offline.bring_back();
         let entry = quick.entry();
-        assert!(!loaded.load(Ordering::Relaxed), "the slow load was first");
+        assert!(
+            !loaded.load(Ordering::Relaxed),
+            "the slow load ended before the others"
+        );
         assert_eq!(entry.instances, 2);
     });
 }
@@ -103,7 +106,7 @@ fn who_waits_for_a_slow_load_can_be_killed() {
         second.wait().expect("wait");
         assert!(
             !loaded.load(Ordering::Relaxed),
-            "the second waited for the first, killed or not"
+            "the second load waited for the first although it was killed"
         );
     });
     fs::remove_file(file).expect("remove");
@@ -116,7 +119,7 @@ fn who_waits_for_a_slow_load_can_be_killed() {
     assert_eq!(names, ["first"]);
 }
 
-/// A process that loads, attaches, replaces and unloads without end.
+/// A process that loads, attaches, replaces and unloads until it is killed.
 fn worker(namespace: &Namespace, seed: u64) -> Child {
     Command::new(COMMAND)
         .args(["worker", "0", &seed.to_string(), namespace.name()])
@@ -126,7 +129,7 @@ fn worker(namespace: &Namespace, seed: u64) -> Child {
         .expect("a worker")
 }
 
-/// As long as a worker takes until it is at work, twice.
+/// Twice the time that a worker takes to load its first filter.
 fn while_at_work(namespace: &Namespace) -> Duration {
     let since = Instant::now();
     let mut worker = worker(namespace, 0);
@@ -140,12 +143,12 @@ fn while_at_work(namespace: &Namespace) -> Duration {
     time
 }
 
-/// Any time below `most`.
+/// A random time below `most`.
 fn part_of(most: Duration, random: &mut Rng) -> Duration {
     most.mul_f64(random.f64())
 }
 
-/// What the listings say fits together. Takes everything away.
+/// Checks that the listings are consistent. Unloads all filters.
 #[track_caller]
 fn check_and_clear(namespace: &Namespace, round: u64) -> usize {
     let filters = namespace.filters();
@@ -177,15 +180,15 @@ fn a_killed_process_leaves_whole_filters() {
     let mut left = 0;
     for round in 0..40 {
         let mut worker = worker(&net.server, round);
-        // Anywhere: while it starts, in a command, between two.
+        // Kill it at any point: while it starts, in a command, between two.
         thread::sleep(part_of(most, &mut random));
         worker.kill().expect("kill");
         worker.wait().expect("wait");
         left += check_and_clear(&net.server, round);
     }
     println!("filters left behind: {left}");
-    assert!(left > 0, "nobody was killed at work");
-    // Nothing is left that would keep the module.
+    assert!(left > 0, "no worker was killed at work");
+    // No leaked reference keeps the kernel module.
     kernel::remove();
     kernel::insert();
 }
@@ -202,7 +205,7 @@ fn a_stopped_process_holds_nobody_up() {
         eventually("the worker stops", || {
             (state(&worker) == Some('T')).then_some(())
         });
-        // It has stopped outside of the module, with no lock of its.
+        // A stopped process is outside the kernel module and holds none of its locks.
         let place = hook(FAMILY_INET, HOOK_INPUT, 5000);
         let spec = Spec::new("other", wasm::always(1)).at(place);
         let other = net.server.load(spec);

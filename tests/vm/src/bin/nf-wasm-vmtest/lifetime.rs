@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Namespaces, devices and the kernel module are removed under traffic.
+//! Removes namespaces, devices and the kernel module under traffic.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -41,10 +41,10 @@ fn a_namespace_goes_under_traffic() {
         eventually("packets are decided", || {
             (filter.counters().packets > 100).then_some(())
         });
-        // The namespace goes with the last reference, the device in it, and the filter.
+        // The last reference frees the namespace, and with it the device and the filter.
         net.server.delete();
         drop(filter);
-        eventually("the other end of the wire is gone", || {
+        eventually("the client's end of the veth pair is gone", || {
             net.client
                 .enter(|| nix::net::if_::if_nametoindex("to-server"))
                 .is_err()
@@ -52,7 +52,7 @@ fn a_namespace_goes_under_traffic() {
         });
         flood.stop();
     }
-    // Whatever was there does not keep the module.
+    // Nothing that was freed keeps the kernel module.
     kernel::remove();
     kernel::insert();
 }
@@ -63,7 +63,7 @@ fn rmmod_and_insmod_ten_times_under_traffic() {
     let socket = net.server.udp(address, 9);
     let flood = net.client.flood(SocketAddr::new(address, 9));
     let drained = std::thread::spawn(move || {
-        // Until the sockets of the sender are closed, this has something to do.
+        // The receiver runs until the end marker arrives.
         let mut buffer = [0; 128];
         let mut received = 0_u64;
         while socket.recv(&mut buffer).is_ok_and(|len| len > 1) {
@@ -88,10 +88,10 @@ fn rmmod_and_insmod_ten_times_under_traffic() {
         flood.wait_for(50);
     }
     let sent = flood.stop();
-    // A datagram of one byte is the end.
+    // A datagram of one byte is the end marker.
     send(&net.client.udp_to(SocketAddr::new(address, 9)), 1, 1);
     let received = drained.join().expect("the receiver");
-    assert_eq!(received, sent, "no packet was lost on the way");
+    assert_eq!(received, sent, "packets were lost");
 }
 
 fn unloading_lets_packets_through() {
@@ -118,7 +118,7 @@ fn a_module_for_another_kernel_is_refused() {
         .windows(magic.len())
         .position(|bytes| bytes == magic)
         .expect("nf_wasm.ko has a vermagic");
-    // Another version of the same length.
+    // Another version string of the same length.
     module[at + magic.len()] ^= 1;
     let path = std::path::Path::new("/tmp/other-kernel.ko");
     fs::write(path, module).expect("write");
@@ -131,7 +131,7 @@ fn a_module_for_another_kernel_is_refused() {
     assert!(log.contains("version magic"), "{log}");
     let after = fs::read_to_string("/proc/modules").expect("/proc/modules");
     assert_eq!(before, after);
-    Device::open().info().expect("the one that was there works");
+    Device::open().info().expect("the inserted module works");
 }
 
 fn an_open_device_keeps_the_module() {
@@ -144,8 +144,8 @@ fn an_open_device_keeps_the_module() {
     device.info().expect("info");
 }
 
-/// The device notifier is called with RTNL held, for which all that configures a network waits.
-/// Packets that take long keep grace periods long, so that who waits for one is seen to.
+/// The device notifier runs with RTNL held, so that other network configuration waits for it. Slow
+/// packets lengthen grace periods: a wait for one is then visible in the stack.
 fn devices_go_without_waiting_for_packets_in_filters() {
     const DEVICES: usize = 5;
     let net = Net::pair();
@@ -173,7 +173,7 @@ fn devices_go_without_waiting_for_packets_in_filters() {
     let stack = format!("/proc/{}/stack", ip.id());
     let mut waits = Vec::new();
     let status = loop {
-        // Gone, if the process is.
+        // The file is gone once the process has ended.
         let frames = fs::read_to_string(&stack).unwrap_or_default();
         if frames.contains("device_event") && frames.contains("synchronize_rcu") {
             waits.push(frames);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `nfwasm` with the kernel module inserted. `userspace-loader/tests` has the rest.
+//! Tests `nfwasm` with the kernel module inserted. `userspace-loader/tests` has the other tests.
 
 use std::net::SocketAddr;
 
@@ -63,7 +63,7 @@ fn load_list_replace_unload() {
     assert_eq!(list.status, 0, "{list:?}");
     assert!(list.stdout.contains("block-telnet"), "{list:?}");
 
-    // By name, by id, and text as well as binary.
+    // By name and by id, with text and with a binary.
     let answer = server.nfwasm(&["replace", "block-telnet", &file("block-telnet.wat")]);
     assert_eq!(answer.status, 0, "{answer:?}");
     let answer = server.nfwasm(&["replace", &id, &file("accept-all.wat")]);
@@ -87,7 +87,7 @@ fn refusals_have_their_exit_status() {
     let answer = server.nfwasm(&["load", &telnet]);
     assert_eq!(answer.status, 4, "{answer:?}");
     assert!(answer.stderr.contains("taken"), "{answer:?}");
-    // It needs a capability.
+    // The filter needs a capability.
     let count = file("count-by-protocol.wasm");
     let answer = server.nfwasm(&["load", &count]);
     assert_eq!(answer.status, 4, "{answer:?}");
@@ -105,7 +105,7 @@ fn refusals_have_their_exit_status() {
 
 fn run_executes_in_the_kernel() {
     let net = Net::pair();
-    // IPv4, TCP to port 23.
+    // An IPv4 header, then a TCP header with port 23.
     let header = "450000280000000040060000 0a000001 0a000002";
     let telnet = format!("{header} 9c400017 00000000 00000000 50020000 00000000").replace(' ', "");
     for (name, verdict) in [("block-telnet.wasm", "drop"), ("accept-all.wat", "accept")] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A kernel that is locked down. Lockdown cannot be undone, so this runs last in its machine.
+//! Tests a kernel that is locked down. Lockdown cannot be undone, so this runs last in its machine.
 
 use std::fs;
 use std::process::Command;
@@ -18,7 +18,7 @@ crate::tests![only_signed_modules_are_taken_and_test_parameters_do_nothing];
 const SECURITYFS: &str = "/sys/kernel/security";
 
 fn lock_down() {
-    // It may be mounted already.
+    // It may already be mounted: an error is ignored.
     let _ = Command::new("mount")
         .args(["-t", "securityfs", "securityfs", SECURITYFS])
         .output();
@@ -41,7 +41,7 @@ fn only_signed_modules_are_taken_and_test_parameters_do_nothing() {
             .expect_err("nothing")
             .errno
     };
-    assert_eq!(guest_test(), Errno::ENOEXEC, "it is there");
+    assert_eq!(guest_test(), Errno::ENOEXEC, "the command exists");
 
     lock_down();
 
@@ -63,11 +63,11 @@ fn only_signed_modules_are_taken_and_test_parameters_do_nothing() {
     let log = kernel::log();
     assert!(
         log.contains("unsigned module loading is restricted"),
-        "the kernel did not say so"
+        "the kernel log has no such line"
     );
     let spec = spec.signed(&telnet.signature);
     if signed::is_key_trusted() {
-        // The next build's second allocation would have failed.
+        // If the parameter had an effect, the next build's second allocation would fail.
         let filter = net.server.load(spec);
         assert_eq!(filter.entry().origin, ORIGIN_SIGNATURE);
         assert!(kernel::log().contains("unsafe module parameters is restricted"));

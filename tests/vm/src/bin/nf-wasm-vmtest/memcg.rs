@@ -19,7 +19,7 @@ crate::tests![
 
 const FILE: &str = "/tmp/payer.wasm";
 
-/// With a linear memory of so many pages.
+/// Writes a filter with a linear memory of so many pages.
 fn with_pages(pages: u32) {
     let wasm = wasm::wat(&format!(
         r#"(module (memory (export "memory") {pages})
@@ -45,13 +45,13 @@ fn entry(name: &str) -> Option<FilterEntry> {
     filters.into_iter().find(|it| text(&it.name) == name)
 }
 
-/// Bytes of the kernel's memory that the cgroup is charged for.
+/// Bytes of kernel memory charged to the cgroup.
 fn charged(cgroup: &Cgroup) -> u64 {
     cgroup.number("memory.stat", "kernel")
 }
 
-/// What is charged is what is listed, and not much more: page tables, the kernel's own structs, and what the
-/// allocators round up to.
+/// The charge is the listed memory and a little more: page tables, the kernel's own structs, and
+/// rounding by the allocators.
 fn assert_about(charged: u64, listed: u64) {
     let most = listed + listed / 4 + (1 << 20);
     println!("{charged} bytes charged, {listed} listed");
@@ -63,17 +63,17 @@ fn memory_is_the_callers() {
     with_pages(16);
     let output = load(&cgroup, "heavy");
     assert!(output.status.success(), "{output:?}");
-    let entry = entry("heavy").expect("it is listed");
+    let entry = entry("heavy").expect("the filter is listed");
     let listed = entry.memory_per_cpu * u64::from(entry.instances);
     assert!(listed >= 2 * 16 * 65_536, "{listed}");
-    // The loader's own goes with it.
+    // The charge of the loader itself ends with its process.
     let least = eventually("the loader is gone", || {
         let charged = charged(&cgroup);
         (charged < listed + listed / 4 + (1 << 20)).then_some(charged)
     });
     assert_about(least, listed);
     unload("heavy");
-    eventually("all of it is given back", || {
+    eventually("the whole charge ends", || {
         (charged(&cgroup) < listed / 4).then_some(())
     });
 }
@@ -84,12 +84,12 @@ fn memory_for_a_cpu_that_comes_is_nobodys() {
     let offline = Offline::take(1);
     let output = load(&cgroup, "heavy");
     assert!(output.status.success(), "{output:?}");
-    let of_one = entry("heavy").expect("it is listed").memory_per_cpu;
+    let of_one = entry("heavy").expect("the filter is listed").memory_per_cpu;
     eventually("the loader is gone", || {
         (charged(&cgroup) < of_one + of_one / 2).then_some(())
     });
     offline.bring_back();
-    assert_eq!(entry("heavy").expect("it is listed").instances, 2);
+    assert_eq!(entry("heavy").expect("the filter is listed").instances, 2);
     assert_about(charged(&cgroup), of_one);
     unload("heavy");
 }
@@ -97,7 +97,7 @@ fn memory_for_a_cpu_that_comes_is_nobodys() {
 fn a_load_over_the_limit_fails_alone() {
     let cgroup = Cgroup::new("payer");
     with_pages(40);
-    // One CPU's linear memory takes 2.6 megabytes, and the loader has to live.
+    // One CPU's linear memory takes 2.6 megabytes, and the loader needs memory too.
     cgroup.set("memory.max", &(5 << 20).to_string());
     let output = load(&cgroup, "too-heavy");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -106,7 +106,7 @@ fn a_load_over_the_limit_fails_alone() {
     assert!(stderr.contains("[ENOMEM]"), "{output:?}");
     assert_eq!(cgroup.number("memory.events", "oom_kill"), 0);
     assert!(entry("too-heavy").is_none());
-    // With room for it, it is loaded.
+    // With a higher limit, the load succeeds.
     cgroup.set("memory.max", "max");
     let output = load(&cgroup, "too-heavy");
     assert!(output.status.success(), "{output:?}");
@@ -127,7 +127,7 @@ fn time_is_the_callers() {
     let mut nfwasm = cgroup.command("nfwasm");
     nfwasm.args(["load", FILE, "--name", "slow", "--tier", "interp"]);
     let mut nfwasm = nfwasm.stdout(Stdio::null()).spawn().expect("nfwasm");
-    eventually("the build's thread is in the cgroup", || {
+    eventually("the build thread is in the cgroup", || {
         cgroup.has_thread("nf_wasm_load").then_some(())
     });
     assert!(nfwasm.wait().expect("nfwasm").success());

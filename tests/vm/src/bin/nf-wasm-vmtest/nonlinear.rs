@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Packets in several pages: a filter sees the bytes that were sent.
+//! Packets in several pages: a filter reads the bytes that were sent.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,11 +22,11 @@ crate::tests![
     loads_at_the_end_of_a_packet,
 ];
 
-/// Accepts packets whose payload, behind a header of `header` bytes, counts up modulo 251 from
-/// whatever its first byte is, both in the window and as `nfw.packet` loads it. 251 is no divisor
-/// of a page: pages that change places are noticed.
+/// Accepts packets whose payload, after a header of `header` bytes, counts up modulo 251 from any
+/// first byte. Checks the window and the loads through `nfw.packet`. 251 does not divide the size
+/// of a page, so that swapped pages are noticed.
 fn counts_up(header: u32) -> Vec<u8> {
-    // The window of up to 65,535 bytes begins behind these pages; the copy goes to the first two.
+    // The window of up to 65,535 bytes is after these two pages. The load's copy is in them.
     wasm::wat(&format!(
         r#"(module
   (import "nfw.packet" "load" (func $load (param i32 i32 i32) (result i32)))
@@ -96,14 +96,14 @@ fn windows_of_large_datagrams() {
         let address: std::net::IpAddr = address.parse().expect("an address");
         let socket = net.server.udp(address, 9);
         let sender = net.server.udp_to(SocketAddr::new(address, 9));
-        // The last is the largest that fits the loopback device: it lies in pages.
+        // The last is the largest that fits the loopback device's MTU. It is in pages.
         for len in [0, 1, 100, 1472, 4000, 20_000, 65_000] {
             send_one(&sender, &pattern(len));
             receive(&socket, 1);
         }
         let counters = filter.counters();
         assert_eq!(counters.accepted, 7, "{ip:?}: {counters:?}");
-        // It can say no.
+        // The filter can also drop.
         send_one(&sender, &[7; 60_000]);
         assert_eq!(filter.counters().dropped, 1, "{ip:?}");
     }
@@ -145,7 +145,7 @@ fn windows_of_sendfile_segments() {
                 Ip::V6 => FAMILY_IPV6,
             };
             if place.family == own || place.family == FAMILY_NETDEV {
-                // Segmentation is left to a device that does not do it: packets come whole.
+                // Segmentation is left to a device that does not segment: the packets are large.
                 assert!(counters.bytes > BYTES as u64, "{counters:?}");
                 assert!(counters.bytes > 1500 * counters.packets, "{counters:?}");
             }
@@ -156,7 +156,8 @@ fn windows_of_sendfile_segments() {
 
 fn loads_at_the_end_of_a_packet() {
     let net = Net::pair();
-    // A window of 1 byte: everything is loaded. Past the end is EFAULT, nothing is written.
+    // A window of 1 byte: the filter loads everything. A load beyond the end is EFAULT and writes
+    // nothing.
     let wasm = wasm::filter(
         r#"(import "nfw.packet" "load" (func $load (param i32 i32 i32) (result i32)))"#,
         "(local.set $i (i32.load offset=16 (local.get $ctx)))
@@ -189,7 +190,7 @@ fn loads_at_the_end_of_a_packet() {
         receive(&socket, 1);
     }
     assert_eq!(filter.counters().accepted, 3);
-    // Into memory that is not the guest's: a trap.
+    // A load to memory outside the guest's: a trap.
     let wasm = wasm::filter(
         r#"(import "nfw.packet" "load" (func $load (param i32 i32 i32) (result i32)))"#,
         "(call $load (i32.const 0) (i32.const -8) (i32.const 16))",

@@ -37,7 +37,7 @@ fn a_drop_names_its_cause_and_reason() {
         let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);
         let filter = net.server.load(spec.quarantine(quarantine).at(place));
         if quarantine == 1 {
-            // It traps once on whichever CPU, and from then on it is not asked.
+            // The filter traps once, on any CPU, and then is in quarantine.
             send(&sender, 1, 1);
             eventually("quarantine", || {
                 (filter.entry().state == STATE_QUARANTINED).then_some(())
@@ -114,7 +114,7 @@ fn a_filter_logs_with_its_name() {
     let _filter = net.server.load(spec.at(hook(FAMILY_IPV4, HOOK_INPUT, 0)));
     let address = net.server_address(Ip::V4);
     let socket = net.server.udp(address, 9);
-    // The rate is limited, or this would be 500 lines.
+    // Without the rate limit there would be 500 lines.
     send(&net.client.udp_to(SocketAddr::new(address, 9)), 500, 1);
     receive(&socket, 500);
     let log = kernel::log();
@@ -142,7 +142,10 @@ fn other_namespaces_are_heard_only_if_asked_for() {
         receive(&socket, 1);
         kernel::log().contains("whisperer: is anybody there")
     };
-    assert!(!said(), "heard without being asked for");
+    assert!(
+        !said(),
+        "logged although the namespace is not in the kernel log"
+    );
     let heard = kernel::LogAll::namespaces();
     assert!(said(), "not heard");
     drop(heard);

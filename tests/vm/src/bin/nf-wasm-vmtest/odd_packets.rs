@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Malformed packets. The three block-telnets agree on each.
+//! Malformed packets. The three versions of block-telnet must agree on each.
 
 use etherparse::PacketBuilder;
 use nf_wasm_shared::abi::guest::{LATER_FRAGMENT, NO_TRANSPORT, TRANSPORT_NOT_FOUND};
@@ -25,7 +25,7 @@ use Verdict::{Accept, Drop};
 const CLIENT: [u8; 4] = [10, 77, 1, 1];
 const SERVER: [u8; 4] = [10, 77, 1, 2];
 
-/// An IPv4 packet to the server: options, protocol and what follows.
+/// An IPv4 packet to the server, with `options` bytes of options.
 fn ipv4(options: usize, protocol: u8, payload: &[u8]) -> Vec<u8> {
     assert!(options % 4 == 0 && options <= 40);
     let header = 20 + options;
@@ -37,7 +37,7 @@ fn ipv4(options: usize, protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet[9] = protocol;
     packet[12..16].copy_from_slice(&CLIENT);
     packet[16..20].copy_from_slice(&SERVER);
-    // Options that do nothing.
+    // No-operation options.
     packet[20..].fill(1);
     set_checksum(&mut packet);
     packet.extend_from_slice(payload);
@@ -62,7 +62,7 @@ fn options(next_header: u8, units: usize) -> Vec<u8> {
     let mut header = vec![0; units * 8];
     header[0] = next_header;
     header[1] = (units - 1) as u8;
-    // PadN over the rest, in pieces that fit their length's byte.
+    // PadN options fill the rest. Their length field has one byte.
     let mut at = 2;
     while at < header.len() {
         let len = (header.len() - at - 2).min(200);
@@ -104,7 +104,7 @@ fn cut_by_fragmentation() -> Vec<u8> {
     )
 }
 
-/// A fragment header.
+/// A fragment extension header.
 fn fragment(next_header: u8, offset_units: u16, more: bool) -> Vec<u8> {
     let field = (offset_units << 3) | u16::from(more);
     let [high, low] = field.to_be_bytes();
@@ -124,7 +124,7 @@ const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const NO_NEXT_HEADER: u8 = 59;
 
-/// What passes the checks before prerouting, and what block-telnet says of it.
+/// Packets that pass the kernel's checks before prerouting, with block-telnet's decision.
 fn odd_packets() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     let telnet = tcp(23);
     let web = tcp(80);
@@ -195,7 +195,7 @@ fn odd_packets() -> Vec<(&'static str, Vec<u8>, Verdict)> {
             ipv6(FRAGMENT, &joined(&[&fragment(TCP, 100, false), port])),
             Accept,
         ));
-        // The window has 256 bytes: its port is not to be seen.
+        // The window has 256 bytes, so the port is beyond it.
         packets.push((
             name("after 320 bytes of destination options"),
             ipv6(DESTINATION, &joined(&[&options(TCP, 40), port])),
@@ -215,7 +215,7 @@ fn odd_packets() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     for (what, count, port, verdict) in [
         ("telnet behind 12 headers", 12, 23, Drop),
         ("web behind 12 headers", 12, 80, Accept),
-        // More than Linux looks through.
+        // More headers than Linux parses.
         ("telnet behind 13 headers", 13, 23, Drop),
         ("web behind 13 headers", 13, 80, Drop),
         ("telnet behind 14 headers", 14, 23, Drop),
@@ -320,7 +320,7 @@ fn block_telnets_agree_on_odd_packets() {
     }
 }
 
-/// Expects of one frame, at ingress, this context: the transport header's offset and protocol, or why
+/// Checks the context of one frame at ingress: the transport header's offset and protocol, or why
 /// there is none.
 #[track_caller]
 fn ingress_sees(net: &Net, frame: &[u8], packet_len: u32, transport: Result<(u32, u8), u32>) {
@@ -354,17 +354,17 @@ fn a_truncated_frame_is_seen_at_ingress() {
         .write(&mut whole, b"payload")
         .expect("a packet");
     ingress_sees(&net, &whole, 47, Ok((20, TCP)));
-    // The IP header says 47 bytes; so many are there.
+    // The IP header's total length is 47 bytes, but the frame is shorter.
     ingress_sees(&net, &whole[..14 + 24], 24, Ok((20, TCP)));
     for len in [20, 13, 1] {
         let frame = &whole[..14 + len];
         ingress_sees(&net, frame, len as u32, Err(TRANSPORT_NOT_FOUND));
     }
-    // An IP header that says it has no length.
+    // An IP header with the header length 0.
     let mut packet = whole.clone();
     packet[14] = 0x40;
     ingress_sees(&net, &packet, 47, Err(TRANSPORT_NOT_FOUND));
-    // One that says it is longer than the packet.
+    // A header length beyond the packet.
     packet[14] = 0x4f;
     ingress_sees(&net, &packet, 47, Err(TRANSPORT_NOT_FOUND));
 }
@@ -372,7 +372,7 @@ fn a_truncated_frame_is_seen_at_ingress() {
 fn frames_that_are_not_ip_have_no_transport() {
     let net = Net::pair();
     ingress_sees(&net, &framed(0x88b5, &[7; 100]), 100, Err(NO_TRANSPORT));
-    // IPv6's type, IPv4's version.
+    // The type of IPv6 with the version of IPv4.
     let frame = framed(0x86dd, &ipv4(0, TCP, &tcp(23)));
     ingress_sees(&net, &frame, 40, Err(TRANSPORT_NOT_FOUND));
     let frame = framed(0x0800, &ipv6(TCP, &tcp(23)));
@@ -399,7 +399,7 @@ fn what_shows_no_transport_header_says_why() {
             ),
             Err(LATER_FRAGMENT),
         ),
-        // Half a fragment header.
+        // A truncated fragment header.
         (ipv6(FRAGMENT, &[TCP, 0, 0, 1]), Err(TRANSPORT_NOT_FOUND)),
         (ipv6(TCP, &[]), Err(TRANSPORT_NOT_FOUND)),
         (ipv6(NO_NEXT_HEADER, &tcp(23)), Err(NO_TRANSPORT)),
@@ -410,7 +410,7 @@ fn what_shows_no_transport_header_says_why() {
             ),
             Err(NO_TRANSPORT),
         ),
-        // An authentication header: its length counts words, two less.
+        // An authentication header: its length field counts words, minus two.
         (
             ipv6(AUTHENTICATION, &joined(&[&[TCP, 4], &[0; 22], &tcp(23)])),
             Ok((64, TCP)),

@@ -22,7 +22,7 @@ fn an_unprivileged_user_may_not() {
     let filter = net.server.load(Spec::new("mine", wasm::always(1)));
     let before = net.server.filters();
     net.server.enter(|| {
-        // A descriptor that leaked to somebody without rights gives none.
+        // A descriptor that an unprivileged process inherits grants nothing.
         let device = Device::open();
         sys::become_nobody().expect("setresuid");
         let opened = File::open("/dev/nf_wasm").expect_err("the device's mode");
@@ -47,7 +47,7 @@ fn an_unprivileged_user_may_not() {
         }
         assert_eq!(device.filters(), Err(Errno::EPERM));
         assert_eq!(device.attachments(), Err(Errno::EPERM));
-        // This needs no right but the descriptor.
+        // INFO needs only the descriptor.
         assert!(device.info().is_ok());
     });
     assert_eq!(net.server.filters(), before);
@@ -74,7 +74,7 @@ fn root_in_a_user_namespace_may_if_the_operator_says_so() {
     kernel::insert_with(&["user_namespaces=1"]);
     let filter = "/usr/share/nf_wasm/filters/accept-all.wat";
     let output = in_a_user_namespace(&["load", filter, "--attach", "inet:input"]);
-    // Before anything is asserted: other tests want the default.
+    // Before any assertion: other tests need the default.
     kernel::remove();
     kernel::insert();
     assert!(output.status.success(), "{output:?}");

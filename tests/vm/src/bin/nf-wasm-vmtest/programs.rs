@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The programs in the machine are Debian's where Debian has them, whoever starts them: busybox's shell and
-//! those of its applets that start programs take an applet before a program of the same name.
+//! The machine runs Debian's programs where Debian has them, no matter which program starts them.
+//! Busybox's shell and a few of its applets prefer an applet to a program of the same name.
 
 use std::env;
 use std::fs;
@@ -12,7 +12,7 @@ crate::tests![
     grep_knows_perls_expressions,
 ];
 
-/// What scripts are made of.
+/// The commands that scripts use.
 const DEBIANS: &str = "\
     awk cat chmod chroot cp cut date dd dmesg echo env expr find grep gzip head hostname id \
     insmod ip ln ls lsmod mkdir mkfifo mktemp modprobe mount mv nice nsenter od ping printf \
@@ -44,7 +44,7 @@ fn ip_is_debians_whoever_starts_it() {
     }
 }
 
-/// What a name on PATH leads to.
+/// The file that PATH finds for a name.
 fn program(name: &str) -> Option<String> {
     let path = env::var_os("PATH").expect("PATH");
     let file = env::split_paths(&path)
@@ -63,7 +63,7 @@ fn an_applet_stands_only_for_what_debian_lacks() {
     for name in ["ash", "time", "openvt"] {
         assert_eq!(program(name), None);
     }
-    // What is in any folder of PATH is not behind an applet in another.
+    // No applet in one folder of PATH hides a program in another.
     for applet in output(&["busybox", "--list"]).lines() {
         let path = env::var_os("PATH").expect("PATH");
         let found =

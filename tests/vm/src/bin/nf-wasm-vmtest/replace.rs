@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Replaces programs under traffic: each packet is decided by exactly one.
+//! Replaces programs under traffic: exactly one program decides each packet.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,8 +35,8 @@ fn parity(parity: u32) -> Vec<u8> {
     )
 }
 
-/// 100,000 packets, or fewer on a slow kernel, and a replacement every 100, which goes on while the
-/// next 100 are sent.
+/// Sends 100,000 packets, or fewer on a slow kernel, with a replacement every 100. It runs while
+/// the next 100 are sent.
 fn no_packet_is_unaccounted() {
     let packets = if kernel::is_slow() { 4_000 } else { 100_000 };
     let net = Net::pair();
@@ -47,8 +47,7 @@ fn no_packet_is_unaccounted() {
     let sender = net.server.udp_to(SocketAddr::new(address, 9));
     let programs = [parity(1), parity(0)];
 
-    // Room for one: the sender is never further ahead than that, and while a replacement goes on,
-    // packets pass.
+    // A queue of one: the sender waits for the replacer, but packets pass during a replacement.
     let (a_hundred_are_sent, hundreds) = mpsc::sync_channel(1);
     thread::scope(|scope| {
         let server = &net.server;
@@ -66,14 +65,16 @@ fn no_packet_is_unaccounted() {
             for number in 0..EVERY {
                 send_one(&sender, &[number as u8]);
             }
-            a_hundred_are_sent.send(()).expect("the replacer lives");
+            a_hundred_are_sent
+                .send(())
+                .expect("the replacing thread runs");
         }
         drop(a_hundred_are_sent);
     });
     eventually("all packets are counted", || {
         (filter.counters().packets == packets).then_some(())
     });
-    // All of them wait in the socket.
+    // All accepted packets are queued in the socket.
     let mut received = 0;
     let mut buffer = [0; 64];
     let accepted = filter.counters().accepted;
@@ -90,7 +91,8 @@ fn no_packet_is_unaccounted() {
     assert_eq!(counters.traps, [0; 16]);
     assert_eq!(counters.quarantined, 0);
     assert_eq!(counters.accepted, received);
-    // Whichever program it was, it took about half; a packet that met none, or both, would show.
+    // Each program accepts half of the packets. The sums above show that exactly one decided each
+    // packet.
     assert!(counters.accepted > 0 && counters.dropped > 0);
 }
 
@@ -114,7 +116,7 @@ fn counters_id_and_attachments_stay() {
     assert_eq!(after.replaced, 1);
     assert_ne!(after.module_bytes, before.module_bytes);
     assert_eq!(filter.attachments(), attachments);
-    // 0x5a is even.
+    // The payload is 0x5a, which is even.
     send(&sender, 2, 1);
     receive(&socket, 2);
     assert_eq!(filter.counters().accepted, 5);
@@ -148,18 +150,18 @@ fn a_refused_replacement_changes_nothing() {
     assert!(is_silent(&socket));
 }
 
-/// While a packet is still with the old program, who looks at the tables sees that there is a new
-/// one. The device notifier does so with RTNL held.
+/// While a packet is still in the old program, readers of the tables already see the new program.
+/// One such reader is the device notifier, which holds RTNL.
 fn tables_are_free_while_an_old_program_is_waited_for() {
     const ATTEMPTS: u32 = 20;
     if kernel::is_slow() {
-        println!("skipped: a build takes longer here than a packet may");
+        println!("skipped: on this kernel a build takes longer than a packet");
         return;
     }
     let net = Net::pair();
     let endless = wasm::endless();
     let spec = Spec::new("slow", endless.clone()).fuel(kernel::much_fuel());
-    // The packet is to take longer than a replacement takes to build: interpreted, and four times.
+    // The packet must take longer than a build: it is interpreted, in four attachments.
     let spec = spec.quarantine(QUARANTINE_NEVER).tier(TIER_INTERP);
     let at = |point, priority| hook(FAMILY_IPV4, point, priority);
     let spec = spec.at(at(HOOK_OUTPUT, 0)).at(at(HOOK_OUTPUT, 1));
@@ -180,7 +182,7 @@ fn tables_are_free_while_an_old_program_is_waited_for() {
             while !begun.load(Ordering::Acquire) {
                 thread::yield_now();
             }
-            // While this is built, the packet comes in.
+            // The packet enters the filter during this build.
             scope.spawn(|| filter.replace(&endless));
             eventually("the replacement", || {
                 (filter.entry().replaced == attempt).then_some(())
@@ -191,5 +193,5 @@ fn tables_are_free_while_an_old_program_is_waited_for() {
             return;
         }
     }
-    panic!("in {ATTEMPTS} attempts the packet was always out before the tables could be seen");
+    panic!("in {ATTEMPTS} attempts the packet always ended before the tables were readable");
 }

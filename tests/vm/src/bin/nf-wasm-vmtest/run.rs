@@ -39,7 +39,7 @@ fn request() -> Run {
     }
 }
 
-/// While a guest uses up its fuel on the only CPU, another thread wakes up there.
+/// A guest uses up its fuel on the only CPU. Another thread must be able to run there.
 fn leaves_the_cpu_to_others() {
     let _offline = Offline::take(1);
     let wasm = wasm::filter("", "(loop $for (br $for)) (unreachable)");
@@ -136,7 +136,7 @@ fn gives_mark_fuel_and_log() {
     assert_eq!(lines, ["one line", "?another"]);
     let (again, _) = run(asked, &wasm, &[0x45; 20]).expect("run");
     assert_eq!(again.fuel_used, answer.fuel_used);
-    // With a unit less than it needs, it does not get to its end.
+    // With one unit of fuel less it traps.
     let starved = Run {
         fuel: answer.fuel_used - 1,
         ..asked
@@ -147,7 +147,7 @@ fn gives_mark_fuel_and_log() {
 
 fn sets_up_the_language_first() {
     for name in ["_initialize", "__wasm_call_ctors"] {
-        // A table of ports in memory, and what became of it in a global: a library of clang.
+        // A library compiled by clang: a table of ports in memory, and the result in a global.
         let wasm = wasm::filter(
             &format!(
                 r#"(global $ports (mut i32) (i32.const 0))
@@ -201,7 +201,7 @@ fn tells_family_and_hook() {
     };
     assert_eq!(verdict(HOOK_FORWARD, FAMILY_IPV4), 1);
     assert_eq!(verdict(HOOK_INPUT, FAMILY_IPV4), 0);
-    // There is a transport header for whoever says netdev, too.
+    // The context has a transport header for the family netdev too.
     let block = wasm::example(BLOCK_TELNET[0]);
     let request = Run {
         family: FAMILY_NETDEV,
@@ -214,7 +214,7 @@ fn tells_family_and_hook() {
 
 fn counts_nothing_and_leaves_the_filter_alone() {
     let net = Net::pair();
-    // Says no from the second packet on.
+    // Drops from the second packet on.
     let once = wasm::filter(
         r#"(import "nfw.log" "write" (func $log (param i32 i32) (result i32)))
            (global $seen (mut i32) (i32.const 0))"#,
@@ -234,7 +234,7 @@ fn counts_nothing_and_leaves_the_filter_alone() {
             }
             for _ in 0..2 {
                 let (answer, _) = run(request, &[], &tcp_packet(80)).expect("run");
-                assert_eq!(answer.verdict, 1, "each run has an instance of its own");
+                assert_eq!(answer.verdict, 1, "each run has a new instance");
             }
         }
     });

@@ -11,7 +11,7 @@ use nf_wasm_tests::net::Net;
 
 crate::tests![a_killed_caller_ends_the_compilation];
 
-/// So often a machine may be done with a megabyte before it is told not to go on.
+/// How many times the load may finish before the kill takes effect.
 const ATTEMPTS: usize = 20;
 
 fn a_killed_caller_ends_the_compilation() {
@@ -35,19 +35,20 @@ fn a_killed_caller_ends_the_compilation() {
                 .spawn()
                 .expect("nfwasm")
         });
-        eventually("it is compiled", || {
+        eventually("the stage compile begins", || {
             stages(&tracepoint)
                 .contains(&"compile".to_owned())
                 .then_some(())
         });
         loader.kill().expect("kill");
         loader.wait().expect("wait");
-        // Compiled code is ready again. And the caller has waited for the thread: there is no more to come.
+        // The stage after `compile` must not have begun. The caller has waited for the build
+        // thread, so no further stage follows.
         let is_caught = stages(&tracepoint).last().is_some_and(|it| it == "compile");
         let filters = net.server.filters();
         assert!(!is_caught || filters.is_empty(), "{filters:?}");
         is_caught
     });
     fs::remove_file(file).expect("remove");
-    assert!(caught, "each compilation went on to its end");
+    assert!(caught, "every compilation ran to its end");
 }

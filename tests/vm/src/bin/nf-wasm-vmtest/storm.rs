@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Eight processes change filters under traffic, and no packet is lost or decided twice.
+//! Eight processes change filters under traffic. No packet is lost or decided twice.
 
 use nf_wasm_tests::storm::{storm, Plan};
 
 crate::tests![packets_in_are_verdicts_out];
 
-/// A short storm; `nf-wasm-storm` is a long one.
+/// A short storm. `nf-wasm-storm` runs a long one.
 fn packets_in_are_verdicts_out() {
     let report = storm(&Plan {
         seconds: 15,
@@ -27,5 +27,5 @@ fn packets_in_are_verdicts_out() {
         assert!(count > 0, "a storm without {what}");
     }
     assert_eq!(report.differences(), [0; 3]);
-    assert_eq!(done.internal, 0, "a packet met no instance");
+    assert_eq!(done.internal, 0, "a packet found no instance");
 }

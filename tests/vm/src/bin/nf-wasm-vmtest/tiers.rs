@@ -26,12 +26,12 @@ crate::tests![
 
 const ENABLE: &str = "/proc/sys/net/core/bpf_jit_enable";
 
-/// Uses floats.
+/// A filter that uses floats.
 fn with_floats() -> Vec<u8> {
     wasm::filter("", "(i32.trunc_sat_f64_u (f64.const 1))")
 }
 
-/// Has a packet reach the server's filters, and its socket.
+/// Sends a packet to the server's filters and socket.
 pub(crate) fn one_packet(net: &Net) {
     let address = net.server_address(Ip::V4);
     let socket = net.server.udp(address, 9);
@@ -107,8 +107,8 @@ fn without_the_kernels_compiler_filters_are_interpreted() {
     assert!(refused.text.contains("bpf_jit_enable"), "{refused}");
 }
 
-/// Memory runs out below the kernel's compiler, or before it is asked, at the first allocation. Later ones are
-/// left alone: docs/testing.md has why.
+/// The first allocation fails in the kernel's compiler, or before the compiler is called. Later
+/// allocations are not tested: docs/testing.md says why.
 fn without_memory_for_code_filters_are_interpreted() {
     let net = Net::pair();
     let spec = |tier| {
@@ -148,7 +148,7 @@ fn a_replacement_may_change_the_tier() {
     interpreted(wasm::always(1)).expect("replace");
     assert_eq!(filter.entry().tier, TIER_INTERP);
     assert_interpreted(&filter.entry(), "");
-    // What is not given stays.
+    // A setting that the request does not contain stays.
     filter.replace(&wasm::always(0));
     assert_eq!(filter.entry().tier, TIER_INTERP);
 }
@@ -168,6 +168,6 @@ fn memory_includes_native_code() {
     };
     let (native, interpreted) = (memory(TIER_JIT), memory(TIER_INTERP));
     println!("{native} bytes natively, {interpreted} interpreted");
-    // At least an eBPF instruction each, of eight bytes.
+    // At least one eBPF instruction of eight bytes for each operation.
     assert!(native >= interpreted + OPERATIONS as u64 * 8);
 }

@@ -32,7 +32,7 @@ crate::tests![
     a_storm_of_traps_allocates_nothing,
 ];
 
-/// One way to go wrong for each kind of trap that a filter can bring about.
+/// A filter for each kind of trap that a guest can cause.
 fn ways_to_go_wrong() -> Vec<(Trap, Vec<u8>)> {
     let ways = [
         (Trap::Unreachable, "", "(unreachable)"),
@@ -96,9 +96,9 @@ fn ways_to_go_wrong() -> Vec<(Trap, Vec<u8>)> {
         .collect()
 }
 
-/// A server's socket, what sends to it, and a filter in between.
+/// A server's socket, a socket that sends to it, and a filter between them.
 struct Path {
-    // In the order in which they go.
+    // Dropped in this order.
     filter: Filter,
     socket: UdpSocket,
     sender: UdpSocket,
@@ -117,8 +117,8 @@ fn path(spec: Spec) -> Path {
 }
 
 impl Path {
-    /// Sends `count` packets from one CPU, so that one instance meets them all, and waits until
-    /// they are counted.
+    /// Sends `count` packets from one CPU, so that they go to one instance, and waits until they
+    /// are counted.
     #[track_caller]
     fn send(&self, count: u64) {
         self.send_on(0, count);
@@ -141,7 +141,7 @@ impl Path {
 
 fn an_endless_loop_runs_out_of_fuel() {
     let endless = wasm::filter("", "(loop $for (br $for)) (unreachable)");
-    // The most that an operator can give.
+    // The maximum that an operator can grant.
     let path = path(Spec::new("loop", endless).fuel(10_000_000));
     path.send(3);
     receive(&path.socket, 3);
@@ -153,7 +153,7 @@ fn an_endless_loop_runs_out_of_fuel() {
 fn endless_recursion_overflows_the_stack() {
     for body in [
         "(call $filter (local.get $ctx) (local.get $pkt) (local.get $len))",
-        // Not a tail call: something is left to do.
+        // Not a tail call: the caller still adds.
         "(i32.add (i32.const 1)
            (call $filter (local.get $ctx) (local.get $pkt) (local.get $len)))",
     ] {
@@ -170,7 +170,7 @@ fn memory_does_not_grow_for_a_packet() {
         "(i32.eq (memory.grow (i32.const 1)) (i32.const -1))",
         "(i32.eq (memory.grow (i32.const 60)) (i32.const -1))",
         "(i32.eq (table.grow (ref.null func) (i32.const 1)) (i32.const -1))",
-        // Growing by nothing is allowed anywhere, and answers the size.
+        // Growing by 0 is always allowed and returns the size.
         "(i32.ge_s (memory.grow (i32.const 0)) (i32.const 1))",
     ] {
         let path = path(Spec::new("grow", wasm::filter("(table 1 funcref)", body)));
@@ -214,7 +214,7 @@ fn each_kind_of_trap_is_counted_and_decided_by_policy() {
 }
 
 fn memory_stays_as_a_trap_left_it() {
-    // Traps on every other packet, by what it remembers.
+    // Traps on every other packet. A global counts the packets.
     let wasm = wasm::filter(
         "(global $odd (mut i32) (i32.const 0))",
         "(global.set $odd (i32.xor (global.get $odd) (i32.const 1)))
@@ -268,7 +268,7 @@ fn a_verdict_ends_a_row_of_traps() {
 fn a_release_lets_every_cpu_count_anew() {
     let spec = Spec::new("broken", wasm::filter("", "(unreachable)"));
     let path = path(spec.quarantine(10));
-    // The other CPU comes near, this one gets there.
+    // The other CPU comes close to its limit, this one reaches it.
     path.send_on(1, 6);
     path.send_on(0, 10);
     assert_eq!(path.filter.entry().state, STATE_QUARANTINED);
@@ -279,8 +279,8 @@ fn a_release_lets_every_cpu_count_anew() {
     assert_eq!(path.filter.entry().state, STATE_QUARANTINED);
 }
 
-/// One packet is inside for long, and traps at last. Meanwhile another has the filter quarantined,
-/// and it is released: the first one's trap is from before that.
+/// A slow packet traps at its end. Before that, another packet quarantines the filter and an
+/// operator releases it. The slow packet's trap began before the release, so it must not count.
 fn a_release_is_not_undone_by_a_packet_from_before() {
     const ATTEMPTS: u32 = 20;
     const MEETINGS: u32 = 4;
@@ -315,7 +315,8 @@ fn a_release_is_not_undone_by_a_packet_from_before() {
                 while !begun.load(Ordering::Acquire) {
                     thread::yield_now();
                 }
-                // Time to come in. If that was too little, or too much, it shows.
+                // Give the slow packet time to enter. The attempt counts only if the time was
+                // right.
                 thread::sleep(Duration::from_millis(5));
                 send(&quick, 1, 1);
                 let was_inside = !done.load(Ordering::Acquire);
@@ -333,13 +334,13 @@ fn a_release_is_not_undone_by_a_packet_from_before() {
         }
         filter.release();
     }
-    panic!("the two met {meetings} times in {ATTEMPTS} attempts");
+    panic!("the packets overlapped {meetings} times in {ATTEMPTS} attempts");
 }
 
 fn quarantine_can_be_off() {
     let spec = Spec::new("bad", wasm::filter("", "(unreachable)"));
     let path = path(spec.quarantine(QUARANTINE_NEVER));
-    // The default is a thousand.
+    // The default limit is a thousand traps.
     path.send(1500);
     assert_eq!(path.filter.entry().state, STATE_ACTIVE);
     assert_eq!(path.filter.traps(Trap::Unreachable), 1500);
@@ -360,7 +361,7 @@ fn a_storm_of_traps_allocates_nothing() {
     for (kind, wasm) in ways_to_go_wrong() {
         let path = path(Spec::new("storm", wasm).quarantine(QUARANTINE_NEVER));
         let count = match kind {
-            // Half a million instructions each.
+            // These take half a million instructions each.
             Trap::OutOfFuel if kernel::is_slow() => 10,
             Trap::OutOfFuel => 50,
             _ if kernel::is_slow() => 100,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! block-telnet, written three times, decides real TCP and UDP at every hook.
+//! The three versions of block-telnet decide real TCP and UDP at every hook.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ fn at_every_hook(file: &str) {
     }
 }
 
-/// TCP to 23 does not come through; TCP to 80 and UDP to 23 do.
+/// Checks that TCP to port 23 is dropped, and that TCP to 80 and UDP to 23 pass.
 #[track_caller]
 fn blocks_telnet_only(net: &Net, filter: &Filter) {
     for ip in BOTH {
@@ -74,16 +74,16 @@ fn blocks_telnet_only(net: &Net, filter: &Filter) {
         datagram.send(b"not TCP").expect("send");
         receive(&udp, 1);
 
-        // Its handshake began before all this ended.
+        // The dropped SYN was sent before the other packets.
         eventually("a dropped packet", || {
             (filter.counters().dropped > before.dropped).then_some(())
         });
         assert!(
             !blocked.decided(),
-            "{ip:?}: the connection to 23 came about"
+            "{ip:?}: the connection to port 23 was established"
         );
-        assert!(telnet.accept().is_err(), "{ip:?}: port 23 was reached");
-        // A SYN, an ACK, a request and a datagram; where answers pass, those too.
+        assert!(telnet.accept().is_err(), "{ip:?}: the SYN reached port 23");
+        // A SYN, an ACK, a request and a datagram, and at some hooks the answers.
         let after = filter.counters();
         assert!(after.accepted >= before.accepted + 4, "{ip:?}: {after:?}");
         assert_eq!(after.packets, after.accepted + after.dropped);
@@ -127,7 +127,7 @@ fn drop_all_drops() {
 fn answers_from_port_23_pass() {
     let net = Net::pair();
     let spec = Spec::new("block-telnet", wasm::example(BLOCK_TELNET[0]));
-    // What the server sends comes from port 23; what it gets is not looked at.
+    // The server's packets come from port 23. The filter checks only the destination port.
     let filter = net.server.load(spec.at(hook(FAMILY_INET, HOOK_OUTPUT, 0)));
     for ip in BOTH {
         let address = net.server_address(ip);
