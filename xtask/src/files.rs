@@ -3,7 +3,10 @@
 
 use crate::error::{Context, Error, Result};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::io::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -16,16 +19,28 @@ pub struct Cache {
     pub dir: PathBuf,
     /// The checkout's own folder: its name contains a hash of the checkout's path.
     checkout: String,
+    /// The checkout's path.
+    sources: PathBuf,
 }
 
 /// A lock of a part of the cache. Other runs that build the same part wait for it.
-pub struct Lock(#[allow(dead_code)] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Notes when the part was last used.
+    fn drop(&mut self) {
+        let _ = self.0.write_all(b"\n");
+    }
+}
 
 extern "C" {
     fn flock(fd: i32, operation: i32) -> i32;
 }
 const LOCK_EX: i32 = 2;
 const LOCK_NB: i32 = 4;
+
+/// The file, in a checkout's folder, that has the checkout's path.
+const SOURCES: &str = "sources";
 
 impl Cache {
     /// Opens the cache folder for the checkout at `checkout`.
@@ -40,8 +55,11 @@ impl Cache {
         };
         fs::create_dir_all(dir.join("log")).context(dir.display())?;
         let dir = dir.canonicalize().context(dir.display())?;
-        let checkout = format!("checkout-{}", hash(&checkout.to_string_lossy()));
-        Ok(Self { dir, checkout })
+        Ok(Self {
+            dir,
+            checkout: format!("checkout-{}", hash(&checkout.to_string_lossy())),
+            sources: checkout.to_path_buf(),
+        })
     }
 
     /// A path in the cache, as the host sees it.
@@ -68,28 +86,66 @@ impl Cache {
     /// Waits until no other run builds this checkout. Must be called before [`Self::lock`].
     pub fn lock_checkout(&self) -> Result<Lock> {
         let dir = self.path(&self.checkout);
+        if !dir.exists() {
+            if let Some(lock) = self.adopt(&dir) {
+                return Ok(lock);
+            }
+        }
         fs::create_dir_all(&dir).context(dir.display())?;
-        self.lock_file(&dir.join("lock"))
+        let lock = self.lock_file(&dir.join("lock"))?;
+        write(&dir.join(SOURCES), self.sources.as_os_str().as_bytes())?;
+        Ok(lock)
+    }
+
+    /// Makes the folder of a checkout that is gone this checkout's `dir`, so that dependencies are not
+    /// compiled again. cargo goes by modification times: the checkout has to be a clone that was made
+    /// after the folder was last used, so that all of its files are newer than what was built.
+    fn adopt(&self, dir: &Path) -> Option<Lock> {
+        let cloned = fs::metadata(self.sources.join(".git"))
+            .ok()?
+            .created()
+            .ok()?;
+        for entry in fs::read_dir(&self.dir).ok()?.flatten() {
+            let of = match fs::read(entry.path().join(SOURCES)) {
+                Ok(of) => of,
+                Err(_) => continue,
+            };
+            let lock = entry.path().join("lock");
+            let used = fs::metadata(&lock).and_then(|it| it.modified());
+            if Path::new(OsStr::from_bytes(&of)).exists() || used.map_or(true, |it| it >= cloned) {
+                continue;
+            }
+            let file = match File::options().append(true).open(&lock) {
+                Ok(file) => file,
+                Err(_) => continue,
+            };
+            if take(&file, LOCK_EX | LOCK_NB) && fs::rename(entry.path(), dir).is_ok() {
+                write(&dir.join(SOURCES), self.sources.as_os_str().as_bytes()).ok()?;
+                return Some(Lock(file));
+            }
+        }
+        None
     }
 
     fn lock_file(&self, path: &Path) -> Result<Lock> {
         let file = File::create(path).context(path.display())?;
-        let take = |how| {
-            // SAFETY: flock() accesses no memory of this process, and `file` keeps the descriptor
-            // open.
-            unsafe { flock(file.as_raw_fd(), how) == 0 }
-        };
-        if !take(LOCK_EX | LOCK_NB) {
+        if !take(&file, LOCK_EX | LOCK_NB) {
             eprintln!(
                 "Waiting for another cargo xtask that is building in {}",
                 self.dir.display()
             );
-            if !take(LOCK_EX) {
+            if !take(&file, LOCK_EX) {
                 return Err(io::Error::last_os_error()).context(path.display());
             }
         }
         Ok(Lock(file))
     }
+}
+
+/// Takes a lock of a file, in the way that `how` says.
+fn take(file: &File, how: i32) -> bool {
+    // SAFETY: flock() accesses no memory of this process, and `file` keeps the descriptor open.
+    unsafe { flock(file.as_raw_fd(), how) == 0 }
 }
 
 /// A short hash of `text` (FNV-1a). The input is trusted.
@@ -217,4 +273,46 @@ pub fn contents(base: &Path, names: &[&str]) -> Result<String> {
 /// Whether any user may execute the file.
 pub fn is_executable(file: &Metadata) -> bool {
     file.is_file() && file.permissions().mode() & 0o111 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use std::time::Duration;
+
+    /// A cache folder with one checkout's folder in it, and the sources of two checkouts.
+    fn cache(dir: &Path, checkout: &str) -> Cache {
+        let sources = dir.join(checkout);
+        fs::create_dir_all(sources.join(".git")).expect("sources");
+        Cache {
+            dir: dir.to_path_buf(),
+            checkout: format!("checkout-{checkout}"),
+            sources,
+        }
+    }
+
+    #[test]
+    fn a_new_clone_adopts_the_folder_of_a_checkout_that_is_gone() {
+        let dir = env::temp_dir().join(format!("nf-wasm-adopt-{}", std::process::id()));
+        let old = cache(&dir, "old");
+        drop(old.lock_checkout().expect("a lock"));
+        fs::write(dir.join("checkout-old/built"), "").expect("a product");
+        // Its sources may be older than what was built.
+        let before = cache(&dir, "before");
+        drop(old.lock_checkout().expect("a lock"));
+        thread::sleep(Duration::from_millis(50));
+        let after = cache(&dir, "after");
+
+        drop(after.lock_checkout().expect("a lock"));
+        assert!(!dir.join("checkout-after/built").exists(), "still in use");
+        fs::remove_dir_all(dir.join("checkout-after")).expect("remove");
+        fs::remove_dir_all(&old.sources).expect("remove");
+        drop(before.lock_checkout().expect("a lock"));
+        assert!(!dir.join("checkout-before/built").exists(), "too old");
+        drop(after.lock_checkout().expect("a lock"));
+        assert!(dir.join("checkout-after/built").exists(), "adopted");
+        assert!(!dir.join("checkout-old").exists());
+        fs::remove_dir_all(&dir).expect("remove");
+    }
 }
