@@ -34,7 +34,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use nix::sched::{setns, CloneFlags};
+use nix::mount::{mount, umount2, MntFlags, MsFlags};
+use nix::sched::{setns, unshare, CloneFlags};
+use nix::unistd::unlink;
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +85,12 @@ impl Namespace {
     /// If that fails.
     #[track_caller]
     pub fn delete(&self) {
-        let status = Command::new("ip")
-            .args(["netns", "delete", &self.name])
-            .status();
-        assert!(
-            status.expect("ip").success(),
-            "ip netns delete {}",
-            self.name
-        );
+        self.try_delete().expect("umount and unlink");
+    }
+
+    fn try_delete(&self) -> nix::Result<()> {
+        umount2(&self.path(), MntFlags::MNT_DETACH)?;
+        unlink(&self.path())
     }
 
     /// Runs `f` on a thread in the namespace. Sockets that `f` makes stay in the namespace.
@@ -224,17 +224,34 @@ pub struct Net {
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Net {
+    /// As `ip netns add` does it. Without the program, which takes longer to start than all the rest
+    /// where the kernel checks itself.
     fn namespace(role: &str) -> Namespace {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("nfw-{}-{number}-{role}", std::process::id());
-        let status = Command::new("ip").args(["netns", "add", &name]).status();
-        assert!(status.expect("ip").success(), "ip netns add {name}");
         let namespace = Namespace { name };
-        // Before any device exists: new devices take over the default.
-        namespace.sysctl("ipv6/conf/default/addr_gen_mode", "1");
-        namespace.sysctl("ipv6/conf/default/accept_ra", "0");
-        namespace.sysctl("ipv6/conf/default/router_solicitations", "0");
-        namespace.ip("link set lo up");
+        let path = namespace.path();
+        fs::create_dir_all("/run/netns").expect("/run/netns");
+        File::create(&path).expect("a file to mount on");
+        let made = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            let own = Some("/proc/thread-self/ns/net");
+            let none = None::<&str>;
+            mount(own, &path, none, MsFlags::MS_BIND, none)?;
+            // Before there is a device, so that new ones begin with it.
+            for (setting, value) in [
+                ("addr_gen_mode", "1"),
+                ("accept_ra", "0"),
+                ("router_solicitations", "0"),
+            ] {
+                let file = format!("/proc/sys/net/ipv6/conf/default/{setting}");
+                fs::write(&file, value).expect(setting);
+            }
+            nix::Result::Ok(())
+        });
+        made.join()
+            .expect("no panic")
+            .expect("a network namespace");
         namespace
     }
 
@@ -250,7 +267,7 @@ impl Net {
             server: Self::namespace("server"),
             router: None,
         };
-        join(&net.client, "to-server", &net.server, "to-client", 1);
+        join(&net.client, "to-server", &net.server, "to-client", 1, "");
         net
     }
 
@@ -269,12 +286,14 @@ impl Net {
             server: Self::namespace("server"),
             router: Some(router.clone()),
         };
-        join(&net.client, "to-router", &router, "to-client", 1);
-        join(&net.server, "to-router", &router, "to-server", 2);
-        for (side, subnet) in [(&net.client, 1), (&net.server, 2)] {
-            side.batch(&format!(
+        for (side, device, subnet) in [
+            (&net.client, "to-client", 1),
+            (&net.server, "to-server", 2),
+        ] {
+            let routes = format!(
                 "route add default via 10.77.{subnet}.2\nroute add default via fd77:{subnet}::2\n"
-            ));
+            );
+            join(side, "to-router", &router, device, subnet, &routes);
         }
         net
     }
@@ -327,22 +346,36 @@ fn mac_text(subnet: u8, host: u8) -> String {
     format!("02:77:00:00:{subnet:02x}:{host:02x}")
 }
 
-fn join(left: &Namespace, left_device: &str, right: &Namespace, right_device: &str, subnet: u8) {
-    left.ip(&format!(
-        "link add {left_device} address {} type veth peer name {right_device} address {} netns {}",
+/// Joins two namespaces. `ip` takes `more` lines for each.
+fn join(
+    left: &Namespace,
+    left_device: &str,
+    right: &Namespace,
+    right_device: &str,
+    subnet: u8,
+    more: &str,
+) {
+    let link = format!(
+        "link add {left_device} address {} type veth peer name {right_device} address {} netns {}\n",
         mac_text(subnet, 1),
         mac_text(subnet, 2),
         right.name
-    ));
-    for (side, device, own, other) in [(left, left_device, 1, 2), (right, right_device, 2, 1)] {
+    );
+    for (side, device, own, other, first, more) in [
+        (left, left_device, 1, 2, &*link, more),
+        (right, right_device, 2, 1, "", ""),
+    ] {
         let neighbour = mac_text(subnet, other);
         side.batch(&format!(
-            "link set {device} arp off\n\
+            "{first}\
+             link set lo up\n\
+             link set {device} arp off\n\
              address add 10.77.{subnet}.{own}/24 dev {device}\n\
              address add fd77:{subnet}::{own}/64 dev {device} nodad\n\
              link set {device} up\n\
              neighbour add 10.77.{subnet}.{other} lladdr {neighbour} dev {device} nud permanent\n\
-             neighbour add fd77:{subnet}::{other} lladdr {neighbour} dev {device} nud permanent\n"
+             neighbour add fd77:{subnet}::{other} lladdr {neighbour} dev {device} nud permanent\n\
+             {more}"
         ));
     }
 }
@@ -350,11 +383,8 @@ fn join(left: &Namespace, left_device: &str, right: &Namespace, right_device: &s
 impl Drop for Net {
     fn drop(&mut self) {
         for namespace in [Some(&self.client), Some(&self.server), self.router.as_ref()] {
-            if let Some(namespace) = namespace.filter(|namespace| namespace.exists()) {
-                let _ = Command::new("ip")
-                    .args(["netns", "delete", &namespace.name])
-                    .status();
-            }
+            // A test may have deleted it.
+            let _ = namespace.map(Namespace::try_delete);
         }
     }
 }
