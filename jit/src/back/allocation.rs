@@ -209,7 +209,7 @@ mod tests {
         assert!(allocation
             .locations
             .iter()
-            .any(|home| matches!(home, Location::Slot(_))));
+            .any(|location| matches!(location, Location::Slot(_))));
     }
 
     #[test]

@@ -140,8 +140,8 @@ impl Emitter<'_, '_> {
         match value {
             Value::Const(value) => self.set_constant(reg, value),
             Value::Var(var) => match self.location(var) {
-                Location::Reg(home) if home == reg => {}
-                Location::Reg(home) => self.alu64(Alu::Mov, reg, Source::Reg(home)),
+                Location::Reg(from) if from == reg => {}
+                Location::Reg(from) => self.alu64(Alu::Mov, reg, Source::Reg(from)),
                 Location::Slot(slot) => self.load_slot(reg, slot),
                 // The variable was never written.
                 Location::Nowhere => self.set_constant(reg, 0),
@@ -308,7 +308,7 @@ impl Emitter<'_, '_> {
 
     /// Moves values to registers, in parallel: a value may be in the register of another. Uses R0.
     fn set_all(&mut self, registers: &[Reg], values: &[Value]) {
-        let home = |emitter: &Self, value: Value| match value {
+        let register = |emitter: &Self, value: Value| match value {
             Value::Var(var) => match emitter.location(var) {
                 Location::Reg(reg) => Some(reg),
                 _ => None,
@@ -318,7 +318,7 @@ impl Emitter<'_, '_> {
         // The current register of each value, if it has one.
         let mut from: [Option<Reg>; 4] = [None; 4];
         for (at, value) in values.iter().enumerate() {
-            from[at] = home(self, *value);
+            from[at] = register(self, *value);
         }
         let mut left: [bool; 4] = [false; 4];
         left[..values.len()].fill(true);
