@@ -175,8 +175,8 @@ static inline uint32_t nfw_be32(const uint8_t *at)
 
 /*
  * Called once, before all other exports. The call of the constructors also keeps wasm-ld from
- * taking the filter for a command: then each export would run them again. If WASI's libc is linked, its
- * _initialize replaces this one.
+ * taking the filter for a command: then each export would run them again. If WASI's libc is
+ * linked, its _initialize replaces this one.
  */
 extern void __wasm_call_ctors(void);
 

@@ -266,8 +266,9 @@ struct nf_wasm_hook {
  * struct nf_wasm_load - Load a filter and attach it, or do neither.
  * @size: In: bytes of this struct.
  * @flags: In: must be 0.
- * @name: In: the filter's name: letters, digits, '.', '_', '-'. It begins with a
- *        letter or digit, and is not only digits, so that it differs from an id.
+ * @name: In: the filter's name: letters, digits, '.', '_', '-'. It begins with
+ *        a letter or digit, and is not only digits, so that it differs from an
+ *        id.
  * @module: In: address of the Wasm binary.
  * @module_len: In: bytes of the Wasm binary.
  * @trap_policy: In: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP.
@@ -424,8 +425,8 @@ struct nf_wasm_detach {
  * @reserved: Must be 0.
  *
  * The kernel module writes at most @capacity entries of @entry_size bytes each.
- * If the caller's entry is longer than the kernel module's, the rest is zero. If
- * @count is above @capacity, the array was too small.
+ * If the caller's entry is longer than the kernel module's, the rest is zero.
+ * If @count is above @capacity, the array was too small.
  */
 struct nf_wasm_list {
 	__u32 size;
@@ -470,8 +471,8 @@ struct nf_wasm_counters {
 #define NF_WASM_STATE_QUARANTINED 1
 
 /*
- * nf_wasm_filter_entry.origin: no signature was required. The Wasm module has no
- * trusted signature, and its digest is not on the list.
+ * nf_wasm_filter_entry.origin: no signature was required. The Wasm module has
+ * no trusted signature, and its digest is not on the list.
  */
 #define NF_WASM_ORIGIN_UNCHECKED 0
 /* The Wasm module was signed with a key that the kernel trusts. */
@@ -493,8 +494,8 @@ struct nf_wasm_counters {
  * @fuel: Fuel for one packet.
  * @module_bytes: Bytes of the Wasm binary.
  * @replaced: Number of replacements of the program.
- * @memory_per_cpu: Bytes of kernel memory for each instance. Each online CPU has
- *                  one.
+ * @memory_per_cpu: Bytes of kernel memory for each instance. Each online CPU
+ *                  has one.
  * @counters: Sum of its attachments, past ones included.
  * @instances: Number of CPUs with an instance. An online CPU has none if memory
  *             ran out at its bring-up. On such a CPU the trap policy decides,
@@ -571,13 +572,13 @@ struct nf_wasm_attachment_entry {
  * @log: Text of a refusal.
  * @signature: As in struct nf_wasm_load, of @module.
  * @signature_len: As in struct nf_wasm_load.
- * @tier: In: the requested tier of @module: one of NF_WASM_TIER_*. Out: the tier
- *        in which it or the filter ran.
+ * @tier: In: the requested tier of @module: one of NF_WASM_TIER_*. Out: the
+ *        tier in which it or the filter ran.
  *
  * The filter runs in a fresh instance and nothing is counted.
  *
- * Errors: those of NF_WASM_LOAD if a module is given, and ENOENT no such filter;
- * EMSGSIZE the packet is empty or too long.
+ * Errors: those of NF_WASM_LOAD if a module is given, and ENOENT no such
+ * filter; EMSGSIZE the packet is empty or too long.
  */
 struct nf_wasm_run {
 	__u32 size;
@@ -624,7 +625,7 @@ struct nf_wasm_run {
 #define NF_WASM_GUEST_TEST_READ_BYTES 65536
 
 /**
- * struct nf_wasm_guest_test - Tests the engine with modules that are not filters.
+ * struct nf_wasm_guest_test - Tests the engine with modules that are no filters.
  * @size: In: bytes of this struct.
  * @operation: In: one of the NF_WASM_GUEST_TEST_* operations.
  * @instance: In: number of an instance. Out, of NF_WASM_GUEST_TEST_INSTANTIATE:
@@ -646,8 +647,9 @@ struct nf_wasm_run {
  * @offset: In: offset in the memory to read from.
  * @data: In: address of a buffer for the bytes that are read.
  * @data_len: In: bytes to read.
- * @tier: In, of NF_WASM_GUEST_TEST_INVOKE: NF_WASM_TIER_JIT compiles the function
- *        if possible. Otherwise it is interpreted. Out: the tier that it ran in.
+ * @tier: In, of NF_WASM_GUEST_TEST_INVOKE: NF_WASM_TIER_JIT compiles the
+ *        function if possible. Otherwise it is interpreted. Out: the tier that
+ *        it ran in.
  * @log: Text of a refusal.
  *
  * See docs/ioctl-interface.md.

@@ -29,7 +29,7 @@ macro_rules! nf_wasm_capabilities {
                 load(offset: U32, to: Out, len: U32) -> I32,
                     [10 + u64::from(len / 64)],
                     "10, one for each 64 bytes, and one for each piece of memory (page, fragment) of the \
-                    packet, beyond the first, that is searched for the bytes";
+                     packet, beyond the first, that is searched for the bytes";
             }
             LOG log "nfw.log" 1 "write rate-limited lines to the kernel log" {
                 "Writes one line to the kernel log, prefixed with the filter's name. At most 256 bytes; \

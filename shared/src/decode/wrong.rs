@@ -254,7 +254,7 @@ impl fmt::Display for Wrong {
                 "the packet has {len} bytes; 1 to {} are allowed",
                 limits::RUN_PACKET_BYTES
             ),
-            Wrong::FilterAndModule => f.write_str("name either a filter or a module to run, not both"),
+            Wrong::FilterAndModule => f.write_str("either a filter or a module is run, not both"),
             Wrong::Operation(operation) => {
                 write!(f, "operation {operation}: unknown to this kernel module")
             }
