@@ -213,8 +213,8 @@ impl Session {
         let memory = match layout.memory {
             None => (ptr::null_mut(), 0),
             Some(memory) => {
-                let most = memory.ty(&self.store).maximum();
-                memory_grows = most != Some(memory.size(&self.store));
+                let maximum = memory.ty(&self.store).maximum();
+                memory_grows = maximum != Some(memory.size(&self.store));
                 let data = memory.data_mut(&mut self.store);
                 (data.as_mut_ptr(), data.len())
             }

@@ -65,7 +65,7 @@ fn packets_allocate_nothing_and_traps_their_error() {
     let (outcome, calls, _) = counted(|| call(&mut instance));
     assert_eq!((outcome.verdict, calls), (Err(Trap::UnknownVerdict), 0));
 
-    let mut most = (0, 0);
+    let mut max = (0, 0);
     for (tail, trap) in [
         ("unreachable", Trap::Unreachable),
         ("(call $forever) i32.const 1", Trap::StackOverflow),
@@ -86,11 +86,11 @@ fn packets_allocate_nothing_and_traps_their_error() {
             let (outcome, calls, bytes) = counted(|| call(&mut instance));
             assert_eq!(outcome.verdict, Err(trap), "{tail}");
             assert!(calls <= 3 && bytes <= RESERVE, "{tail}: {calls} allocations, {bytes} bytes");
-            most = (most.0.max(calls), most.1.max(bytes));
+            max = (max.0.max(calls), max.1.max(bytes));
         }
     }
     println!(
         "a trap makes at most {} allocations, {} bytes at once",
-        most.0, most.1
+        max.0, max.1
     );
 }

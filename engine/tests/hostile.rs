@@ -75,8 +75,8 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
             // The inspection of a refused module does not allocate more than a multiple of its
             // size. A count over a limit is found without allocations.
             if inspect(wasm).is_err() {
-                let most = 16 * wasm.len() + (64 << 10);
-                assert!(allocated.peak <= most, "{name}: {allocated:?}");
+                let max = 16 * wasm.len() + (64 << 10);
+                assert!(allocated.peak <= max, "{name}: {allocated:?}");
             }
             return;
         }
@@ -113,8 +113,8 @@ fn check_compiled(name: &str, wasm: &[u8], instance: &mut Instance<Packet>, live
         allocated.peak,
         compiled.as_ref().map(|(code, _)| code.insns.len()),
     );
-    let most = wasm.len() as u64 * MOST_STEPS_FOR_A_BYTE + MOST_STEPS_FOR_A_MODULE;
-    assert!(steps <= most, "{name}: {steps} of {most} steps");
+    let max = wasm.len() as u64 * MOST_STEPS_FOR_A_BYTE + MOST_STEPS_FOR_A_MODULE;
+    assert!(steps <= max, "{name}: {steps} of {max} steps");
     assert_ne!(compiled.err(), Some(Unsupported::Work), "{name}");
     let budget = limits::instance_bytes(wasm.len());
     assert!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Generates `docs/lowering.md`: a table of the instructions for each Wasm operator. The test fails
-//! if the file is not up to date.
+//! What each of Wasm's operators becomes, as a table to read: `docs/lowering.md` is written here, and the
+//! test fails where it is not what it was.
 //!
 //! ```text
 //! NF_WASM_WRITE=1 cargo xtask test host the_table_of_lowering
@@ -14,8 +14,7 @@ use std::path::Path;
 
 use nf_wasm_jit::{compile, Environment, Insn, Results};
 
-/// Constants that a global is set to before and after an operator, to find the operator's
-/// instructions.
+/// Constants that a global is set to before and behind an operator, so that its instructions are found.
 const BEFORE: i32 = 1_111_111;
 const BEHIND: i32 = 2_222_222;
 
@@ -150,7 +149,7 @@ fn module(body: &str) -> Vec<u8> {
     wat::parse_str(text).expect("a module")
 }
 
-/// The instructions of an operator: those between the two assignments to the global.
+/// The instructions of an operator: what stands between the two assignments to the global.
 fn lowered(body: &str) -> Vec<String> {
     let environment = Environment {
         memory_bytes: 65_536,
@@ -167,7 +166,7 @@ fn lowered(body: &str) -> Vec<String> {
         let is_it = |insn: &Insn| insn.imm == constant;
         code.insns.iter().position(is_it).expect("the mark")
     };
-    // The first assignment ends with a store, the second begins with the globals' address.
+    // The first ends with a store, the second begins with the globals' address.
     let range = position(BEFORE) + 2..position(BEHIND) - 1;
     text::show(&code.insns, range)
 }

@@ -40,7 +40,7 @@ impl Emitter<'_, '_> {
         let comes_from_frame =
             matches!(base, Value::Var(var) if !matches!(self.location(var), Location::Reg(_)));
         let last = match mask {
-            Mask::Bound(most) if comes_from_frame => Some(most),
+            Mask::Bound(max) if comes_from_frame => Some(max),
             Mask::Constant | Mask::Bound(_) => None,
             Mask::Extent(extent) => Some(self.last(extent)),
         };
@@ -91,8 +91,8 @@ impl Emitter<'_, '_> {
         self.program.minus_end(R1);
         self.alu64(Alu::Add, R1, Source::Reg(target));
         // A window has less than 65,536 bytes.
-        let behind = self.function.extents.bytes(extent) as i32 - 1;
-        self.alu64(Alu::Add, R1, Source::Imm(behind));
+        let after = self.function.extents.bytes(extent) as i32 - 1;
+        self.alu64(Alu::Add, R1, Source::Imm(after));
         let zero = Source::Imm(0);
         self.asm().branch(JMP, Jump::Sge, R1, zero, outside);
         // Keep the distance to the linear memory, or make it 0 if the check was mispredicted.

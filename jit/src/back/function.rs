@@ -102,10 +102,10 @@ impl Emitter<'_, '_> {
         let overflow = self.program.trap(Trap::StackOverflow);
         let (shift, frames) = (USED_SHIFT, limits::CALL_DEPTH as i32);
         let one_more = Source::Imm((self.taken << shift) as i32 + 1);
-        let most = Source::Imm((limits::VALUE_STACK_SLOTS << shift) as i32);
+        let max = Source::Imm((limits::VALUE_STACK_SLOTS << shift) as i32);
         self.load_slot(R0, USED_SLOT);
         self.alu64(Alu::Add, R0, one_more);
-        self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
+        self.asm().branch(JMP, Jump::Ge, R0, max, overflow);
         self.store_slot(USED_SLOT, R0);
         self.alu64(Alu::And, R0, Source::Imm((1 << shift) - 1));
         let frames = Source::Imm(frames);
@@ -119,10 +119,10 @@ impl Emitter<'_, '_> {
             return;
         }
         let overflow = self.program.trap(Trap::StackOverflow);
-        let most = (limits::VALUE_STACK_SLOTS - slots) << USED_SHIFT;
+        let max = (limits::VALUE_STACK_SLOTS - slots) << USED_SHIFT;
         self.load_slot(R0, USED_SLOT);
-        let most = Source::Imm(most as i32);
-        self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
+        let max = Source::Imm(max as i32);
+        self.asm().branch(JMP, Jump::Ge, R0, max, overflow);
     }
 
     fn block(&mut self, id: BlockId, next: Option<BlockId>) -> Result<(), Unsupported> {

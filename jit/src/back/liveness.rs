@@ -304,13 +304,13 @@ impl Live {
     }
 
     /// Propagates live variables to predecessors. Visits the last block first: forward edges are
-    /// visited once, and back edges only if a set changes. After `most` words it only visits blocks
-    /// that it has not visited yet. Returns whether it always stayed within `most`.
+    /// visited once, and back edges only if a set changes. After `max_words` words it only visits
+    /// blocks that it has not visited yet. Returns whether it always stayed within `max_words`.
     fn spread(
         &mut self,
         function: &Function,
         edges: &Edges,
-        most: usize,
+        max_words: usize,
         work: &Work<'_>,
     ) -> Result<bool, Unsupported> {
         let words = self.inside.words;
@@ -318,7 +318,7 @@ impl Live {
         let mut due: BinaryHeap<u32> = (0..function.order.len() as u32).collect();
         // Blocks at lower positions have not been visited yet.
         let mut next_new = function.order.len() as u32;
-        let (mut left, mut is_complete) = (most, true);
+        let (mut left, mut is_complete) = (max_words, true);
         while let Some(place) = due.pop() {
             let is_new = place < next_new;
             if is_new {

@@ -100,10 +100,10 @@ impl Known {
     }
 
     /// Records facts about a value that was assigned to a local.
-    pub(super) fn learn(&mut self, local: Var, value: Value, most: u64) {
+    pub(super) fn learn(&mut self, local: Var, value: Value, max: u64) {
         match value {
             Value::Const(value) => keep(&mut self.constants, (local, value)),
-            Value::Var(_) if most < u64::from(u32::MAX) => keep(&mut self.bounds, (local, most)),
+            Value::Var(_) if max < u64::from(u32::MAX) => keep(&mut self.bounds, (local, max)),
             Value::Var(_) => {}
         }
     }
@@ -177,7 +177,7 @@ impl Known {
     /// The upper limit of a local.
     pub(super) fn bound(&self, local: Var) -> Option<u64> {
         let found = self.bounds.iter().find(|it| it.0 == local);
-        found.map(|(_, most)| *most)
+        found.map(|(_, max)| *max)
     }
 
     /// Records an effect, or the beginning of a block: earlier checks can no longer be raised.

@@ -33,10 +33,10 @@ impl Builder<'_, '_> {
         if bytes > limit {
             return self.no_place();
         }
-        let most = self.max(base);
+        let max = self.max(base);
         let mask = match base {
             Value::Const(_) => Mask::Constant,
-            Value::Var(_) if most <= limit - bytes => Mask::Bound(most),
+            Value::Var(_) if max <= limit - bytes => Mask::Bound(max),
             Value::Var(base) => Mask::Extent(self.check(base, bytes)),
         };
         let near = offset % REACH;
@@ -90,7 +90,7 @@ impl Builder<'_, '_> {
         if self.is_kept(base) {
             let reach = match mask {
                 Mask::Constant => Reach::Bytes(u64::MAX),
-                Mask::Bound(most) => Reach::Bytes(self.limit - most),
+                Mask::Bound(max) => Reach::Bytes(self.limit - max),
                 Mask::Extent(extent) => Reach::Extent(extent),
             };
             let address = Address::new(offset, reach, to);
@@ -128,7 +128,7 @@ mod tests {
         let mask = |op: &Op| match op {
             Op::Address { mask, .. } => Some(match mask {
                 Mask::Constant => ('c', 0),
-                Mask::Bound(most) => ('b', *most),
+                Mask::Bound(max) => ('b', *max),
                 Mask::Extent(extent) => ('e', function.extents.bytes(*extent)),
             }),
             _ => None,

@@ -182,8 +182,8 @@ pub(crate) fn build(
         }
         work.take(1 + builder.size() - made)?;
         let function = &builder.function;
-        let most = builder.made.max(function.vars as usize);
-        if most.max(function.values.len()) > MAX_SIZE {
+        let size = builder.made.max(function.vars as usize);
+        if size.max(function.values.len()) > MAX_SIZE {
             return Err(Unsupported::Size);
         }
     }
@@ -395,8 +395,8 @@ impl Builder<'_, '_> {
         };
         self.note_pointer(local, &copy);
         self.known.forget(local);
-        let most = self.max(value);
-        self.known.learn(local, value, most);
+        let max = self.max(value);
+        self.known.learn(local, value, max);
         let locals = self.function.locals;
         if let (Some(op), Value::Var(var)) = (self.ops().last_mut(), value) {
             // This is the only user.
