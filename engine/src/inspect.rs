@@ -56,7 +56,7 @@ impl ExternKind {
 pub struct Export<'a> {
     /// Its name.
     pub name: &'a str,
-    /// What it is.
+    /// Its kind.
     pub kind: ExternKind,
     pub(crate) index: u32,
     pub(crate) offset: usize,

@@ -145,7 +145,7 @@ fn compiled_filters_do_as_interpreted_ones() {
             accesses += speculation.accesses;
         }
     });
-    eprintln!("{counts:#?}, {accesses} accesses behind {mistakes} mispredicted branches");
+    eprintln!("{counts:#?}, {accesses} accesses after {mistakes} mispredicted branches");
     assert!(counts.contains_key("verdicts") && (cases < 100 || accesses > 0));
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Compiles filters that only read, for packets in place.
 //!
-//! A filter without effects can run, bail out, and run again, and nobody notices. So it is compiled
-//! twice. [`crate::compile`] makes code for a packet on a copy, in the window in linear memory.
-//! This file makes code in which loads from the window are loads from the packet itself.
+//! A filter without effects can run, bail out, and run again without a visible difference. So it is
+//! compiled twice. [`crate::compile`] makes code for a packet on a copy, in the window in linear
+//! memory. This file makes code in which loads from the window are loads from the packet itself.
 //!
 //! For a constant address the compiler knows whether it is in the window. For other addresses
 //! `pointers.rs` guesses, and the code checks the guess: an address that is guessed to be in the

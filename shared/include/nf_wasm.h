@@ -195,8 +195,8 @@ struct nf_wasm_select {
  * @default_quarantine: Consecutive traps until quarantine if the operator sets
  *                      none.
  * @default_fuel: Fuel for one packet if the operator sets none.
- * @max_fuel: The most fuel for one packet.
- * @load_stack_peak: The most bytes of kernel stack that any load has used since
+ * @max_fuel: Maximum fuel for one packet.
+ * @load_stack_peak: Maximum bytes of kernel stack that a load has used since
  *                   insmod.
  * @load_stack_size: Bytes of kernel stack that a load has.
  * @packet_path_allocations: Allocations on the packet path since insmod. If it
@@ -450,8 +450,8 @@ struct nf_wasm_list {
  * @traps: Of @packets, those that the trap policy decided, by
  *         NF_WASM_TRAP_KIND_*.
  * @fuel_total: Fuel used by all packets together.
- * @fuel_min: The least fuel that a packet used; 0 if none ran.
- * @fuel_max: The most fuel that a packet used.
+ * @fuel_min: Minimum fuel that a packet used; 0 if none ran.
+ * @fuel_max: Maximum fuel that a packet used.
  */
 struct nf_wasm_counters {
 	__aligned_u64 packets;

@@ -85,7 +85,7 @@ pub struct Function {
     pub result: Type,
     /// Its fuel, in words.
     pub fuel: &'static str,
-    /// What it does, in words.
+    /// A description of what it does.
     pub summary: &'static str,
 }
 
@@ -96,7 +96,7 @@ pub struct Capability {
     pub name: &'static str,
     /// Its bit in a set.
     pub bit: u64,
-    /// What it lets a filter do, in words.
+    /// A description of what it allows.
     pub summary: &'static str,
     /// Its functions.
     pub functions: &'static [Function],

@@ -189,9 +189,9 @@ pub struct Info {
     pub default_quarantine: u32,
     /// Fuel for one packet if the operator sets none.
     pub default_fuel: u64,
-    /// The most fuel for one packet.
+    /// Maximum fuel for one packet.
     pub max_fuel: u64,
-    /// The most bytes of kernel stack that any load has used since `insmod`.
+    /// Maximum bytes of kernel stack that a load has used since `insmod`.
     pub load_stack_peak: u32,
     /// Bytes of kernel stack that a load has.
     pub load_stack_size: u32,
@@ -422,9 +422,9 @@ pub struct Counters {
     pub traps: [u64; super::trap::Trap::COUNT],
     /// Fuel used by all packets together.
     pub fuel_total: u64,
-    /// The least fuel that a packet used; 0 if none ran.
+    /// Minimum fuel that a packet used; 0 if none ran.
     pub fuel_min: u64,
-    /// The most fuel that a packet used.
+    /// Maximum fuel that a packet used.
     pub fuel_max: u64,
 }
 
