@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Makes the host functions of all capabilities callable by guests, in either tier.
 //!
-//! The functions are listed once, in `shared/src/abi/capability.rs`. Here each gets its entry for
-//! wasmi's linker, its entry for compiled code, and its type for [`crate::inspect`]. A file for each
-//! capability does the work: it defines a function of the same name and types, without the fuel that
-//! the table says, which is charged here.
+//! The table in `shared/src/abi/capability.rs` lists the functions. This file derives from it each
+//! function's entry for wasmi's linker, its entry for compiled code, and its type for
+//! [`crate::inspect`]. It also charges the fuel. The file of each capability implements the
+//! functions, under the same names and with the same types.
 
 use nf_wasm_shared::abi::capability::Capability;
 use nf_wasm_shared::nf_wasm_capabilities;
@@ -27,19 +27,19 @@ pub struct Function {
     pub results: &'static [ValType],
 }
 
-/// A function as compiled code calls it: with arguments and a result of 64 bits.
+/// The signature for compiled code: arguments and result have 64 bits.
 pub(crate) type Native<H> = fn(&mut NativeGuest<'_, H>, [u64; 3]) -> Result<u64, TrapCode>;
 
-/// A module that guests import from.
+/// An import module: the functions of one capability.
 #[derive(Debug)]
 pub struct Module {
-    /// The capability that importing from it needs; its name is the module's.
+    /// The capability that an import from this module requires. Both have the same name.
     pub capability: Capability,
-    /// What it has.
+    /// Its functions.
     pub functions: &'static [Function],
 }
 
-/// A number as guests pass it.
+/// A number that host functions take or return.
 trait Number {
     const TYPE: ValType;
 

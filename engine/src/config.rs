@@ -5,9 +5,9 @@ use nf_wasm_shared::abi::limits;
 use wasmi::{CompilationMode, Config};
 use wasmparser::WasmFeatures;
 
-/// What a module may use beyond Wasm 1.0. It is what toolchains emit without being asked.
+/// The features beyond Wasm 1.0 that a module may use: those that toolchains enable by default.
 ///
-/// `config` switches wasmi to the same set: what [`crate::inspect`] accepts, wasmi parses alike.
+/// `config` enables the same set in wasmi, so that both accept the same modules.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
@@ -15,7 +15,7 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::MULTI_VALUE)
     .union(WasmFeatures::BULK_MEMORY)
     .union(WasmFeatures::REFERENCE_TYPES)
-    // Not the GC proposal: without it wasmparser has no reference types either.
+    // This does not enable the GC proposal. wasmparser needs the flag for reference types.
     .union(WasmFeatures::GC_TYPES);
 
 pub(crate) fn config() -> Config {
@@ -38,8 +38,8 @@ pub(crate) fn config() -> Config {
         .ignore_custom_sections(true)
         // The default would translate a function when a packet first reaches it.
         .compilation_mode(CompilationMode::Eager)
-        // In slots, whatever wasmi's documentation says. The stack never grows: its least height
-        // is its greatest, so that no packet allocates.
+        // The unit is slots, despite wasmi's documentation. The minimum height equals the maximum:
+        // the stack never grows, so no packet allocates.
         .set_max_stack_height(limits::VALUE_STACK_SLOTS as usize)
         .set_min_stack_height(limits::VALUE_STACK_SLOTS as usize)
         .set_max_recursion_depth(limits::CALL_DEPTH as usize)

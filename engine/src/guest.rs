@@ -5,15 +5,15 @@ use wasmi::{Caller, TrapCode};
 
 use crate::state::{bytes, State};
 
-/// What a host function does with the guest that called it.
+/// The operations of a host function on the guest that called it.
 pub(crate) trait Guest<H> {
-    /// Charges a host function's fuel, before it does what it charges for.
+    /// Charges fuel. A host function calls this before it does the work.
     fn charge(&mut self, fuel: u64) -> Result<(), TrapCode>;
 
-    /// What host functions find.
+    /// The instance's state.
     fn state(&mut self) -> &mut State<H>;
 
-    /// The guest's bytes `ptr..ptr + len` and the state, or the trap that a load there would be.
+    /// The guest's bytes `ptr..ptr + len` and the state. Traps as a load from that range would.
     fn bytes_and_state(
         &mut self,
         ptr: u32,
@@ -38,7 +38,7 @@ impl<H> Guest<H> for Caller<'_, State<H>> {
         len: u32,
     ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
         let Some(memory) = self.data().memory else {
-            // Where there is no memory, there is one of no bytes.
+            // A guest without a linear memory is treated as one with an empty memory.
             return Ok((bytes(&mut [], ptr, len)?, self.data_mut()));
         };
         let (data, state) = memory.data_and_store_mut(self);
@@ -71,7 +71,7 @@ impl<H> Guest<H> for NativeGuest<'_, H> {
     }
 }
 
-/// Takes fuel off, if enough is left.
+/// Subtracts fuel, or traps if less than that is left.
 pub(crate) fn charge(left: &mut i64, fuel: u64) -> Result<(), TrapCode> {
     // Fuel is much less than 2^63.
     match left.checked_sub(fuel as i64) {

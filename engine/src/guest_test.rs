@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs Wasm modules that are no filters, to test the engine with the WebAssembly specification's suite.
+//! Runs Wasm modules that are not filters, for the WebAssembly specification's test suite.
 //!
-//! The limits, the inspection, the translation and the interpreter's settings are those of filters. Only
-//! the guest interface is not required.
+//! Limits, inspection, translation and the interpreter's settings are those of filters. Only the
+//! guest interface is not required.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -29,16 +29,16 @@ use crate::trap::trap_of;
 #[derive(Debug)]
 pub struct Session {
     store: Store<StoreLimits>,
-    /// Never empty: the first stands for none, so that no instance has the number 0.
+    /// The index is an instance's number. Entry 0 is never an instance.
     instances: Vec<Option<(Instance, Vec<u8>)>>,
-    /// What others import from, the latest last.
+    /// Registered names and their instances, the latest last.
     registered: Vec<(String, Instance)>,
 }
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Called<T> {
-    /// Its result, or why there is none.
+    /// The result, or the trap.
     pub result: Result<T, Trap>,
     /// Fuel used.
     pub fuel_used: u64,
@@ -54,7 +54,7 @@ impl Session {
     /// A session without instances.
     pub fn new() -> Self {
         let limits = StoreLimitsBuilder::new()
-            // The memory of all together is bounded by whoever serves allocations.
+            // The allocator bounds the memory of all instances together.
             .instances(usize::MAX)
             .memories(usize::MAX)
             .tables(usize::MAX)
@@ -74,7 +74,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A [`Refusal`]: the module is over a limit or no module, or its imports are not there.
+    /// A [`Refusal`]: the module is malformed or over a limit, or an import is missing.
     pub fn instantiate(&mut self, wasm: &[u8], fuel: u64) -> Result<Called<u32>, Refusal> {
         let inspection = inspect_by(wasm, Rules::Dialect)?;
         drop(inspection);
@@ -91,7 +91,7 @@ impl Session {
         Ok(self.called(result, fuel))
     }
 
-    /// What a module imports, in its order.
+    /// Resolves a module's imports, in the module's order.
     #[inline(never)]
     fn resolve(&self, module: &Module) -> Result<Vec<Extern>, Refusal> {
         let mut externs = Vec::new();
@@ -108,7 +108,7 @@ impl Session {
         Ok(externs)
     }
 
-    /// Lets later instances import from this one.
+    /// Registers an instance under a name, so that later instances can import from it.
     ///
     /// # Errors
     ///
@@ -119,8 +119,8 @@ impl Session {
         Ok(())
     }
 
-    /// Calls an exported function with the first `arguments` of `values`. Leaves its results there
-    /// and returns how many there are.
+    /// Calls an exported function with the first `arguments` of `values`. Writes its results to
+    /// `values` and returns their number.
     ///
     /// # Errors
     ///
@@ -162,7 +162,8 @@ impl Session {
         Ok(self.called(result, fuel))
     }
 
-    /// The same as native code, which `assemble` makes; or `None` if it cannot be compiled.
+    /// As [`Self::invoke`], but as native code, which `assemble` makes. `None` if that is not
+    /// possible.
     ///
     /// # Errors
     ///
@@ -179,7 +180,7 @@ impl Session {
         let ty = self.function(instance, name)?.ty(&self.store);
         let (params, results) = (ty.params(), ty.results());
         if arguments != params.len() || results.len() > values.len() {
-            // This says what is wrong.
+            // The caller then calls `invoke`, which reports the error.
             return Ok(None);
         }
         for (ty, bits) in params.iter().zip(&mut *values) {
@@ -201,7 +202,7 @@ impl Session {
         }))
     }
 
-    /// Compiles an exported function of an instance as it is now.
+    /// Compiles an exported function for the current state of an instance.
     fn compile(&mut self, instance: u32, name: &str) -> Option<(Bare, Code)> {
         let Some(Some((instance, wasm))) = self.instances.get(instance as usize) else {
             return None;
@@ -212,8 +213,8 @@ impl Session {
         let memory = match layout.memory {
             None => (ptr::null_mut(), 0),
             Some(memory) => {
-                let most = memory.ty(&self.store).maximum();
-                memory_grows = most != Some(memory.size(&self.store));
+                let maximum = memory.ty(&self.store).maximum();
+                memory_grows = maximum != Some(memory.size(&self.store));
                 let data = memory.data_mut(&mut self.store);
                 (data.as_mut_ptr(), data.len())
             }
@@ -266,7 +267,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// There is no such memory, or it ends before that.
+    /// There is no such memory, or it ends before the last byte.
     pub fn read(
         &self,
         instance: u32,
@@ -334,7 +335,7 @@ impl Session {
     }
 }
 
-/// The value of type `ty` that `bits` stands for.
+/// Decodes a value of type `ty`.
 fn value(store: impl AsContextMut, ty: ValType, bits: u64) -> Result<Val, Refusal> {
     Ok(match ty {
         ValType::I32 => Val::I32(bits as i32),
@@ -349,7 +350,7 @@ fn value(store: impl AsContextMut, ty: ValType, bits: u64) -> Result<Val, Refusa
     })
 }
 
-/// What stands for `value`.
+/// Encodes a value.
 fn bits(store: StoreContext<'_, StoreLimits>, value: &Val) -> u64 {
     match value {
         Val::I32(value) => u64::from(*value as u32),
@@ -358,7 +359,7 @@ fn bits(store: StoreContext<'_, StoreLimits>, value: &Val) -> u64 {
         Val::F64(value) => value.to_bits(),
         Val::FuncRef(value) => u64::from(!value.is_null()),
         Val::ExternRef(Ref::Null) => 0,
-        // Only `value` makes them.
+        // Only `value` makes these.
         Val::ExternRef(Ref::Val(value)) => value
             .data(store)
             .downcast_ref()
@@ -368,10 +369,10 @@ fn bits(store: StoreContext<'_, StoreLimits>, value: &Val) -> u64 {
     }
 }
 
-/// The trap that an instantiation ended with, or why it could not begin.
+/// The trap that ended an instantiation, or the refusal of one that could not begin.
 fn trap_of_instantiation(error: &Error) -> Result<Trap, Refusal> {
     match error.kind() {
-        // What was written before the segment that does not fit stays written.
+        // Earlier segments stay written.
         ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. }) => {
             Ok(Trap::TableOutOfBounds)
         }

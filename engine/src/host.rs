@@ -1,44 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The `Host` trait: what the engine asks of the kernel half, or of a test, while a filter runs.
+//! The `Host` trait: the engine's interface to packet, log and clock. The kernel half and tests
+//! implement it.
 
 /// A clock that a guest may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// Nanoseconds since some moment before boot ended; never steps back.
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
     Monotonic,
     /// Nanoseconds since 1970-01-01 00:00 UTC.
     Realtime,
 }
 
-/// What a new instance goes through, in this order.
+/// The stages of a build, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
-    /// The module is validated and held against the guest interface and the limits.
+    /// Validates the module, and checks it against the guest interface and the limits.
     Check,
-    /// It is translated for the interpreter.
+    /// Translates it for the interpreter.
     Translate,
-    /// Memory and tables are made and filled, and what the module exports for it sets it up:
-    /// `_initialize`, `nfw_buf`, `nfw_init`.
+    /// Creates and fills memory and tables. Calls `_initialize`, `nfw_buf` and `nfw_init`, if they
+    /// are exported.
     Instantiate,
-    /// The engine's stack gets its full size.
+    /// Grows the interpreter's stack to its full size.
     Warm,
-    /// It is ready.
+    /// The instance is ready.
     Ready,
-    /// It is compiled; then it is ready again.
+    /// Compiles the filter. `Ready` follows once more.
     Compile,
 }
 
-/// The packet at hand, and what else a guest can reach through its capabilities.
+/// The current packet, and everything else that a guest can reach through its capabilities.
 ///
-/// Called on the packet path: implementations do not allocate, lock or sleep. What sets up the
-/// module may call what it imports too; there is no packet then, its length is 0.
+/// Called on the packet path: implementations do not allocate, lock or sleep. The exports that set
+/// up the guest may call host functions, too. There is no packet then, and its length is 0.
 pub trait Host: 'static {
-    /// Copies bytes of the packet, from `offset` after its network header. The engine asks only
-    /// for what lies within [`packet_len`](nf_wasm_shared::abi::guest::Context::packet_len).
+    /// Copies bytes of the packet, from `offset` after its network header. The range is within
+    /// [`packet_len`](nf_wasm_shared::abi::guest::Context::packet_len).
     ///
-    /// Returns how many pieces of memory, beyond the first, had to be looked at to find them: each
-    /// costs the guest a unit of fuel.
+    /// Returns the number of pieces of memory, beyond the first, that were searched for the bytes.
+    /// Each costs the guest one unit of fuel.
     ///
     /// # Errors
     ///
@@ -58,13 +59,13 @@ pub trait Host: 'static {
     /// Sets the packet's mark.
     fn set_mark(&mut self, mark: u32);
 
-    /// An instance is being compiled, which may take a while: lets others run. Says whether to go on.
-    /// Called every so many steps ([`nf_wasm_jit::work`]); this is not on the packet path.
+    /// Yields during a compilation. Returns whether its result is still wanted. Called at intervals
+    /// that are counted in steps ([`nf_wasm_jit::work`]), and not on the packet path.
     fn pause(&mut self) -> bool {
         true
     }
 
-    /// A new instance has come to `stage`; this is not on the packet path.
+    /// The build enters `stage`. Not called on the packet path.
     fn enter(&mut self, stage: Stage) {
         let _ = stage;
     }

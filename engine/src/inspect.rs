@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Decides whether a Wasm module may be loaded, and finds what it needs.
+//! Decides whether a Wasm module may be loaded, and finds its imports, exports and capabilities.
 //!
-//! All validation is here: the limits of `shared/src/abi/limits.rs`, the specification's validation (by
-//! wasmparser), and the guest interface. wasmi validates again, but it panics on features that its
-//! configuration excludes. This file refuses all of those first.
+//! All validation is here: the limits of `shared/src/abi/limits.rs`, the specification's validation
+//! (by wasmparser), and the guest interface. wasmi validates again, but it panics on features that
+//! its configuration excludes. This file refuses all of those first.
 
 mod code;
 mod command;
@@ -23,13 +23,13 @@ use malformed::{malformed, malformed_in};
 /// A function that a module imports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Import<'a> {
-    /// The module that it is imported from: the capability that it needs.
+    /// The import module: the name of the capability that the import requires.
     pub module: &'a str,
     /// The function.
     pub name: &'a str,
 }
 
-/// What an export is.
+/// The kind of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "they are Wasm's own words")]
 pub enum ExternKind {
@@ -40,7 +40,7 @@ pub enum ExternKind {
 }
 
 impl ExternKind {
-    /// As the text format calls it.
+    /// The name in the text format.
     pub const fn name(self) -> &'static str {
         match self {
             ExternKind::Function => "func",
@@ -51,12 +51,12 @@ impl ExternKind {
     }
 }
 
-/// What a module exports.
+/// An export of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Export<'a> {
     /// Its name.
     pub name: &'a str,
-    /// What it is.
+    /// Its kind.
     pub kind: ExternKind,
     pub(crate) index: u32,
     pub(crate) offset: usize,
@@ -65,29 +65,30 @@ pub struct Export<'a> {
 /// Pages of 64 KiB of a linear memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPages {
-    /// It begins with these.
+    /// The initial size.
     pub min: u32,
-    /// It may have these, if it says so.
+    /// The maximum, if the module declares one.
     pub max: Option<u64>,
 }
 
-/// A module that may be loaded.
+/// Facts about a module that may be loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inspection<'a> {
-    /// What it imports, in its order.
+    /// Its imports, in the module's order.
     pub imports: Vec<Import<'a>>,
-    /// What it exports, in its order.
+    /// Its exports, in the module's order.
     pub exports: Vec<Export<'a>>,
-    /// Set of the capabilities that it needs.
+    /// Set of the capabilities that its imports require.
     pub capabilities: u64,
     /// Its linear memory, if it has one.
     pub memory: Option<MemoryPages>,
-    /// Functions that it defines.
+    /// Number of functions that it defines.
     pub functions: u32,
-    /// The export that sets up the module's language, if there is one.
+    /// The export that sets up the language's runtime, if there is one.
     pub initializer: Option<&'static str>,
-    /// The function that `nfw_filter` calls first, if all that it does besides is to hand its
-    /// parameters to another. wasm-ld has programs run their constructors like that.
+    /// The function that `nfw_filter` calls first, if `nfw_filter` is a wrapper: apart from that
+    /// call it only passes its parameters to another function. wasm-ld makes commands run
+    /// constructors like that.
     pub calls_first: Option<u32>,
     /// It exports `nfw_init`.
     pub has_init: bool,
@@ -99,17 +100,17 @@ pub struct Inspection<'a> {
 ///
 /// # Errors
 ///
-/// A [`Refusal`] that names the first thing that stands in the way.
+/// A [`Refusal`] that names the first problem.
 pub fn inspect(wasm: &[u8]) -> Result<Inspection<'_>, Refusal> {
     inspect_by(wasm, Rules::Filter)
 }
 
-/// What a module is held to, beside the limits.
+/// The rules for a module, besides the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rules {
     /// The guest interface of filters.
     Filter,
-    /// The dialect of filters, and nothing more.
+    /// Only the dialect of filters: for tests.
     Dialect,
 }
 
@@ -152,9 +153,9 @@ struct Inspector<'a> {
     /// Reused from function to function.
     allocations: FuncValidatorAllocations,
     inspection: Inspection<'a>,
-    /// Elements that the table begins with.
+    /// Initial number of the table's elements.
     table_elements: u64,
-    /// Exports that begin with the constructors.
+    /// Exports that are wrappers of another function.
     wrappers: Vec<Wrapper<'a>>,
     rules: Rules,
 }
@@ -171,7 +172,7 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// Limits first, so that the validator meets no number that is over them.
+    /// Checks limits first, so that the validator sees no number over a limit.
     fn payload(&mut self, payload: Payload<'a>) -> Result<Progress, Refusal> {
         self.check_limits(&payload)?;
         match self.validate(&payload)? {
@@ -182,7 +183,7 @@ impl<'a> Inspector<'a> {
                 }
                 return Ok(Progress::End);
             }
-            // Of a component, which `check_header` refuses.
+            // Only components have these, and `check_header` refuses components.
             ValidPayload::Parser(_) => refuse!(Unsupported, "nested modules are not supported"),
             ValidPayload::Ok => {}
         }
@@ -196,7 +197,7 @@ impl<'a> Inspector<'a> {
     }
 }
 
-/// Refuses a module that has more of something than it may.
+/// Refuses a count over its limit.
 fn check_count(what: &str, count: u32, limit: u32, offset: usize) -> Result<(), Refusal> {
     if count > limit {
         refuse!(

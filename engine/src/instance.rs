@@ -31,16 +31,16 @@ pub struct Options {
     pub capabilities: u64,
     /// Bytes of the window.
     pub snaplen: u32,
-    /// Most pages that the linear memory may have.
+    /// Maximum number of pages of the linear memory.
     pub memory_pages: u32,
-    /// Fuel for `nfw_init`, and as much for each of the exports that are called before it.
+    /// Fuel for `nfw_init`, and the same amount for each export that is called before it.
     pub init_fuel: u64,
 }
 
-/// What became of one packet.
+/// The outcome of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// [`DROP`] or [`ACCEPT`], or why there is no verdict.
+    /// [`DROP`] or [`ACCEPT`], or the trap.
     pub verdict: Result<i32, Trap>,
     /// Fuel used.
     pub fuel_used: u64,
@@ -49,8 +49,8 @@ pub struct Outcome {
 impl Outcome {
     fn new(verdict: Result<i32, Trap>, fuel: u64, left: u64) -> Self {
         let fuel_used = match verdict {
-            // A block of operations is charged for when it is entered, and what does not suffice for
-            // it is left: for the guest it is as good as used.
+            // Fuel is charged when a block is entered. If it does not suffice, some is left, which
+            // the guest cannot use. So it counts as used.
             Err(Trap::OutOfFuel) => fuel,
             _ => fuel.saturating_sub(left),
         };
@@ -62,18 +62,18 @@ type Filter = PreparedFunc<(u32, u32, u32), i32>;
 
 /// A filter that is ready for packets.
 ///
-/// It has an engine, a code map and a stack of its own and shares nothing with other instances:
-/// wasmi's locks are there, but never contended. Nobody else may use it during a call.
+/// It has its own engine, code map and stack, and shares nothing with other instances. So wasmi's
+/// locks are never contended. A call has exclusive access.
 pub struct Instance<H> {
     pub(crate) store: Store<State<H>>,
     filter: Filter,
     /// The linear memory and the buffer in it, if the guest has a memory.
     pub(crate) buffer: Option<(Memory, Buffer)>,
-    /// Bytes of the window that the last packet left there.
+    /// Bytes of the window that the last packet wrote to the buffer.
     shown: u32,
     capabilities_used: u64,
-    /// What the guest imports, as compiled code calls it: kept, so that the module need not be inspected
-    /// once more, which is what takes longest of some.
+    /// The imported functions' entries for compiled code. They are kept because a second inspection
+    /// of the module would take too long.
     imports: Vec<Native<H>>,
     /// The filter as compiled code.
     pub(crate) native: Option<NativeFilter<H>>,
@@ -81,14 +81,15 @@ pub struct Instance<H> {
 }
 
 impl<H: Host> Instance<H> {
-    /// Validates, translates, links and instantiates `wasm`, has it set itself up and warms it up.
+    /// Validates, translates, links and instantiates `wasm`, calls the exports that set it up, and
+    /// warms up the interpreter.
     ///
-    /// In the kernel all of this has one small stack. Hence each step is a function that is not
-    /// inlined, so that no step pays for another's temporaries.
+    /// The kernel's stack is small. So no stage is inlined: one stage's temporaries take no stack
+    /// in another.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] that says why not.
+    /// A [`Refusal`].
     pub fn new(wasm: &[u8], options: &Options, mut host: H) -> Result<Box<Self>, Refusal> {
         host.enter(Stage::Check);
         let inspection = check(wasm, options)?;
@@ -98,7 +99,7 @@ impl<H: Host> Instance<H> {
         Self::start(&engine, &module, &inspection, options, host)
     }
 
-    /// Everything after translation, which needs the stack that this takes.
+    /// The stages after translation. Not inlined: translation needs the stack that these take.
     #[inline(never)]
     fn start(
         engine: &Engine,
@@ -116,7 +117,7 @@ impl<H: Host> Instance<H> {
             let memory = memory.ok_or_else(|| inconsistent("no memory"))?;
             store.data_mut().memory = Some(memory);
         }
-        // What a toolchain made may not be called before this.
+        // Toolchains do not allow any other call before this one.
         if let Some(initializer) = inspection.initializer {
             initialize(&mut store, instance, initializer, options)?;
         }
@@ -135,7 +136,7 @@ impl<H: Host> Instance<H> {
         }
         store.data_mut().host.enter(Stage::Warm);
         warm(engine)?;
-        // After warming up: it takes the stack that the engine has.
+        // This takes the engine's stack, so it comes after `warm`.
         let filter = instance
             .get_typed_func(&store, EXPORT_FILTER)
             .and_then(|filter| filter.prepare(&mut store))
@@ -160,7 +161,7 @@ impl<H: Host> Instance<H> {
         }))
     }
 
-    /// Bytes of the linear memory, which does not grow any more.
+    /// Bytes of the linear memory, which no longer grows.
     pub fn memory_bytes(&self) -> usize {
         self.buffer
             .map_or(0, |(memory, _)| memory.data_size(&self.store))
@@ -171,7 +172,7 @@ impl<H: Host> Instance<H> {
         self.capabilities_used
     }
 
-    /// The host, to be told which packet is next.
+    /// The host. The caller sets the next packet on it.
     pub fn host_mut(&mut self) -> &mut H {
         &mut self.store.data_mut().host
     }
@@ -202,13 +203,12 @@ impl<H: Host> Instance<H> {
         Outcome::new(verdict, fuel, left)
     }
 
-    /// Compiles the filter to instructions that [`Self::link`] takes as native code: those that decide
-    /// any packet, and where there are, those that decide most packets where they are. `wasm` is the
-    /// module that this is an instance of.
+    /// Compiles the filter: to code for a packet on a copy, and if possible to code for a packet in
+    /// place. [`Self::link`] takes the native code. `wasm` is the binary of this instance's module.
     ///
     /// # Errors
     ///
-    /// Why it stays with the interpreter.
+    /// The reason why the filter stays interpreted.
     pub fn compile(&mut self, wasm: &[u8]) -> Result<(Code, Option<Code>), Unsupported> {
         let (native, code) = NativeFilter::compile(
             wasm,
@@ -221,7 +221,7 @@ impl<H: Host> Instance<H> {
         Ok(code)
     }
 
-    /// Puts the context and the window before the guest; returns `nfw_filter`'s arguments.
+    /// Writes the context and the window to the buffer. Returns `nfw_filter`'s arguments.
     #[inline]
     fn show(&mut self, context: &mut Context) -> Result<(u32, u32, u32), Trap> {
         context.version = VERSION;
@@ -239,7 +239,7 @@ impl<H: Host> Instance<H> {
         let shown = shown.map_or(len, |native| native.shown().window.min(len));
         self.shown = self.shown.max(shown);
         let (context_bytes, window) = buffer.split(data, self.shown).ok_or(Trap::Internal)?;
-        // What an earlier packet left behind this one is none of it.
+        // Clear the bytes of an earlier, longer window.
         let (window, rest) = window.split_at_mut(shown as usize);
         state.host.load(0, window).map_err(|_| Trap::Packet)?;
         rest.fill(0);
@@ -249,7 +249,7 @@ impl<H: Host> Instance<H> {
     }
 }
 
-/// Inspects `wasm` and holds it against what the operator granted.
+/// Inspects `wasm`, and checks it against the operator's settings.
 #[inline(never)]
 fn check<'a>(wasm: &'a [u8], options: &Options) -> Result<Inspection<'a>, Refusal> {
     let inspection = inspect(wasm)?;
@@ -284,8 +284,8 @@ pub(crate) fn new_engine() -> Engine {
 
 #[inline(never)]
 pub(crate) fn translate(engine: &Engine, wasm: &[u8]) -> Result<Module, Refusal> {
-    // The module is valid: what wasmi still has are limits of its own on the registers and
-    // branches of one function.
+    // The module is valid, but wasmi has limits of its own on the registers and branches of one
+    // function.
     Module::new(engine, wasm).map_err(|error| {
         Refusal::new(
             RefusalKind::Limit,
@@ -319,7 +319,7 @@ fn instantiate<H: Host>(
         })
 }
 
-/// Has the guest set up what its language needs.
+/// Calls the export that sets up the language's runtime.
 #[inline(never)]
 fn initialize<H: Host>(
     store: &mut Store<State<H>>,
@@ -334,7 +334,7 @@ fn initialize<H: Host>(
         .map_err(|error| failed(initializer, &error))
 }
 
-/// Asks the guest for a buffer, or appends pages for one.
+/// Gets a buffer from the guest's `nfw_buf`, or appends pages for one.
 #[inline(never)]
 fn find_buffer<H: Host>(
     store: &mut Store<State<H>>,
@@ -430,7 +430,7 @@ fn set_fuel<H>(store: &mut Store<State<H>>, fuel: u64) -> Result<(), Refusal> {
     store.set_fuel(fuel).map_err(inconsistent)
 }
 
-/// Something that [`inspect`] has ruled out.
+/// The refusal for a state that [`inspect`] excludes: a bug of the engine.
 fn inconsistent(what: impl core::fmt::Display) -> Refusal {
     Refusal::new(
         RefusalKind::Interface,

@@ -2,13 +2,14 @@
 //! The engine: it validates WebAssembly packet filters, links their capabilities and runs them
 //! under fuel.
 //!
-//! It knows nothing of kernels. In the kernel module it is one object behind a narrow boundary
-//! (`kmod/engine`); in user space the loader uses [`inspect`] and [`Instance::new`] to say before a
-//! load what the kernel will say.
+//! It does not depend on the kernel. In the kernel module it is one object behind a narrow boundary
+//! (`kmod/engine`). In user space the loader uses [`inspect`] and [`Instance::new`] to check a
+//! module before a load.
 //!
-//! - [`inspect`]: may this module be loaded, and what does it need? Every limit is enforced here.
-//! - [`Instance::new`]: translate, link, instantiate, initialise, warm up. May allocate.
-//! - [`Instance::call`]: decide one packet. Does not allocate, except for the error of a trap.
+//! - [`inspect`] decides whether a module may be loaded, and lists its imports, exports and
+//!   capabilities. It enforces every limit.
+//! - [`Instance::new`] translates, links, instantiates, initialises and warms up. It may allocate.
+//! - [`Instance::call`] decides one packet. It only allocates for the error of a trap.
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Ties native code to its instance: enters the code with the instance's machine, and serves the helpers
-//! that the code calls.
+//! Links native code with its instance: calls the code on the instance's machine, and implements
+//! the helpers that the code calls.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -17,36 +17,37 @@ use crate::instance::Instance;
 use crate::state::{bytes, fuel_to_move};
 use crate::trap::trap_number;
 
-/// What it takes to call native code: the address of everything that a packet changes.
+/// The addresses that a caller of native code writes to for each packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<H> {
-    /// What the code is given. Its fuel is to be set.
+    /// The argument of the code. The caller sets its fuel.
     pub machine: *mut Machine,
-    /// Bytes of the window at most.
+    /// Maximum bytes of the window.
     pub snaplen: u32,
-    /// Where the context goes, and the window behind it; null if the filter looks at neither, nor at
-    /// the window's length, which goes to the machine's slot [`nf_wasm_jit::machine::LEN_SLOT`].
+    /// Destination of the context, followed by the window. Null if the filter reads neither, nor
+    /// the window's length. The length goes to the slot [`nf_wasm_jit::machine::LEN_SLOT`].
     pub context: *mut u8,
-    /// Bytes of the window that the filter may look at.
+    /// Bytes of the window that the filter can read.
     pub window: u32,
-    /// What the code for packets in place reads.
+    /// The reads of the code for packets in place.
     pub in_place: Reads,
     /// The host; null if the filter does not call it.
     pub host: *mut H,
-    /// Where it finds the packet's length; null if the filter does not call it.
+    /// Destination of the packet's length for the host; null if the filter does not call the host.
     pub packet_len: *mut u32,
 }
 
 impl<H: Host> Instance<H> {
-    /// From here on the filter runs as native code, which is called as [`Self::call`] does it or by
-    /// what is returned.
+    /// Switches the filter to native code. [`Self::call`] then calls `run`. A caller can also call
+    /// it directly, through the returned [`Entry`].
     ///
     /// # Safety
     ///
-    /// `this` is valid, and does not move any more. `run` is what [`Self::compile`] gave, made native,
-    /// and stays as long as the instance. What is returned is used as `this` is: by one at a time.
+    /// `this` is valid, and no longer moves. `run` is the native code of what [`Self::compile`]
+    /// returned, and lives as long as the instance. Uses of the returned [`Entry`] and of `this`
+    /// exclude each other.
     pub unsafe fn link(this: *mut Self, run: Run) -> Option<Entry<H>> {
-        // SAFETY: By the contract it is valid, and used by one at a time: by us, now.
+        // SAFETY: By the contract `this` is valid, and nobody else uses it now.
         let instance = unsafe { &mut *this };
         let native = instance.native.as_mut()?;
         native.run = Some(run);
@@ -92,9 +93,10 @@ impl<H: Host> Instance<H> {
         }) else {
             return (Err(Trap::Internal), fuel);
         };
-        // SAFETY: By the contract of `link` the code was compiled for this machine, and is still there. It
-        // touches what the machine says, the linear memory and globals, and by helpers `this`, of which
-        // nothing else is in use meanwhile: `self` is not used between here and its return.
+        // SAFETY: By the contract of `link` the code was compiled for this machine, and still
+        // lives. It accesses the machine, the linear memory and the globals, and `this` through
+        // helpers. No reference to any of them is in use meanwhile: `self` is not used until the
+        // code returns.
         let (code, left) = unsafe {
             (*machine).owner = this.cast();
             (*machine).fuel = fuel as i64;
@@ -105,12 +107,12 @@ impl<H: Host> Instance<H> {
             None => Ok(code as i32),
             Some(trap) => Err(Trap::from_number(trap).unwrap_or(Trap::Internal)),
         };
-        // Less than nothing is left where it did not suffice for a block.
+        // The fuel is negative if it did not suffice for a block.
         (result, left.max(0) as u64)
     }
 }
 
-/// A helper's address, for instances with this host.
+/// A helper's address, for instances with the host type `H`.
 #[allow(non_snake_case, reason = "the functions are named after the helpers")]
 pub fn helper_address<H: Host>(helper: Helper) -> *const c_void {
     macro_rules! address {
@@ -131,16 +133,17 @@ pub fn helper_address<H: Host>(helper: Helper) -> *const c_void {
     computing_helpers!(address)
 }
 
-/// Does what a helper does that knows a machine, with fuel and linear memory; a trap leaves its number,
-/// and the complement of the fuel.
+/// Runs a helper that has a machine, with the machine's fuel and linear memory. On a trap, stores
+/// the trap's number and the complement of the fuel.
 fn carry_out(
     machine: &mut Machine,
     f: impl FnOnce(&mut i64, &mut [u8]) -> Result<u64, TrapCode>,
 ) -> u64 {
     let memory = match machine.memory.is_null() {
         true => &mut [][..],
-        // SAFETY: Address and length are those of the linear memory, which does not grow once there is code.
-        // It is the guest's alone, and neither the code nor the engine touches it until the helper is done.
+        // SAFETY: Address and length are those of the linear memory, which does not grow once there
+        // is code. Only this guest has it, and neither the code nor the engine accesses it until
+        // the helper returns.
         false => unsafe { slice::from_raw_parts_mut(machine.memory, machine.memory_bytes) },
     };
     match f(&mut machine.fuel, memory) {
@@ -160,8 +163,8 @@ unsafe extern "C" fn memory_copy(
     len: u64,
     _: u64,
 ) -> u64 {
-    // SAFETY: Compiled code calls it with its machine, and does not touch that before this returns; nor does
-    // who called the code.
+    // SAFETY: Compiled code passes its machine. Neither the code nor its caller accesses the
+    // machine before this returns.
     carry_out(unsafe { &mut *machine }, |fuel, memory| {
         let (to, from, len) = (to as u32, from as u32, len as u32);
         bytes(memory, from, len)?;
@@ -180,8 +183,8 @@ unsafe extern "C" fn memory_fill(
     len: u64,
     _: u64,
 ) -> u64 {
-    // SAFETY: Compiled code calls it with its machine, and does not touch that before this returns; nor does
-    // who called the code.
+    // SAFETY: Compiled code passes its machine. Neither the code nor its caller accesses the
+    // machine before this returns.
     carry_out(unsafe { &mut *machine }, |fuel, memory| {
         let (to, len) = (to as u32, len as u32);
         bytes(memory, to, len)?;
@@ -198,10 +201,10 @@ unsafe extern "C" fn import<H: Host>(
     c: u64,
     index: u64,
 ) -> u64 {
-    // SAFETY: Compiled code calls it, with its machine, whose owner `link` or `call_native` set to the
-    // `Instance<H>` that it is part of. The code does not touch the machine before this returns, and the
-    // instance is used by nobody else meanwhile: who called the code has only its address. The machine
-    // is a box of its own, apart from the instance.
+    // SAFETY: Compiled code passes its machine. `link` or `call_native` set the machine's owner to
+    // the `Instance<H>` that it belongs to. The code does not access the machine before this
+    // returns, and nobody else uses the instance meanwhile: the caller of the code only has its
+    // address. The machine is a separate box, so the two references do not alias.
     let (machine, instance) = unsafe {
         let instance = (*machine).owner.cast::<Instance<H>>();
         (&mut *machine, &mut *instance)

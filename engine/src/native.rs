@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiles an instance's filter, and keeps the machine that the code runs on.
+//! Compiles an instance's filter, and owns the machine that the code runs on.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -21,35 +21,35 @@ use crate::window::Buffer;
 pub use nf_wasm_jit::machine::Run;
 pub use nf_wasm_jit::Unsupported;
 
-/// Instructions of a program at most: some megabytes of native code.
+/// Maximum number of instructions: some megabytes of native code.
 pub(crate) const MAX_INSTRUCTIONS: usize = 1 << 19;
 
 /// Slots of a machine.
 const MACHINE_SLOTS: usize = size_of::<Machine>() / size_of::<u64>();
 
-/// An instance's compiled code, and what it runs on.
+/// The state that an instance's compiled code runs on.
 pub(crate) struct NativeFilter<H> {
-    /// The machine, and the slots of frames behind it.
+    /// The machine, followed by the slots of frames.
     pub(crate) machine: Box<[u64]>,
     pub(crate) imports: Vec<Native<H>>,
     pub(crate) run: Option<Run>,
     pub(crate) shown: Shown,
-    /// What the code that decides packets in place reads of them.
+    /// The reads of the code for packets in place.
     pub(crate) in_place: Reads,
 }
 
-/// What a filter's code may look at of a packet.
+/// The parts of the buffer that the code can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
-    /// Whether the context, or the window, or its length.
+    /// Whether it can read any of: the context, the window, the window's length.
     pub(crate) anything: bool,
     /// Bytes of the window.
     pub(crate) window: u32,
 }
 
 impl<H: Host> NativeFilter<H> {
-    /// Compiles an instance that is set up: its memory and its table do not change their sizes any
-    /// more. `buffer` is the linear memory, and the buffer in it.
+    /// Compiles an instance that is set up: its memory and its table no longer change their sizes.
+    /// `buffer` is the linear memory, and the buffer in it.
     pub(crate) fn compile(
         wasm: &[u8],
         imports: &[Native<H>],
@@ -130,7 +130,7 @@ impl<H: Host> NativeFilter<H> {
     }
 }
 
-/// A machine for code, and the slots that this needs.
+/// Makes a machine for code, with the slots that its frames need.
 fn machine(code: &Code, (memory, memory_bytes): (*mut u8, usize), globals: *mut u8) -> Box<[u64]> {
     let mut slots = vec![0_u64; MACHINE_SLOTS + code.slots as usize].into_boxed_slice();
     let machine = Machine {
@@ -145,25 +145,25 @@ fn machine(code: &Code, (memory, memory_bytes): (*mut u8, usize), globals: *mut 
         state: ptr::null(),
         shown: 0,
     };
-    // SAFETY: The slots begin with as many as a machine takes, and are aligned as its words are.
+    // SAFETY: There are at least as many slots as a machine takes, aligned like its words.
     unsafe { slots.as_mut_ptr().cast::<Machine>().write(machine) };
     slots
 }
 
-/// A function that was compiled by itself, for a test of the engine.
+/// A single compiled function, for tests of the engine.
 pub(crate) struct Bare {
     machine: Box<[u64]>,
 }
 
 impl Bare {
-    /// What `code` runs on, of an instance that nothing else is done with as long as this is used.
+    /// The state for `code`. The instance must not be used otherwise as long as this is used.
     pub(crate) fn new(code: &Code, memory: (*mut u8, usize), globals: *mut u8) -> Self {
         Self {
             machine: machine(code, memory, globals),
         }
     }
 
-    /// Calls the code with the first `arguments` of `values`, and leaves `results` there.
+    /// Calls the code with the first `arguments` of `values`. Writes `results` results to `values`.
     pub(crate) fn call(
         &mut self,
         native: &dyn NativeCode,
@@ -174,8 +174,8 @@ impl Bare {
         let machine = self.machine.as_mut_ptr().cast::<Machine>();
         let first = MACHINE_SLOTS + FIRST_SLOT as usize;
         self.machine[first..first + arguments].copy_from_slice(&values[..arguments]);
-        // SAFETY: The code was made for this machine, which `&mut self` says is used by nobody else, and the
-        // instance that it works on is not used as long as this is.
+        // SAFETY: The code was compiled for this machine. `&mut self` excludes other users of the
+        // machine, and by the contract of `new` nobody uses the instance meanwhile.
         let (code, left) = unsafe {
             (*machine).fuel = fuel as i64;
             (native.run(machine), (*machine).fuel)
@@ -189,17 +189,17 @@ impl Bare {
     }
 }
 
-/// Native code that was made of some.
+/// Native code that a test made of compiled code.
 pub trait NativeCode {
     /// Runs it.
     ///
     /// # Safety
     ///
-    /// `machine` is one that the code was made for.
+    /// The code was compiled for `machine`.
     unsafe fn run(&self, machine: *mut Machine) -> u32;
 }
 
-/// The first global's address, and how far it is to the next.
+/// The first global's address, and the bytes from one global to the next.
 pub(crate) fn globals(layout: &InstanceLayout) -> Result<(*mut u8, u32), Unsupported> {
     let address = |global: &NonNull<_>| global.as_ptr() as usize;
     let stride = match layout.globals.as_slice() {
@@ -219,7 +219,7 @@ pub(crate) fn globals(layout: &InstanceLayout) -> Result<(*mut u8, u32), Unsuppo
 }
 
 impl Shown {
-    /// What the code may look at.
+    /// Finds out the parts that `code` can read.
     fn of(code: &Code, buffer: Option<Buffer>) -> Self {
         let Some(buffer) = buffer else {
             return Self {

@@ -4,30 +4,30 @@
 use alloc::string::String;
 use core::fmt;
 
-/// What sort of reason it was.
+/// The kind of a refusal. It decides the errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalKind {
-    /// The bytes are no valid Wasm module.
+    /// The bytes are not a valid Wasm module.
     Malformed,
     /// The module is over a limit.
     Limit,
     /// An import needs a capability that was not granted.
     Denied,
-    /// The module uses a proposal or a construct that the engine does not have.
+    /// The module uses a proposal or a construct that the engine does not support.
     Unsupported,
     /// An export or import is missing, unknown or of the wrong type, or initialisation failed.
     Interface,
     /// Memory ran out.
     OutOfMemory,
-    /// Nobody waits for it any more.
+    /// The caller was killed, so the build was aborted.
     Interrupted,
 }
 
 impl RefusalKind {
-    /// The errno, as a positive number. The values are those of every Linux architecture but
-    /// for `EOPNOTSUPP`, which differs on Alpha, MIPS, PA-RISC and SPARC; none of these has Rust
-    /// in the kernel.
+    /// The errno, as a positive number. All Linux architectures have these values, except that
+    /// `EOPNOTSUPP` differs on Alpha, MIPS, PA-RISC and SPARC. None of these has Rust in the
+    /// kernel.
     pub const fn errno(self) -> i32 {
         match self {
             RefusalKind::Interrupted => 4,  // EINTR
@@ -41,17 +41,18 @@ impl RefusalKind {
     }
 }
 
-/// A refused module: what, where, and what would help.
+/// Why a module was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What sort of reason it was.
+    /// The kind of a refusal. It decides the errno.
     pub kind: RefusalKind,
-    /// One sentence or two, for people.
+    /// One or two sentences for the operator: what is wrong, at which offset, and what to do about
+    /// it.
     pub message: String,
 }
 
 impl Refusal {
-    /// One of this kind.
+    /// A refusal with this message.
     pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -68,7 +69,7 @@ impl fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// `refuse!(Limit, "…", …)`: leaves the function with that [`Refusal`].
+/// `refuse!(Limit, "…", …)` returns that [`Refusal`] from the function.
 macro_rules! refuse {
     ($kind:ident, $($message:tt)+) => {
         return Err($crate::refusal::Refusal::new(

@@ -13,7 +13,7 @@ pub(crate) struct State<H> {
     pub(crate) host: H,
     /// The guest's linear memory, if it has one.
     pub(crate) memory: Option<Memory>,
-    /// Bytes of the packet at hand.
+    /// Bytes of the current packet.
     pub(crate) packet_len: u32,
     pub(crate) growth: StoreLimits,
 }
@@ -28,7 +28,7 @@ impl<H> State<H> {
         }
     }
 
-    /// From now on `memory.grow` and `table.grow` answer -1.
+    /// Makes `memory.grow` and `table.grow` return -1 from now on.
     pub(crate) fn forbid_growth(&mut self) {
         self.growth = no_growth();
     }
@@ -41,11 +41,11 @@ pub(crate) fn fuel_to_move(bytes: u32) -> u64 {
 
 /// The bytes `ptr..ptr + len` of a linear memory.
 pub(crate) fn bytes(memory: &mut [u8], ptr: u32, len: u32) -> Result<&mut [u8], TrapCode> {
-    // Under speculation as well: `patches/` has it.
+    // The bounds also hold under speculation. `nospec` is part of the patches to wasmi.
     nospec::get_mut(memory, ptr as usize, len as usize).ok_or(TrapCode::MemoryOutOfBounds)
 }
 
-/// What linear memory and the table may grow to while a filter is set up.
+/// The limits for the growth of memory and table while a filter is set up.
 fn growth_limits(memory_pages: u32) -> StoreLimits {
     StoreLimitsBuilder::new()
         .instances(1)
@@ -56,7 +56,7 @@ fn growth_limits(memory_pages: u32) -> StoreLimits {
         .build()
 }
 
-/// Nothing grows while packets are decided: growing allocates.
+/// The limits while packets are decided. Nothing may grow, because that would allocate.
 fn no_growth() -> StoreLimits {
     StoreLimitsBuilder::new()
         .memory_size(0)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Traps: from wasmi's errors and codes to the numbers of the ABI.
+//! Converts wasmi's errors and trap codes to the ABI's traps.
 
 use nf_wasm_shared::abi::trap::Trap;
 use wasmi::errors::ErrorKind;

@@ -15,8 +15,8 @@ const RECURSE: &[u8] = &[
     0x0a, 0x06, 0x01, 0x04, 0x00, 0x10, 0x00, 0x0b, // code: call 0
 ];
 
-/// Calls down to the greatest depth once. The value stack has its full height from the start,
-/// the vector of call frames has it from here on, and the engine keeps both for the next call.
+/// Recurses to the maximum depth once. The value stack has its full height from the start. The
+/// vector of call frames reaches it here. The engine keeps both for the next call.
 pub(crate) fn warm(engine: &Engine) -> Result<(), Refusal> {
     recurse(engine).map_err(|error| {
         Refusal::new(
@@ -34,7 +34,7 @@ fn recurse(engine: &Engine) -> Result<(), Error> {
     let instance = Instance::new(&mut store, &module, &[])?;
     let f = instance.get_typed_func::<(), ()>(&store, "f")?;
     match f.call(&mut store, ()) {
-        // It has no end but this one.
+        // The endless recursion can only end like this.
         Err(error) if error.as_trap_code() == Some(wasmi::TrapCode::StackOverflow) => Ok(()),
         Err(error) => Err(error),
         Ok(()) => Ok(()),

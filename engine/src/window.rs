@@ -6,7 +6,7 @@ use nf_wasm_shared::abi::guest::{Context, VERSION};
 /// Bytes of the context struct as the guest sees it.
 pub(crate) const CONTEXT_BYTES: u32 = size_of::<Context>() as u32;
 
-/// Where the buffer lies. Linear memory never shrinks, so what was in bounds once stays so.
+/// The location of the buffer. Linear memory never shrinks, so a buffer in bounds stays in bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffer {
     address: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Bytes that a buffer for windows of `snaplen` bytes takes.
+    /// Size of a buffer for windows of `snaplen` bytes.
     pub(crate) const fn bytes(snaplen: u32) -> u32 {
         CONTEXT_BYTES + snaplen
     }
@@ -35,7 +35,7 @@ impl Buffer {
         self.address + CONTEXT_BYTES
     }
 
-    /// Bytes of the window at most.
+    /// Maximum bytes of the window.
     pub(crate) fn snaplen(self) -> u32 {
         self.snaplen
     }
@@ -46,7 +46,7 @@ impl Buffer {
         packet_len.min(self.snaplen)
     }
 
-    /// Clears the window, and writes what is the same for all packets.
+    /// Clears the window, and writes the constant fields of the context.
     pub(crate) fn clear(self, memory: &mut [u8]) {
         if let Some((context, window)) = self.split(memory, self.snaplen) {
             let constant = Context {

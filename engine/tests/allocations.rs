@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a packet allocates: nothing, or the error of a trap.
+//! A packet allocates nothing, except for the error of a trap.
 
 mod common;
 
@@ -7,15 +7,15 @@ use common::counting::{self, RESERVE};
 use common::{call, load};
 use nf_wasm_shared::abi::trap::Trap;
 
-/// Allocations during `f`, and the most bytes of them that lived at once.
+/// The number of allocations during `f`, and the maximum bytes that were allocated at once.
 fn counted<T>(f: impl FnOnce() -> T) -> (T, usize, usize) {
     let (value, allocated) = counting::counted(f);
     assert_eq!(allocated.live, 0, "a packet leaked memory");
     (value, allocated.calls, allocated.peak)
 }
 
-/// Uses every capability, recurses nearly to the greatest depth, has a large frame, and tries to
-/// grow; then does what `tail` says.
+/// A filter that uses every capability, recurses nearly to the maximum depth, has a large frame,
+/// and tries to grow. Then it runs `tail`.
 fn busy(tail: &str) -> String {
     let locals = "i64 ".repeat(200);
     format!(
@@ -54,7 +54,7 @@ fn busy(tail: &str) -> String {
 
 #[test]
 fn packets_allocate_nothing_and_traps_their_error() {
-    // The very first packet counts.
+    // Also count the first packet.
     let mut instance = load(&busy("i32.const 1"));
     for _ in 0..3 {
         let (outcome, calls, _) = counted(|| call(&mut instance));
@@ -65,7 +65,7 @@ fn packets_allocate_nothing_and_traps_their_error() {
     let (outcome, calls, _) = counted(|| call(&mut instance));
     assert_eq!((outcome.verdict, calls), (Err(Trap::UnknownVerdict), 0));
 
-    let mut most = (0, 0);
+    let mut max = (0, 0);
     for (tail, trap) in [
         ("unreachable", Trap::Unreachable),
         ("(call $forever) i32.const 1", Trap::StackOverflow),
@@ -86,11 +86,11 @@ fn packets_allocate_nothing_and_traps_their_error() {
             let (outcome, calls, bytes) = counted(|| call(&mut instance));
             assert_eq!(outcome.verdict, Err(trap), "{tail}");
             assert!(calls <= 3 && bytes <= RESERVE, "{tail}: {calls} allocations, {bytes} bytes");
-            most = (most.0.max(calls), most.1.max(bytes));
+            max = (max.0.max(calls), max.1.max(bytes));
         }
     }
     println!(
         "a trap makes at most {} allocations, {} bytes at once",
-        most.0, most.1
+        max.0, max.1
     );
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What operators are charged: about what they take where they are interpreted. `nf-wasm-hostile ops`
-//! measures what a unit buys of each.
+//! The fuel of operators. It is proportional to the time that the interpreter takes.
+//! `nf-wasm-hostile ops` measures the time per unit for each.
 
 mod common;
 
@@ -9,8 +9,8 @@ use nf_wasm_engine::Instance;
 use nf_wasm_hostile::ops::{self, Op};
 use wasmparser::{Operator, Parser, Payload};
 
-/// What comes on top of an operation's operators where it stands: for what they move, for what they
-/// call, and for the ways that are taken.
+/// The fuel of an operation in addition to that of its operators: for the bytes that they move, for
+/// the functions that they call, and for the branches that are taken.
 const ON_TOP: &[(&str, i64)] = &[
     ("memory.fill, 64 KiB", 1024),
     ("memory.copy, 64 KiB", 1024),
@@ -49,7 +49,7 @@ const ON_TOP: &[(&str, i64)] = &[
     ("nfw.mark set", 10),
 ];
 
-/// What operators are charged, each where it is entered what leads to it.
+/// The fuel of an operator, which its region pays on entry.
 fn fuel_of(operator: &Operator<'_>) -> i64 {
     match operator {
         Operator::Nop
@@ -57,9 +57,9 @@ fn fuel_of(operator: &Operator<'_>) -> i64 {
         | Operator::Else
         | Operator::End
         | Operator::Drop => 0,
-        // For what is in the loop.
+        // For the operators in the loop.
         Operator::Loop { .. } => 1,
-        // Itself, and what follows it.
+        // For itself, and for its branch.
         Operator::If { .. } => 2,
         Operator::Call { .. } => 6,
         Operator::CallIndirect { .. } => 8,
@@ -74,7 +74,7 @@ fn fuel_of(operator: &Operator<'_>) -> i64 {
     }
 }
 
-/// The sum over the module's operators.
+/// The sum of the fuel of the module's operators.
 fn written(wasm: &[u8]) -> i64 {
     let mut sum = 0;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -86,7 +86,7 @@ fn written(wasm: &[u8]) -> i64 {
     sum
 }
 
-/// How much more doing it seventeen times takes than once.
+/// The fuel of running it seventeen times, minus the fuel of running it once.
 fn used(op: &Op) -> i64 {
     let [once, often] = [1, 17].map(|times| {
         let packet = Packet::new(&[0; 1000]);

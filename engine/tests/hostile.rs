@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The corpus of hostile guests: each comes out as it has to, on a small stack, within the memory
-//! that the kernel half would give it, and with no allocation for a packet. And each is compiled, by as
-//! many steps as it is long.
+//! The corpus of hostile guests: each has the expected outcome, on a small stack, within the memory
+//! that the kernel half allows, and without an allocation for a packet. Each is also compiled, in a
+//! number of steps that is proportional to its size.
 
 mod common;
 
@@ -14,30 +14,30 @@ use nf_wasm_hostile::{cases, declared, heavy, megabyte, packets, setup, slow, Ca
 use nf_wasm_jit::work::STEPS_WITHOUT_A_PAUSE;
 use nf_wasm_shared::abi::limits;
 
-/// Bytes for one load, with the formatting of a refusal on top. What counts is measured in the
-/// kernel, where the code is another (its flags); `NF_WASM_INFO` reports it. Here the bound is
-/// generous, and finds what is out of proportion: recursion, or a frame that grows with the module.
+/// Bytes of stack for one load, including the formatting of a refusal. The real use is measured in
+/// the kernel, where compiler flags differ, and `NF_WASM_INFO` reports it. This generous bound only
+/// finds gross errors: recursion, or a frame that grows with the module.
 const STACK: usize = if cfg!(debug_assertions) {
     160 << 10
 } else {
     40 << 10
 };
 
-/// Steps of the compiler's for a byte, at most, of any module that is known. What may be is
-/// [`nf_wasm_jit::work::STEPS_FOR_A_BYTE`]; beyond, a module is interpreted.
+/// Maximum compile steps per byte, for the modules of the corpus. The limit for all modules is
+/// [`nf_wasm_jit::work::STEPS_FOR_A_BYTE`]. Beyond it, a module is interpreted.
 const MOST_STEPS_FOR_A_BYTE: u64 = 32;
-/// And besides: a pause, and what a small function may take.
+/// Additional steps for any module: one interval between yields, and a small function.
 const MOST_STEPS_FOR_A_MODULE: u64 = 1 << 18;
 
-/// How often the last expected outcome is asked for again.
+/// How often the last expected outcome is checked again.
 const AGAIN: usize = 20;
 
-/// Checks all, and names those that came out otherwise.
+/// Checks all cases, and names those with an unexpected outcome.
 fn check(cases: &'static [Case]) {
     let failed: Vec<&str> = cases
         .iter()
         .filter(|&case| {
-            // Overrunning the stack kills the test; the last name printed says in which case.
+            // A stack overflow kills the test. The last printed name is then the case.
             println!("{}", case.name);
             let wasm = (case.module)();
             let thread = thread::Builder::new().stack_size(STACK);
@@ -72,11 +72,11 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
                 let text = &refusal.message;
                 assert!(text.contains(word), "{name}: no {word:?} in {text:?}");
             }
-            // What is refused for what it is takes no more than its own size to be looked at, and
-            // a reader of bytes needs no memory to see that there are too many of something.
+            // The inspection of a refused module does not allocate more than a multiple of its
+            // size. A count over a limit is found without allocations.
             if inspect(wasm).is_err() {
-                let most = 16 * wasm.len() + (64 << 10);
-                assert!(allocated.peak <= most, "{name}: {allocated:?}");
+                let max = 16 * wasm.len() + (64 << 10);
+                assert!(allocated.peak <= max, "{name}: {allocated:?}");
             }
             return;
         }
@@ -90,7 +90,8 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
                 assert!(outcome.fuel_used <= common::FUEL, "{name}");
                 match expected {
                     Ok(_) => assert_eq!(allocated.calls, 0, "{name}"),
-                    // The headers are the kernel half's for blocks; the reserve has none.
+                    // `peak` includes headers, but blocks in the reserve have none. So this is
+                    // strict.
                     Err(_) => assert!(allocated.peak <= RESERVE, "{name}: {allocated:?}"),
                 }
             }
@@ -101,7 +102,8 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
     assert!(!outcomes.is_empty());
 }
 
-/// Compiles it, with as many steps as it is long, and what memory the instance has left.
+/// Compiles a module. Checks the steps against its size, and the memory against the rest of the
+/// budget.
 fn check_compiled(name: &str, wasm: &[u8], instance: &mut Instance<Packet>, live: usize) {
     let (compiled, allocated) = counted(|| instance.compile(wasm));
     let steps = instance.host_mut().pauses * STEPS_WITHOUT_A_PAUSE;
@@ -111,8 +113,8 @@ fn check_compiled(name: &str, wasm: &[u8], instance: &mut Instance<Packet>, live
         allocated.peak,
         compiled.as_ref().map(|(code, _)| code.insns.len()),
     );
-    let most = wasm.len() as u64 * MOST_STEPS_FOR_A_BYTE + MOST_STEPS_FOR_A_MODULE;
-    assert!(steps <= most, "{name}: {steps} of {most} steps");
+    let max = wasm.len() as u64 * MOST_STEPS_FOR_A_BYTE + MOST_STEPS_FOR_A_MODULE;
+    assert!(steps <= max, "{name}: {steps} of {max} steps");
     assert_ne!(compiled.err(), Some(Unsupported::Work), "{name}");
     let budget = limits::instance_bytes(wasm.len());
     assert!(

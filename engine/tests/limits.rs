@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Every limit of `shared/src/abi/limits.rs` on a module: accepted at it, refused one over it.
+//! The limits of `shared/src/abi/limits.rs` on a module: it is accepted at the limit, and refused
+//! at one more.
 
 mod common;
 
@@ -9,7 +10,7 @@ use nf_wasm_shared::abi::limits;
 
 const FILTER: &str = r#"(func (export "nfw_filter") (param i32 i32 i32) (result i32) i32.const 1)"#;
 
-/// `at` is loaded, `over` is refused as over a limit, in those words and with an offset.
+/// Checks that `at` is accepted, and `over` is refused with kind `Limit`, `word` and an offset.
 #[track_caller]
 fn check_wasm(at: &[u8], over: &[u8], word: &str) {
     if let Err(refusal) = Instance::new(at, &options(), Packet::new(&[])) {
@@ -22,7 +23,7 @@ fn check_wasm(at: &[u8], over: &[u8], word: &str) {
     assert!(Instance::new(over, &options(), Packet::new(&[])).is_err());
 }
 
-/// The same with a module that `items(limit)` makes.
+/// As [`check_wasm`], with modules with the fields `items(limit)` and `items(limit + 1)`.
 #[track_caller]
 fn check(limit: u32, word: &str, items: impl Fn(u32) -> String) {
     let module = |n| wasm(&format!("(module {} {FILTER})", items(n)));
@@ -57,7 +58,7 @@ fn module_bytes() {
 #[test]
 fn types() {
     check(limits::TYPES, "function types", |n| {
-        // The filter's own is one.
+        // The filter's own type is one.
         (1..n)
             .map(|i| format!("(type (func (param{})))", " i32".repeat(i as usize % 7)))
             .collect::<Vec<_>>()
@@ -131,7 +132,7 @@ fn names() {
     check(limits::NAME_BYTES, "name of a custom section", |n| {
         format!(r#"(@custom "{}" "x")"#, long(n))
     });
-    // At the limit these are refused for what they are, over it for their length.
+    // At the limit these are refused because the import is unknown, over it because of the length.
     let import = |module: u32, name: u32| {
         let text = format!(
             r#"(module (import "{}" "{}" (func)))"#,
@@ -160,7 +161,7 @@ fn segments() {
         memory.to_owned() + &repeat(r#"(data (i32.const 0) "x")"#, n)
     });
     check(limits::DATA_SEGMENTS, "data segments", |n| {
-        // With a section that counts them.
+        // `data.drop` needs a data count section.
         memory.to_owned() + "(func data.drop 0)" + &repeat(r#"(data "x")"#, n)
     });
     check(limits::ELEMENT_SEGMENTS, "element segments", |n| {
@@ -177,7 +178,7 @@ fn tables() {
     check(limits::TABLE_ELEMENTS, "elements", |n| {
         format!("(table {n} funcref)")
     });
-    // What it may grow to is not its size: growth just ends at the limit.
+    // The declared maximum is not limited: growth just ends at the limit.
     assert!(load_with(
         &format!("(module (table 1 100000 funcref) {FILTER})"),
         &options()
@@ -187,7 +188,7 @@ fn tables() {
 
 #[test]
 fn memory() {
-    // With a buffer of the guest's, so that the host appends nothing.
+    // The guest provides the buffer, so that the host appends no pages.
     let buf = r#"(func (export "nfw_buf") (param i32) (result i32) i32.const 0)"#;
     check(limits::MEMORY_PAGES, "begins with", |n| {
         format!(r#"(memory (export "memory") {n}) {buf}"#)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Modules that are refused: with which errno, and in which words.
+//! Refused modules: the errno and the words of each refusal.
 
 mod common;
 
@@ -110,7 +110,7 @@ fn proposals() {
     }
 }
 
-/// Constants that Wasm 3.0 has, and the engine has not.
+/// Constant expressions of Wasm 3.0 that the engine does not support.
 #[test]
 fn constants_of_later_versions() {
     for (items, word) in [
@@ -175,7 +175,7 @@ fn start_functions() {
     );
 }
 
-/// Toolchains make two kinds of module: those of a program that runs once, and libraries.
+/// WASI commands, which run once, are refused.
 #[test]
 fn commands() {
     refused(
@@ -183,7 +183,7 @@ fn commands() {
         Unsupported,
         &["_start", "program", "reactor", "offset 0x"],
     );
-    // wasm-ld has each export of a program run the constructors first.
+    // wasm-ld makes each export of a command run the constructors first.
     let wrapped = |filter: &str| {
         format!(
             r#"(module
@@ -215,7 +215,7 @@ fn commands() {
             ],
         );
     }
-    // What only looks like it.
+    // Exports that only look like wrappers.
     for filter in [
         format!("(call $other) {call}"),
         call.to_owned(),
@@ -440,16 +440,16 @@ fn every_prefix_of_a_module_is_refused_without_a_panic() {
     let mut whole = 0;
     for len in 0..bytes.len() {
         match nf_wasm_engine::inspect(&bytes[..len]) {
-            // What ends on a section's border may be a module, only no filter.
+            // A prefix that ends with a section may be a valid module that is not a filter.
             Err(refusal) => assert!(matches!(refusal.kind, Malformed | Interface), "{refusal}"),
             Ok(_) => whole += 1,
         }
     }
-    // Without the names, and without names and data.
+    // Two prefixes are filters: without the names, and without names and data.
     assert_eq!(whole, 2);
 }
 
-/// A generator of numbers that is the same each time.
+/// A pseudorandom number generator with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -489,7 +489,7 @@ fn changed_modules_never_panic() {
             .to_owned(),
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    // More of them than a quick test makes: NF_WASM_TEST_ROUNDS.
+    // NF_WASM_TEST_ROUNDS sets a larger number for a longer test.
     let rounds = std::env::var("NF_WASM_TEST_ROUNDS").map_or(6_000, |n| n.parse().unwrap());
     let mut loaded = 0;
     for text in &texts {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters on packets, interpreted and compiled: verdict, trap, fuel and what the host sees are the
-//! same. Of half of the filters branches are mispredicted, too.
+//! Compares filters in both tiers: verdict, trap, fuel and the calls of the host are the same. For
+//! half of the filters, branches are mispredicted.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=100000 cargo xtask test host compiled_filters
@@ -28,16 +28,16 @@ use vm::Speculation;
 use wasmparser::{Parser, Payload};
 
 thread_local! {
-    /// What the instance that runs was compiled to, and how many globals it has.
+    /// The compiled code of the running instance, and the number of its globals.
     static CODE: RefCell<Option<(Code, u64)>> = const { RefCell::new(None) };
-    /// What it does by mistake, if it may make any.
+    /// The simulation of mispredicted branches, if it is on.
     static SPECULATION: RefCell<Option<Speculation>> = const { RefCell::new(None) };
 }
 
 /// Bytes of a global.
 const GLOBAL: u64 = 16;
 
-/// How many globals a module has.
+/// Number of a module's globals.
 fn globals(wasm: &[u8]) -> u64 {
     let mut payloads = Parser::new(0).parse_all(wasm);
     let count = payloads.find_map(|payload| match payload {
@@ -47,7 +47,7 @@ fn globals(wasm: &[u8]) -> u64 {
     count.unwrap_or(0).into()
 }
 
-/// What the code may touch.
+/// The address ranges that the code may access.
 fn bounds(code: &Code, globals: u64, machine: &Machine) -> [Range<u64>; 3] {
     let range = |start: u64, bytes: u64| start..start + bytes;
     let frames = size_of::<Machine>() as u64 + u64::from(code.slots) * 8;
@@ -58,16 +58,16 @@ fn bounds(code: &Code, globals: u64, machine: &Machine) -> [Range<u64>; 3] {
     ]
 }
 
-/// Native code, in the place of what the kernel makes of the instructions.
+/// Stands in for native code: runs the instructions in the eBPF machine.
 unsafe extern "C" fn run(machine: *const c_void, _: *const bpf_insn) -> u32 {
     CODE.with_borrow(|code| {
         let (code, globals) = code.as_ref().expect("code");
-        // SAFETY: The engine hands over the machine of the instance that it runs, and nobody writes to
-        // it before the reference is gone.
+        // SAFETY: The engine passes the machine of the running instance, and nobody writes to it
+        // while the reference lives.
         let bounds = bounds(code, *globals, unsafe { &*machine.cast::<Machine>() });
         let helper = |number| {
             let address = helper_address::<Packet>(Helper::ALL[number as usize]);
-            // SAFETY: All helpers take five arguments or fewer, in registers, and return one.
+            // SAFETY: All helpers take at most five arguments, in registers, and return one value.
             unsafe { std::mem::transmute::<*const c_void, vm::Helper>(address) }
         };
         SPECULATION.with_borrow_mut(|speculation| {
@@ -99,7 +99,7 @@ fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>) -> (Outcome
     (instance.call(&mut context, case.fuel), context)
 }
 
-/// Runs a case in both tiers; says what it came to.
+/// Runs a case in both tiers. Returns a summary of the outcome.
 fn both(seed: u64, number: u64) -> String {
     let bytes = Random::new(seed, number).bytes(4_096);
     let mut u = Unstructured::new(&bytes);
@@ -114,14 +114,14 @@ fn both(seed: u64, number: u64) -> String {
         Err(why) => return why.to_string(),
     }
     SPECULATION.set((number % 2 == 1).then(|| Speculation::new(Random::new(seed, !number))));
-    // SAFETY: It runs the code that was just made.
+    // SAFETY: `run` runs the code that was just compiled.
     unsafe { Instance::link(&raw mut *compiled, run) };
     let mut outcomes = Vec::new();
     for packet in &case.packets {
         let expected = call(&case, packet, &mut interpreted);
         assert_eq!(call(&case, packet, &mut compiled), expected);
         let (one, other) = (compiled.host_mut(), interpreted.host_mut());
-        // Of the window compiled filters are shown what they look at.
+        // In a compiled filter, only the bytes that it can read are copied, so the cost differs.
         one.charged = other.charged;
         assert_eq!(one, other);
         outcomes.push(expected.0.verdict.is_ok());
@@ -145,11 +145,11 @@ fn compiled_filters_do_as_interpreted_ones() {
             accesses += speculation.accesses;
         }
     });
-    eprintln!("{counts:#?}, {accesses} accesses behind {mistakes} mispredicted branches");
+    eprintln!("{counts:#?}, {accesses} accesses after {mistakes} mispredicted branches");
     assert!(counts.contains_key("verdicts") && (cases < 100 || accesses > 0));
 }
 
-/// Runs a module in both tiers on a packet, with so much fuel that it does not matter.
+/// Runs a module in both tiers on a packet, with ample fuel.
 fn outcome_of_both(wasm: &[u8]) -> Outcome {
     let options = Options {
         capabilities: nf_wasm_shared::abi::capability::ALL_BITS,
@@ -162,7 +162,7 @@ fn outcome_of_both(wasm: &[u8]) -> Outcome {
     let (code, _) = compiled.compile(wasm).expect("code");
     CODE.set(Some((code, 0)));
     SPECULATION.set(None);
-    // SAFETY: It runs the code that was just made.
+    // SAFETY: `run` runs the code that was just compiled.
     unsafe { Instance::link(&raw mut *compiled, run) };
     let outcomes = [&mut interpreted, &mut compiled].map(|instance| {
         instance.host_mut().show(vec![0x5a; 40], 0);
@@ -180,7 +180,7 @@ fn outcome_of_both(wasm: &[u8]) -> Outcome {
 fn a_host_function_needs_room_on_the_stack() {
     use nf_wasm_shared::abi::limits::VALUE_STACK_SLOTS;
     use nf_wasm_shared::abi::trap::Trap;
-    // Of no parameters, two, and three, each with a result.
+    // Host functions with no, two and three parameters, each with a result.
     for (import, parameters) in [
         (
             r#"(import "nfw.packet" "len" (func $host (result i32)))"#,
@@ -197,7 +197,7 @@ fn a_host_function_needs_room_on_the_stack() {
     ] {
         let arguments = "(i32.const 0) ".repeat(parameters);
         let locals = |count: u32| "i64 ".repeat(count as usize);
-        // What the call graph shows, and what only turns out.
+        // One chain whose depth the call graph shows, and one whose depth depends on the run.
         let chain = |at: u32| {
             let all = (0..9).map(|level| {
                 let (count, next) = match level {
@@ -230,7 +230,8 @@ fn a_host_function_needs_room_on_the_stack() {
                 ));
                 outcome_of_both(&wasm.expect("a module")).verdict
             };
-            // The first that overflows, by halves; what lies around it decides to the slot.
+            // Find the smallest number that overflows by bisection. Its neighbours show that both
+            // tiers agree to the slot.
             let (mut fits, mut overflows) = (0, 1_020);
             while overflows - fits > 1 {
                 let middle = (fits + overflows) / 2;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that misbehave: each way is bounded, named and survived.
+//! Filters that trap: each kind of trap is reported, and the instance stays usable.
 
 mod common;
 
@@ -140,7 +140,7 @@ fn an_endless_loop_ends_with_its_fuel() {
 
 #[test]
 fn bulk_operations_pay_for_what_they_move() {
-    // 128 KiB each time round: 2,048 units.
+    // 128 KiB in each round: 2,048 units.
     let body = "(loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 0x20000)) (br 0)) \
                 i32.const 1";
     assert_eq!(verdict(&filter(body)), Err(Trap::OutOfFuel));
@@ -148,7 +148,7 @@ fn bulk_operations_pay_for_what_they_move() {
 
 #[test]
 fn calls_pay_for_their_frames() {
-    // A frame of about 7,000 slots, which a call zeroes: 64 bytes of it for a unit.
+    // A frame of about 7,000 slots, which a call zeroes. 64 bytes of it cost one unit.
     let text = format!(
         r#"(module
           (func $wide (param i32) (if (local.get 0) (then {} {})))
@@ -197,7 +197,7 @@ fn recursion_ends_with_the_stack() {
           (call $f (local.get 0) (local.get 1) (local.get 2)))
         (export "nfw_filter" (func $f)))"#;
     assert_eq!(verdict(text), Err(Trap::StackOverflow));
-    // And so do frames that are too large to nest deeply.
+    // Large frames overflow the stack, too, at a smaller depth.
     let locals = "i64 ".repeat(1000);
     let text = format!(
         r#"(module (func $f (param i32 i32 i32) (result i32) (local {locals})

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a filter sees, what it can do with it, and what becomes of its answer.
+//! The guest interface: context and window, exports, host functions, verdicts.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn verdicts() {
     }
 }
 
-/// Of the values that `$f` returns, the last one is where it has to be when the others are copied.
+/// The last of the values that `$f` returns is already in place when the others are copied.
 #[test]
 fn values_in_their_places_stay() {
     let function = "(func $f (param i32 i32 i32) (result i64 i32 i64 i32)
@@ -36,7 +36,7 @@ fn values_in_their_places_stay() {
     assert_eq!(verdict(&filter_with(function, body)), Ok(ACCEPT));
 }
 
-/// A body that returns 1 if all of `(address, value)` hold, where the address is an expression.
+/// A body that traps unless the `u32` at each address is the value. Each address is an expression.
 fn expect(values: &[(String, u32)]) -> String {
     let mut body = String::new();
     for (address, value) in values {
@@ -59,7 +59,7 @@ fn the_context_and_the_window_are_what_the_guide_says() {
     let mut instance = load(&filter(&body));
     assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
 
-    // A packet that is shorter than the window.
+    // The packet is shorter than the window.
     let mut instance = load(&filter("local.get $len i32.const 7 i32.eq"));
     instance.host_mut().bytes.truncate(7);
     assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
@@ -77,11 +77,11 @@ fn behind_a_packet_the_window_is_zero() {
         i32.and";
     let mut instance = load(&filter_with(init, body));
     instance.host_mut().bytes = vec![1; 100];
-    // What `nfw_init` has left there is gone.
+    // The host has cleared the bytes that `nfw_init` wrote.
     assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
     instance.host_mut().bytes = vec![1; 256];
     assert_eq!(call(&mut instance).verdict, Ok(DROP));
-    // What the last packet has left is, too, even if one in between could not be read.
+    // The host also clears the last packet's bytes, even if a packet in between could not be read.
     instance.host_mut().fail = Some(-14);
     call(&mut instance);
     instance.host_mut().fail = None;
@@ -89,10 +89,10 @@ fn behind_a_packet_the_window_is_zero() {
     assert_eq!(call(&mut instance).verdict, Ok(ACCEPT));
 }
 
-/// Exports of toolchains that set up what a module's language needs.
+/// Exports of toolchains that set up the language's runtime.
 #[test]
 fn what_sets_up_the_language_is_called_once_and_first() {
-    // Each export writes down that it was called, and how many were before.
+    // Each export records that it was called, and in which order.
     let module = |fields: &str| {
         filter_with(
             &format!(
@@ -121,7 +121,7 @@ fn what_sets_up_the_language_is_called_once_and_first() {
             assert_eq!(call(&mut instance).verdict, Ok(ACCEPT), "{fields}");
         }
     }
-    // It finds the memory that host functions work on, and may use all of what `nfw_init` may.
+    // `_initialize` can call host functions, and may do everything that `nfw_init` may.
     let text = r#"(module
         (import "nfw.log" "write" (func $log (param i32 i32) (result i32)))
         (memory (export "memory") 1)
@@ -196,7 +196,7 @@ fn the_buffer_is_the_guest_s_if_it_has_one() {
                          (i32.eq (local.get 1) (i32.add (local.get 0) (i32.const 48))))))"#
         )
     };
-    // 65536 - 304, the last place for it.
+    // 65536 - 304 is the highest address for the buffer.
     for address in ["0", "8", "65232"] {
         assert_eq!(verdict(&text(address)), Ok(ACCEPT));
     }
@@ -245,7 +245,7 @@ fn without_a_buffer_pages_are_appended() {
         .message
         .contains("begins with 3 pages, and 2 are allowed"));
 
-    // The largest window takes a page and a bit.
+    // The largest window takes more than one page.
     let wide = Options {
         snaplen: limits::MAX_SNAPLEN,
         ..options()
@@ -271,7 +271,7 @@ fn init_runs_once_and_may_grow_memory() {
         verdict(&text("(i32.ne (memory.grow (i32.const 3)) (i32.const 2))")),
         Ok(ACCEPT)
     );
-    // Over the limit it answers -1.
+    // Over the limit it returns -1.
     assert_eq!(
         verdict(&text(
             "(i32.ne (memory.grow (i32.const 63)) (i32.const -1))"
@@ -320,7 +320,7 @@ fn packet() {
     assert_eq!(verdict(&load_at(500, 0, 100)), Ok(ACCEPT));
     assert_eq!(verdict(&load_at(600, 0, 0)), Ok(ACCEPT));
     assert_eq!(verdict(&load_at(0, 65536, 0)), Ok(ACCEPT));
-    // Beyond the packet: -14 and nothing is copied.
+    // Beyond the packet: it returns -14, and copies nothing.
     for (offset, len) in [(500, 101), (600, 1), (u32::MAX, 1), (0, 601)] {
         assert_eq!(verdict(&load_at(offset, 0, len)), Err(Trap::Unreachable));
         let body = format!(
@@ -332,7 +332,7 @@ fn packet() {
         );
         assert_eq!(verdict(&importing(imports, &body)), Ok(ACCEPT));
     }
-    // Beyond memory, of two pages.
+    // Beyond the memory, which has two pages.
     for (to, len) in [
         (131_072, 1),
         (131_071, 2),
@@ -340,7 +340,7 @@ fn packet() {
         (u32::MAX, u32::MAX),
     ] {
         let trap = if len == u32::MAX {
-            // More than the fuel pays for.
+            // The length costs more than the fuel.
             Trap::OutOfFuel
         } else {
             Trap::MemoryOutOfBounds
@@ -410,7 +410,7 @@ fn fuel() {
     };
     assert!(load_of(0) >= empty + 10);
     assert_eq!(load_of(576) - load_of(64), 8);
-    // The last call that the fuel pays for, and the first that it does not.
+    // The fuel just suffices for the call, and then it is one unit short.
     let mut instance = load(&importing(
         r#"(import "nfw.packet" "len" (func $f (result i32)))"#,
         "(drop (call $f)) i32.const 1",

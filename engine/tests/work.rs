@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The work of a compilation is linear in the size of the Wasm module, and ends when nobody wants it any more.
-//! The unit is the pauses that the compiler offers ([`nf_wasm_jit::work`]), which are the same on every
-//! machine. `hostile.rs` has the bound that holds for the whole corpus.
+//! The work of a compilation is linear in the size of the Wasm module, and a compilation can be
+//! aborted. The unit is the yields of the compiler ([`nf_wasm_jit::work`]), which do not depend on
+//! the machine's speed. `hostile.rs` has a bound for the whole corpus.
 
 mod common;
 
@@ -10,8 +10,8 @@ use nf_wasm_engine::{Instance, Unsupported};
 use nf_wasm_hostile::slow;
 use nf_wasm_jit::{compile_in_place_with, Buffer, Environment, Results, Work};
 
-/// Compiles a filter, and aborts after `max` pauses. Returns the number of pauses, and whether there is code
-/// for packets in place; or why there is no code.
+/// Compiles a filter, and aborts after `max` yields. Returns the number of yields, and whether
+/// there is code for packets in place, or the reason why there is no code.
 fn compile(wasm: &[u8], max: u64) -> (u64, Result<bool, Unsupported>) {
     let mut host = Packet::new(&[]);
     host.max_pauses = max;
@@ -22,7 +22,7 @@ fn compile(wasm: &[u8], max: u64) -> (u64, Result<bool, Unsupported>) {
     (instance.host_mut().pauses, outcome)
 }
 
-/// What becomes of the large module of a shape.
+/// The expected outcome for the large module of a shape.
 fn expected(name: &str) -> Result<bool, Unsupported> {
     match name {
         "loops with 32 parameters around each other" => Err(Unsupported::Frame),
@@ -40,10 +40,10 @@ fn work_grows_as_the_module_does() {
             let (pauses, outcome) = compile(&wasm, u64::MAX);
             (wasm.len() as u64, pauses, outcome)
         });
-        // As many more pauses as there are more bytes, and half as many again.
+        // The yields grow like the bytes, with a margin of a half.
         let limit = (small.1 + 1) * large.0.div_ceil(small.0) * 3 / 2 + 2;
         assert!(large.1 <= limit, "{}: {small:?} {large:?}", shape.name);
-        // A shape that is refused early would say nothing of what comes after.
+        // A shape that is refused earlier than expected would not test the later stages.
         assert_eq!(large.2, expected(shape.name), "{}", shape.name);
     }
 }

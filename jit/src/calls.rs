@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The call graph: which functions the exported one can reach, and how deep calls nest.
+//! The call graph: the functions that the exported one can reach, and how deeply calls nest.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
@@ -11,36 +11,36 @@ use wasmparser::Operator;
 use crate::module::Module;
 use crate::{Environment, Unsupported, Work};
 
-/// Slots of a compiled frame, at most, beyond those that the interpreter's has.
+/// Maximum slots of a compiled frame, in addition to those of the interpreter's frame.
 pub(crate) const MORE_SLOTS: u32 = 24;
 
-/// Functions that call each other.
+/// Facts about the call graph.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    /// All of them, the first first.
+    /// All functions that can be reached. The first is the exported one.
     pub(crate) functions: Vec<u32>,
-    /// Whether calls may nest deeper than the interpreter lets them, so that each has to be checked.
+    /// Whether calls may overflow the interpreter's stack, so that each call has to be checked.
     pub(crate) may_overflow: bool,
-    /// Whether any of them calls one, or might if it were in the table.
+    /// Whether any of them calls a function that the module defines, or calls through the table.
     pub(crate) nest: bool,
-    /// Whether something calls the first one.
+    /// Whether the first one can be called from within the module.
     pub(crate) root_is_called: bool,
-    /// Slots that all frames together may take.
+    /// Maximum slots of all frames together.
     pub(crate) slots: u32,
 }
 
-/// A node that is being looked at.
+/// A node that is being visited.
 struct Visit {
     node: u32,
     callees: Vec<u32>,
-    /// How many of these were looked at.
+    /// Number of callees that were visited.
     at: usize,
-    /// Slots that its calls of imported functions take: the interpreter has their arguments, and their
-    /// results in the same place, behind the frame.
+    /// Maximum slots that a call of a host function takes: the interpreter puts its arguments, and
+    /// then its results in the same slots, after the frame.
     host_slots: u32,
 }
 
-/// What a function's callees take, once they are known.
+/// The stack use of a function and its callees.
 #[derive(Clone, Copy, Default)]
 struct Depth {
     /// Slots of the interpreter's frames.
@@ -50,13 +50,14 @@ struct Depth {
 }
 
 enum State {
-    /// Its callees are being looked at.
+    /// Its callees are being visited.
     Open,
     Done(Depth),
 }
 
-/// Functions, by their indices, and the functions of a type that are in the table, by this and the
-/// type's index: so that there is one way to them however many calls take it.
+/// Added to a type's index, the node of the functions of that type in the table. All indirect calls
+/// of the type share the node, which keeps the number of edges low. Other nodes are functions'
+/// indices.
 const OF_TYPE: u32 = 1 << 24;
 
 impl Calls {
@@ -151,14 +152,15 @@ impl Calls {
             may_overflow,
             nest,
             root_is_called,
-            // The last frame's arguments or results lie behind it.
+            // The last frame's arguments or results lie after it.
             slots: slots + frames * MORE_SLOTS + 2 + limits::PARAMS + limits::RESULTS,
         })
     }
 }
 
 impl Visit {
-    /// Finds out what a function calls. Returns whether it calls any that the module defines.
+    /// Finds a function's callees. Returns whether it calls a function that the module defines, or
+    /// calls through the table.
     fn direct_callees(
         &mut self,
         module: &Module<'_>,
@@ -178,7 +180,7 @@ impl Visit {
                 Operator::CallIndirect { type_index, .. } => {
                     callees.insert(OF_TYPE + module.canonical(type_index));
                 }
-                // No other operator that is compiled calls.
+                // No other operator calls functions, except those that are not compiled.
                 _ => {}
             }
         }

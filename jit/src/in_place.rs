@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Compiles filters that only read, for packets in place.
 //!
-//! A filter that has no effects can run, bail out, and run again unnoticed. So it is compiled twice.
-//! [`crate::compile`] makes code for a copy of the packet, in the window in linear memory. This file makes
-//! code in which loads from the window are loads from the packet itself.
+//! A filter without effects can run, bail out, and run again without a visible difference. So it is
+//! compiled twice. [`crate::compile`] makes code for a packet on a copy, in the window in linear
+//! memory. This file makes code in which loads from the window are loads from the packet itself.
 //!
-//! A constant address is in the window or not. For other addresses `pointers.rs` guesses, and the code
-//! checks the guess: an address taken for the window's must be within the packet's linear bytes, any other
-//! below the buffer. If a check fails, the code bails out, by a trap that it cannot have otherwise.
+//! For a constant address the compiler knows whether it is in the window. For other addresses
+//! `pointers.rs` guesses, and the code checks the guess: an address that is guessed to be in the
+//! window must be within the packet's linear bytes, any other below the buffer. If a check fails,
+//! the code bails out, with the trap `memory-out-of-bounds`.
 //!
-//! Both codes charge the same fuel, as they have the same operators.
+//! Both versions charge the same fuel, because they have the same operators.
 
 use wasmparser::{FunctionBody, Operator};
 
@@ -17,8 +18,8 @@ use crate::module::Module;
 use crate::pointers::InPlace;
 use crate::{back, front, Buffer, Code, Environment, Unsupported, Work};
 
-/// Wasm's operators of the largest function, each target of a `br_table` counted. In a larger one the
-/// copy does not matter.
+/// Maximum number of a function's Wasm operators, plus targets of `br_table`. For a larger function
+/// the cost of the copy does not matter.
 const MAX_OPERATORS: usize = 1 << 12;
 /// Compiles the exported function for packets in place, if that is possible.
 pub(crate) fn compile(
@@ -42,7 +43,7 @@ pub(crate) fn compile(
     if function.has_effects() {
         return Ok(None);
     }
-    // The back end builds the function anew, with the same blocks.
+    // The back end builds the function once more, with the same blocks.
     let Some(in_place) = InPlace::new(&function, buffer, work)? else {
         return Ok(None);
     };

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiles packet filters to eBPF instructions, which the kernel's own compiler turns into native
+//! Compiles packet filters to eBPF instructions. The kernel's eBPF compiler turns these into native
 //! code.
 //!
-//! No verifier checks the instructions. They are safe because the Wasm module was validated, and because
-//! this crate compiles checks of addresses, fuel and stack into them.
+//! No verifier checks the instructions. They are safe because the Wasm module was validated, and
+//! because the instructions check addresses, fuel and stack.
 //!
-//! The stages of a function: `module.rs` finds it, `front/` translates it to operations (`ir/`), `back/`
-//! allocates registers and emits instructions.
+//! The stages of a function: `module.rs` parses it, `front/` translates it to operations (`ir/`),
+//! `back/` allocates registers and emits instructions.
 #![no_std]
 
 extern crate alloc;
@@ -32,33 +32,33 @@ pub use back::Helper;
 pub use nf_wasm_shared::machine::{self, Machine};
 pub use work::Work;
 
-/// What is known of an instance when its code is compiled, and does not change any more.
+/// The facts about an instance that are constant from its compilation on.
 #[derive(Clone, Copy, Debug)]
 pub struct Environment<'a> {
     /// Bytes of its linear memory.
     pub memory_bytes: u64,
-    /// Whether that may grow while the code runs. Code of a filter's finds that it does not.
+    /// Whether the memory may grow while the code runs. A filter's does not.
     pub memory_grows: bool,
-    /// Its table: functions, by their indices in the module.
+    /// The table: functions' indices in the module, or null.
     pub table: &'a [Option<u32>],
-    /// For each function how many slots the interpreter's frame has.
+    /// For each function, the number of slots of the interpreter's frame.
     pub frame_slots: &'a [u16],
-    /// Bytes from a global to the next.
+    /// Bytes from one global to the next.
     pub global_stride: u32,
-    /// Instructions of a program at most.
+    /// Maximum number of instructions.
     pub max_instructions: usize,
-    /// What parameters of the exported function always are.
+    /// The constant values of parameters of the exported function.
     pub parameters: &'a [Option<u32>],
-    /// What becomes of its results.
+    /// How it returns its results.
     pub results: Results,
 }
 
-/// What becomes of the exported function's results.
+/// How the exported function returns its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Results {
-    /// They stay in their slots, from [`machine::FIRST_SLOT`] on.
+    /// In slots, from [`machine::FIRST_SLOT`] on.
     Stay,
-    /// There is one, a verdict, 0 or 1: it is returned, and others are a trap.
+    /// The only result is a verdict. The code returns 0 or 1, and traps on other numbers.
     Verdict,
 }
 
@@ -71,63 +71,64 @@ impl Environment<'_> {
     }
 }
 
-/// A program.
+/// Compiled code.
 #[derive(Clone, Debug)]
 pub struct Code {
-    /// The instructions. Calls have the number of a [`Helper`].
+    /// The instructions. Each call holds the number of a [`Helper`].
     pub insns: Vec<Insn>,
-    /// Which of them are calls.
+    /// Indices of the calls.
     pub calls: Vec<u32>,
-    /// Slots of 8 bytes that its frames need, behind the machine.
+    /// Slots of 8 bytes that its frames need, after the machine.
     pub slots: u32,
-    /// Bytes of the kernel's stack that it takes, besides what the kernel's compiler saves.
+    /// Bytes of the kernel's stack that it takes, without the registers that the kernel's compiler
+    /// saves.
     pub stack: u32,
-    /// Whether it calls imported functions.
+    /// Whether it calls host functions.
     pub calls_host: bool,
-    /// It reads nothing in linear memory from this address on.
+    /// All its reads from linear memory are below this address.
     pub reads_below: u64,
-    /// Whether it reads a parameter that is not known.
+    /// Whether it reads a parameter whose value is not known.
     pub reads_parameters: bool,
-    /// What it reads of a packet in place; of other code nothing.
+    /// Its reads of a packet in place. Empty for code that runs on a copy.
     pub in_place: Reads,
-    /// Whether some jumps have their distance in `imm` (`BPF_JMP32 | BPF_JA`).
+    /// Whether any jump has its distance in `imm` (`BPF_JMP32 | BPF_JA`).
     pub has_long_jumps: bool,
 }
 
-/// Where a packet is shown in linear memory: the context, and behind it the window.
+/// The location of the buffer in linear memory: the context, then the window.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffer {
     /// The context's address.
     pub context: u32,
-    /// The window's.
+    /// The window's address.
     pub window: u32,
-    /// Bytes of the window at most.
+    /// Maximum bytes of the window.
     pub snaplen: u32,
 }
 
-/// What code that was compiled by [`compile_in_place`] reads at places that are known.
+/// The reads at constant addresses of code from [`compile_in_place`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// Words of the context, as a set of their numbers.
+    /// Words of the context: a set of word numbers.
     pub context: u64,
-    /// Bytes of the packet that have to be in place.
+    /// Bytes of the packet that have to be linear.
     pub window: u32,
 }
 
 /// Why a module cannot be compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsupported {
-    /// It uses something that is left to the interpreter.
+    /// It uses something that only the interpreter supports.
     Operator(&'static str),
-    /// A function needs a larger frame than instructions can address.
+    /// A function's frame is larger than instructions can address.
     Frame,
     /// The code would be too large.
     Size,
-    /// It would take too long: see [`work`].
+    /// It would take too many steps: see [`work`].
     Work,
-    /// The host did not want it any more.
+    /// The compilation was aborted.
     Aborted,
-    /// It is not valid.
+    /// The module is not valid.
     Malformed,
 }
 
@@ -144,11 +145,12 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// Compiles the exported function, and all that it may call, for whoever can wait. `wasm` is valid.
+/// Compiles the exported function and all functions that it may call, without yielding. `wasm` is
+/// valid.
 ///
 /// # Errors
 ///
-/// Why not.
+/// The reason why it cannot be compiled.
 pub fn compile(
     wasm: &[u8],
     export: &str,
@@ -157,11 +159,11 @@ pub fn compile(
     compile_with(wasm, export, environment, &Work::new(wasm.len(), &|| true))
 }
 
-/// As [`compile`], with a count of the work, which asks the host every so often.
+/// As [`compile`], but counts its steps in `work`, which yields at intervals.
 ///
 /// # Errors
 ///
-/// Why not.
+/// The reason why it cannot be compiled.
 pub fn compile_with(
     wasm: &[u8],
     export: &str,
@@ -172,13 +174,14 @@ pub fn compile_with(
     back::compile(&module, export, environment, None, work)
 }
 
-/// Compiles the exported function, if it is a small one that only reads, so that what it reads of the
-/// window it reads in the packet itself: `in_place.rs` says how. `wasm` is valid; `buffer` is within the
-/// environment's memory, and nothing else is done with it.
+/// Compiles the exported function for packets in place, if it is small and only reads. Its loads
+/// from the window become loads from the packet itself: see `in_place.rs`. `wasm` is valid.
+/// `buffer` is within the environment's memory, and has no other use.
 ///
-/// The code needs of the context what [`Reads`] says, in the buffer, and the packet where the machine
-/// says. The trap [`nf_wasm_shared::abi::trap::Trap::MemoryOutOfBounds`] is not the filter's then: the packet
-/// has to be decided by what [`compile`] made.
+/// The caller writes the words of the context in [`Reads`] to the buffer, and the packet's address
+/// to the machine. If the code bails out, its result is the trap
+/// [`nf_wasm_shared::abi::trap::Trap::MemoryOutOfBounds`]. The code from [`compile`] then has to
+/// decide the packet.
 pub fn compile_in_place(
     wasm: &[u8],
     export: &str,
@@ -189,11 +192,11 @@ pub fn compile_in_place(
     compile_in_place_with(wasm, export, environment, buffer, &work).ok()?
 }
 
-/// As [`compile_in_place`], with a count of the work.
+/// As [`compile_in_place`], but counts its steps in `work`. `None` if there can be no such code.
 ///
 /// # Errors
 ///
-/// Only [`Unsupported::Aborted`]: what cannot be compiled so is not there.
+/// Only [`Unsupported::Aborted`].
 pub fn compile_in_place_with(
     wasm: &[u8],
     export: &str,

@@ -9,20 +9,20 @@ use wasmparser::{
 
 use crate::{Unsupported, Work};
 
-/// A module's parts.
+/// The parsed parts of a module.
 #[derive(Debug, Default)]
 pub(crate) struct Module<'a> {
     /// Its function types.
     pub(crate) types: Vec<FuncType>,
-    /// For each type the first that is the same.
+    /// For each type, the first equal type.
     canonical: Vec<u32>,
     /// The type of each function, imported ones first.
     pub(crate) functions: Vec<u32>,
-    /// How many functions are imported.
+    /// Number of imported functions.
     pub(crate) imports: u32,
-    /// The bodies of the others.
+    /// The bodies of the other functions.
     pub(crate) bodies: Vec<FunctionBody<'a>>,
-    /// Functions by their exported names.
+    /// Exported functions: names and indices.
     exports: Vec<(&'a str, u32)>,
 }
 
@@ -74,14 +74,14 @@ impl<'a> Module<'a> {
         Ok(module)
     }
 
-    /// Finds the types that are the same.
+    /// Finds equal types.
     fn compare_types(&mut self, work: &Work<'_>) -> Result<(), Unsupported> {
         let types = &self.types;
         let mut order: Vec<u32> = (0..types.len() as u32).collect();
         work.take(order.len() * (1 + order.len().checked_ilog2().unwrap_or(0) as usize))?;
         order.sort_unstable_by(|a, b| {
             let types = types[*a as usize].cmp(&types[*b as usize]);
-            // Of those that are the same the first comes first.
+            // Among equal types, the first comes first.
             types.then(a.cmp(b))
         });
         self.canonical = vec![0; types.len()];
@@ -103,19 +103,19 @@ impl<'a> Module<'a> {
         &self.types[self.functions[function as usize] as usize]
     }
 
-    /// Slots of the interpreter's stack that a call of the imported function takes, beside frames: its
-    /// arguments, and its results in the same place.
+    /// Slots of the interpreter's stack that a call of the host function takes, besides frames: for
+    /// its arguments, and then for its results in the same slots.
     pub(crate) fn host_slots(&self, function: u32) -> u32 {
         let ty = self.type_of(function);
         ty.params().len().max(ty.results().len()) as u32
     }
 
-    /// The first type that is the same.
+    /// The first type that is equal.
     pub(crate) fn canonical(&self, ty: u32) -> u32 {
         self.canonical[ty as usize]
     }
 
-    /// The first type that is the same as the one of the function with index `function`.
+    /// The first type that is equal to that of the function with index `function`.
     pub(crate) fn signature(&self, function: u32) -> u32 {
         self.canonical(self.functions[function as usize])
     }

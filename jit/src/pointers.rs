@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which variables are likely to hold the address of a packet byte, in code for packets in place.
+//! Guesses which variables hold the address of a packet byte, in code for packets in place.
 //!
-//! A guess: compiled code checks every address that it takes for one.
+//! Compiled code checks every guess.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,12 +9,12 @@ use alloc::vec::Vec;
 use crate::ir::{Binary, BlockId, Function, Op, Outcome, Value, Width};
 use crate::{Buffer, Unsupported, Work};
 
-/// Words of the largest sets of locals, one set for each block.
+/// Maximum words of the sets of locals, one set for each block.
 const MAX_WORDS: usize = 1 << 14;
 /// Fixpoint iteration cap.
 const MAX_ROUNDS: u32 = 8;
 
-/// A set of variables: those that are likely to be an address in the window.
+/// A set of variables that are likely to hold an address in the window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bits(Vec<u64>);
 
@@ -35,7 +35,7 @@ impl Bits {
         }
     }
 
-    /// Has the first `members` be in it that are in `other`.
+    /// Replaces the first `members` members by those of `other`.
     pub(crate) fn copy(&mut self, other: &[u64], members: usize) {
         let words = members.div_ceil(64);
         if self.0.len() < words {
@@ -49,17 +49,17 @@ impl Bits {
     }
 }
 
-/// How a function is compiled for packets in place.
+/// The analysis of a function that is compiled for packets in place.
 pub(crate) struct InPlace {
     pub(crate) buffer: Buffer,
-    /// For each block, the set of locals that are likely to be an address in the window on entry.
+    /// For each block, the set of locals that are likely to hold an address in the window on entry.
     pointers: Vec<u64>,
     /// Words of a set.
     words: usize,
 }
 
 impl Buffer {
-    /// Whether a constant is an address in the window, or the end of that.
+    /// Whether a constant is an address in the window, or the window's end.
     pub(crate) fn has_pointer(&self, value: i64) -> bool {
         let window = i64::from(self.window);
         (window..=window + i64::from(self.snaplen)).contains(&value)
@@ -81,19 +81,20 @@ impl InPlace {
         }))
     }
 
-    /// Addresses that are computed, and are not taken for the window's, have to be below.
+    /// The upper limit for computed addresses that are not guessed to be in the window.
     pub(crate) fn limit(&self) -> u64 {
         self.buffer.context.into()
     }
 
-    /// The locals that are one where a block begins.
+    /// The locals that are likely to hold an address in the window where a block begins.
     pub(crate) fn pointers(&self, block: BlockId) -> &[u64] {
         let start = block as usize * self.words;
         self.pointers.get(start..start + self.words).unwrap_or(&[])
     }
 }
 
-/// Whether an operation leaves an address in the window, where `points` says it of its operands.
+/// Whether an operation's result is likely to be an address in the window. `points` tells the same
+/// of its operands.
 pub(crate) fn leaves_pointer(op: &Op, points: impl Fn(Value) -> bool) -> bool {
     match op.outcome() {
         Outcome::Copy(from) => points(from),
@@ -108,8 +109,8 @@ pub(crate) fn leaves_pointer(op: &Op, points: impl Fn(Value) -> bool) -> bool {
     }
 }
 
-/// Finds out, for the beginning of each block, which locals are likely to be addresses in the window.
-/// Compilers give one local many values, one after the other, so it takes the way of each.
+/// Finds the locals that are likely to hold an address in the window at the beginning of each
+/// block. The analysis is per block because compilers reuse one local for many values.
 fn pointers(
     function: &Function,
     buffer: Buffer,
@@ -122,9 +123,10 @@ fn pointers(
         return Ok(None);
     }
     let mut at = vec![0_u64; blocks.len() * words];
-    // Those that change since they were last looked at.
+    // Blocks whose set changed since the last visit.
     let mut is_due = vec![true; blocks.len()];
-    // Of what is on the operand stack, which is handed on in variables of one use.
+    // The set of variables that are not locals. They hold the operand stack, and have one user
+    // each.
     let mut stack = Bits::default();
     let mut here = Bits::default();
     for _ in 0..MAX_ROUNDS {
@@ -169,7 +171,7 @@ fn pointers(
             work.take(edges * words)?;
         }
         if has_grown {
-            // Who reads it may have been looked at before.
+            // The reader of a variable may have been visited before.
             is_due.fill(true);
         } else if !has_changed {
             break;
@@ -190,7 +192,8 @@ mod tests {
             window: 1_048,
             snaplen: 256,
         };
-        // The local begins as a number, moves along in the window in a loop, and is a number then.
+        // The local is a number, then a pointer that a loop moves through the window, then a
+        // number.
         let function = build(
             "(block (loop
                (br_if 1 (i32.eqz (local.get 3)))
@@ -203,7 +206,7 @@ mod tests {
         let pointers = pointers(&function, buffer, &work()).unwrap().unwrap();
         // Five locals, a word for each block.
         let is_one = |at: usize| pointers[function.order[at] as usize] & (1 << 3) != 0;
-        // In the function, in the loop, and behind it.
+        // Before the loop, in the loop, and after it.
         assert_eq!(
             [0, 1, function.order.len() - 1].map(is_one),
             [false, true, false]

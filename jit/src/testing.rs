@@ -8,7 +8,7 @@ use crate::ir::{Function, Op};
 use crate::module::Module;
 use crate::{front, Environment, Results, Work};
 
-/// A module of these functions; `f` is the one of index 0.
+/// A module with these functions. `f` is the one with index 0.
 pub(crate) fn wasm(fields: &str) -> Vec<u8> {
     wat::parse_str(format!("(module (memory 1) {fields})")).expect("a module")
 }
@@ -34,23 +34,23 @@ pub(crate) fn environment() -> Environment<'static> {
     }
 }
 
-/// As much as it takes.
+/// Work that never aborts.
 pub(crate) fn work() -> Work<'static> {
     Work::new(0, &|| true).without_limit()
 }
 
-/// A module's parts.
+/// Parses a module.
 pub(crate) fn parse(wasm: &[u8]) -> Module<'_> {
     Module::parse(wasm, &work()).expect("a module")
 }
 
-/// What the front end makes of [`lone`].
+/// The IR of the function of [`lone`].
 pub(crate) fn build(body: &str) -> Function {
     let wasm = lone(body);
     front::build(&parse(&wasm), 0, &environment(), &[], None, &work()).expect("a function")
 }
 
-/// All of its operations, in the order of the code.
+/// All operations of a function, in the order of the code.
 pub(crate) fn ops(function: &Function) -> Vec<Op> {
     let blocks = function.order.iter();
     blocks

@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The work of one compilation: counted, limited, and aborted when nobody wants it any more.
+//! Counts and limits the work of one compilation, and aborts it when its result is no longer
+//! wanted.
 //!
-//! A step is one round of a loop whose length the guest decides: an operator, an operation, an edge, a
-//! word of a set, an instruction. Each loop counts its steps here: before it runs, or right after it where
-//! only then the number is known and a limit bounds it. So the module's size bounds the time, tests need no
-//! clock, and the host is asked every so often.
+//! A step is one round of a loop whose length the guest decides: an operator, an operation, an
+//! edge, a word of a set, an instruction. Each loop counts its steps here before it runs. If the
+//! number is not known before and a limit bounds it, the loop counts right after it. So the
+//! module's size bounds the time, tests need no clock, and the compilation yields at intervals.
 
 use core::cell::Cell;
 use core::fmt;
 
 use crate::Unsupported;
 
-/// Steps for each byte of a module.
+/// Maximum steps for each byte of a module.
 pub const STEPS_FOR_A_BYTE: u64 = 128;
-/// Steps for any module, because other limits allow small modules this much.
+/// Additional steps for any module, because other limits allow small modules this much work.
 pub const STEPS_FOR_A_MODULE: u64 = 1 << 20;
-/// Steps between two calls of the host, unless one loop counts more at once: a few milliseconds at most.
+/// Steps between two yields, unless one loop counts more at once: a few milliseconds at most.
 pub const STEPS_WITHOUT_A_PAUSE: u64 = 1 << 14;
 
 /// The work of one compilation.
 pub struct Work<'a> {
     steps: Cell<u64>,
     max: u64,
-    /// Steps at which the host is asked next.
+    /// The number of steps at which it yields next.
     pause_at: Cell<u64>,
     pause: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Work<'a> {
-    /// For a module of this size. `pause` lets others run, and says whether to go on.
+    /// The work for a module of this size. `pause` yields, and returns whether to go on.
     pub fn new(module_bytes: usize, pause: &'a dyn Fn() -> bool) -> Self {
         Self {
             steps: Cell::new(0),
@@ -40,11 +41,11 @@ impl<'a> Work<'a> {
 
     /// The limit of steps for a module of this size.
     pub fn max(module_bytes: usize) -> u64 {
-        // Modules have a megabyte.
+        // This does not overflow: modules have at most a megabyte.
         module_bytes as u64 * STEPS_FOR_A_BYTE + STEPS_FOR_A_MODULE
     }
 
-    /// Without a limit, to measure.
+    /// Removes the limit, for measurements.
     #[must_use]
     pub fn without_limit(self) -> Self {
         Self {
@@ -61,7 +62,7 @@ impl<'a> Work<'a> {
     /// Counts steps.
     #[inline]
     pub(crate) fn take(&self, steps: usize) -> Result<(), Unsupported> {
-        // Lists fit into memory, so that their lengths add up to less than 2^64.
+        // Lists fit into memory, so the sum of their lengths stays below 2^64.
         let after = self.steps.get().saturating_add(steps as u64);
         self.steps.set(after);
         if after >= self.pause_at.get() {
@@ -114,7 +115,7 @@ mod tests {
         let work = Work::new(10, &|| true);
         assert_eq!(work.take(Work::max(10) as usize), Ok(()));
         let over = (0..).find(|_| work.take(1) != Ok(()));
-        // The limit is checked when the host is asked.
+        // The limit is only checked at a yield.
         assert!(over.is_some_and(|over| over <= STEPS_WITHOUT_A_PAUSE));
         assert!(work.take(1).is_err());
     }

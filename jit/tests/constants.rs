@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Operations on constants at the edges of what there is, beside the interpreter: what a guest writes
-//! down must neither be computed otherwise nor be too much for the compiler, whose own arithmetic is
-//! checked where there are debug assertions.
+//! Compares operations on constants at the edges of each width with the interpreter. Constant
+//! folding must compute the same results. Its own arithmetic must not overflow, which debug
+//! assertions check.
 
 mod common;
 #[allow(dead_code, reason = "these modules have no memory")]
@@ -21,7 +21,7 @@ const COMPARE: [&str; 10] = [
 ];
 const UNARY: [&str; 5] = ["clz", "ctz", "popcnt", "extend8_s", "extend16_s"];
 
-/// Both ends of each width, signed and not, and what is beside them.
+/// The minimum and maximum of each width, signed and unsigned, and their neighbours.
 const EDGES: [i64; 16] = [
     0,
     1,
@@ -42,7 +42,7 @@ const EDGES: [i64; 16] = [
 ];
 const ARGUMENTS: [u32; 5] = [0, 1, 0x1234_5678, 0x8000_0000, 0xffff_ffff];
 
-/// A function of these statements, which may set local 3 (`i64`), holds it against the interpreter.
+/// Compares a function with the interpreter. Its statements may set local 3 (`i64`), the result.
 fn check(statements: &str) {
     let wasm = wat::parse_str(format!(
         r#"(module (func (export "f") (param i32 i32 i32) (result i32) (local i64)
@@ -74,7 +74,7 @@ fn check(statements: &str) {
     }
 }
 
-/// The argument, in a width.
+/// The argument, in this width.
 fn argument(width: &str) -> &'static str {
     match width {
         "i32" => "(local.get 0)",
@@ -82,7 +82,7 @@ fn argument(width: &str) -> &'static str {
     }
 }
 
-/// A constant, in a width.
+/// A constant, in this width.
 fn constant(width: &str, value: i64) -> String {
     match width {
         "i32" => format!("(i32.const {})", value as i32),
@@ -90,7 +90,7 @@ fn constant(width: &str, value: i64) -> String {
     }
 }
 
-/// Makes another number of what was computed so far and `value`, of which no bit gets lost.
+/// Mixes `value` into local 3, without losing a bit of either.
 fn mix(width: &str, value: &str) -> String {
     let value = match width {
         "i32" => format!("{value} (i64.extend_i32_u)"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiled code beside the interpreter: results, trap, fuel, memory and globals are the same. For half of
-//! the modules, branches are mispredicted, too.
+//! Compares compiled code with the interpreter: results, trap, fuel, memory and globals are the
+//! same. For half of the modules, branches are mispredicted.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host compiled_modules
@@ -25,23 +25,22 @@ const UNKNOWN_VERDICT: u32 = Trap::UnknownVerdict as u32;
 /// Calls of each module.
 const CALLS: u32 = 6;
 
-/// Bytes that a module is made of.
+/// Bytes of random data that a module is generated from.
 const BYTES: usize = 4_000;
-/// From so many modules on it is said how many must have been compiled, and how many calls must have
-/// returned.
+/// From this many modules on, the test checks how many were compiled, and how many calls returned.
 const MANY: u64 = 200;
 
-/// What became of modules, and of calls.
+/// Counts of modules and of calls, by outcome.
 #[derive(Debug, Default)]
 struct Outcomes {
     modules: u64,
     compiled: u64,
     with_long_jumps: u64,
     results: u64,
-    /// By their numbers.
+    /// Calls that trapped, by the trap's number.
     traps: [u64; Trap::COUNT],
     instructions: u64,
-    /// Mispredicted branches, and loads and stores behind them.
+    /// Mispredicted branches, and loads and stores after them.
     mistakes: u64,
     accesses: u64,
 }
@@ -58,7 +57,7 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
     let layout = reference.instance.layout(&mut reference.store).unwrap();
     let memory_bytes = module.pages << 16;
     assert_eq!(reference.memory().len() as u64, memory_bytes);
-    // As filters are compiled: two parameters are known, and the result is a verdict.
+    // As for filters: two parameters are known, and the result is a verdict.
     let is_filter = module.results == [I32] && random.below(2) == 0;
     let mut argument = || match random.below(3) {
         0 => random.below(100),
@@ -111,7 +110,7 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
         }
         let mut outcome = compiled.call(arguments, fuel);
         if module.results.is_empty() {
-            // What is in the slot is the first argument, or nothing.
+            // Without a result, the slot holds the first argument, or is unused.
             outcome.result = outcome.result.map(|_| 0);
         }
         assert_eq!(
@@ -127,7 +126,7 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
         }
         assert!(compiled.memory() == reference.memory(), "memory");
         for (at, pointer) in layout.globals.iter().enumerate() {
-            // SAFETY: That is where the value is, and nobody writes to it.
+            // SAFETY: The pointer is the value's address, and nobody writes to it.
             let value: u64 = unsafe { pointer.cast().read() };
             assert_eq!(compiled.global(at), value, "global {at}");
         }

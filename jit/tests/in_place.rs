@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that only read, on packets where they are, beside the interpreter with a copy: what does not
-//! give up has the same verdict or trap, and the same fuel. It touches nothing of the packet but what is
-//! there, and of the buffer nothing but what it says. Of half of the modules branches are mispredicted, too.
+//! Compares filters that only read, on packets in place, with the interpreter on a copy. Unless the
+//! code bails out, verdict, trap and fuel are the same. It only accesses the packet's linear bytes,
+//! and the words of the context that it declares. For half of the modules, branches are
+//! mispredicted.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host packets_in_place
@@ -21,26 +22,26 @@ use nf_wasm_shared::abi::guest::Context;
 use nf_wasm_shared::abi::trap::Trap;
 use reference::Reference;
 
-/// Packets of each module.
+/// Packets for each module.
 const PACKETS: u32 = 6;
 /// Bytes of a context.
 const CONTEXT: usize = size_of::<Context>();
-/// What is in the place of everything that must not be looked at.
+/// The value of bytes that must not be read.
 const POISON: u8 = 0xee;
 
-/// What became of packets.
+/// Counts of modules and of packets, by outcome.
 #[derive(Debug, Default)]
 struct Outcomes {
     modules: u64,
-    /// They were compiled for packets in place.
+    /// Modules that were compiled for packets in place.
     compiled: u64,
     verdicts: u64,
     traps: u64,
     given_up: u64,
-    /// Too short for what the code always reads.
+    /// Packets that are shorter than the bytes that the code always reads.
     too_short: u64,
     instructions: u64,
-    /// Mispredicted branches, and loads behind them.
+    /// Mispredicted branches, and loads after them.
     mistakes: u64,
     accesses: u64,
 }
@@ -62,13 +63,13 @@ fn environment<'a>(
     }
 }
 
-/// A packet that is shown: bytes of linear memory with a copy, and without.
+/// The linear memory for one packet: with the window copied, and without.
 struct Shown {
     copied: Vec<u8>,
     in_place: Vec<u8>,
 }
 
-/// Fills in the context and the window, in memory that is the same for all packets.
+/// Writes the context and the window to copies of `memory`.
 fn show(buffer: Buffer, words: u64, context: &[u8], packet: &[u8], memory: &[u8]) -> Shown {
     let (mut copied, mut in_place) = (memory.to_vec(), memory.to_vec());
     let (at, window) = (buffer.context as usize, buffer.window as usize);
@@ -116,7 +117,7 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
     compiled.is_filter = true;
     compiled.speculation = (number % 2 == 1).then(|| Speculation::new(random.clone()));
     let mut memory = random.bytes(reference.memory().len());
-    // Small numbers are better indices.
+    // Small numbers are more likely to be valid indices.
     memory.iter_mut().step_by(2).for_each(|byte| *byte &= 7);
     for _ in 0..PACKETS {
         let len = (random.below(u64::from(snaplen) + 30) as u32).min(snaplen);

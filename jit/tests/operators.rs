@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Small functions, compiled and run.
+//! Compiles and runs small functions.
 
 mod common;
 
@@ -171,8 +171,8 @@ fn fuel_is_counted() {
     )
     .unwrap();
     let mut instance = instance(&wasm, 0, &[], &[]);
-    // The function: itself, its frame, local.get, if, i32.const. Each branch: itself; the second a
-    // constant.
+    // The function pays for itself, its frame, local.get, if, i32.const. Each branch pays for
+    // itself, the second also for a constant.
     let outcome = |result, fuel| Outcome { result, fuel };
     assert_eq!(instance.call([1, 0, 0], 100), outcome(Ok(3), 94));
     assert_eq!(instance.call([0, 0, 0], 100), outcome(Ok(3), 93));
@@ -192,8 +192,8 @@ fn globals_keep_what_is_set() {
 
 #[test]
 fn what_lies_deep_on_the_stack_stays_what_it_was() {
-    // Each local.get stands for the value that the local has at that time; and a frame of ten slots has
-    // room for a hundred only where they are no variables of their own.
+    // Each local.get pushes the value that the local has at that time. The hundred values only fit
+    // into a frame of ten slots because they do not become variables.
     let body = "local.get 0 ".repeat(30)
         + &"i32.const 0 ".repeat(100)
         + "i32.const 1000 local.set 0 local.get 0 "
@@ -205,7 +205,7 @@ fn what_lies_deep_on_the_stack_stays_what_it_was() {
 fn few_bytes_make_no_large_program() {
     let results = "i32 ".repeat(16);
     let values = "local.get 0 ".repeat(16);
-    // Four bytes each, and sixteen copies or variables.
+    // Each takes four bytes, and makes sixteen copies or variables.
     let branches = format!(
         "block (result {results}) {values} {} end {}",
         "local.get 0 br_if 0 ".repeat(30_000),
@@ -229,7 +229,7 @@ fn few_bytes_make_no_large_program() {
     }
 }
 
-/// Compiles a filter of that body for packets in place, in a memory whose last bytes are the buffer.
+/// Compiles a filter with this body for packets in place. The buffer is at the end of the memory.
 fn in_place(body: &str) -> Option<Code> {
     let text = format!(
         r#"(module (memory 1) (global $g (mut i32) (i32.const 7)) (func $nothing)
@@ -259,7 +259,7 @@ fn what_only_reads_is_compiled_for_packets_in_place() {
         "(i32.eq (i32.load offset=16 (local.get $ctx)) (i32.load8_u offset=9 (local.get $pkt)))";
     let (context, window) = (1 << 4, 10);
     assert_eq!(reads(both), Some(Reads { context, window }));
-    // Two words of the context; an address that is computed is not known to be one.
+    // Two words of the context. A computed address does not count as a known read.
     let wide = "(i64.eqz (i64.load offset=20 (local.get $ctx)))
         (i32.load8_u (i32.add (local.get $pkt) (local.get $len))) (i32.and)";
     let (context, window) = (3 << 5, 0);
@@ -279,7 +279,7 @@ fn what_only_reads_is_compiled_for_packets_in_place() {
 
 #[test]
 fn pointers_into_a_packet_are_followed() {
-    // The sum of all bytes, by a pointer that moves along, is even.
+    // Whether the sum of all bytes is even, with a pointer that moves through the window.
     let body = "(local.set $i (local.get $pkt))
         (block (loop
           (br_if 1 (i32.eq (local.get $i) (i32.add (local.get $pkt) (local.get $len))))
@@ -297,6 +297,6 @@ fn pointers_into_a_packet_are_followed() {
     };
     assert_eq!(sum(&[1, 2, 3, 4], 4), Ok(0));
     assert_eq!(sum(&[1, 2, 4, 4], 4), Ok(1));
-    // There is no more of it in one piece: that is no trap of the filter's.
+    // The linear bytes end too early: the code bails out.
     assert_eq!(sum(&[1, 2, 3, 4], 5), Err(1));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whatever branch is mispredicted, compiled code touches nothing but what is the guest's.
+//! Compiled code only accesses the guest's memory, whichever branch is mispredicted.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host accesses_in_any_order
@@ -28,7 +28,7 @@ fn environment(parameters: &[Option<u32>]) -> Environment<'_> {
     }
 }
 
-/// The code of a function that is given `$a`.
+/// Compiles a function with the parameter `$a`.
 fn code(body: &str) -> Code {
     let text = format!(
         "(module (memory 1) (global $g (mut i32) (i32.const 0))
@@ -39,8 +39,8 @@ fn code(body: &str) -> Code {
     compile(&wasm, "f", &environment(&[])).expect("code")
 }
 
-/// Runs it with indices around the ends of what is allowed, all in registers and all in memory.
-/// Returns how many loads and stores were made by mistake.
+/// Runs code with indices around the bounds, with variables in registers and in slots. Returns the
+/// number of loads and stores on wrong paths.
 fn run(code: &Code) -> u64 {
     let mut instance = Instance::of(code, 1, &[0]);
     instance.speculation = Some(Speculation::new(Random::new(1, 0)));
@@ -133,13 +133,13 @@ fn a_packet_in_place_is_not_left_by_a_constant_offset() {
     assert!(instance.speculation.expect("it was turned on").accesses > 0);
 }
 
-/// Locals of a function that is generated; the first three are parameters.
+/// Locals of a generated function. The first three are parameters.
 const LOCALS: u64 = 12;
 
-/// The most that an index can be that the compiler knows something of.
+/// Upper limits of indices that the compiler can derive.
 const BOUNDS: [u64; 5] = [0xff, 0xfff, 0x3fff, 0x7fff, 0xffff];
 
-/// An offset, or an index: more often than not at an edge.
+/// An offset or an index, often at an edge.
 fn edge(random: &mut Random) -> u64 {
     let (near, anything) = (random.below(4), random.below(PAGE.into()));
     let far = (u64::from(PAGE) - random.choose(&BOUNDS) + near).saturating_sub(2);
@@ -158,7 +158,7 @@ fn index(random: &mut Random) -> String {
     }
 }
 
-/// Accesses by the same locals again and again, and what comes between them.
+/// A statement: an access by a local, or something between accesses. Locals repeat often.
 fn statement(random: &mut Random, depth: u32) -> String {
     let (local, other) = (random.below(LOCALS), random.below(LOCALS));
     // One is used more often than the others.
@@ -202,7 +202,7 @@ fn accesses_in_any_order_stay_inside() {
     cases::each(case);
 }
 
-/// What the tests rely on: of code without its masks they find it.
+/// Checks the tests themselves: they fail on code without its masks.
 #[test]
 #[should_panic(expected = "on a mispredicted branch")]
 fn the_machine_finds_an_index_without_a_mask() {
@@ -231,7 +231,7 @@ fn a_wrong_way_leaves_nothing_behind() {
     instance.speculation = Some(speculation);
     let mut results = Vec::new();
     for at in 0..1_000 {
-        // The store traps; where that is not seen it goes to address 0.
+        // The store traps. On the wrong path the mask makes it go to address 0, and it is undone.
         let outcome = instance.call([u64::from(PAGE) + at, 0, 0], 1_000);
         results.push(outcome.result);
     }

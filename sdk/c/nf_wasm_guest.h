@@ -12,12 +12,12 @@
  *	clang --target=wasm32 -O2 -nostdlib -Inf_wasm/sdk/c -Wl,--no-entry,-z,stack-size=8192 \
  *		-o filter.wasm filter.c
  *
- * Constructors run once, before everything else: this file exports _initialize, which calls them.
+ * Constructors run once, before everything else: this header exports _initialize, which calls them.
  *
- * Calling a function of a capability (nfw_packet_*, nfw_log_*, nfw_clock_*, nfw_mark_*) imports it;
- * the capability must then be granted at load.
+ * A filter that calls a function of a capability (nfw_packet_*, nfw_log_*, nfw_clock_*, nfw_mark_*)
+ * imports it. The operator must then grant the capability at load.
  *
- * Every CPU has an instance of its own, with a memory of its own and one packet at a time:
+ * Every CPU has its own instance with its own memory, and decides one packet at a time. So
  * variables need no locks.
  */
 #ifndef NF_WASM_GUEST_H
@@ -57,10 +57,11 @@ extern "C" {
 #define NFW_ICMPV6 58
 
 /*
- * transport_offset of a packet that shows no transport header. transport_protocol then says why:
- * NFW_NO_TRANSPORT, it has none (not IP, or no next header); NFW_LATER_FRAGMENT, the first fragment
- * has it; NFW_TRANSPORT_NOT_FOUND, or whatever else later versions say: it may have one that is not
- * to be found (cut off, too many extension headers). A filter that keeps something out drops these.
+ * transport_offset if the transport header is not known. transport_protocol then gives the reason.
+ * NFW_NO_TRANSPORT: there is none (not IP, or no next header). NFW_LATER_FRAGMENT: it is in the
+ * first fragment. NFW_TRANSPORT_NOT_FOUND, or any number that later versions add: there may be one,
+ * but it was not found (cut off, too many extension headers). A filter that blocks traffic drops
+ * these.
  */
 #define NFW_NO_TRANSPORT UINT32_MAX
 #define NFW_LATER_FRAGMENT (UINT32_MAX - 1)
@@ -76,14 +77,14 @@ extern "C" {
 #define NFW_CT_UNTRACKED 8
 
 /*
- * At file scope: the filter looks at so many bytes of a packet, from its network header on. No more
- * are copied into the window, unless the operator says otherwise.
+ * At file scope: the number of bytes of a packet that the filter reads, from the network header on.
+ * No more are copied into the window, unless the operator sets another snaplen.
  */
 #define NFW_SNAPLEN(bytes)                                         \
 	__asm__(".section .custom_section.nfw.manifest,\"\",@\n"    \
 		".ascii \"{\\\"snaplen\\\": " #bytes "}\"\n")
 
-/* What the host says of a packet. Offsets and lengths count from its network header. */
+/* The context of a packet. Offsets and lengths count from the network header. */
 struct nfw_context {
 	uint32_t version;
 	uint32_t size;
@@ -101,7 +102,7 @@ struct nfw_context {
 
 _Static_assert(sizeof(struct nfw_context) == 48, "the host writes 48 bytes");
 
-/* Begins the filter: a function of ctx, pkt and len that returns a verdict. */
+/* The head of the filter function. It takes ctx, pkt and len, and returns a verdict. */
 #define NFW_FILTER(ctx, pkt, len)                                                                  \
 	__attribute__((export_name("nfw_filter"))) int32_t nfw_filter(                             \
 		const struct nfw_context *ctx, const uint8_t *pkt, uint32_t len)
@@ -137,7 +138,7 @@ int32_t nfw_log_write(const char *text, uint32_t len);
 
 /* Capability nfw.clock: read the monotonic and the wall clock. */
 
-/* Nanoseconds since some moment before boot ended. */
+/* Nanoseconds of `CLOCK_MONOTONIC`. */
 NFW_IMPORT("nfw.clock", "monotonic")
 uint64_t nfw_clock_monotonic(void);
 /* Nanoseconds since 1970-01-01 00:00 UTC. */
@@ -161,7 +162,7 @@ static inline int nfw_has(uint32_t len, uint32_t offset, uint32_t bytes)
 	return offset <= len && bytes <= len - offset;
 }
 
-/* Big-endian numbers; the caller has checked that they are there. */
+/* Read big-endian numbers. The caller has checked that the window has their bytes. */
 static inline uint16_t nfw_be16(const uint8_t *at)
 {
 	return (uint16_t)(at[0] << 8 | at[1]);
@@ -173,9 +174,9 @@ static inline uint32_t nfw_be32(const uint8_t *at)
 }
 
 /*
- * Called once, before all other exports. That it calls the constructors also keeps wasm-ld from
- * taking the filter for a program, each export of which would run them again. WASI's libc has an
- * _initialize of its own, which is taken instead.
+ * Called once, before all other exports. The call of the constructors also keeps wasm-ld from
+ * taking the filter for a command: then each export would run them again. If WASI's libc is
+ * linked, its _initialize replaces this one.
  */
 extern void __wasm_call_ctors(void);
 
@@ -185,9 +186,9 @@ __attribute__((weak, export_name("_initialize"))) void _initialize(void)
 }
 
 /*
- * Gives the host what stack and data leave of the last page, and more pages if that is not enough.
- * A filter with an allocator of its own defines NFW_OWN_BUF before it includes this file, and
- * exports an nfw_buf of its own, or none: the host then appends pages.
+ * The host's buffer: the rest of the last page after stack and data, and more pages if that is not
+ * enough. A filter with its own allocator defines NFW_OWN_BUF before it includes this header. It
+ * may export its own nfw_buf. Without one the host appends pages.
  */
 #ifndef NFW_OWN_BUF
 extern unsigned char __heap_base;

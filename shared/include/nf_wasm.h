@@ -2,26 +2,25 @@
 /*
  * The ioctls of /dev/nf_wasm, which loads WebAssembly packet filters.
  *
- * Every struct begins with its own size as the caller knows it. Bytes that the
- * module does not know must be zero, bytes that the caller does not know are
- * not written; so an old caller and a new module work together, and the other
- * way round.
+ * Every struct begins with the caller's size of it. If the caller's struct is
+ * longer than the kernel module's, the rest must be zero. If it is shorter, the
+ * rest is not written. So old callers work with a new kernel module, and new
+ * callers with an old one.
  *
- * Errors that every command may give:
+ * Errors of every command:
  *
- *  - ENOTTY:     the module does not know the command
- *  - E2BIG:      the struct is longer than the module knows, and its unknown
- *                part is not zero
- *  - EINVAL:     a field is wrong, or size is smaller than the first version
+ *  - ENOTTY:     the kernel module does not know the command
+ *  - E2BIG:      the struct is longer than the kernel module's, and the rest is
+ *                not zero
+ *  - EINVAL:     a field is invalid, or size is smaller than the first version
  *                of the struct
- *  - EOPNOTSUPP: a flag or an enumeration has a value that the module does not
- *                know
+ *  - EOPNOTSUPP: a flag or an enumeration has a value that the kernel module
+ *                does not know
  *  - EPERM:      the caller lacks CAP_NET_ADMIN
- *  - EFAULT:     a pointer leads nowhere
+ *  - EFAULT:     a pointer is invalid
  *  - ENOMEM:     memory ran out; nothing was changed
  *
- * A command acts in the network namespace that the caller is in at the time of
- * the call.
+ * A command acts in the caller's network namespace at the time of the call.
  */
 #ifndef _UAPI_NF_WASM_H
 #define _UAPI_NF_WASM_H
@@ -33,7 +32,7 @@
 #define NF_WASM_BASE 0xA0
 
 /* begin ioctls: generated from shared/src/abi/ioctl.rs */
-/* Describe the module: struct nf_wasm_info. Needs no capability. */
+/* Describe the kernel module: struct nf_wasm_info. Needs no capability. */
 #define NF_WASM_INFO _IO(NF_WASM_TYPE, NF_WASM_BASE + 0)
 /* Load a filter and attach it: struct nf_wasm_load. */
 #define NF_WASM_LOAD _IO(NF_WASM_TYPE, NF_WASM_BASE + 1)
@@ -60,15 +59,15 @@
 /* The version of this interface, nf_wasm_info.abi_version. */
 #define NF_WASM_ABI_VERSION 1
 
-/* Trap policies: what happens to a packet for which a filter traps. */
+/* Trap policies: the decision for packets on which a filter traps. */
 #define NF_WASM_TRAP_ACCEPT 0
 #define NF_WASM_TRAP_DROP 1
 
-/* nf_wasm_load.tier: as native code, where that can be; otherwise interpreted. */
+/* nf_wasm_load.tier: as native code if possible, otherwise interpreted. */
 #define NF_WASM_TIER_AUTO 0
 /* Interpreted. */
 #define NF_WASM_TIER_INTERP 1
-/* As native code, or not at all. */
+/* As native code. The load fails if that is not possible. */
 #define NF_WASM_TIER_JIT 2
 /* Bytes of nf_wasm_filter_entry.tier_reason. */
 #define NF_WASM_TIER_REASON_LEN 96
@@ -97,7 +96,7 @@
 /* Bytes of a digest (SHA-256). */
 #define NF_WASM_DIGEST_LEN 32
 
-/* Capabilities: what a filter may be granted. The names are its imports'. */
+/* Capabilities that a filter may be granted. The names are import modules. */
 /* begin capabilities: generated from shared/src/abi/capability.rs */
 #define NF_WASM_CAP_PACKET (1u << 0) /* nfw.packet */
 #define NF_WASM_CAP_LOG (1u << 1) /* nfw.log */
@@ -124,11 +123,11 @@
 #define NF_WASM_TRAP_KIND_INTERNAL 15
 #define NF_WASM_TRAP_KINDS 16
 
-/* nf_wasm_run.trap when the filter gave a verdict. */
+/* nf_wasm_run.trap if the filter returned a verdict. */
 #define NF_WASM_NO_TRAP 0xffffffffu
 
 /**
- * struct nf_wasm_log - Where the module explains a refusal.
+ * struct nf_wasm_log - A buffer for the text of a refusal.
  * @buf: In: address of a buffer for UTF-8 text, or 0.
  * @len: In: bytes of the buffer.
  * @used: Out: bytes of text written, without a NUL. A longer text is cut off.
@@ -140,7 +139,7 @@ struct nf_wasm_log {
 };
 
 /**
- * struct nf_wasm_select - Names a filter: by @id, or, if that is 0, by @name.
+ * struct nf_wasm_select - Selects a filter: by @id, or, if that is 0, by @name.
  * @size: In: bytes of this struct.
  * @id: In: the filter's id, or 0.
  * @name: In: the filter's name, if @id is 0.
@@ -160,26 +159,26 @@ struct nf_wasm_select {
 };
 
 /*
- * nf_wasm_info.admission: a module has to be signed with a key that the kernel
- * trusts, or its digest listed.
+ * nf_wasm_info.admission: a Wasm module must be signed with a key that the
+ * kernel trusts, or its digest must be on the list.
  */
 #define NF_WASM_ADMISSION_SIGNATURE (1u << 0)
 /*
- * The kernel is locked down: a module has to be signed, and the list of digests
- * does not count.
+ * The kernel is locked down. A Wasm module must be signed, and the list of
+ * digests is ignored.
  */
 #define NF_WASM_ADMISSION_LOCKED_DOWN (1u << 1)
 
 /**
- * struct nf_wasm_info - What NF_WASM_INFO answers.
- * @size: In: bytes of this struct. Out: bytes that the module knows.
- * @abi_version: NF_WASM_ABI_VERSION of the module.
+ * struct nf_wasm_info - The result of NF_WASM_INFO.
+ * @size: In: bytes of this struct. Out: bytes of the kernel module's struct.
+ * @abi_version: NF_WASM_ABI_VERSION of the kernel module.
  * @guest_version: Version of the guest interface.
  * @cpus: CPUs for which each filter has an instance.
  * @capabilities: Set of the capabilities that can be granted.
- * @version: Version of the module, text with NUL.
- * @built_for: Release of the kernel that the module was built for, text with
- *             NUL.
+ * @version: Version of the kernel module, text with NUL.
+ * @built_for: Release of the kernel that the kernel module was built for, text
+ *             with NUL.
  * @max_module_bytes: Bytes of a Wasm binary.
  * @max_functions: Functions that a module may define.
  * @max_imports: Imports.
@@ -192,24 +191,25 @@ struct nf_wasm_select {
  * @max_filters: Filters in a network namespace.
  * @max_attachments: Attachments in a network namespace.
  * @max_snaplen: Bytes of a window.
- * @default_snaplen: Bytes of a window where the operator names none.
- * @default_quarantine: Consecutive traps until quarantine where the operator
- *                      names none.
- * @default_fuel: Fuel for one packet where the operator names none.
- * @max_fuel: The most fuel for one packet.
- * @load_stack_peak: The most bytes of kernel stack that any load has used since
+ * @default_snaplen: Bytes of a window if the operator sets none.
+ * @default_quarantine: Consecutive traps until quarantine if the operator sets
+ *                      none.
+ * @default_fuel: Fuel for one packet if the operator sets none.
+ * @max_fuel: Maximum fuel for one packet.
+ * @load_stack_peak: Maximum bytes of kernel stack that a load has used since
  *                   insmod.
  * @load_stack_size: Bytes of kernel stack that a load has.
- * @packet_path_allocations: Times that the packet path asked the kernel for
- *                           memory since insmod. Always 0, or a bug.
- * @admission: What is enforced of modules: set of NF_WASM_ADMISSION_*.
- * @allowed_digests: Digests on the list of modules that need no signature.
+ * @packet_path_allocations: Allocations on the packet path since insmod. If it
+ *                           is not 0, that is a bug.
+ * @admission: Requirements on Wasm modules: set of NF_WASM_ADMISSION_*.
+ * @allowed_digests: Number of digests on the list of Wasm modules that need no
+ *                   signature.
  * @max_signature_bytes: Bytes of a signature.
  * @reserved: 0.
- * @max_hook_fuel: The most fuel of all filters together that a packet meets at
+ * @max_hook_fuel: Maximum fuel of all filters together that a packet passes at
  *                 one hook.
  *
- * All fields but @size are written by the module.
+ * The kernel module writes all fields.
  */
 struct nf_wasm_info {
 	__u32 size;
@@ -266,9 +266,9 @@ struct nf_wasm_hook {
  * struct nf_wasm_load - Load a filter and attach it, or do neither.
  * @size: In: bytes of this struct.
  * @flags: In: must be 0.
- * @name: In: the filter's name: letters, digits, '.', '_', '-', beginning with
- *        a letter or digit, and not all digits, so that it cannot be taken for
- *        an id.
+ * @name: In: the filter's name: letters, digits, '.', '_', '-'. It begins with
+ *        a letter or digit, and is not only digits, so that it differs from an
+ *        id.
  * @module: In: address of the Wasm binary.
  * @module_len: In: bytes of the Wasm binary.
  * @trap_policy: In: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP.
@@ -284,18 +284,18 @@ struct nf_wasm_hook {
  * @reserved: Must be 0.
  * @log: Text of a refusal.
  * @signature: In: address of a detached PKCS#7 signature of the Wasm binary, in
- *             DER, or 0. It is checked whether or not one is required.
+ *             DER, or 0. It is checked even if none is required.
  * @signature_len: In: bytes of the signature; 0 if there is none.
- * @tier: In: how the filter is to run: one of NF_WASM_TIER_*.
+ * @tier: In: the requested tier: one of NF_WASM_TIER_*.
  *
  * Errors: EEXIST the name is taken; ENOEXEC not a valid Wasm module; EACCES an
  * import needs a capability that @capabilities does not have; EFBIG over a
  * limit; ENODEV no such device; ENOSPC a table is full, or the filters at a hook
  * would have more fuel together than nf_wasm_info.max_hook_fuel; EKEYREJECTED
  * the module is not signed but has to be, or the signature is not the module's;
- * ENOKEY, ENOPKG it is signed with a key that the kernel does not trust, or in a
- * way that it cannot check, but has to be; EBADMSG the signature makes no sense;
- * EOPNOTSUPP also: NF_WASM_TIER_JIT, and an instance cannot be compiled.
+ * ENOKEY, ENOPKG it has to be signed, but the kernel does not trust the key, or
+ * cannot check the signature; EBADMSG the signature is malformed; EOPNOTSUPP
+ * also: NF_WASM_TIER_JIT, and an instance cannot be compiled.
  */
 struct nf_wasm_load {
 	__u32 size;
@@ -319,7 +319,7 @@ struct nf_wasm_load {
 	__u32 tier;
 };
 
-/* nf_wasm_replace.set: the field of that name is to be used. */
+/* nf_wasm_replace.set: set the field of that name. */
 #define NF_WASM_REPLACE_CAPABILITIES (1u << 0)
 #define NF_WASM_REPLACE_FUEL (1u << 1)
 #define NF_WASM_REPLACE_SNAPLEN (1u << 2)
@@ -333,8 +333,8 @@ struct nf_wasm_load {
  * @id: In: the filter's id, or 0.
  * @name: In: the filter's name, if @id is 0.
  * @flags: In: must be 0.
- * @set: In: which of the following settings are meant: set of
- *       NF_WASM_REPLACE_*. The others stay the filter's.
+ * @set: In: the settings to change: set of NF_WASM_REPLACE_*. The filter keeps
+ *       the others.
  * @module: In: address of the Wasm binary.
  * @module_len: In: bytes of the Wasm binary.
  * @trap_policy: As in struct nf_wasm_load.
@@ -347,8 +347,8 @@ struct nf_wasm_load {
  * @signature_len: As in struct nf_wasm_load.
  * @tier: As in struct nf_wasm_load.
  *
- * Attachments, id and counters stay; a quarantine ends. Every packet meets
- * either the old program or the new one.
+ * Attachments, id and counters stay; a quarantine ends. Either the old program
+ * or the new one decides each packet.
  *
  * Errors: those of NF_WASM_LOAD, and ENOENT no such filter.
  */
@@ -378,12 +378,12 @@ struct nf_wasm_replace {
  * @name: In: the filter's name, if @id is 0.
  * @flags: In: must be 0.
  * @attachment: Out: the new attachment's id.
- * @hook: In: where.
+ * @hook: In: the hook.
  * @log: Text of a refusal.
  *
  * Errors: ENOENT no such filter; ENODEV no such device; ENOSPC the table of
  * attachments is full, or the filters at the hook would have more fuel together
- * than nf_wasm_info.max_hook_fuel; EEXIST the filter is attached there already
+ * than nf_wasm_info.max_hook_fuel; EEXIST the filter is already attached there
  * with this priority.
  */
 struct nf_wasm_attach {
@@ -415,18 +415,18 @@ struct nf_wasm_detach {
 };
 
 /**
- * struct nf_wasm_list - Ask for a table.
+ * struct nf_wasm_list - Read a table.
  * @size: In: bytes of this struct.
  * @flags: In: must be 0.
  * @entries: In: address of an array of entries.
- * @entry_size: In: bytes of one entry as the caller knows it.
- * @capacity: In: entries that the array has room for.
- * @count: Out: entries that there are.
+ * @entry_size: In: bytes of the caller's entry.
+ * @capacity: In: number of entries of the array.
+ * @count: Out: number of entries of the table.
  * @reserved: Must be 0.
  *
- * The module writes at most @capacity entries of @entry_size bytes each; what
- * it does not know of an entry is zero. @count above @capacity tells that the
- * buffer was too small.
+ * The kernel module writes at most @capacity entries of @entry_size bytes each.
+ * If the caller's entry is longer than the kernel module's, the rest is zero.
+ * If @count is above @capacity, the array was too small.
  */
 struct nf_wasm_list {
 	__u32 size;
@@ -439,18 +439,19 @@ struct nf_wasm_list {
 };
 
 /**
- * struct nf_wasm_counters - What was counted.
- * @packets: Packets that met the filter: @accepted + @dropped, whoever decided.
+ * struct nf_wasm_counters - Counters of a filter or an attachment.
+ * @packets: Packets that passed through the filter: @accepted + @dropped,
+ *           including decisions by the trap policy.
  * @bytes: Their bytes, from the network header on.
- * @accepted: Packets that went on.
+ * @accepted: Packets that were accepted.
  * @dropped: Packets that were dropped.
  * @quarantined: Of @packets, those that the trap policy decided because the
  *               filter was quarantined.
  * @traps: Of @packets, those that the trap policy decided, by
  *         NF_WASM_TRAP_KIND_*.
  * @fuel_total: Fuel used by all packets together.
- * @fuel_min: The least fuel that a packet used; 0 if none ran.
- * @fuel_max: The most fuel that a packet used.
+ * @fuel_min: Minimum fuel that a packet used; 0 if none ran.
+ * @fuel_max: Maximum fuel that a packet used.
  */
 struct nf_wasm_counters {
 	__aligned_u64 packets;
@@ -466,39 +467,44 @@ struct nf_wasm_counters {
 
 /* nf_wasm_filter_entry.state: the filter runs. */
 #define NF_WASM_STATE_ACTIVE 0
-/* It trapped too often; its trap policy decides in its place. */
+/* It trapped too often, and its trap policy decides instead. */
 #define NF_WASM_STATE_QUARANTINED 1
 
-/* nf_wasm_filter_entry.origin: nothing was required of the module, or known. */
+/*
+ * nf_wasm_filter_entry.origin: no signature was required. The Wasm module has
+ * no trusted signature, and its digest is not on the list.
+ */
 #define NF_WASM_ORIGIN_UNCHECKED 0
-/* It was signed with a key that the kernel trusts. */
+/* The Wasm module was signed with a key that the kernel trusts. */
 #define NF_WASM_ORIGIN_SIGNATURE 1
-/* Its digest was listed. */
+/* Its digest was on the list. */
 #define NF_WASM_ORIGIN_ALLOWLIST 2
 
 /**
  * struct nf_wasm_filter_entry - One filter in a listing.
- * @id: Its id, unique in the namespace as long as the module is loaded.
+ * @id: Its id, unique in the namespace as long as the kernel module is loaded.
  * @state: NF_WASM_STATE_ACTIVE or NF_WASM_STATE_QUARANTINED.
  * @name: Its name with NUL.
  * @trap_policy: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP.
  * @snaplen: Bytes of its window.
  * @quarantine: Consecutive traps until quarantine.
- * @attachments: How many attachments it has.
+ * @attachments: Number of its attachments.
  * @capabilities: Its granted capabilities.
- * @capabilities_used: Those of them that the program imports from.
+ * @capabilities_used: The capabilities that the program imports from.
  * @fuel: Fuel for one packet.
  * @module_bytes: Bytes of the Wasm binary.
- * @replaced: Times that the program was replaced.
- * @memory_per_cpu: Bytes of kernel memory for each instance, of which a CPU that is online has one.
+ * @replaced: Number of replacements of the program.
+ * @memory_per_cpu: Bytes of kernel memory for each instance. Each online CPU
+ *                  has one.
  * @counters: Sum of its attachments, past ones included.
- * @instances: How many CPUs have an instance. On one that is online and has none, because memory
- *	ran out when it came online, the trap policy decides, and internal traps are counted.
- * @origin: Why the module was taken: one of NF_WASM_ORIGIN_*.
+ * @instances: Number of CPUs with an instance. An online CPU has none if memory
+ *             ran out at its bring-up. On such a CPU the trap policy decides,
+ *             and internal traps are counted.
+ * @origin: Why the Wasm module was admitted: one of NF_WASM_ORIGIN_*.
  * @digest: SHA-256 of the Wasm binary.
- * @tier: How it was asked to run: one of NF_WASM_TIER_*.
- * @compiled: How many of @instances run as native code.
- * @tier_reason: Why some do not, though it was not asked for: text with NUL.
+ * @tier: The requested tier: one of NF_WASM_TIER_*.
+ * @compiled: Number of @instances that run as native code.
+ * @tier_reason: Why some do not, unless @tier forbids it: text with NUL.
  */
 struct nf_wasm_filter_entry {
 	__u32 id;
@@ -525,12 +531,12 @@ struct nf_wasm_filter_entry {
 
 /**
  * struct nf_wasm_attachment_entry - One attachment in a listing.
- * @id: Its id, unique in the namespace as long as the module is loaded.
+ * @id: Its id, unique in the namespace as long as the kernel module is loaded.
  * @filter: The filter's id.
- * @hook: Where.
+ * @hook: The hook.
  * @ifindex: Index of the device, or 0.
  * @reserved: 0.
- * @counters: What was counted here.
+ * @counters: The attachment's counters.
  */
 struct nf_wasm_attachment_entry {
 	__u32 id;
@@ -546,7 +552,7 @@ struct nf_wasm_attachment_entry {
  * @size: In: bytes of this struct.
  * @id: In: the filter's id, or 0.
  * @name: In: the filter's name, if @id is 0; all zero to run @module.
- * @module: In: address of a Wasm binary, or 0 where a filter is named.
+ * @module: In: address of a Wasm binary, or 0 if a filter is selected.
  * @module_len: In: bytes of the Wasm binary.
  * @snaplen: In: bytes of the window for @module; 0 for the default.
  * @capabilities: In: set of capabilities granted to @module.
@@ -556,23 +562,23 @@ struct nf_wasm_attachment_entry {
  * @flags: In: must be 0.
  * @family: In: NF_WASM_FAMILY_IPV4, NF_WASM_FAMILY_IPV6 or
  *          NF_WASM_FAMILY_NETDEV.
- * @hook: In: the hook that the filter is told.
+ * @hook: In: the hook in the context.
  * @mark: In: the packet's mark. Out: the mark that the filter left.
- * @verdict: Out: what the filter returned; 0 if it trapped.
+ * @verdict: Out: the verdict; 0 if the filter trapped.
  * @trap: Out: one of NF_WASM_TRAP_KIND_*, or NF_WASM_NO_TRAP.
  * @reserved: Must be 0.
  * @fuel_used: Out: fuel used.
- * @output: What the filter logged, one line each.
+ * @output: The filter's log, in lines.
  * @log: Text of a refusal.
  * @signature: As in struct nf_wasm_load, of @module.
  * @signature_len: As in struct nf_wasm_load.
- * @tier: In: how @module is to run: one of NF_WASM_TIER_*. Out: how it, or the
- *        filter, ran.
+ * @tier: In: the requested tier of @module: one of NF_WASM_TIER_*. Out: the
+ *        tier in which it or the filter ran.
  *
  * The filter runs in a fresh instance and nothing is counted.
  *
- * Errors: those of NF_WASM_LOAD where a module is given, and ENOENT no such
- * filter; EMSGSIZE a packet that is empty or too long.
+ * Errors: those of NF_WASM_LOAD if a module is given, and ENOENT no such
+ * filter; EMSGSIZE the packet is empty or too long.
  */
 struct nf_wasm_run {
 	__u32 size;
@@ -611,11 +617,11 @@ struct nf_wasm_run {
 #define NF_WASM_GUEST_TEST_SET 4
 /* Copy bytes of the memory that @instance exports as @name. */
 #define NF_WASM_GUEST_TEST_READ 5
-/* Most arguments or results of a function that is invoked. */
+/* Maximum number of arguments, and of results, of an invoked function. */
 #define NF_WASM_GUEST_TEST_VALUES 32
-/* Bytes of the longest name. */
+/* Maximum length of a name, in bytes. */
 #define NF_WASM_GUEST_TEST_NAME_LEN 256
-/* Most bytes of memory that are read at once. */
+/* Maximum number of bytes of memory per read. */
 #define NF_WASM_GUEST_TEST_READ_BYTES 65536
 
 /**
@@ -629,20 +635,21 @@ struct nf_wasm_run {
  * @module: In: address of a Wasm binary.
  * @module_len: In: bytes of the Wasm binary.
  * @flags: In: must be 0.
- * @fuel: In: fuel for a function, or for the start function; 0 for as much as
- *        nfw_init has, which is the most.
+ * @fuel: In: fuel for a function, or for the start function; 0 for the maximum,
+ *        which is that of nfw_init.
  * @fuel_used: Out: fuel used.
  * @values: In: arguments, or the global's new value. Out: results, or the
- *          global's value. The low bits of each are the value's; of a
- *          reference, 0 is null, any other externref is as it was given, and
- *          any other funcref is 1 and cannot be given.
+ *          global's value. A number is in the low bits. A null reference is 0.
+ *          Any other externref is the number that the caller passed. Any other
+ *          funcref is 1, and cannot be passed.
  * @value_count: In: number of arguments. Out: number of results.
  * @trap: Out: one of NF_WASM_TRAP_KIND_*, or NF_WASM_NO_TRAP.
- * @offset: In: where in the memory to read.
- * @data: In: address of a buffer for what is read.
+ * @offset: In: offset in the memory to read from.
+ * @data: In: address of a buffer for the bytes that are read.
  * @data_len: In: bytes to read.
- * @tier: In, of NF_WASM_GUEST_TEST_INVOKE: NF_WASM_TIER_JIT to have the function
- *        compiled if it can be, otherwise it is interpreted. Out: how it ran.
+ * @tier: In, of NF_WASM_GUEST_TEST_INVOKE: NF_WASM_TIER_JIT compiles the
+ *        function if possible. Otherwise it is interpreted. Out: the tier that
+ *        it ran in.
  * @log: Text of a refusal.
  *
  * See docs/ioctl-interface.md.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The struct that compiled code runs on, shared with its callers. The kernel half includes this file, too.
+//! The machine: the struct that compiled code runs on. The kernel half includes this file, too.
 
 use core::ffi::c_void;
 
-/// What compiled code runs on. Its address is the code's only argument. The slots of the code's frames
-/// follow it, beginning with those of the first function.
+/// The struct that compiled code runs on. Its address is the code's only argument. The slots of the
+/// code's frames follow it, beginning with those of the first function.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Machine {
-    /// In and out: fuel. A host function that traps leaves the complement. Negative if the fuel did not
-    /// suffice for a block.
+    /// In and out: fuel. A host function that traps leaves the complement. Negative if the fuel did
+    /// not suffice for a block.
     pub fuel: i64,
     /// First byte of the linear memory.
     pub memory: *mut u8,
@@ -25,10 +25,11 @@ pub struct Machine {
     pub window: *const u8,
     /// In place only: negated address of the end of the linear bytes.
     pub minus_end: i64,
-    /// The hook state of the packet in place, kept for the copy if the code bails out. The code ignores it.
+    /// The hook state of the packet in place, kept for the copy if the code bails out. The code
+    /// ignores it.
     pub state: *const c_void,
-    /// Bytes of the window that the last copy wrote. The next copy clears those that it does not overwrite.
-    /// The code ignores it.
+    /// Bytes of the window that the last copy wrote. The next copy clears those that it does not
+    /// overwrite. The code ignores it.
     pub shown: u64,
 }
 
@@ -37,24 +38,24 @@ pub struct Machine {
 #[derive(Debug)]
 #[allow(
     non_camel_case_types,
-    reason = "its name is part of what is hashed: see `Run`"
+    reason = "kCFI's hash includes the name: see `Run`"
 )]
 pub struct bpf_insn {
     _opaque: [u8; 0],
 }
 
-/// Compiled code, as the kernel's compiler leaves it: C's `bpf_func_t`. With kCFI the code
-/// begins with a hash of that type, and a call through another type traps. The first argument is a
-/// [`Machine`], the second is ignored. The result is a verdict or 0, or [`TRAPPED`] plus a trap's number.
+/// Native code from the kernel's eBPF compiler: C's `bpf_func_t`. With kCFI a hash of that type
+/// precedes the code, and a call through another type traps. The first argument is a [`Machine`],
+/// the second is ignored. The result is a verdict or 0, or [`TRAPPED`] plus a trap's number.
 pub type Run = unsafe extern "C" fn(machine: *const c_void, unused: *const bpf_insn) -> u32;
 
 /// Added to a trap's number in the result of [`Run`].
 pub const TRAPPED: u32 = 0x100;
 
-/// The slot of the first function's first parameter, and after it returned of its first result.
+/// The slot of the first function's first parameter, and after the return of its first result.
 pub const FIRST_SLOT: u32 = 2;
 
-/// The slot of a filter's third parameter, the window's length: the others are constants.
+/// The slot of a filter's third parameter, the window's length. The other parameters are constants.
 pub const LEN_SLOT: u32 = FIRST_SLOT + 2;
 
 impl Machine {
@@ -65,8 +66,9 @@ impl Machine {
     /// `machine` is followed by slots, of which this is one.
     #[inline(always)]
     pub unsafe fn slot(machine: *mut Self, slot: u32) -> *mut u64 {
-        // SAFETY: The caller vouches that slots follow the machine and that `slot` is one of them, so both
-        // additions stay in one allocation. `Machine` is a whole number of words: the slots are aligned.
+        // SAFETY: By the contract, slots follow the machine and `slot` is one of them, so both
+        // additions stay in one allocation. `Machine` is a whole number of words, so the slots are
+        // aligned.
         unsafe { machine.add(1).cast::<u64>().add(slot as usize) }
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Parts of headers and documentation are generated from this crate's tables, and up to date.
+//! Checks that the generated parts of headers and documentation are up to date.
 //!
-//! `cargo xtask generate` runs this test with `NF_WASM_WRITE` set: then it writes the files instead.
+//! `cargo xtask generate` runs this test with `NF_WASM_WRITE` set. Then it writes the files
+//! instead.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +12,7 @@ use nf_wasm_shared::abi::capability::{Capability, Function, Type, ALL};
 use nf_wasm_shared::abi::hook::FAMILIES;
 use nf_wasm_shared::abi::ioctl::IOCTLS;
 
-/// Replaces what stands between the lines `begin` and `end` of `file`, or compares it.
+/// Compares or replaces the text between the lines `begin` and `end` of `file`.
 fn section(file: &str, (begin, end): (&str, &str), content: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let old = std::fs::read_to_string(&path).expect(file);
@@ -25,7 +26,7 @@ fn section(file: &str, (begin, end): (&str, &str), content: &str) {
     }
 }
 
-/// Breaks `text` into lines of at most `columns` bytes, as a C comment.
+/// Formats `text` as a C comment, in lines of at most `columns` bytes.
 fn c_comment(text: &str, columns: usize) -> String {
     if text.len() + 6 <= columns {
         return format!("/* {text} */\n");
@@ -67,7 +68,7 @@ fn c_number(ty: Type) -> &'static str {
     }
 }
 
-/// `packet` of `nfw.packet`; dots within become underscores.
+/// The name without `nfw.`, with underscores instead of dots.
 fn short_name(capability: &Capability) -> String {
     let name = capability.name.strip_prefix("nfw.");
     name.unwrap_or(capability.name).replace('.', "_")
@@ -83,7 +84,7 @@ const HOOK_MARKS: (&str, &str) = (
 );
 const MARKDOWN_MARKS: (&str, &str) = ("<!-- begin capabilities -->", "<!-- end capabilities -->");
 
-/// Defines families and hooks. A packet has a family; `inet` is only for attachments.
+/// Defines families and hooks. `inet` is only for attachments, not for packets.
 fn hooks(family_prefix: &str, hook_prefix: &str, with_inet: bool) -> String {
     let mut text = String::new();
     for family in FAMILIES {
@@ -140,7 +141,7 @@ fn guest_header_is_generated() {
 
 #[test]
 fn ioctl_header_is_generated() {
-    // One test, so that no two write the file at the same time.
+    // This is one test, so that tests do not write the file concurrently.
     let file = "shared/include/nf_wasm.h";
     let mut ioctls = String::new();
     for (name, number, what) in IOCTLS {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `include/nf_wasm.h` says the same as the Rust ABI: every field's place and size, every number.
+//! Compares `include/nf_wasm.h` with the Rust ABI: offsets and sizes of fields, and constants.
 //!
-//! The Rust side is turned into `_Static_assert`s that the C compiler checks against the header.
-//! A field cannot hide on either side: the Rust structs are taken apart without `..`, and their
-//! fields tile them without a hole, so a field that only C has would move or enlarge something.
+//! The test generates `_Static_assert`s from the Rust structs. The C compiler checks them against
+//! the header. No field can be missing on either side: the Rust structs are destructured without
+//! `..`, and have no padding, so a field that only C has would change an offset or a size.
 //! Constants are compared by name with the sources of both sides.
 
 use std::collections::BTreeSet;
@@ -143,7 +143,7 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// `abi-version` or `ABI_VERSION`, with a prefix, as C spells it.
+/// The C name of `abi-version` or `ABI_VERSION`, with a prefix.
 fn c_name(prefix: &str, name: &str) -> String {
     let name = name.to_uppercase().replace('-', "_");
     if name.starts_with("NF_WASM_") {
@@ -171,7 +171,7 @@ fn constants() -> Vec<(String, u64)> {
     let families = FAMILIES
         .iter()
         .map(|it| (c_name("NF_WASM_FAMILY_", it.name), it.number.into()));
-    // Families share lists of hooks.
+    // Several families have the same hooks.
     let hooks: BTreeSet<_> = FAMILIES
         .iter()
         .flat_map(|family| family.hooks)
@@ -187,7 +187,7 @@ fn constants() -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Words that follow `before` at the beginning of a line of `text`.
+/// The words after `before`, at the beginning of lines of `text`.
 fn names_after<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
     text.lines()
         .filter_map(|line| line.strip_prefix(before))

@@ -6,7 +6,7 @@ use wasmi::TrapCode;
 use crate::host::Host;
 use crate::guest::Guest;
 
-/// The negative errno of a range that the packet does not have.
+/// The result for a range beyond the end of the packet.
 const EFAULT: i32 = -14;
 
 pub(super) fn len<H: Host>(guest: &mut impl Guest<H>) -> Result<i32, TrapCode> {
@@ -24,7 +24,7 @@ pub(super) fn load<H: Host>(
         return Ok(EFAULT);
     }
     match state.host.load(offset, bytes) {
-        // Known only now: a packet of thousands of fragments is walked through from its beginning.
+        // The cost is known only now: a packet of thousands of fragments is walked from its start.
         Ok(pieces) => guest.charge(u64::from(pieces)).map(|()| 0),
         Err(errno) => Ok(errno),
     }

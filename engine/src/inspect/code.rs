@@ -100,7 +100,7 @@ fn check_br_table(reader: &BinaryReader<'_>, index: u32) -> Result<(), Refusal> 
              allowed",
             limits::BR_TABLE_TARGETS
         ),
-        // What is no number is the validator's to refuse.
+        // The validator refuses a malformed number.
         _ => Ok(()),
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Detects WASI commands, which run once, and cannot be filters, which run for each packet.
+//! Detects WASI commands. A command runs once, so it cannot be a filter.
 //!
-//! A command exports `_start`. wasm-ld also makes a command of a module without `_initialize` that has
-//! constructors: each export becomes a wrapper, `NAME.command_export`, which runs constructors before the
-//! function and destructors after it. A filter's variables would be reset at each packet.
+//! A command exports `_start`. wasm-ld also makes a command of a module that has constructors but
+//! no `_initialize`: each export becomes a wrapper, `NAME.command_export`, which runs constructors
+//! before the function and destructors after it. Each packet would reset the filter's variables.
 
 use nf_wasm_shared::abi::guest::{EXPORT_BUF, EXPORT_FILTER, EXPORT_INIT, EXPORT_START};
 use wasmparser::types::{Types, TypesRef};
@@ -12,22 +12,23 @@ use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 use super::{ExternKind, Inspector};
 use crate::refusal::{refuse, Refusal};
 
-/// An export that calls a function, another with its own parameters, and perhaps a third.
+/// An export that calls a function, then a second with the export's parameters, and perhaps a
+/// third.
 pub(super) struct Wrapper<'a> {
     /// The export's name.
     name: &'a str,
     /// The function that it calls first.
     first: u32,
-    /// The one that it hands its parameters to.
+    /// The function that it passes its parameters to.
     wrapped: u32,
-    /// How many these are.
+    /// Number of the parameters.
     params: u32,
-    /// The one that it calls last.
+    /// The function that it calls last.
     last: Option<u32>,
 }
 
 impl Inspector<'_> {
-    /// Refuses what is a program by its own word.
+    /// Refuses a module that exports `_start`.
     pub(super) fn refuse_program(&self) -> Result<(), Refusal> {
         match self.export(EXPORT_START) {
             Some(start) => refuse!(
@@ -41,7 +42,7 @@ impl Inspector<'_> {
         }
     }
 
-    /// Remembers that function `index` is a wrapper, if it is one and the host will call it.
+    /// Records function `index` if it is a wrapper and the host calls it.
     #[inline(never)]
     pub(super) fn note_wrapper(&mut self, index: u32, body: &FunctionBody<'_>) {
         for export in &self.inspection.exports {
@@ -49,15 +50,15 @@ impl Inspector<'_> {
             if export.index != index || export.kind != ExternKind::Function || !is_called {
                 continue;
             }
-            // It was validated.
+            // The body is valid, so parsing does not fail.
             if let Ok(Some(wrapper)) = wrapper(export.name, body) {
                 self.wrappers.push(wrapper);
             }
         }
     }
 
-    /// Refuses a module of which `nfw_filter` and another export run the constructors. One that does
-    /// it alone may mean it.
+    /// Refuses a module if `nfw_filter` and another export run the constructors. If only one does,
+    /// that may be intended.
     #[inline(never)]
     pub(super) fn refuse_wrappers(&mut self, types: &Types) -> Result<(), Refusal> {
         let types = types.as_ref();
@@ -83,7 +84,7 @@ impl Inspector<'_> {
 }
 
 impl Wrapper<'_> {
-    /// Whether the functions have the types that wasm-ld's have.
+    /// Whether the functions have the types of those that wasm-ld makes.
     fn is_one(&self, types: &TypesRef<'_>) -> bool {
         let ty = |function| {
             types
@@ -99,7 +100,7 @@ impl Wrapper<'_> {
     }
 }
 
-/// The wrapper that a body is, if it looks like one.
+/// Parses a body as that of a wrapper. `None` if it is not one.
 fn wrapper<'a>(
     name: &'a str,
     body: &FunctionBody<'_>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The guest interface: what a module imports and exports.
+//! Checks a module's imports and exports against the guest interface.
 
 use core::fmt;
 
@@ -15,7 +15,7 @@ use crate::capability::{Module, MODULES};
 use crate::refusal::{refuse, Refusal};
 
 impl<'a> Inspector<'a> {
-    /// Finds each import among the capabilities.
+    /// Looks up each import in the table of capabilities.
     #[inline(never)]
     pub(super) fn resolve_imports(
         &mut self,
@@ -84,7 +84,7 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// Checks what the host will call, at the end of a valid module.
+    /// Checks the exports that the host calls. Called at the end of a valid module.
     #[inline(never)]
     pub(super) fn check_interface(&mut self, types: &Types) -> Result<(), Refusal> {
         self.refuse_program()?;
@@ -125,8 +125,8 @@ impl<'a> Inspector<'a> {
         self.inspection.exports.iter().find(|e| e.name == name)
     }
 
-    /// Is there an export `name`? Refuses one that is not a function of the module's own with
-    /// that type.
+    /// Returns whether there is an export `name`. Refuses it unless it is a function of that type
+    /// that the module defines.
     fn check_export(
         &self,
         types: &Types,
@@ -168,7 +168,7 @@ impl<'a> Inspector<'a> {
     }
 }
 
-/// What helps against an import that no capability has.
+/// Advice for an import that no capability has.
 fn help(module: &str, name: &str) -> &'static str {
     match (module, name) {
         ("env", "abort") => {
@@ -186,7 +186,7 @@ fn help(module: &str, name: &str) -> &'static str {
     }
 }
 
-/// The type with index `ty`, which the validator has seen.
+/// The function type with index `ty`. The validator has checked the index.
 fn function_type<'t>(types: &TypesRef<'t>, ty: u32) -> Option<&'t FuncType> {
     if ty >= types.core_type_count_in_module() {
         return None;
@@ -216,7 +216,7 @@ impl fmt::Display for Signature<'_> {
     }
 }
 
-/// Things, separated by commas.
+/// Items, separated by commas.
 struct List<I>(I);
 
 impl<I: Iterator<Item: fmt::Display> + Clone> fmt::Display for List<I> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Turns errors of wasmparser into refusals that name what is wrong.
+//! Turns wasmparser's errors into refusals.
 
 use alloc::format;
 use alloc::string::String;
@@ -10,10 +10,10 @@ use crate::refusal::{refuse, Refusal, RefusalKind};
 
 const MAGIC: [u8; 4] = *b"\0asm";
 const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
-/// The second half of the version says which layer it is: 1 is the component model.
+/// The second half of the version field is the layer: 1 is the component model.
 const COMPONENT_LAYER: [u8; 2] = [1, 0];
 
-/// Tells a module from what people mistake for one.
+/// Checks the header. The refusal names other formats that are mistaken for a Wasm binary.
 #[inline(never)]
 pub(super) fn check_header(wasm: &[u8]) -> Result<(), Refusal> {
     if wasm.len() > limits::MODULE_BYTES as usize {
@@ -97,9 +97,9 @@ fn refusal(error: &BinaryReaderError, place: String) -> Refusal {
     )
 }
 
-/// wasmparser's errors are texts. Those about something that Wasm has and the engine has not are
-/// told from those about broken modules by their words, which the exact version pins and
-/// `tests/refusals.rs` checks.
+/// Tells unsupported features from malformed modules. wasmparser's errors are only texts, so this
+/// matches their words. wasmparser's exact version is pinned, and `tests/refusals.rs` checks the
+/// words.
 fn classify(message: &str) -> (RefusalKind, &'static str) {
     const WORDS: &[(&str, RefusalKind, &str)] = &[
         (
@@ -147,8 +147,8 @@ fn classify(message: &str) -> (RefusalKind, &'static str) {
     (RefusalKind::Malformed, "")
 }
 
-/// A constant that is none in Wasm 2.0: it may be one in 3.0. Whether a global of the module's own can
-/// be written, which is wrong in both, wasmparser does not say.
+/// Classifies an expression that is not constant in Wasm 2.0, but may be in 3.0. A mutable global
+/// is constant in neither, but wasmparser does not say whether the global is mutable.
 fn constant(what: &str) -> (RefusalKind, &'static str) {
     const EXTENDED: (RefusalKind, &str) = (
         RefusalKind::Unsupported,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The limits on everything outside function bodies.
+//! Checks the limits on everything outside function bodies.
 
 use nf_wasm_shared::abi::guest::EXPORT_INITIALIZE;
 use nf_wasm_shared::abi::limits;
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::refusal::{refuse, Refusal};
 
-/// Tables of a module that is no filter.
+/// Maximum number of tables of a module that is not a filter.
 const TABLES_IN_TESTS: u32 = 16;
 /// Bytes of a page of linear memory.
 const PAGE: u64 = 65_536;
 
 impl<'a> Inspector<'a> {
-    /// What can be said of a payload before it is validated.
+    /// Checks a payload before it is validated.
     #[inline(never)]
     pub(super) fn check_limits(&mut self, payload: &Payload<'a>) -> Result<(), Refusal> {
         use limits::*;
@@ -91,13 +91,14 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// What is easier said of a payload that is known to be valid.
+    /// The checks that are simpler on a valid payload.
     #[inline(never)]
     pub(super) fn check_valid(&mut self, payload: Payload<'a>) -> Result<Progress, Refusal> {
         match payload {
             Payload::ExportSection(section) => self.take_exports(section)?,
             Payload::ElementSection(section) => self.check_elements(section)?,
-            // What a filter may import is known, and where its segments go.
+            // Only filters import nothing but host functions, and have segments at constant
+            // offsets.
             _ if self.rules != Rules::Filter => {}
             Payload::ImportSection(section) => self.resolve_imports(section)?,
             Payload::DataSection(section) => self.check_data(section)?,
@@ -110,7 +111,7 @@ impl<'a> Inspector<'a> {
     fn check_tables(&mut self, section: TableSectionReader<'a>) -> Result<(), Refusal> {
         let limit = match self.rules {
             Rules::Filter => limits::TABLES,
-            // Several tables are a part of the dialect that filters have no use for.
+            // The dialect has several tables, but filters do not need them.
             Rules::Dialect => TABLES_IN_TESTS,
         };
         check_count("tables", section.count(), limit, section.range().start)?;
@@ -148,7 +149,7 @@ impl<'a> Inspector<'a> {
         }
         for item in section.into_iter_with_offsets() {
             let (offset, memory) = item.map_err(malformed)?;
-            // The others are the validator's to refuse.
+            // The validator refuses these.
             if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
                 continue;
             }
@@ -260,7 +261,7 @@ fn check_types(section: TypeSectionReader<'_>) -> Result<(), Refusal> {
     for item in section.into_iter_with_offsets() {
         let (offset, group) = item.map_err(malformed)?;
         for ty in group.types() {
-            // Other types are the validator's to refuse.
+            // The validator refuses other types.
             if let CompositeInnerType::Func(ty) = &ty.composite_type.inner {
                 check_count(
                     "parameters of a function type",
@@ -296,7 +297,7 @@ fn check_imports(section: ImportSectionReader<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The value of a valid offset: as globals cannot be imported, it is always an `i32.const`.
+/// The value of a valid offset. It is always an `i32.const`, because globals cannot be imported.
 fn constant(expression: &ConstExpr<'_>) -> Option<u32> {
     match expression.get_operators_reader().read() {
         Ok(Operator::I32Const { value }) => Some(value as u32),

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Counts allocations. Each thread counts for itself: the test harness allocates too.
+//! Counts allocations, per thread, because the test harness allocates too.
 #![allow(dead_code, reason = "each test uses some of these")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// What the kernel half keeps ready in each instance for the errors of traps.
+/// Bytes that the kernel half reserves in each instance for the errors of traps.
 pub const RESERVE: usize = 1024;
 
-/// What the kernel half puts in front of each block.
+/// Bytes of the header that the kernel half puts in front of each block.
 const HEADER: usize = 32;
 
 struct Counting;
@@ -19,28 +19,28 @@ thread_local! {
     static PEAK: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: it only counts what `System` does.
+// SAFETY: It only counts the calls, and passes them to `System`.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.set(CALLS.get() + 1);
-        // What another thread allocated may be freed here: the difference is what counts.
+        // This may wrap around: a thread may free what another one allocated.
         let live = LIVE.get().wrapping_add(size(layout));
         LIVE.set(live);
         if live as isize > PEAK.get() as isize {
             PEAK.set(live);
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: By the caller's contract, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         LIVE.set(LIVE.get().wrapping_sub(size(layout)));
-        // SAFETY: the caller's promise.
+        // SAFETY: By the caller's contract, which is the same.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
 
-/// Bytes that the kernel half would take.
+/// Bytes that the kernel half would allocate.
 fn size(layout: Layout) -> usize {
     (layout.size() + HEADER).next_multiple_of(16)
 }
@@ -48,18 +48,18 @@ fn size(layout: Layout) -> usize {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What something allocated.
+/// Counts of allocations.
 #[derive(Clone, Copy, Debug)]
 pub struct Allocated {
-    /// How often.
+    /// Number of allocations.
     pub calls: usize,
-    /// The most bytes that lived at once.
+    /// Maximum bytes that were allocated at once.
     pub peak: usize,
-    /// The bytes that live still.
+    /// Bytes that are still allocated.
     pub live: usize,
 }
 
-/// Runs `f`, and counts.
+/// Runs `f`, and counts its allocations.
 pub fn counted<T>(f: impl FnOnce() -> T) -> (T, Allocated) {
     let calls = CALLS.get();
     LIVE.set(0);

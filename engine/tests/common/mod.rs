@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Short ways to load and call.
+//! Helpers of the tests, to load and call filters.
 #![allow(dead_code, reason = "each test uses some of these")]
 
 pub mod counting;
@@ -39,12 +39,12 @@ pub fn wasm(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// A module with a page of memory and a filter of that body.
+/// A module with one page of memory and a filter with this body.
 pub fn filter(body: &str) -> String {
     filter_with("", body)
 }
 
-/// The same, with further fields.
+/// As [`filter`], with additional module fields.
 pub fn filter_with(fields: &str, body: &str) -> String {
     format!(
         r#"(module (memory (export "memory") 1) {fields}
@@ -76,7 +76,7 @@ pub fn verdict(text: &str) -> Result<i32, Trap> {
     call(&mut load(text)).verdict
 }
 
-/// Checks that a binary is refused by both `inspect` and `Instance::new`, alike.
+/// Checks that `inspect` and `Instance::new` refuse a binary in the same way.
 #[track_caller]
 pub fn refused_wasm(wasm: &[u8], kind: RefusalKind, words: &[&str]) {
     let refusal = match inspect(wasm) {

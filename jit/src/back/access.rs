@@ -18,9 +18,9 @@ fn size(bytes: u8) -> Size {
 }
 
 impl Emitter<'_, '_> {
-    /// The last base that has an extent behind it.
+    /// The highest base at which the extent still fits.
     fn last(&self, extent: Extent) -> u64 {
-        // The front end has seen to it that there is so much memory, at most 4 MiB.
+        // The front end checked that the extent fits into memory, which has at most 4 MiB.
         self.program.limit() - self.function.extents.bytes(extent)
     }
 
@@ -36,11 +36,11 @@ impl Emitter<'_, '_> {
             return;
         }
         let target = self.target(to);
-        // What comes from the frame may, under speculation, be what was there before.
+        // Under speculation, a load from the frame may return an older value.
         let comes_from_frame =
             matches!(base, Value::Var(var) if !matches!(self.location(var), Location::Reg(_)));
         let last = match mask {
-            Mask::Bound(most) if comes_from_frame => Some(most),
+            Mask::Bound(max) if comes_from_frame => Some(max),
             Mask::Constant | Mask::Bound(_) => None,
             Mask::Extent(extent) => Some(self.last(extent)),
         };
@@ -59,12 +59,12 @@ impl Emitter<'_, '_> {
         self.done(to);
     }
 
-    /// Has `reg` be 0 if its lower half is more than `last`. No branch, so nothing to mispredict. The
-    /// upper half is 0 in any case: on a wrong way into a function there may be something in it.
+    /// Sets `reg` to 0 if its lower half is more than `last`, without a branch that could be
+    /// mispredicted. Also clears the upper half, which may not be 0 if a call was mispredicted.
     fn mask(&mut self, reg: Reg, last: u64) {
         self.push(alu(ALU32, Alu::Mov, R1, Source::Reg(reg)));
         self.alu64(Alu::Sub, R1, Source::Imm(last as i32 + 1));
-        // The upper half of a difference that is less than zero: 32 ones.
+        // The upper half of a negative difference is 32 ones.
         self.alu64(Alu::Rsh, R1, Source::Imm(32));
         self.alu64(Alu::And, reg, Source::Reg(R1));
     }
@@ -82,20 +82,20 @@ impl Emitter<'_, '_> {
         let outside = self.program.trap(Trap::MemoryOutOfBounds);
         let target = self.target(to);
         self.set(target, base);
-        // With zeros above: what was less than that is too large.
+        // The upper half becomes 0. A base below `less` wraps around, and fails the check below.
         let less = Source::Imm(less.wrapping_neg() as i32);
         self.push(alu(ALU32, Alu::Add, target, less));
         self.program.packet(R1);
         self.alu64(Alu::Add, target, Source::Reg(R1));
-        // Less than zero if all of it is there.
+        // The sum is negative if the packet has all bytes.
         self.program.minus_end(R1);
         self.alu64(Alu::Add, R1, Source::Reg(target));
         // A window has less than 65,536 bytes.
-        let behind = self.function.extents.bytes(extent) as i32 - 1;
-        self.alu64(Alu::Add, R1, Source::Imm(behind));
+        let after = self.function.extents.bytes(extent) as i32 - 1;
+        self.alu64(Alu::Add, R1, Source::Imm(after));
         let zero = Source::Imm(0);
         self.asm().branch(JMP, Jump::Sge, R1, zero, outside);
-        // The distance from the linear memory, or none.
+        // Keep the distance to the linear memory, or make it 0 if the check was mispredicted.
         self.alu64(Alu::Arsh, R1, Source::Imm(63));
         self.alu64(Alu::Sub, target, Source::Reg(R7));
         self.alu64(Alu::And, target, Source::Reg(R1));
@@ -103,7 +103,7 @@ impl Emitter<'_, '_> {
         self.done(to);
     }
 
-    /// The register that an access starts from.
+    /// The register with the address of an access.
     fn base_of(&mut self, place: Place, scratch: Reg) -> Reg {
         match place.address {
             Some(address) => self.in_register(Value::Var(address), scratch),

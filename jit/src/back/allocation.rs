@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Locations of variables: a register, or a slot of the function's frame.
 //!
-//! Linear scan: variables get registers in the order of their first use. When no register is free, the
-//! variable with the least use gets a frame slot, for its whole life.
+//! Linear scan: variables get registers in the order of their first use. When no register is free,
+//! the variable with the least use gets a frame slot, for its whole life.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec;
@@ -15,12 +15,12 @@ use super::liveness::{liveness, Interval, FIRST};
 use crate::ir::{Calls, Function, Op, Var};
 use crate::{Unsupported, Work};
 
-/// Those that variables live in. The last survives calls of helpers.
+/// The registers for variables. Calls of helpers preserve only the last.
 pub(crate) const REGISTERS: [Reg; 5] = [R2, R3, R4, R5, R6];
-/// Where a variable lives.
+/// The location of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
-    /// Nobody reads it.
+    /// The variable is never read.
     Nowhere,
     Reg(Reg),
     Slot(u32),
@@ -29,17 +29,17 @@ pub(crate) enum Location {
 #[derive(Debug)]
 pub(crate) struct Allocation {
     pub(crate) locations: Vec<Location>,
-    /// Where a variable that lives in a register is kept during calls.
+    /// For each variable in a register, the slot that saves it during calls.
     backups: Vec<Option<u32>>,
     /// The variables of each register, in order, with their intervals.
     residents: [Vec<(Interval, Var)>; REGISTERS.len()],
     /// Locals that begin as zero.
     pub(crate) zeroed: Vec<Var>,
-    /// Slots of the frame.
+    /// Number of the frame's slots.
     pub(crate) slots: u32,
 }
 
-/// How many of [`REGISTERS`] a call does not preserve.
+/// Number of the [`REGISTERS`] that a call does not preserve.
 fn clobbered(calls: Calls) -> usize {
     match calls {
         Calls::Nothing => 0,
@@ -108,7 +108,7 @@ impl Allocation {
                 }
             }
             let slot = if *var < function.params {
-                // Where the caller has put it.
+                // The caller passed it in this slot.
                 FIRST_SLOT + *var
             } else {
                 while let Some((Reverse(end), slot)) = taken.peek().copied() {
@@ -130,7 +130,8 @@ impl Allocation {
         }
     }
 
-    /// The registers that operation `at` must not change, though it does, and where they are saved.
+    /// The registers that operation `at` has to save, and the slots for them: it changes them, but
+    /// they are needed afterwards.
     pub(crate) fn saved(&self, at: u32, calls: Calls) -> impl Iterator<Item = (Reg, u32)> + '_ {
         let clobbered = &self.residents[..clobbered(calls)];
         clobbered
@@ -164,7 +165,7 @@ fn scan(order: &[Var], intervals: &[Interval], locations: &mut [Location]) {
         }
         let free = active.iter().position(Option::is_none);
         let place = free.or_else(|| {
-            // Whoever is used least.
+            // Evict the variable with the least use.
             let weight = |at: &usize| active[*at].map_or(0, |it| intervals[it as usize].weight);
             let least = (0..active.len()).min_by_key(weight)?;
             (weight(&least) < interval.weight).then_some(least)
@@ -172,7 +173,7 @@ fn scan(order: &[Var], intervals: &[Interval], locations: &mut [Location]) {
         locations[*var as usize] = match place {
             Some(at) => {
                 if let Some(evicted) = active[at].replace(*var) {
-                    // Until it has a slot.
+                    // A placeholder until slots are assigned.
                     locations[evicted as usize] = Location::Slot(u32::MAX);
                 }
                 Location::Reg(REGISTERS[at])
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn no_register_has_two_values_at_a_time() {
-        // As many values at a time as there are levels, more than there are registers.
+        // As many values are live as there are levels: more than there are registers.
         let mut body = String::from("(local.get 0)");
         for level in 0..12 {
             body = format!("(i32.add (i32.mul (local.get 1) (i32.const {level})) {body})");
@@ -208,7 +209,7 @@ mod tests {
         assert!(allocation
             .locations
             .iter()
-            .any(|home| matches!(home, Location::Slot(_))));
+            .any(|location| matches!(location, Location::Slot(_))));
     }
 
     #[test]

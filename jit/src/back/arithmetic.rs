@@ -93,7 +93,7 @@ impl Emitter<'_, '_> {
             return self.compute(&op, helper, to, &[a, b]);
         };
         let (class, bits) = (alu_class(width), bits(width));
-        // Cut to the width before it is negated: the smallest number has no opposite.
+        // Mask before the negation, which would overflow for the smallest number.
         let by = by as i32 & (bits - 1);
         let left = match is_left {
             true => by,
@@ -140,7 +140,8 @@ impl Emitter<'_, '_> {
                     return;
                 }
                 let divisor = self.source(width, b, R1);
-                // Not sign-extended as 64 bits are.
+                // `set` does not sign-extend a constant, as the constant of a 64-bit instruction
+                // would be.
                 self.set(R0, a);
                 let instruction = match is_quotient {
                     true => Alu::Div,
@@ -175,7 +176,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// Traps where the smallest number is divided by -1.
+    /// Traps if the smallest number is divided by -1.
     fn guard_overflow(&mut self, width: Width, class: u8, a: Value, b: Value) {
         let least = match width {
             Width::W32 => i64::from(i32::MIN as u32),

@@ -7,20 +7,20 @@ use alloc::vec::Vec;
 use super::insn::{self, Insn, Jump, Reg, Source, JMP, R0};
 use crate::{Unsupported, Work};
 
-/// Rounds that are looked for near jumps; beyond, all are far.
+/// Maximum rounds of the search for short jumps. After that, all jumps become long.
 const MAX_ROUNDS: u32 = 8;
 
-/// A place in the code, maybe one that is still to come.
+/// A position in the code, which may not be known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Label(u32);
 
-/// Where a label is.
+/// The position of a label.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Unknown,
     /// Before the instruction with this index.
     At(usize),
-    /// Where another label is.
+    /// The position of another label.
     Same(Label),
 }
 
@@ -28,9 +28,9 @@ enum Place {
 pub(crate) struct Assembler {
     insns: Vec<Insn>,
     labels: Vec<Place>,
-    /// Jumps, by their indices in order, and where they lead.
+    /// Jumps: the index of the instruction, in ascending order, and the target.
     jumps: Vec<(usize, Label)>,
-    /// Calls of helpers, by their indices.
+    /// Indices of the calls of helpers.
     calls: Vec<usize>,
 }
 
@@ -50,12 +50,12 @@ impl Assembler {
         Label(self.labels.len() as u32 - 1)
     }
 
-    /// Puts a label here.
+    /// Binds a label to the current position.
     pub(crate) fn bind(&mut self, label: Label) {
         self.labels[label.0 as usize] = Place::At(self.insns.len());
     }
 
-    /// Puts a label where another is, or will be.
+    /// Binds a label to the position of another label, which may not be known yet.
     pub(crate) fn bind_to(&mut self, label: Label, other: Label) {
         self.labels[label.0 as usize] = Place::Same(other);
     }
@@ -82,8 +82,8 @@ impl Assembler {
         self.insns.len()
     }
 
-    /// Where no helper is called, moves what is in R6 to R9 to registers that are not used: the
-    /// kernel's compiler has to save those four for its caller.
+    /// Renames R6 to R9 to unused registers, if no helper is called: the kernel's compiler has to
+    /// save those four for its caller.
     pub(crate) fn prefer_free_registers(&mut self) {
         if !self.calls.is_empty() {
             return;
@@ -101,7 +101,8 @@ impl Assembler {
                 names[reg as usize] = free;
             }
         }
-        // The machine may as well stay where it was: the first instruction is to move it.
+        // The first instruction copies the machine's address from R1 to R9. If R1 is not used
+        // afterwards, the address can stay there.
         let is_moved = |insn: &Insn| insn.used().contains(&1);
         if !self.insns.iter().skip(1).any(is_moved) {
             names[9] = 1;
@@ -112,19 +113,19 @@ impl Assembler {
     }
 
     fn target(&self, mut label: Label) -> usize {
-        // Functions that only call each other in a ring have no loop here: a label that stands for
-        // another was made after it.
+        // This terminates, also for functions that only call each other in a cycle: a label is only
+        // bound to an older one.
         loop {
             match self.labels[label.0 as usize] {
                 Place::At(index) => return index,
                 Place::Same(other) => label = other,
-                Place::Unknown => unreachable!("a label that is nowhere"),
+                Place::Unknown => unreachable!("a label without a position"),
             }
         }
     }
 
-    /// Fills in the distances. A conditional jump reaches 32,767 instructions: one that has to reach
-    /// further becomes its opposite over a long jump.
+    /// Fills in the distances. A conditional jump reaches 32,767 instructions. If it has to reach
+    /// further, it is inverted and skips a long jump.
     pub(crate) fn finish(self, work: &Work<'_>) -> Result<Assembled, Unsupported> {
         work.take(self.insns.len() + self.calls.len() + self.jumps.len())?;
         let distances = Distances::new(&self, work)?;
@@ -160,13 +161,14 @@ impl Assembler {
     }
 }
 
-/// How far jumps reach, by their places among the jumps.
+/// The distances of jumps, by their indices among the jumps.
 struct Distances {
-    /// The instruction of each, and the one it leads to, with the number of jumps before that.
+    /// For each jump: its instruction, its target, and the number of jumps before the target.
     jumps: Vec<(usize, usize, usize)>,
-    /// Those that do not reach it.
+    /// For each jump, whether it is long.
     long: Vec<bool>,
-    /// By how much what stands behind so many jumps moves, as long ones are two instructions.
+    /// For each number of jumps, the instructions that they add: a long conditional jump is two
+    /// instructions.
     shifts: Vec<u32>,
 }
 
@@ -183,10 +185,10 @@ impl Distances {
             shifts: vec![0; asm.jumps.len() + 1],
         };
         if asm.insns.len() + asm.jumps.len() <= i16::MAX as usize {
-            // None can be too far.
+            // Every jump is short enough.
             return Ok(this);
         }
-        // Only more and more jumps get long.
+        // This terminates, because no long jump becomes short again.
         for round in 0.. {
             work.take(asm.jumps.len())?;
             if round == MAX_ROUNDS {
@@ -210,19 +212,19 @@ impl Distances {
         Ok(this)
     }
 
-    /// Where the instruction with this index comes to be, behind so many jumps.
+    /// The final index of an instruction that has `jumps` jumps before it.
     fn moved(&self, index: usize, jumps: usize) -> usize {
         index + self.shifts[jumps] as usize
     }
 
-    /// From behind a jump to where it leads.
+    /// The distance of a jump, from the next instruction to its target.
     fn of(&self, jump: usize) -> i64 {
         let (index, target, before) = self.jumps[jump];
         self.moved(target, before) as i64 - self.moved(index, jump) as i64 - 1
     }
 }
 
-/// The opposite of a conditional jump, over one instruction.
+/// The inverse of a conditional jump, which skips one instruction.
 fn inverted(insn: Insn) -> Insn {
     // Bits 4 to 7 are the condition, 3 the kind of operand, 0 to 2 the class.
     let conditions = [

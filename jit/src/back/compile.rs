@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiles an exported function and all that it may call into one program.
+//! Compiles an exported function and all functions that it may call into one unit of code.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use crate::module::Module;
 use crate::pointers::InPlace;
 use crate::{front, Code, Environment, Unsupported, Work};
 
-/// Compiles the exported function and all that it may call.
+/// Compiles the exported function and all functions that it may call.
 pub(crate) fn compile(
     module: &Module<'_>,
     export: &str,
@@ -45,7 +45,7 @@ pub(crate) fn compile(
         function::emit(&mut program, &built, taken, back)?;
         returns.push((index, back));
         if index == root {
-            // Where the first function falls into it.
+            // The first function's return falls through to it.
             program.finish(finish);
         }
         program.check_size()?;

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The layout of frames, and of the kernel's stack below them.
 //!
-//! A frame is an array of 8-byte slots in the instance's memory, behind the machine. R9 points
+//! A frame is an array of 8-byte slots in the instance's memory, after the machine. R9 points
 //! [`HEADER`] bytes before its first slot:
 //!
 //! | slot | |
 //! |---|---|
-//! | [`RETURN_SLOT`] | the number of the place that the function returns to |
+//! | [`RETURN_SLOT`] | the number of the return site |
 //! | [`USED_SLOT`] | use of the interpreter's stack |
-//! | from [`FIRST_SLOT`] on | parameters, and results after the return |
-//! | behind | variables without a register, and registers that are saved during a call |
+//! | from [`FIRST_SLOT`] on | parameters, and after the return results |
+//! | the rest | variables without a register, and registers that are saved during a call |
 //!
 //! A callee's frame follows its caller's.
 
 pub(super) use crate::machine::FIRST_SLOT;
 
-/// Bytes between the address in R9 and the frame's slots: while the first function runs, the machine.
+/// Bytes between the address in R9 and the frame's slots. For the first function these are the
+/// machine.
 pub(super) const HEADER: u32 = size_of::<crate::Machine>() as u32;
-/// The slot with the number of the place that the function returns to.
+/// The slot with the number of the return site.
 pub(super) const RETURN_SLOT: u32 = 0;
-/// The slot with the use of the interpreter's stack, so that both tiers overflow at the same call: slots times
-/// 2^[`USED_SHIFT`], plus frames.
+/// The slot with the use of the interpreter's stack: slots times 2^[`USED_SHIFT`], plus frames. It
+/// makes both tiers overflow at the same call.
 pub(super) const USED_SLOT: u32 = 1;
 pub(super) const USED_SHIFT: u32 = 12;
-/// Slots of the largest frame. An access reaches the callee's first slots behind it.
+/// Maximum slots of a frame. An offset also has to reach the callee's first slots after it.
 pub(super) const MAX_SLOTS: u32 = 4_000;
 
-/// Bytes of the kernel's stack that a program with several functions takes: the machine's address and that of the globals.
+/// Bytes of the kernel's stack that code with several functions takes: the addresses of the machine
+/// and of the globals.
 pub(super) const STACK: u32 = 16;
 /// Their offsets from R10.
 pub(super) const MACHINE: i16 = -8;

@@ -25,18 +25,18 @@ pub(super) struct Emitter<'e, 'p> {
     pub(super) function: &'e Function,
     pub(super) allocation: Allocation,
     labels: Vec<Label>,
-    /// Slots that the interpreter's frame has.
+    /// Slots of the interpreter's frame.
     taken: u32,
-    /// The operation that is emitted, as the allocation counts them.
+    /// The position of the current operation, as liveness counts them.
     at: u32,
     returns: Label,
-    /// What it returns is the program's verdict.
+    /// Whether it returns the verdict in R0.
     gives_verdict: bool,
-    /// Then, which variables are one anyhow.
+    /// If so: for each variable, whether it can only be 0 or 1.
     truths: Vec<bool>,
 }
 
-/// Emits a function, whose return leads to `returns`. The interpreter's frame takes `taken` slots.
+/// Emits a function, which returns to `returns`. The interpreter's frame takes `taken` slots.
 pub(super) fn emit(
     program: &mut Program<'_>,
     function: &Function,
@@ -97,32 +97,32 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// Traps where the interpreter's stack would be full.
+    /// Traps if the interpreter's stack would overflow.
     fn check_stack(&mut self) {
         let overflow = self.program.trap(Trap::StackOverflow);
         let (shift, frames) = (USED_SHIFT, limits::CALL_DEPTH as i32);
         let one_more = Source::Imm((self.taken << shift) as i32 + 1);
-        let most = Source::Imm((limits::VALUE_STACK_SLOTS << shift) as i32);
+        let max = Source::Imm((limits::VALUE_STACK_SLOTS << shift) as i32);
         self.load_slot(R0, USED_SLOT);
         self.alu64(Alu::Add, R0, one_more);
-        self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
+        self.asm().branch(JMP, Jump::Ge, R0, max, overflow);
         self.store_slot(USED_SLOT, R0);
         self.alu64(Alu::And, R0, Source::Imm((1 << shift) - 1));
         let frames = Source::Imm(frames);
         self.asm().branch(JMP, Jump::Gt, R0, frames, overflow);
     }
 
-    /// Traps where the interpreter's stack has no room for an imported function's arguments and results.
+    /// Traps if the interpreter's stack has no room for a host function's arguments and results.
     pub(super) fn check_host_slots(&mut self, function: u32) {
         let slots = self.program.host_slots(function);
         if slots == 0 || !self.program.may_overflow() {
             return;
         }
         let overflow = self.program.trap(Trap::StackOverflow);
-        let most = (limits::VALUE_STACK_SLOTS - slots) << USED_SHIFT;
+        let max = (limits::VALUE_STACK_SLOTS - slots) << USED_SHIFT;
         self.load_slot(R0, USED_SLOT);
-        let most = Source::Imm(most as i32);
-        self.asm().branch(JMP, Jump::Ge, R0, most, overflow);
+        let max = Source::Imm(max as i32);
+        self.asm().branch(JMP, Jump::Ge, R0, max, overflow);
     }
 
     fn block(&mut self, id: BlockId, next: Option<BlockId>) -> Result<(), Unsupported> {
@@ -144,7 +144,7 @@ impl Emitter<'_, '_> {
         self.program.work.take(1 + block.ops.len() + emitted)
     }
 
-    /// Takes fuel off: where it is kept, if that is done but once.
+    /// Charges fuel. If the code charges only once, in memory instead of in R8.
     fn charge(&mut self, fuel: u32) {
         let out = self.program.trap(Trap::OutOfFuel);
         let fuel = Source::Imm(-(fuel as i32));
@@ -215,7 +215,7 @@ impl Emitter<'_, '_> {
             [] => {}
             [value] => self.put(FIRST_SLOT, *value),
             _ => {
-                // Slots that results go to may be those of values that are still to be read.
+                // A result's slot may hold a value that is still to be read. So copy in two steps.
                 let beyond = self.allocation.slots + FIRST_SLOT;
                 for (at, value) in values.iter().enumerate() {
                     self.put(beyond + at as u32, *value);
@@ -245,7 +245,7 @@ impl Emitter<'_, '_> {
         self.asm().jump(returns);
     }
 
-    /// Puts a value into a slot.
+    /// Stores a value in a slot.
     fn put(&mut self, slot: u32, value: Value) {
         let offset = slot_offset(slot);
         let source = match value {
@@ -255,8 +255,8 @@ impl Emitter<'_, '_> {
         self.push(store(Size::B8, R9, offset, source));
     }
 
-    /// Saves what is needed after a call that changes it, but for the variables that the call itself
-    /// writes: `count` from `to` on. Returns what [`Self::restore`] takes.
+    /// Saves the registers that are needed after a call that changes them, except for the variables
+    /// that the call writes: `count` from `to` on. Returns the argument for [`Self::restore`].
     pub(super) fn save(&mut self, calls: Calls, (to, count): (Var, u32)) -> Vec<(Reg, u32)> {
         let is_written =
             |reg: &Reg| (to..to + count).any(|var| self.location(var) == Location::Reg(*reg));
@@ -289,13 +289,13 @@ impl Emitter<'_, '_> {
         results: u32,
     ) {
         let (signature, dispatch) = self.program.dispatch(signature);
-        // Nothing from here to the jump uses it.
+        // Nothing uses R1 between here and the jump.
         self.set(R1, index);
         let callers = Callers::OfType(signature);
         self.enter(callers, arguments, to, results, |asm| asm.jump(dispatch));
     }
 
-    /// Steps into a frame behind this one, and out of it.
+    /// Enters the callee's frame after this one, calls, and leaves it again.
     fn enter(
         &mut self,
         callers: Callers,

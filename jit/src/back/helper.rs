@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Helpers: the functions that compiled code calls.
 
-/// The helpers that compute a value of two numbers, a row each. Passes the rows to the macro `$with`.
+/// The table of helpers that compute a value from two numbers. Passes its rows to the macro
+/// `$with`.
 ///
-/// Operands and results have 64 bits. Those of 32 bits use the low half, and have zeros above it.
+/// Operands and results have 64 bits. 32-bit values are zero-extended.
 #[macro_export]
 macro_rules! computing_helpers {
     ($with:ident) => {
@@ -42,26 +43,26 @@ macro_rules! computing_helpers {
 
 macro_rules! define {
     ($($(#[$doc:meta])* $name:ident($a:ident, $b:ident) = $value:expr;)*) => {
-        /// What compiled code calls. The numbers stand in the instructions until they are linked.
+        /// A helper. Instructions hold its number until they are linked.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Helper {
-            /// An imported function: the machine, three arguments, and the function's index.
+            /// A host function. Takes the machine, three arguments, and the function's index.
             Import,
-            /// The machine, destination, source, bytes.
+            /// `memory.copy`. Takes the machine, destination, source and bytes.
             MemoryCopy,
-            /// The machine, destination, byte, bytes.
+            /// `memory.fill`. Takes the machine, destination, value and bytes.
             MemoryFill,
             $($(#[$doc])* $name,)*
         }
 
         impl Helper {
-            /// All of them. The number of each is its place.
+            /// All helpers. A helper's index is its number.
             pub const ALL: [Self; Self::COUNT] =
                 [Self::Import, Self::MemoryCopy, Self::MemoryFill, $(Self::$name),*];
-            /// How many there are.
+            /// Number of helpers.
             pub const COUNT: usize = 3 + [$(stringify!($name)),*].len();
 
-            /// The result of a helper that computes; 0 for the others.
+            /// The result of a helper that only computes; 0 for the others.
             pub fn compute(self, x: u64, y: u64) -> u64 {
                 match self {
                     Self::Import | Self::MemoryCopy | Self::MemoryFill => 0,
@@ -77,7 +78,7 @@ macro_rules! define {
 computing_helpers!(define);
 
 impl Helper {
-    /// Its number in an instruction.
+    /// The helper's number in an instruction.
     pub fn number(self) -> i32 {
         self as i32
     }

@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! eBPF instructions, as the kernel's `struct bpf_insn` has them.
+//! eBPF instructions, in the layout of the kernel's `struct bpf_insn`.
 
 /// One instruction, or half of a 64-bit constant.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Insn {
-    /// Operation, and what its operands are.
+    /// The operation, and the kinds of its operands.
     pub code: u8,
     /// Destination in the low half, source in the high half.
     pub registers: u8,
-    /// Of an address, or of a jump, in instructions.
+    /// Offset of an address in bytes, or of a jump in instructions.
     pub offset: i16,
     /// A constant, or the distance of a long jump.
     pub imm: i32,
 }
 
 impl Insn {
-    /// Both halves: where there is but one register the other is R0.
+    /// Both registers. An unused one is R0.
     pub(crate) fn used(self) -> [u8; 2] {
         [self.registers & 15, self.registers >> 4]
     }
 
-    /// Whether a jump is one only where a comparison holds.
+    /// Whether a jump depends on a comparison.
     pub(crate) fn is_conditional(self) -> bool {
         self.code != JMP | Jump::Always as u8
     }
 
-    /// Gives registers other names.
+    /// Renames the registers.
     pub(crate) fn rename(&mut self, names: &[u8; 16]) {
         let [destination, source] = self.used().map(|reg| names[reg as usize]);
         self.registers = destination | (source << 4);
     }
 }
 
-/// A register of the machine.
+/// An eBPF register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reg(pub(crate) u8);
 
@@ -49,11 +49,11 @@ pub(crate) const R8: Reg = Reg(8);
 pub(crate) const R9: Reg = Reg(9);
 pub(crate) const R10: Reg = Reg(10);
 
-/// Where an operand comes from.
+/// A source operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Reg(Reg),
-    /// Sign-extended by operations of 64 bits.
+    /// 64-bit operations sign-extend it.
     Imm(i32),
 }
 
@@ -127,7 +127,7 @@ impl Jump {
     }
 }
 
-/// Bytes that an access to memory moves.
+/// Size of a memory access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Size {
@@ -158,7 +158,7 @@ pub(crate) fn alu(class: u8, op: Alu, dst: Reg, source: Source) -> Insn {
     with_source(class | op as u8, dst, source, 0)
 }
 
-/// `class` is [`JMP`] or [`JMP32`]; the distance is still to come.
+/// `class` is [`JMP`] or [`JMP32`]. The distance is filled in later.
 pub(crate) fn jump(class: u8, condition: Jump, dst: Reg, source: Source) -> Insn {
     with_source(class | condition as u8, dst, source, 0)
 }

@@ -9,28 +9,28 @@ use core::cmp::Reverse;
 use crate::ir::{Function, Value, Var};
 use crate::{Unsupported, Work};
 
-/// Words of the sets of a function at most, one set for each block: this bounds memory.
+/// Maximum words of a function's sets, one set for each block. This bounds memory.
 const MAX_WORDS: usize = 1 << 16;
-/// Words that are put together at most, for each of its operations, edges counted.
+/// Maximum words that are merged in a round, for each operation and edge. This bounds time.
 const MAX_WORDS_OF_AN_OPERATION: usize = 128;
-/// How many times as many as it takes to look at each edge once.
+/// Maximum words that are merged, as a multiple of those for one visit of each edge.
 const MAX_ROUNDS: usize = 8;
-/// Variables that a step is for, where nothing is done for each but to have a place for it.
+/// Variables per step, if only a table entry is initialised for each.
 const VARIABLES_OF_A_STEP: usize = 4;
-/// Words that a step is for: they are put together without a look at what is in them.
+/// Words per step: they are merged without a look at single bits.
 const WORDS_OF_A_STEP: usize = 4;
 
 /// Number of the first operation.
 pub(crate) const FIRST: u32 = 1;
 
-/// Positions from the first write to the last read. Operation *n* of the code, blocks' ends included,
-/// reads at 2*n* and writes at 2*n* + 1; the first is number 1, and what comes before it, which gives
-/// parameters and locals their values, is number 0.
+/// Positions from the first write to the last read. Operation *n* of the code reads at 2*n* and
+/// writes at 2*n* + 1. The ends of blocks count as operations. The first operation is number 1.
+/// Number 0 is the function's entry, which sets parameters and locals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) start: u32,
     pub(crate) end: u32,
-    /// How often it is read or written, times eight for each loop around.
+    /// Number of reads and writes, each times eight for each loop around it.
     pub(crate) weight: u32,
     pub(crate) is_read: bool,
 }
@@ -58,15 +58,15 @@ impl Interval {
     }
 }
 
-/// What is known of a function's variables.
+/// The intervals of a function's variables.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
-    /// Locals, besides parameters, that are read before they are written: they begin as zero.
+    /// Locals, without parameters, that may be read before they are written: they begin as zero.
     pub(crate) zeroed: Vec<Var>,
 }
 
-/// Sets of the variables that may be carried around loops, one for each block.
+/// Sets of variables that may be live across blocks, one for each block.
 struct Sets {
     words: usize,
     bits: Vec<u64>,
@@ -102,7 +102,7 @@ pub(crate) fn liveness(function: &Function, work: &Work<'_>) -> Result<Liveness,
 }
 
 fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Liveness, Unsupported> {
-    // Places for variables are filled, here and in the allocation, whether these are used or not.
+    // This function and the allocation initialise an entry for each variable, used or not.
     work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
     let mut intervals = vec![Interval::EMPTY; function.vars as usize];
     let mut bounds = vec![(0, 0); function.blocks.len()];
@@ -145,8 +145,8 @@ fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Livenes
     Ok(Liveness { intervals, zeroed })
 }
 
-/// Extends the intervals of variables that keep a value from a block to another. Returns the locals that
-/// begin as zero. The code has operations up to number `end`.
+/// Extends the intervals of variables that are live across blocks. Returns the locals that begin as
+/// zero. The code has operations up to number `end`.
 fn carry(
     function: &Function,
     bounds: &[(u32, u32)],
@@ -165,7 +165,7 @@ fn carry(
     let sets = function.blocks.len() * words;
     let round = sets + edges.from.len() * words;
     if sets > MAX_WORDS || round > MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len()) {
-        // Each is live everywhere.
+        // Too much work: treat each variable as live everywhere.
         for var in &members {
             intervals[*var as usize].cover(1);
             intervals[*var as usize].cover(2 * end);
@@ -178,7 +178,7 @@ fn carry(
     let mut live = Live::new(function, &members, words);
     let is_complete = live.spread(function, &edges, rounds * round, work)?;
     let mut seen = vec![0_u64; words];
-    // Where a variable is needed last is where it is met first.
+    // In reverse order, the first block with the variable gives the end of its interval.
     for block in function.order.iter().rev().map(|it| *it as usize) {
         each_new(live.outside.of(block), &mut seen, |index| {
             intervals[members[index] as usize].cover(bounds[block].1);
@@ -209,13 +209,13 @@ fn carry(
         .collect())
 }
 
-/// The ways from block to block.
+/// The edges of the control flow graph.
 struct Edges {
-    /// The places of blocks in the order.
+    /// The positions of blocks in the order.
     places: Vec<u32>,
-    /// Where the edges to a block begin in `from`; and those to the next one behind them.
+    /// For each block, the index in `from` of the first edge to it. Those of the next block follow.
     starts: Vec<u32>,
-    /// Blocks that edges come from.
+    /// The source blocks of edges.
     from: Vec<u32>,
 }
 
@@ -250,22 +250,22 @@ impl Edges {
         }
     }
 
-    /// Blocks that edges lead from to this one.
+    /// The predecessors of a block.
     fn to(&self, block: usize) -> &[u32] {
         &self.from[self.starts[block] as usize..self.starts[block + 1] as usize]
     }
 }
 
-/// The variables that are needed where blocks begin and end.
+/// The variables that are live at the beginning and at the end of each block.
 struct Live {
     inside: Sets,
     outside: Sets,
-    /// Those that a block writes.
+    /// The variables that each block writes.
     written: Sets,
 }
 
 impl Live {
-    /// What each block needs for itself.
+    /// Initialises `inside` with the variables that each block reads before it writes them.
     fn new(function: &Function, members: &[Var], words: usize) -> Self {
         let mut index_of = vec![usize::MAX; function.vars as usize];
         for (index, var) in members.iter().enumerate() {
@@ -303,22 +303,22 @@ impl Live {
         }
     }
 
-    /// Has what blocks need be known where the ways to them begin: the last block first, so that edges
-    /// that lead on are looked at once, and others only where something changes. Beyond `most` words only
-    /// what comes for the first time is looked at; returns whether that was never so.
+    /// Propagates live variables to predecessors. Visits the last block first: forward edges are
+    /// visited once, and back edges only if a set changes. After `max_words` words it only visits
+    /// blocks that it has not visited yet. Returns whether it always stayed within `max_words`.
     fn spread(
         &mut self,
         function: &Function,
         edges: &Edges,
-        most: usize,
+        max_words: usize,
         work: &Work<'_>,
     ) -> Result<bool, Unsupported> {
         let words = self.inside.words;
         let mut is_due = vec![true; function.order.len()];
         let mut due: BinaryHeap<u32> = (0..function.order.len() as u32).collect();
-        // Those that come for the first time.
+        // Blocks at lower positions have not been visited yet.
         let mut next_new = function.order.len() as u32;
-        let (mut left, mut is_complete) = (most, true);
+        let (mut left, mut is_complete) = (max_words, true);
         while let Some(place) = due.pop() {
             let is_new = place < next_new;
             if is_new {
@@ -361,7 +361,7 @@ impl Live {
     }
 }
 
-/// Hands `f` each member of `set` that is not in `seen`, and adds it there.
+/// Passes each member of `set` that is not in `seen` to `f`, and adds it to `seen`.
 fn each_new(set: &[u64], seen: &mut [u64], mut f: impl FnMut(usize)) {
     for (word, (set, seen)) in set.iter().zip(seen).enumerate() {
         let mut new = set & !*seen;
@@ -373,15 +373,16 @@ fn each_new(set: &[u64], seen: &mut [u64], mut f: impl FnMut(usize)) {
     }
 }
 
-/// For each loop, its first block, and up to where it may keep what that needs; the last first.
+/// For each loop, its first block, and a bound for the end of the intervals of the variables that
+/// are live there. Sorted by the bound, the largest first.
 ///
-/// Wasm's blocks stand in an order in which all edges lead on, but for those back to where a loop begins.
-/// What a loop's first block needs, all ways back to it need; they are between that block and the last
-/// edge back. And an interval that has both ends has what lies between them. So this stands in for what
-/// was not found out of ways that lead back.
+/// In the order of blocks, all edges lead forward, except for those back to a loop's first block. A
+/// variable that is live at a loop's first block is live on every path back to it. These paths lie
+/// between that block and the last back edge, and an interval that includes both includes them. So
+/// this replaces the propagation along back edges that [`Live::spread`] skipped.
 fn ends_of_loops(function: &Function, edges: &Edges, bounds: &[(u32, u32)]) -> Vec<(usize, u32)> {
     let mut ends = Vec::new();
-    // Loops that are in none of those seen so far. Inner ones come before those around them.
+    // The outermost of the loops seen so far. Inner loops come before those around them.
     let mut apart: Vec<(u32, u32)> = Vec::new();
     for (place, _) in &function.loops {
         let header = function.order[*place as usize] as usize;
@@ -389,9 +390,9 @@ fn ends_of_loops(function: &Function, edges: &Edges, bounds: &[(u32, u32)]) -> V
         let back = back.filter(|block| edges.places[*block] >= *place);
         let last = back.map(|block| bounds[block].1).max().unwrap_or(0);
         let inner = apart.partition_point(|(it, _)| it < place);
-        // A way back to this loop may lie in one within it, and that may go around before: what is needed
-        // here is needed up to that one's end. So it is by the loops around this one, if this has no way
-        // back.
+        // A back edge to this loop may start in an inner loop, which may repeat before. So the
+        // variables stay live up to the end of the inner loop. A loop without back edges passes
+        // that end on to the loops around it.
         let within = apart.drain(inner..).map(|(_, end)| end).max().unwrap_or(0);
         let end = last.max(within);
         apart.push((*place, end));

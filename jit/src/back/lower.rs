@@ -28,7 +28,7 @@ fn jump(condition: Condition) -> Jump {
     }
 }
 
-/// As an instruction's constant, if it can be one.
+/// The value as an instruction's constant, if it fits.
 fn immediate(width: Width, value: i64) -> Option<i32> {
     match width {
         Width::W32 => Some(value as i32),
@@ -135,21 +135,21 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// Has a value in `reg`.
+    /// Moves a value to `reg`.
     pub(super) fn set(&mut self, reg: Reg, value: Value) {
         match value {
             Value::Const(value) => self.set_constant(reg, value),
             Value::Var(var) => match self.location(var) {
-                Location::Reg(home) if home == reg => {}
-                Location::Reg(home) => self.alu64(Alu::Mov, reg, Source::Reg(home)),
+                Location::Reg(from) if from == reg => {}
+                Location::Reg(from) => self.alu64(Alu::Mov, reg, Source::Reg(from)),
                 Location::Slot(slot) => self.load_slot(reg, slot),
-                // Nobody reads it, but here: it was never written.
+                // The variable was never written.
                 Location::Nowhere => self.set_constant(reg, 0),
             },
         }
     }
 
-    /// The register that a value is in, `scratch` if it has none.
+    /// The register of a value. Loads it into `scratch` if it has none.
     pub(super) fn in_register(&mut self, value: Value, scratch: Reg) -> Reg {
         if let Value::Var(var) = value {
             if let Location::Reg(reg) = self.location(var) {
@@ -160,7 +160,7 @@ impl Emitter<'_, '_> {
         scratch
     }
 
-    /// The same, or a constant.
+    /// As [`Self::in_register`], or a constant if it fits.
     pub(super) fn source(&mut self, width: Width, value: Value, scratch: Reg) -> Source {
         if let Value::Const(value) = value {
             if let Some(imm) = immediate(width, value) {
@@ -170,7 +170,7 @@ impl Emitter<'_, '_> {
         Source::Reg(self.in_register(value, scratch))
     }
 
-    /// The register that a result is to be in, before [`Self::done`].
+    /// The register for a result. [`Self::done`] has to follow.
     pub(super) fn target(&self, to: Var) -> Reg {
         match self.location(to) {
             Location::Reg(reg) => reg,
@@ -178,7 +178,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// A result is in its register.
+    /// Stores a result that is in [`Self::target`], if its location is a slot.
     pub(super) fn done(&mut self, to: Var) {
         if let Location::Slot(slot) = self.location(to) {
             self.store_slot(slot, R0);
@@ -194,7 +194,7 @@ impl Emitter<'_, '_> {
         self.done(to);
     }
 
-    /// Jumps to `label` where the comparison holds.
+    /// Jumps to `label` if the comparison holds.
     pub(super) fn branch(&mut self, compare: &Compare, label: super::assembler::Label) {
         let Compare {
             mut condition,
@@ -257,7 +257,7 @@ impl Emitter<'_, '_> {
         self.done(to);
     }
 
-    /// Calls a helper that knows nothing of a machine. `op` is what is done so.
+    /// Calls a helper that takes no machine, for the operation `op`.
     pub(super) fn compute(&mut self, op: &Op, helper: Helper, to: Var, arguments: &[Value]) {
         let saved = self.save(op.calls(), op.writes());
         let moves: &[Reg] = &[R1, R2];
@@ -306,19 +306,19 @@ impl Emitter<'_, '_> {
         self.restore(&saved);
     }
 
-    /// Has values in registers, all at once: a value may be in another's register. Uses R0.
+    /// Moves values to registers, in parallel: a value may be in the register of another. Uses R0.
     fn set_all(&mut self, registers: &[Reg], values: &[Value]) {
-        let home = |emitter: &Self, value: Value| match value {
+        let register = |emitter: &Self, value: Value| match value {
             Value::Var(var) => match emitter.location(var) {
                 Location::Reg(reg) => Some(reg),
                 _ => None,
             },
             Value::Const(_) => None,
         };
-        // Where a value is now, if in a register.
+        // The current register of each value, if it has one.
         let mut from: [Option<Reg>; 4] = [None; 4];
         for (at, value) in values.iter().enumerate() {
-            from[at] = home(self, *value);
+            from[at] = register(self, *value);
         }
         let mut left: [bool; 4] = [false; 4];
         left[..values.len()].fill(true);
@@ -328,7 +328,7 @@ impl Emitter<'_, '_> {
             };
             let next = (0..values.len()).find(|at| left[*at] && !needed(registers[*at], *at));
             let Some(at) = next else {
-                // They wait for each other in a ring: one steps aside.
+                // The rest is a cycle. Break it: move one value to R0.
                 if let Some(reg) = from[some] {
                     self.alu64(Alu::Mov, R0, Source::Reg(reg));
                     from[some] = Some(R0);

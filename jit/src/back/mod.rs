@@ -3,14 +3,14 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `compile.rs` | an exported function, and all that it may call |
+//! | `compile.rs` | an exported function, and all functions that it may call |
 //! | `liveness.rs` | the interval in which a variable is live |
 //! | `allocation.rs` | registers and frame slots for variables |
 //! | `function.rs` | blocks, branches, calls |
 //! | `lower.rs` | instructions for each operation |
-//! | `arithmetic.rs`, `access.rs` | those for arithmetic, and for memory |
+//! | `arithmetic.rs`, `access.rs` | instructions for arithmetic, and for memory |
 //! | `frame.rs` | the layout of frames |
-//! | `program.rs` | what functions share: calls, returns, traps |
+//! | `program.rs` | the code that functions share: calls, returns, traps |
 //! | `helper.rs` | helpers that compiled code calls |
 //! | `switch.rs` | indexed jumps, as compare trees |
 //! | `assembler.rs`, `insn.rs` | labels and instructions |
@@ -22,12 +22,12 @@
 //! | R0, R1 | scratch |
 //! | R2 to R6 | variables; helpers change all but R6 |
 //! | R7 | address of the linear memory |
-//! | R8 | fuel that is left |
+//! | R8 | remaining fuel |
 //! | R9 | address of the frame (`frame.rs`); while the first function runs, of the machine |
-//! | R10 | the kernel's stack, of which a program with several functions takes two words |
+//! | R10 | the kernel's stack, of which code with several functions takes two words |
 //!
-//! Calls within the module are jumps, so the kernel's stack does not grow with them. A function returns by
-//! a number in its frame.
+//! Calls within the module are jumps, so they take no kernel stack. Each return site has a number,
+//! which the caller stores in the callee's frame.
 
 mod access;
 mod allocation;

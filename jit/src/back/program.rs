@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the functions of a program share: the way in, calls and returns, dispatch through the table, traps,
-//! and the way out.
+//! The code that all functions share: entry, calls and returns, dispatch through the table, traps,
+//! exit.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -20,7 +20,7 @@ use crate::module::Module;
 use crate::pointers::InPlace;
 use crate::{Environment, Reads, Results, Unsupported, Work};
 
-/// Who a place in the code waits for, to come back.
+/// The functions that may return to a return site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Callers {
     /// The function with this index.
@@ -37,15 +37,15 @@ pub(super) struct Program<'p> {
     in_place: Option<&'p InPlace>,
     pub(super) asm: Assembler,
     pub(super) calls: Calls,
-    /// Where functions begin.
+    /// The entries of functions.
     entries: BTreeMap<u32, Label>,
-    /// Where the table is looked at for a function of a type.
+    /// For each type, the code that looks up a function of that type in the table.
     dispatches: BTreeMap<u32, Label>,
-    /// Where callers wait. Number 0 is whoever called the program.
+    /// The return sites. Number 0 is the exit from the code.
     sites: Vec<(Callers, Label)>,
     traps: [Option<Label>; Trap::COUNT],
     host_trap: Option<Label>,
-    /// Where fuel is given back and the code left.
+    /// The exit from the code. It stores the fuel.
     leave: Option<Label>,
     pub(super) charges_once: bool,
     pub(super) calls_host: bool,
@@ -68,7 +68,7 @@ mod offset {
 }
 
 impl<'p> Program<'p> {
-    /// A program without code.
+    /// Starts with no code.
     pub(super) fn new(
         module: &'p Module<'p>,
         root: u32,
@@ -111,22 +111,22 @@ impl Program<'_> {
         self.push(store(Size::B8, base, offset, source));
     }
 
-    /// Loads the fuel that is left.
+    /// Loads the fuel.
     pub(super) fn load_fuel(&mut self) {
         self.load(R8, R9, offset::FUEL);
     }
 
-    /// Whether there is one frame only, so that R9 always is the machine's address.
+    /// Whether there is only one frame, so that R9 is always the machine's address.
     pub(super) fn is_alone(&self) -> bool {
         !self.calls.nest
     }
 
-    /// Whether there is but one place that takes fuel off, and no helper that does.
+    /// Whether only one place in the code charges fuel, and no helper does.
     pub(super) fn charges_once(&self) -> bool {
         self.charges_once
     }
 
-    /// Has the machine's address in `reg`.
+    /// Loads the machine's address into `reg`.
     pub(super) fn machine(&mut self, reg: Reg) {
         if self.is_alone() {
             self.push(alu(ALU64, Alu::Mov, reg, Source::Reg(R9)));
@@ -135,7 +135,7 @@ impl Program<'_> {
         }
     }
 
-    /// The register that has the machine's address, `scratch` if none has.
+    /// The register with the machine's address. Loads it into `scratch` if there is none.
     pub(super) fn machine_in(&mut self, scratch: Reg) -> Reg {
         if self.is_alone() {
             return R9;
@@ -144,7 +144,7 @@ impl Program<'_> {
         scratch
     }
 
-    /// Has the first global's address in `reg`.
+    /// Loads the first global's address into `reg`.
     pub(super) fn globals(&mut self, reg: Reg) {
         if self.is_alone() {
             self.load(reg, R9, offset::GLOBALS);
@@ -153,25 +153,25 @@ impl Program<'_> {
         }
     }
 
-    /// Addresses in linear memory that are computed have to be below.
+    /// The upper limit for computed addresses in linear memory.
     pub(super) fn limit(&self) -> u64 {
         let in_place = self.in_place.map(InPlace::limit);
         in_place.unwrap_or(self.environment.memory_bytes)
     }
 
-    /// Has the packet's address in `reg`.
+    /// Loads the packet's address into `reg`.
     pub(super) fn packet(&mut self, reg: Reg) {
         let machine = self.machine_in(reg);
         self.load(reg, machine, offset::WINDOW);
     }
 
-    /// Has minus the address behind the packet in `reg`.
+    /// Loads the negated address of the packet's end into `reg`.
     pub(super) fn minus_end(&mut self, reg: Reg) {
         let machine = self.machine_in(reg);
         self.load(reg, machine, offset::MINUS_END);
     }
 
-    /// From the kernel into the first function. Returns where that comes back to.
+    /// Emits the entry from the kernel to the first function. Returns the label that it returns to.
     pub(super) fn begin(&mut self, root: u32) -> Label {
         let finish = self.asm.label();
         self.sites.push((Callers::Of(root), finish));
@@ -188,7 +188,7 @@ impl Program<'_> {
             self.store(R9, slot_offset(RETURN_SLOT), Source::Imm(0));
             for (at, parameter) in self.environment.parameters.iter().enumerate() {
                 if let Some(value) = parameter {
-                    // Zero-extended, which a constant of an instruction is not.
+                    // A store would sign-extend a constant. This zero-extends it.
                     let value = Source::Imm(*value as i32);
                     self.push(alu(ALU32, Alu::Mov, R1, value));
                     self.store(R9, slot_offset(FIRST_SLOT + at as u32), Source::Reg(R1));
@@ -196,7 +196,7 @@ impl Program<'_> {
             }
         }
         if self.calls.may_overflow {
-            // The interpreter has results below the first frame.
+            // The interpreter's stack has results below the first frame.
             let results = self.module.type_of(root).results().len() as i32;
             let results = Source::Imm(results << USED_SHIFT);
             self.store(R9, slot_offset(USED_SLOT), results);
@@ -204,20 +204,20 @@ impl Program<'_> {
         finish
     }
 
-    /// Whether what the function returns is the program's verdict, in R0.
+    /// Whether the function returns the verdict in R0.
     pub(super) fn gives_verdict(&self, function: u32) -> bool {
         let is_root = self.calls.functions.first() == Some(&function);
         is_root && !self.calls.root_is_called && self.environment.results == Results::Verdict
     }
 
-    /// Has a verdict in R0, as it is or by a trap.
+    /// Traps unless R0 is a verdict.
     pub(super) fn check_verdict(&mut self) {
         let unknown = self.trap(Trap::UnknownVerdict);
         self.asm
             .branch(JMP32, Jump::Gt, R0, Source::Imm(1), unknown);
     }
 
-    /// Where a function begins.
+    /// The entry of a function.
     pub(super) fn entry(&mut self, function: u32) -> Label {
         if let Some(label) = self.entries.get(&function) {
             return *label;
@@ -227,7 +227,7 @@ impl Program<'_> {
         label
     }
 
-    /// Slots of the interpreter's stack that a call of the imported function takes.
+    /// Slots of the interpreter's stack that a call of the host function takes.
     pub(super) fn host_slots(&self, function: u32) -> u32 {
         self.module.host_slots(function)
     }
@@ -236,8 +236,8 @@ impl Program<'_> {
         self.calls.may_overflow
     }
 
-    /// Where a function of a type is called through the table, by the index in R1; and the first of
-    /// the types that are the same.
+    /// The code that calls a function of a type through the table, by the index in R1. Also returns
+    /// the type's canonical index.
     pub(super) fn dispatch(&mut self, signature: u32) -> (u32, Label) {
         let signature = self.module.canonical(signature);
         let asm = &mut self.asm;
@@ -245,7 +245,7 @@ impl Program<'_> {
         (signature, *label.or_insert_with(|| asm.label()))
     }
 
-    /// A place to come back to, and its number.
+    /// Makes a return site. Returns its label and its number.
     pub(super) fn site(&mut self, callers: Callers) -> (Label, i32) {
         let label = self.asm.label();
         self.sites.push((callers, label));
@@ -262,7 +262,7 @@ impl Program<'_> {
         *self.host_trap.get_or_insert_with(|| asm.label())
     }
 
-    /// Whether the code has become too large.
+    /// Fails if the code is too large.
     pub(super) fn check_size(&self) -> Result<(), Unsupported> {
         match self.asm.len() > self.environment.max_instructions {
             true => Err(Unsupported::Size),
@@ -270,8 +270,9 @@ impl Program<'_> {
         }
     }
 
-    /// Has each function find its way back. Functions of a type that are in the table share the way to those
-    /// who call that type, so that the code does not grow by functions times calls.
+    /// Emits the returns of all functions. Functions of one type that are in the table share the
+    /// code for returns from indirect calls, so that the code does not grow by functions times
+    /// calls.
     pub(super) fn give_back(
         &mut self,
         root: u32,
@@ -285,7 +286,7 @@ impl Program<'_> {
         for (number, (callers, site)) in (0..).zip(&self.sites) {
             waiting.entry(*callers).or_default().push((number, *site));
         }
-        // Those of each type, once it is asked for.
+        // The shared code of each type, if it is needed.
         let mut by_type: BTreeMap<u32, Label> = BTreeMap::new();
         for (function, label) in returns {
             let signature = self.module.signature(*function);
@@ -307,8 +308,9 @@ impl Program<'_> {
         self.dispatch_tables()
     }
 
-    /// From `label`, where a function returns, to the site whose number is in its frame: one of these, in
-    /// order, or one of those that `others` finds.
+    /// Emits the jump from `label`, where a function returns, to the return site whose number is in
+    /// its frame. The site is one of `sites`, which are in order, or one that the code at `others`
+    /// finds.
     fn find_back(
         &mut self,
         label: Label,
@@ -317,14 +319,13 @@ impl Program<'_> {
         internal: Label,
     ) -> Result<(), Unsupported> {
         match (sites, others) {
-            // One way back needs no number.
+            // A single site needs no number.
             ([(_, site)], None) => self.asm.bind_to(label, *site),
             ([], Some(others)) => self.asm.bind_to(label, others),
             _ => {
                 self.work.take(1 + 2 * sites.len())?;
                 let mut cases = Vec::with_capacity(1 + 2 * sites.len());
-                // Where there are no others, no other number occurs, so that what lies between may lead
-                // anywhere.
+                // Without others, no other number occurs. So numbers in between may lead anywhere.
                 if sites.first().is_none_or(|(number, _)| *number != 0) {
                     cases.push((0, others.unwrap_or(internal)));
                 }
@@ -343,7 +344,7 @@ impl Program<'_> {
         self.check_size()
     }
 
-    /// Where the table is looked at.
+    /// Emits the code that looks up functions in the table.
     fn dispatch_tables(&mut self) -> Result<(), Unsupported> {
         let table = Table::of(self.environment, self.module);
         self.work.take(self.environment.table.len())?;
@@ -360,7 +361,7 @@ impl Program<'_> {
             );
             let own = table.of_type.get(&signature).map_or(&[][..], Vec::as_slice);
             self.work.take(1 + 4 * (own.len() + table.nulls.len()))?;
-            // From where to where the way leads to a label.
+            // Ranges of indices, and their labels.
             let mut parts: Vec<(u32, u32, Label)> = Vec::new();
             parts.extend(table.nulls.iter().map(|(start, end)| (*start, *end, null)));
             for (at, function) in own {
@@ -388,7 +389,7 @@ impl Program<'_> {
         Ok(())
     }
 
-    /// Where the first function comes back to.
+    /// Emits the exit, to which the first function returns.
     pub(super) fn finish(&mut self, finish: Label) {
         self.asm.bind(finish);
         match self.environment.results {
@@ -408,7 +409,7 @@ impl Program<'_> {
         self.push(exit());
     }
 
-    /// The traps, which are left by their numbers.
+    /// Emits the traps. They exit with the trap's number.
     pub(super) fn end(&mut self) {
         let trapped = self.asm.label();
         for trap in Trap::ALL {
@@ -421,7 +422,7 @@ impl Program<'_> {
         }
         if let Some(label) = self.host_trap {
             self.asm.bind(label);
-            // The helper has left the fuel's complement, and the trap.
+            // The helper stored the complement of the fuel, and the trap.
             self.push(alu(ALU64, Alu::Xor, R8, Source::Imm(-1)));
             let machine = self.machine_in(R1);
             self.load(R0, machine, offset::TRAP);
@@ -438,11 +439,11 @@ impl Program<'_> {
     }
 }
 
-/// The table, sorted so that what is done for a type takes as long as there are such functions.
+/// The table, sorted by type: the work for a type is proportional to its functions.
 struct Table {
-    /// From where to where there is nothing.
+    /// Ranges of null elements.
     nulls: Vec<(u32, u32)>,
-    /// Where functions of each type are, and which.
+    /// For each type, the indices of elements, and their functions.
     of_type: BTreeMap<u32, Vec<(u32, u32)>>,
 }
 

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use super::assembler::{Assembler, Label};
 use super::insn::{Jump, Reg, Source, JMP32};
 
-/// From this number on, up to the next case's, the way leads to the label. The first begins at 0.
+/// The first number of a range, and its label. The range ends before the next case's number. The
+/// first case's number is 0.
 pub(crate) type Case = (u32, Label);
 
 /// Jumps to the case of the 32-bit number in `reg`.
@@ -32,14 +33,14 @@ pub(crate) fn switch(asm: &mut Assembler, reg: Reg, cases: &[Case]) {
                     asm.branch(JMP32, Jump::Ge, reg, start, upper);
                     left.push((Some(upper), middle, end));
                 }
-                // It comes next.
+                // The lower half comes next, so it needs no label.
                 left.push((None, first, middle));
             }
         }
     }
 }
 
-/// The cases of numbers that each have a label, from 0 on, and of all that follow.
+/// The cases for numbers from 0 on with a label each, and for all larger numbers.
 pub(crate) fn cases(labels: &[Label], default: Label) -> Vec<Case> {
     let labels = labels.iter().copied().chain([default]);
     labels
@@ -54,7 +55,7 @@ mod tests {
     use crate::back::insn::{alu, exit, Alu, Insn, ALU64, R0, R1};
     use crate::testing::work;
 
-    /// Where a tree of comparisons of R1 leads: the number that R0 is set to.
+    /// Runs a compare tree on `number` in R1. Returns the number that the target moves to R0.
     fn follow(insns: &[Insn], number: u32) -> i32 {
         let mut at = 0;
         loop {
@@ -74,7 +75,7 @@ mod tests {
     fn each_number_finds_its_case() {
         for count in [0, 1, 2, 7, 300] {
             let mut asm = Assembler::default();
-            // Pairs have the same label, and labels come again.
+            // Adjacent cases share a label, and labels repeat.
             let labels: Vec<Label> = (0..4).map(|_| asm.label()).collect();
             let of = |number: usize| if number >= count { 3 } else { number / 2 % 3 };
             let targets: Vec<Label> = (0..count).map(|number| labels[of(number)]).collect();

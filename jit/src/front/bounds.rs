@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Upper limits of values, by the operations that compute them. Branches tell nothing, so the limits hold
-//! under speculation, too.
+//! Upper limits of values, derived from the operations that compute them. They do not depend on
+//! branches, so they also hold under speculation.
 
 use super::{Builder, Var};
 use crate::ir::{Binary, Divide, Op, Outcome, Value, Width};
@@ -42,7 +42,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// The largest value that an operation can leave.
+    /// The largest result of an operation.
     pub(super) fn max_after(&self, op: &Op) -> u64 {
         match op.outcome() {
             Outcome::Binary(op, width, a, b) => {
@@ -71,7 +71,7 @@ impl Builder<'_, '_> {
             Outcome::Divide(Divide::DivU, width, a, Value::Const(by @ 1..)) => {
                 self.max(a).min(max_of(width)) / by as u64
             }
-            // By a variable: a quotient can be anything while the check for zero is mispredicted.
+            // A quotient by a variable can be anything while the check for zero is mispredicted.
             Outcome::Divide(..) => u64::MAX,
             Outcome::AtMost(max) => max,
             Outcome::Truth => 1,
@@ -87,7 +87,7 @@ mod tests {
     use crate::testing::{build, ops};
     use std::format;
 
-    /// How many accesses are checked.
+    /// Number of checked accesses.
     fn checks(body: &str) -> usize {
         let is_check = |op: &&Op| matches!(op, Op::Check { .. });
         ops(&build(body)).iter().filter(is_check).count()

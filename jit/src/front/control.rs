@@ -1,37 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Blocks, loops, branches: Wasm's structure becomes blocks and jumps.
+//! Translates Wasm's structured control flow to blocks and jumps.
 //!
-//! What each event does:
+//! The effect of each event:
 //!
-//! | event | operand stack | what is known of locals | reachability, fuel |
+//! | event | operand stack | known facts | reachability, fuel |
 //! |---|---|---|---|
-//! | `block` | settled; parameters stay where they are | stays | goes on, in the same region |
-//! | `loop` | settled; parameters are copied to variables of the loop's, which each branch back assigns to | nothing: a round may have changed any local | a region: paid for in each round |
-//! | `if` | the condition is taken off, the rest settled; parameters are there once more for `else` | stays, in both branches | a region for each branch |
-//! | `else` | what `then` left goes to the results' variables; parameters are back | what it was at `if` | reachable, as `if` was; a region |
-//! | `end`, a way leads to it besides the one through its last operator | values go to the results' variables, which replace all above the frame's height | nothing: ways may differ | reachable; the outer region pays on |
-//! | `end`, only that one leads to it | as it is | stays | reachable; the outer region pays on |
-//! | `end`, no way leads to it | does not matter | does not matter | nothing is reachable; see below |
-//! | `br` | values on top are copied to the target's variables | does not matter | nothing is reachable |
-//! | `br_if` | the condition is taken off; where it branches, values are copied as by `br`; else they stay | stays, both ways | goes on, in the same region |
-//! | `br_table` | the index is taken off; values are copied as by `br`, once for each label | does not matter | nothing is reachable |
-//! | `return` | values on top are read | does not matter | nothing is reachable |
-//! | `unreachable` | does not matter | does not matter | nothing is reachable |
-//! | a trap of an operator | as if it did not trap | a check has passed; a store, a call or a division is an effect | goes on: also behind an operator that always traps |
+//! | `block` | settled; parameters stay on the stack | kept | reachable; the same region |
+//! | `loop` | settled; parameters are copied to variables of the loop, to which each branch back assigns | cleared: a round may change any local | reachable; a region that pays in each round |
+//! | `if` | the condition is popped, the rest settled; parameters are saved for `else` | kept in both branches | reachable; a region for each branch |
+//! | `else` | the results of `then` are copied to the results' variables; parameters are restored | as at `if` | reachable, because `if` was; a region |
+//! | `end`, if a branch or a missing `else` leads to it | values are copied to the results' variables, which replace everything above the frame's height | cleared: paths may differ | reachable; the outer region |
+//! | `end`, if only its last operator leads to it | kept | kept | reachable; the outer region |
+//! | `end`, if it cannot be reached | any | any | unreachable; see below |
+//! | `br` | the top values are copied to the target's variables | any | unreachable |
+//! | `br_if` | the condition is popped; if it branches, values are copied as for `br`; else they stay | kept on both paths | reachable; the same region |
+//! | `br_table` | the index is popped; values are copied as for `br`, once for each label | any | unreachable |
+//! | `return` | the top values are read | any | unreachable |
+//! | `unreachable` | any | any | unreachable |
+//! | an operator that may trap | as if it did not trap | a check has passed; a store, a call or a division is an effect | reachable, even after an operator that always traps |
 //!
-//! - Settled: values that are locals become variables of their own ([`Builder::settle`]), since the local may
-//!   change on one side of a branch.
-//! - Known is what was checked of a local, its native addresses, its bound, and which constant it is
-//!   (`memory.rs`). It is forgotten when the local changes, too. Where a block begins, and at an effect, checks
-//!   can no longer be raised ([`Known::effect`]): a trap would come before what the block did. Bounds of other
-//!   variables hold for ever: these are written in one way (`bounds.rs`).
-//! - A region is the function, a loop, or a branch of an `if`. It pays, when it is entered, for all of its
-//!   operators that can be reached and are in no region within. So a trap in the middle, or a branch, gives
-//!   nothing back; both tiers count alike.
-//! - Where nothing is reachable, operators are passed over, and cost nothing ([`Builder::skip`]): up to the
-//!   `else` of a frame that could be reached, or to an `end` that another way leads to. The way may be a
-//!   branch, or an `if` that has no `else`. To the end of a loop there is none but the one through its last
-//!   operator, as branches lead to its beginning.
+//! - To settle the stack means to copy values that are locals to variables of their own
+//!   ([`Builder::settle`]), since the local may change on one side of a branch.
+//! - Known facts are a local's checked extent, native addresses, bound and constant (`memory.rs`).
+//!   They are also cleared when the local changes. From the beginning of a block or an effect on,
+//!   earlier checks can no longer be raised ([`Known::effect`]): the trap would come before effects
+//!   that precede the access. Bounds of variables that are not locals stay, because these have one
+//!   definition (`bounds.rs`).
+//! - A region is the function, a loop, or a branch of an `if`. On entry it pays for all its
+//!   operators that can be reached and are not in an inner region. A trap or a branch in the middle
+//!   refunds nothing. Both tiers charge alike.
+//! - Unreachable operators are skipped, and cost nothing ([`Builder::skip`]). This ends at the
+//!   `else` of a reachable `if`, or at an `end` to which a branch or an `if` without an `else`
+//!   leads. The end of a loop can only be reached through its last operator, because branches lead
+//!   to its beginning.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -43,21 +44,21 @@ use super::known::Known;
 use super::{Builder, Result};
 use crate::ir::{Block, BlockId, Compare, End, Op, Value, Var};
 
-/// What a frame of the control stack is.
+/// The kind of a frame of the control stack.
 #[derive(Debug)]
 enum Kind {
     /// The function itself: a branch to it returns.
     Function,
     Block,
     Loop {
-        /// Where the loop begins in the order of blocks.
+        /// The loop's first index in the order of blocks.
         start: u32,
     },
     If {
         otherwise: BlockId,
-        /// Its parameters, once more for the other branch.
+        /// Its parameters, saved for the other branch.
         params: Vec<Value>,
-        /// What is known where it branches.
+        /// The facts that are known where it branches.
         known: Known,
     },
     Else,
@@ -67,17 +68,17 @@ enum Kind {
 #[derive(Debug)]
 pub(super) struct Frame {
     kind: Kind,
-    /// Where a branch to it leads, and the variables that a branch leaves its values in.
+    /// The block that a branch leads to, and the variables that a branch assigns its values to.
     target: BlockId,
     targets: Vec<Var>,
-    /// What follows it, and its results.
+    /// The block after it, and the variables of its results.
     end: BlockId,
     results: Vec<Var>,
     /// Values on the stack below it.
     height: usize,
     /// The block that pays for it.
     region: BlockId,
-    /// There is a way to its end besides the one through its last operation.
+    /// Whether its end can be reached other than through its last operator.
     reached: bool,
 }
 
@@ -100,7 +101,7 @@ impl Builder<'_, '_> {
         self.known = Known::default();
     }
 
-    /// The block that pays for what comes.
+    /// The block that pays for the next operators.
     pub(super) fn region(&self) -> BlockId {
         self.frames.last().map_or(0, |frame| frame.region)
     }
@@ -109,14 +110,14 @@ impl Builder<'_, '_> {
         self.function.blocks.push(Block {
             fuel: 0,
             ops: Vec::new(),
-            // Until it has another.
+            // A placeholder.
             end: End::Trap(Trap::Unreachable),
             depth: self.loops,
         });
         self.function.blocks.len() as BlockId - 1
     }
 
-    /// What comes goes to `block`.
+    /// Continues in `block`.
     fn place_block(&mut self, block: BlockId) {
         self.current = block;
         self.reachable = true;
@@ -126,7 +127,7 @@ impl Builder<'_, '_> {
         self.enter_pointers(block);
     }
 
-    /// Ends the current block. What follows cannot be reached, unless another block is placed.
+    /// Ends the current block. The next operators are unreachable, unless another block is placed.
     fn end_block(&mut self, end: End) {
         self.function.blocks[self.current as usize].end = end;
         self.reachable = false;
@@ -136,7 +137,7 @@ impl Builder<'_, '_> {
         self.end_block(End::Trap(trap));
     }
 
-    /// Parameters and results of a block.
+    /// Numbers of parameters and results of a block.
     fn arity(&self, ty: BlockType) -> (usize, usize) {
         match ty {
             BlockType::Empty => (0, 0),
@@ -148,8 +149,8 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Gives each value on the stack that is a local's a variable of its own: on the other side of a
-    /// branch the local may have changed.
+    /// Copies each value on the stack that is a local to a variable of its own: the local may
+    /// change on one side of a branch.
     fn settle_stack(&mut self) {
         for at in self.settled.min(self.stack.len())..self.stack.len() {
             self.settle(at);
@@ -157,7 +158,7 @@ impl Builder<'_, '_> {
         self.settled = self.stack.len();
     }
 
-    /// The same for the value at `at`.
+    /// As [`Self::settle_stack`], for the value at `at`.
     pub(super) fn settle(&mut self, at: usize) {
         if let Value::Var(local) = self.stack[at] {
             if local < self.function.locals {
@@ -201,7 +202,7 @@ impl Builder<'_, '_> {
         self.stack.truncate(height);
         self.stack
             .extend(carried.iter().map(|var| Value::Var(*var)));
-        // Its end is outside.
+        // The block after the loop is not in the loop.
         let end = self.new_block();
         self.loops += 1;
         let header = self.new_block();
@@ -276,7 +277,7 @@ impl Builder<'_, '_> {
         self.pay(1);
     }
 
-    /// Ends a frame. Returns whether it was the function's.
+    /// Ends a frame. Returns whether it was that of the function.
     pub(super) fn end(&mut self) -> bool {
         let Some(mut frame) = self.frames.pop() else {
             return true;
@@ -297,7 +298,7 @@ impl Builder<'_, '_> {
             Kind::If {
                 otherwise, params, ..
             } => {
-                // The branch that is not there hands its parameters on.
+                // The missing `else` passes its parameters on as results.
                 frame.reached = true;
                 self.leave(&frame);
                 self.stack.truncate(frame.height);
@@ -308,7 +309,8 @@ impl Builder<'_, '_> {
             Kind::Block | Kind::Else => {}
         }
         if !frame.reached {
-            // One way leads on, if any: as it is, but not in the loop any more.
+            // At most the last operator leads here. After a loop this takes a new block, outside of
+            // it.
             if is_loop && self.reachable {
                 let next = self.new_block();
                 self.end_block(End::Jump(next));
@@ -325,7 +327,7 @@ impl Builder<'_, '_> {
         false
     }
 
-    /// Goes from the end of a frame's last operation to what follows the frame.
+    /// Jumps from the last operator of a frame to the block after the frame.
     fn leave(&mut self, frame: &Frame) {
         if self.reachable {
             self.assign(&frame.results, self.stack.len() - frame.results.len());
@@ -333,11 +335,11 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Assigns the stack's values from `at` on to variables, all at once.
+    /// Assigns the stack's values from `at` on to variables, in parallel.
     fn assign(&mut self, to: &[Var], at: usize) {
         self.taken_along += to.len();
         let mut values: Vec<Value> = self.stack[at..at + to.len()].to_vec();
-        // They were made one after the other.
+        // The variables have consecutive numbers.
         let range = to.first().copied().unwrap_or(0)..=to.last().copied().unwrap_or(0);
         debug_assert!(to.iter().all(|var| range.contains(var)));
         let is_in_the_way = |value: &Value| matches!(value, Value::Var(var) if range.contains(var));
@@ -365,8 +367,8 @@ impl Builder<'_, '_> {
         &mut self.frames[at]
     }
 
-    /// The block that a branch goes to, which takes its values there on the way. Places a block for
-    /// that, if there are any: what came before has to have ended.
+    /// The block that a branch goes to. If the branch has values, this is a new block that assigns
+    /// them and jumps to the target. The current block must have ended.
     fn edge(&mut self, depth: u32) -> BlockId {
         let frame = self.frame_at(depth);
         let is_function = matches!(frame.kind, Kind::Function);
@@ -381,7 +383,7 @@ impl Builder<'_, '_> {
         edge
     }
 
-    /// Goes to a frame's target.
+    /// Branches to a frame's target.
     fn branch_from_here(&mut self, depth: u32) {
         let frame = self.frame_at(depth);
         if matches!(frame.kind, Kind::Function) {
@@ -403,8 +405,7 @@ impl Builder<'_, '_> {
     }
 
     fn branch_where(&mut self, compare: Compare, depth: u32) {
-        // Where values are taken along, stack values that are locals stay what they are: neither way
-        // changes them.
+        // The stack need not be settled: neither path changes a local before its value is copied.
         let from = self.current;
         let known = self.known.clone();
         self.reachable = false;
@@ -476,8 +477,8 @@ mod tests {
         );
         let fuel = function.blocks.iter().map(|block| block.fuel);
         let fuel: Vec<u32> = fuel.filter(|fuel| *fuel > 0).collect();
-        // The function: itself, its frame of ten slots, local.get, if, i32.const. Then: itself, a
-        // constant. Else: itself. The loop: itself, local.get, br_if.
+        // The function pays for itself, its frame of ten slots, local.get, if, i32.const. `then`
+        // pays for itself and a constant, `else` for itself, the loop for itself, local.get, br_if.
         assert_eq!(fuel, [5, 2, 1, 3]);
     }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Facts about locals at a place in the code: constants, bounds, checked extents, addresses.
+//! Facts about locals at a point in the code: constants, bounds, checked extents, addresses.
 
 use alloc::vec::Vec;
 
 use crate::ir::{Extent, Extents, Value, Var};
 
-/// Entries of each list: locals, and bases of addresses.
+/// Maximum entries of each list.
 const MAX_ENTRIES: usize = 8;
-/// Addresses that are remembered for one base.
+/// Maximum addresses that are recorded for one base.
 const MAX_ADDRESSES: usize = 4;
 
-/// Where an address points.
+/// The memory that an address points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Space {
     Linear,
@@ -18,15 +18,15 @@ pub(super) enum Space {
     Packet,
 }
 
-/// Where an address is computed from.
+/// The base of an address, and the memory that it is in.
 pub(super) type Base = (Value, Space);
 
-/// How many bytes from its base on an address is good for, whatever is mispredicted.
+/// The bytes from its base on that an address may be used for, also under speculation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// So many, for good.
+    /// A fixed number.
     Bytes(u64),
-    /// As many as the operation that computed it is masked for.
+    /// The extent for which the operation that computed the address is masked.
     Extent(Extent),
 }
 
@@ -39,7 +39,7 @@ impl Reach {
     }
 }
 
-/// A native address that was computed. Only [`Self::reused`] hands it out again.
+/// A computed native address. It is only reused through [`Self::reused`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address {
     /// Added to the base.
@@ -53,36 +53,37 @@ impl Address {
         Self { offset, reach, var }
     }
 
-    /// The address, if it is this one's, and good for `bytes` bytes from the base on.
+    /// The address's variable, if the offset matches and the address reaches `bytes` bytes from the
+    /// base on.
     fn reused(&self, offset: u64, bytes: u64, extents: &Extents) -> Option<Var> {
         let is_good = self.offset == offset && bytes <= self.reach.bytes(extents);
         is_good.then_some(self.var)
     }
 }
 
-/// All that is known of a base: it is forgotten at once.
+/// All facts about a base.
 #[derive(Clone, Debug)]
 struct Pointer {
     base: Base,
-    /// Bytes from the base on that were checked last.
+    /// The extent of the last check.
     checked: Option<Extent>,
-    /// Nothing has happened since the check that could be seen after a trap: it may check more.
+    /// Whether the check can still be raised: there was no effect since.
     rises: bool,
-    /// The last ones that were computed.
+    /// The addresses that were computed last.
     addresses: [Option<Address>; MAX_ADDRESSES],
 }
 
-/// What is known at a place in the code.
+/// The facts at a point in the code.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     pointers: Vec<Pointer>,
-    /// Locals, and the most that they can be: by how they were computed, not by which way was taken.
+    /// Locals and their upper limits, which follow from how they were computed, not from branches.
     bounds: Vec<(Var, u64)>,
     /// Locals that are constants.
     constants: Vec<(Var, i64)>,
 }
 
-/// Keeps an item in mind, in place of the oldest.
+/// Adds an item. If the list is full, it replaces the oldest.
 fn keep<T>(list: &mut Vec<T>, item: T) {
     if list.len() == MAX_ENTRIES {
         list.remove(0);
@@ -91,18 +92,18 @@ fn keep<T>(list: &mut Vec<T>, item: T) {
 }
 
 impl Known {
-    /// A local changes.
+    /// Drops all facts about a local, because it changes.
     pub(super) fn forget(&mut self, local: Var) {
         self.pointers.retain(|it| it.base.0 != Value::Var(local));
         self.bounds.retain(|it| it.0 != local);
         self.constants.retain(|it| it.0 != local);
     }
 
-    /// A local was given a value of which this is known.
-    pub(super) fn learn(&mut self, local: Var, value: Value, most: u64) {
+    /// Records facts about a value that was assigned to a local.
+    pub(super) fn learn(&mut self, local: Var, value: Value, max: u64) {
         match value {
             Value::Const(value) => keep(&mut self.constants, (local, value)),
-            Value::Var(_) if most < u64::from(u32::MAX) => keep(&mut self.bounds, (local, most)),
+            Value::Var(_) if max < u64::from(u32::MAX) => keep(&mut self.bounds, (local, max)),
             Value::Var(_) => {}
         }
     }
@@ -126,7 +127,7 @@ impl Known {
         &mut self.pointers[at]
     }
 
-    /// The extent of the base that is checked, if that has `bytes` bytes or can be raised to them.
+    /// The checked extent of the base, if it has `bytes` bytes or can be raised to that.
     pub(super) fn checked(&self, base: Base, bytes: u64, extents: &mut Extents) -> Option<Extent> {
         let pointer = self.pointer(base)?;
         let extent = pointer.checked?;
@@ -136,15 +137,15 @@ impl Known {
         (bytes <= extents.bytes(extent)).then_some(extent)
     }
 
-    /// An extent of the base was checked. Addresses that were computed before are good for what they
-    /// were.
+    /// Records that an extent of the base was checked. The reach of earlier addresses does not
+    /// change.
     pub(super) fn check(&mut self, base: Base, extent: Extent) {
         let pointer = self.pointer_mut(base);
         pointer.checked = Some(extent);
         pointer.rises = true;
     }
 
-    /// An address that was computed and is good for `bytes` bytes from the base on.
+    /// A computed address that reaches `bytes` bytes from the base on.
     pub(super) fn address(
         &self,
         base: Base,
@@ -156,7 +157,7 @@ impl Known {
         addresses.find_map(|it| it.reused(offset, bytes, extents))
     }
 
-    /// An address was computed, because none was good enough.
+    /// Records an address that was computed because no other one reached far enough.
     pub(super) fn keep_address(&mut self, base: Base, address: Address) {
         let addresses = &mut self.pointer_mut(base).addresses;
         let is_like = |it: &Option<Address>| it.is_none_or(|it| it.offset == address.offset);
@@ -167,19 +168,19 @@ impl Known {
         addresses[at] = Some(address);
     }
 
-    /// The constant that a local is.
+    /// The constant value of a local.
     pub(super) fn constant(&self, local: Var) -> Option<i64> {
         let found = self.constants.iter().find(|it| it.0 == local);
         found.map(|(_, value)| *value)
     }
 
-    /// The most that a local can be.
+    /// The upper limit of a local.
     pub(super) fn bound(&self, local: Var) -> Option<u64> {
         let found = self.bounds.iter().find(|it| it.0 == local);
-        found.map(|(_, most)| *most)
+        found.map(|(_, max)| *max)
     }
 
-    /// Something happens that can be seen after a trap, or a new block begins.
+    /// Records an effect, or the beginning of a block: earlier checks can no longer be raised.
     pub(super) fn effect(&mut self) {
         for pointer in &mut self.pointers {
             pointer.rises = false;
@@ -203,17 +204,17 @@ mod tests {
         assert_eq!(known.address(BASE, 0, 11, &extents), None);
         assert_eq!(known.checked(BASE, 50_000, &mut extents), Some(extent));
         assert_eq!(known.address(BASE, 0, 50_000, &extents), Some(7));
-        // It has no mask that could be raised.
+        // This address has no mask that could be raised.
         assert_eq!(known.address(BASE, 32_768, 40_001, &extents), None);
         assert_eq!(known.address(BASE, 32_768, 40_000, &extents), Some(8));
-        // Then it is too late.
+        // After an effect the check can no longer be raised.
         known.effect();
         assert_eq!(known.checked(BASE, 50_001, &mut extents), None);
         assert_eq!(known.address(BASE, 0, 50_001, &extents), None);
         let more = extents.add(60_000);
         known.check(BASE, more);
         assert_eq!(known.checked(BASE, 60_001, &mut extents), Some(more));
-        // What was masked before stays masked for what it was.
+        // Masks of earlier addresses do not change.
         assert_eq!(known.address(BASE, 0, 50_001, &extents), None);
         assert_eq!(known.address(BASE, 0, 50_000, &extents), Some(7));
     }
@@ -236,7 +237,7 @@ mod tests {
         assert!(!is_known(&known, 0) && is_known(&known, 1));
         known.forget(1);
         assert!(!is_known(&known, 1) && is_known(&known, MAX_ENTRIES as Var));
-        // A base in the packet is another.
+        // A base in the packet is a different one.
         assert_eq!(
             known.address((Value::Var(2), Space::Packet), 0, 1, &extents),
             None

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Accesses to linear memory: which bounds checks they need, and which were made already.
+//! Accesses to linear memory: emits bounds checks and addresses, and reuses earlier ones.
 //!
-//! Memory does not grow while packets are decided, so its size is a constant. Between two labels, a checked
-//! local stays checked until it changes, and its native address is computed once.
+//! Memory does not grow while packets are decided, so its size is a constant. Within a block, a
+//! checked local stays checked until it changes, and its native address is computed once.
 //!
-//! A check and the addresses behind it have one extent: how many bytes from the local on are checked, and
-//! how many the addresses are masked for. A wider access raises the extent, and so all of them, as long
-//! as nothing has happened since the check that could be seen after a trap. Then there is a new check,
-//! with an extent of its own. An address that is not masked for as many bytes as an access needs is not
-//! used for it: `known.rs` hands out no other.
+//! A check and the addresses after it share one extent: the number of bytes from the local on that
+//! are checked, and that the addresses are masked for. A wider access raises the extent, and so all
+//! of them, unless there was an effect since the check. Then a new check with its own extent
+//! follows. `known.rs` only reuses an address that is masked for all bytes of an access.
 
 use nf_wasm_shared::abi::trap::Trap;
 
@@ -16,11 +15,11 @@ use super::known::{Address, Reach, Space};
 use super::Builder;
 use crate::ir::{Extent, Mask, Op, Place, Value, Var};
 
-/// How far a place may be from its address: what a load's or store's offset can say.
+/// The offset of a load or store from its address is below this.
 pub(super) const REACH: u64 = 1 << 15;
 
 impl Builder<'_, '_> {
-    /// The place of an access to `bytes` bytes at `base + offset`, after its check.
+    /// Emits the check of an access to `bytes` bytes at `base + offset`. Returns its place.
     pub(super) fn place(&mut self, base: Value, offset: u64, bytes: u64) -> Place {
         if let Some(place) = self.place_in_packet(base, offset, bytes) {
             return place;
@@ -34,10 +33,10 @@ impl Builder<'_, '_> {
         if bytes > limit {
             return self.no_place();
         }
-        let most = self.max(base);
+        let max = self.max(base);
         let mask = match base {
             Value::Const(_) => Mask::Constant,
-            Value::Var(_) if most <= limit - bytes => Mask::Bound(most),
+            Value::Var(_) if max <= limit - bytes => Mask::Bound(max),
             Value::Var(base) => Mask::Extent(self.check(base, bytes)),
         };
         let near = offset % REACH;
@@ -49,7 +48,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// What lies outside: a trap, and some place that is never reached.
+    /// Emits a trap for an access that is out of bounds. Returns a place that is never used.
     pub(super) fn no_place(&mut self) -> Place {
         self.emit(Op::Trap(Trap::MemoryOutOfBounds));
         Place {
@@ -58,7 +57,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Sees to it that `bytes` bytes from `base` on are checked; returns what with.
+    /// Emits a check of `bytes` bytes from `base` on, or raises an earlier one. Returns its extent.
     fn check(&mut self, base: Var, bytes: u64) -> Extent {
         let key = (Value::Var(base), Space::Linear);
         let extents = &mut self.function.extents;
@@ -84,14 +83,14 @@ impl Builder<'_, '_> {
         self.emit(Op::Address {
             to,
             base,
-            // Within the memory, of which there are few megabytes.
+            // The offset is within the memory, which has a few megabytes.
             offset: offset as u32,
             mask,
         });
         if self.is_kept(base) {
             let reach = match mask {
                 Mask::Constant => Reach::Bytes(u64::MAX),
-                Mask::Bound(most) => Reach::Bytes(self.limit - most),
+                Mask::Bound(max) => Reach::Bytes(self.limit - max),
                 Mask::Extent(extent) => Reach::Extent(extent),
             };
             let address = Address::new(offset, reach, to);
@@ -100,7 +99,7 @@ impl Builder<'_, '_> {
         to
     }
 
-    /// Whether a base may come again: variables that are no locals have one user.
+    /// Whether a base may be used again. Variables that are not locals have one user.
     pub(super) fn is_kept(&self, base: Value) -> bool {
         !matches!(base, Value::Var(var) if var >= self.function.locals)
     }
@@ -113,7 +112,7 @@ mod tests {
     use std::format;
     use std::vec::Vec;
 
-    /// The extents that are checked.
+    /// The extents of all checks.
     fn extents(body: &str) -> Vec<u64> {
         let function = build(body);
         let extent = |op: &Op| match op {
@@ -129,7 +128,7 @@ mod tests {
         let mask = |op: &Op| match op {
             Op::Address { mask, .. } => Some(match mask {
                 Mask::Constant => ('c', 0),
-                Mask::Bound(most) => ('b', *most),
+                Mask::Bound(max) => ('b', *max),
                 Mask::Extent(extent) => ('e', function.extents.bytes(*extent)),
             }),
             _ => None,
@@ -144,7 +143,7 @@ mod tests {
     #[test]
     fn one_check_is_for_all_that_follows() {
         assert_eq!(extents(&[NEAR, FAR, NEAR, END].concat()), [100]);
-        // What can be seen after a trap has to be done before that.
+        // A store must take place before a later trap.
         let store = "(i32.store (i32.const 0) (i32.const 1))";
         assert_eq!(extents(&[NEAR, store, NEAR, END].concat()), [1]);
         assert_eq!(extents(&[NEAR, store, FAR, END].concat()), [1, 100]);
@@ -162,14 +161,14 @@ mod tests {
     #[test]
     fn an_address_is_used_for_what_it_is_masked_for() {
         let store = "(i32.store (i32.const 0) (i32.const 1))";
-        // One that is raised with its check is.
+        // An address that is raised with its check is reused.
         assert_eq!(masks(&[NEAR, FAR, NEAR, END].concat()), [('e', 100)]);
-        // One that was masked before another check is for less.
+        // An address that was masked before another check does not reach as far.
         let body = [NEAR, store, FAR, NEAR, END].concat();
         assert_eq!(masks(&body), [('e', 1), ('e', 100)]);
         let body = [FAR, store, NEAR, END].concat();
         assert_eq!(masks(&body), [('e', 100)]);
-        // One that needs no mask is for what its bound leaves room for.
+        // An address without a mask reaches as far as its bound allows.
         let small = "(local.set 0 (i32.load16_u (i32.const 0)))";
         let body = [small, NEAR, FAR, NEAR, END].concat();
         assert_eq!(masks(&body), [('b', 65_535), ('e', 100)]);
@@ -177,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_check_is_raised_by_one_write() {
-        // Whatever the number of operations that it raises: each of these addresses is another.
+        // Raises any number of operations: each of these addresses is a different one.
         let far = |at: u32| format!("(drop (i32.load8_u offset={at} (local.get 0)))");
         let body: std::string::String = (0..8_000).map(|at| far(at % 2 * 32_768 + at)).collect();
         let function = build(&(body + END));

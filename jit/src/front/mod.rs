@@ -10,21 +10,21 @@
 //! | `bounds.rs` | upper limits of values |
 //! | `packet.rs` | accesses to packets in place |
 //!
-//! An operand is a variable on the operand stack that is no local. It has one user, which is why an operation
-//! may be changed, retargeted or taken away again by the operator that takes its result off the stack:
+//! An operand is a variable on the operand stack that is not a local. It has one user. So the
+//! operator that pops an operand may change, redirect or remove the operation that wrote it:
 //!
-//! 1. It is pushed once. Variables are new when they are pushed: results of operations and calls, copies of
-//!    locals, parameters of loops, results of frames. `local.get` and `local.tee` push locals or constants, and
-//!    no operator pushes what another one has pushed.
-//! 2. An operator takes what it uses off the stack. No later one can name it.
-//! 3. Two events read a value, or keep it, and leave it on the stack: a `br_if` that takes it along, and an `if`,
-//!    whose parameters both branches have. Both end the block. What reads the value then stands in another block
-//!    than the operation that wrote it.
+//! 1. An operand is pushed once. Variables are new when they are pushed: results of operations and
+//!    calls, copies of locals, parameters of loops, results of frames. `local.get` and `local.tee`
+//!    push locals or constants. No operator pushes a variable that another one has pushed.
+//! 2. An operator pops its operands. No later operator can name them.
+//! 3. Two events read or save a value, and leave it on the stack: a `br_if` with values, and an
+//!    `if`, whose parameters are passed to both branches. Both end the block. A later reader is
+//!    then in another block than the operation that wrote the value.
 //!
-//! So while the operation that wrote an operand is the last one of the current block, nobody has read it; and
-//! once an operator has taken it off, nobody else will. `add_to_sum`, `pop_condition`, `set_local`, `is_zero`
-//! (`operators.rs`) and `without_sum` (`packet.rs`) rely on that, and look for no other operation than the
-//! last one. [`Builder::assert_one_user`] checks it.
+//! So as long as the operation that wrote an operand is the last one of the current block, nothing
+//! has read the operand. After an operator has popped it, nothing else will. `add_to_sum`,
+//! `pop_condition`, `set_local`, `is_zero` (`operators.rs`) and `without_sum` (`packet.rs`) rely on
+//! that, and only look at the last operation. [`Builder::assert_one_user`] checks it.
 
 mod bounds;
 mod control;
@@ -50,14 +50,14 @@ use known::Known;
 
 type Result<T> = core::result::Result<T, Unsupported>;
 
-/// Top values of the operand stack that may still be locals. Values below are copied, so that a search for
-/// a local costs the same on a deep stack.
+/// Maximum number of values on top of the operand stack that may be locals. Values below are
+/// copied, so that the search for a local does not depend on the depth of the stack.
 const MAX_UNSETTLED: usize = 64;
-/// Slots that are written for a unit of fuel.
+/// Slots of a frame that cost one unit of fuel.
 const SLOTS_FOR_FUEL: u32 = 8;
 
-/// Limit for a function's operations, for its variables, and for its list of values. A branch with many values
-/// makes many operations of few bytes. Functions that do not branch so stay far below.
+/// Limit for the numbers of a function's operations, variables, and list values. A branch with many
+/// values makes many operations from few bytes. Other functions stay far below the limit.
 const MAX_SIZE: usize = 1 << 16;
 
 /// Builds a function.
@@ -65,36 +65,36 @@ struct Builder<'m, 'a> {
     module: &'m Module<'a>,
     work: &'m Work<'m>,
     memory_bytes: u64,
-    /// Addresses that are computed have to be below.
+    /// The upper limit for computed addresses.
     limit: u64,
     memory_grows: bool,
     in_place: Option<&'m InPlace>,
     function: Function,
-    /// Operations that were made.
+    /// Number of operations so far.
     made: usize,
-    /// Values that were taken along, whether an operation was made for each or not.
+    /// Number of values that branches carried, even if there was no operation for one.
     taken_along: usize,
     /// Wasm's operand stack.
     stack: Vec<Value>,
-    /// So many of its values, or all that there are, are no locals.
+    /// This many of its lowest values are not locals. May exceed the height of the stack.
     settled: usize,
     frames: Vec<Frame>,
-    /// Where operations go, if they can be reached.
+    /// The block that operations are added to, if they are reachable.
     current: BlockId,
     reachable: bool,
-    /// Nested frames that cannot be reached.
+    /// Number of nested frames that are unreachable.
     skipped: u32,
     loops: u32,
     known: Known,
-    /// Parameters that are known and stay what they are.
+    /// Parameters with a known value that nothing assigns to.
     constants: Vec<Option<u32>>,
-    /// For variables that are no locals, the most that they can be.
+    /// Upper limits of variables that are not locals.
     bounds: Vec<u64>,
-    /// The variables that are likely to be an address in the window.
+    /// The variables that are likely to hold an address in the window.
     pointers: Bits,
 }
 
-/// The parameters of `parameters` that nothing is assigned to.
+/// The known parameters that nothing assigns to.
 fn constants(
     body: &FunctionBody<'_>,
     parameters: &[Option<u32>],
@@ -116,8 +116,8 @@ fn constants(
     Ok(constants)
 }
 
-/// Builds the function with index `index`, which the module defines. `parameters` are those that are
-/// known.
+/// Builds the function with index `index`, which the module defines. `parameters` are the known
+/// values of parameters.
 pub(crate) fn build(
     module: &Module<'_>,
     index: u32,
@@ -170,7 +170,7 @@ pub(crate) fn build(
             builder.known.learn(local, from, u64::MAX);
         }
     }
-    // The interpreter writes to all of a frame when it makes it.
+    // The interpreter writes all slots of a new frame.
     builder.pay(1 + environment.frame_slots(index) / SLOTS_FOR_FUEL);
     for operator in body.get_operators_reader()? {
         let operator = operator?;
@@ -182,8 +182,8 @@ pub(crate) fn build(
         }
         work.take(1 + builder.size() - made)?;
         let function = &builder.function;
-        let most = builder.made.max(function.vars as usize);
-        if most.max(function.values.len()) > MAX_SIZE {
+        let size = builder.made.max(function.vars as usize);
+        if size.max(function.values.len()) > MAX_SIZE {
             return Err(Unsupported::Size);
         }
     }
@@ -191,14 +191,14 @@ pub(crate) fn build(
 }
 
 impl Builder<'_, '_> {
-    /// What was made so far of everything: it only grows, and by as much as an operator takes.
+    /// A measure of everything built so far. Its growth is the work of an operator.
     fn size(&self) -> usize {
         let function = &self.function;
         let lists = function.values.len() + self.taken_along;
         self.made + function.vars as usize + lists + 4 * function.blocks.len()
     }
 
-    /// Passes over what cannot be reached.
+    /// Skips an unreachable operator.
     fn skip(&mut self, operator: &Operator<'_>) {
         match operator {
             Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
@@ -231,13 +231,13 @@ impl Builder<'_, '_> {
         self.ops().push(op);
     }
 
-    /// Has the code around pay `fuel` more.
+    /// Makes the current region pay `fuel` more.
     fn pay(&mut self, fuel: u32) {
         let region = self.region() as usize;
         self.function.blocks[region].fuel += fuel;
     }
 
-    /// Keeps values for an operation that has a list.
+    /// Stores a list of values for an operation.
     fn keep(&mut self, values: &[Value]) -> (u32, u32) {
         let start = self.function.values.len() as u32;
         self.function.values.extend_from_slice(values);
@@ -269,7 +269,7 @@ impl Builder<'_, '_> {
         self.stack.pop().unwrap_or(Value::Const(0))
     }
 
-    /// Pushes what an operation leaves in a variable of its own.
+    /// Emits an operation, and pushes its result, a new variable.
     fn push_result(&mut self, op: impl FnOnce(Var) -> Op) {
         let to = self.new_var();
         let op = op(to);
@@ -279,8 +279,8 @@ impl Builder<'_, '_> {
         self.push(Value::Var(to));
     }
 
-    /// Checks that an operand which was taken off the stack is not there once more. It looks at as much of the
-    /// stack as a `local.set` does, so that a deep one costs no more than a flat one.
+    /// Checks that a popped operand is not on the stack a second time. It only looks at as much of
+    /// the stack as `local.set` does, so that a deep stack does not cost more.
     fn assert_one_user(&self, operand: Var) {
         if cfg!(debug_assertions) {
             let mut top = self.stack.iter().rev().take(MAX_UNSETTLED);
@@ -306,7 +306,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Adds a constant to the one that `a` is the sum with, if that is the last thing that was done.
+    /// If the last operation computed `a` as a sum with a constant, adds `b` to that constant.
     fn add_to_sum(&mut self, op: Binary, width: Width, a: Value, b: Value) -> bool {
         let locals = self.function.locals;
         let (Binary::Add, Value::Const(more)) = (op, b) else {
@@ -359,11 +359,11 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// The comparison that left what is on the stack, or one of that with zero.
+    /// Pops a condition: the comparison that computed it, or a new one with zero.
     fn pop_condition(&mut self) -> Compare {
         let (value, locals) = (self.pop(), self.function.locals);
         if let (Some(Op::Compare { to, compare }), Value::Var(var)) = (self.ops().last(), value) {
-            // An operand has one user: if this is it, nobody needs the value itself.
+            // An operand has one user, which is this one. So nobody needs the value.
             if *to == var && var >= locals {
                 let compare = *compare;
                 self.ops().pop();
@@ -395,11 +395,11 @@ impl Builder<'_, '_> {
         };
         self.note_pointer(local, &copy);
         self.known.forget(local);
-        let most = self.max(value);
-        self.known.learn(local, value, most);
+        let max = self.max(value);
+        self.known.learn(local, value, max);
         let locals = self.function.locals;
         if let (Some(op), Value::Var(var)) = (self.ops().last_mut(), value) {
-            // Its only user is this.
+            // This is the only user.
             if var >= locals && op.target() == Some(var) {
                 op.retarget(local);
                 self.assert_one_user(var);
@@ -416,7 +416,7 @@ impl From<BinaryReaderError> for Unsupported {
     }
 }
 
-/// Whether a comparison holds, if that is known.
+/// The result of a comparison, if it is known.
 pub(crate) fn known(compare: &Compare) -> Option<bool> {
     fold_compare(compare)
 }

@@ -13,11 +13,10 @@ use crate::ir::Width::{W32, W64};
 use crate::ir::{Access, Callee, Compare, Divide, Op, Value, Width};
 use crate::Unsupported;
 
-/// Arguments of a function of the host's, besides the machine and its index.
+/// Maximum arguments of a host function, besides the machine and the function's index.
 const MAX_ARGUMENTS: usize = 3;
 
-/// Fuel of an operator, which the region that it stands in pays on entry. The patch of wasmi has the
-/// same.
+/// The fuel of an operator, which its region pays on entry. wasmi's patch has the same costs.
 fn fuel(operator: &Operator<'_>) -> u32 {
     match operator {
         Operator::Nop
@@ -154,7 +153,7 @@ impl Builder<'_, '_> {
             Operator::I64Extend8S => self.unary(Extend8, W64),
             Operator::I64Extend16S => self.unary(Extend16, W64),
             Operator::I64Extend32S | Operator::I64ExtendI32S => self.unary(Extend32, W64),
-            // An i32 has zeros above.
+            // An i32 is zero-extended.
             Operator::I64ExtendI32U => {}
 
             Operator::I32Add => self.binary(Add, W32),
@@ -204,7 +203,7 @@ impl Builder<'_, '_> {
             Operator::RefNull { .. } | Operator::RefIsNull | Operator::RefFunc { .. } => {
                 return Err(Unsupported::Operator("references"));
             }
-            // All that validation lets through besides.
+            // These are the only other operators that validation accepts.
             _ => return Err(Unsupported::Operator("floats")),
         }
         Ok(())
@@ -224,7 +223,7 @@ impl Builder<'_, '_> {
         });
     }
 
-    /// Something below `end` is read.
+    /// Records a read from linear memory that ends at `end`.
     fn reads(&mut self, end: u64) {
         self.function.reads_below = self.function.reads_below.max(end);
     }
@@ -240,7 +239,7 @@ impl Builder<'_, '_> {
         (self.memory_bytes >> 16) as i64
     }
 
-    /// Memory cannot grow while packets are decided, but by nothing.
+    /// Memory does not grow while packets are decided. Growing by 0 pages succeeds.
     fn grow(&mut self) {
         let (by, pages) = (self.pop(), self.pages());
         let compare = Compare {
@@ -259,7 +258,7 @@ impl Builder<'_, '_> {
 
     fn is_zero(&mut self, width: Width) {
         if width == W32 {
-            // Of a comparison it is the opposite.
+            // Invert the comparison that computed the operand.
             if let (Some(Op::Compare { to, compare }), Some(top)) = (
                 self.function.blocks[self.current as usize].ops.last_mut(),
                 self.stack.last(),
@@ -297,7 +296,7 @@ impl Builder<'_, '_> {
         });
     }
 
-    /// Takes values off the stack, for an operation that has a list.
+    /// Pops values from the stack, for the list of an operation.
     fn pop_list(&mut self, count: usize) -> (u32, u32) {
         let values = self.stack.split_off(self.stack.len() - count);
         self.keep(&values)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Finds the loads of a filter that read the packet, and makes them loads in place.
+//! Turns a filter's loads from the window into loads from the packet in place.
 //!
-//! A constant address is in the window or not. Other addresses are guessed (`pointers.rs`), and compiled code
-//! checks the guess.
+//! For a constant address it is known whether it is in the window. For others `pointers.rs`
+//! guesses, and compiled code checks the guess.
 
 use super::known::{Address, Reach, Space};
 use super::memory::REACH;
@@ -26,13 +26,14 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Keeps in mind whether the result of an operation is likely to be such an address.
+    /// Records whether the result of an operation is likely to be an address in the window.
     pub(super) fn note_pointer(&mut self, to: Var, op: &Op) {
         let points = leaves_pointer(op, |value| self.points(value));
         self.pointers.set(to as usize, points);
     }
 
-    /// The same for what is handed on to the end of a frame, on one of several ways there.
+    /// As [`Self::note_pointer`], for a result of a frame, on one of several paths to the frame's
+    /// end.
     pub(super) fn note_pointer_on_a_way(&mut self, to: Var, op: &Op) {
         let points = self.points(Value::Var(to));
         if !points {
@@ -40,7 +41,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Has locals be what they are where a block begins.
+    /// Restores the guess for locals at the beginning of a block.
     pub(super) fn enter_pointers(&mut self, block: BlockId) {
         if let Some(in_place) = self.in_place {
             let locals = self.function.locals as usize;
@@ -48,8 +49,8 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// The place of an access to `bytes` bytes at `base + offset`, if packets are read in place and it
-    /// is not one in linear memory.
+    /// The place of an access to `bytes` bytes at `base + offset`, if packets are read in place and
+    /// the access is not one to linear memory.
     pub(super) fn place_in_packet(
         &mut self,
         base: Value,
@@ -101,13 +102,13 @@ impl Builder<'_, '_> {
         }
         let to = self.new_var();
         self.emit(Op::Packet { to });
-        // What is read from here is there, or the code is not called.
+        // The caller has checked that the packet has the bytes that are read from here.
         let address = Address::new(0, Reach::Bytes(u64::MAX), to);
         self.known.keep_address(base, address);
         to
     }
 
-    /// The native address of what `base` points to, of which `bytes` bytes are there.
+    /// The native address of the packet byte that `base` points to, checked for `bytes` bytes.
     fn packet_address(&mut self, buffer: Buffer, base: Var, bytes: u64) -> Var {
         let key = (Value::Var(base), Space::Packet);
         let extents = &mut self.function.extents;
@@ -133,8 +134,8 @@ impl Builder<'_, '_> {
         to
     }
 
-    /// `base - less` without the sum with a constant that the base is, if that is the last thing that was
-    /// done.
+    /// If the last operation computed `base` as a sum with a constant, removes it and includes the
+    /// constant in `less`.
     fn without_sum(&mut self, base: Var, less: u32) -> (Value, u32) {
         let locals = self.function.locals;
         if let Some(Op::Binary {

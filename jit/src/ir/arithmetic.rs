@@ -25,13 +25,14 @@ pub(crate) enum Binary {
 }
 
 impl Binary {
-    /// Whether the operands may change places.
+    /// Whether the operands may be swapped.
     pub(crate) fn commutes(self) -> bool {
         use Binary::{Add, And, Mul, Or, Xor};
         matches!(self, Add | Mul | And | Or | Xor)
     }
 
-    /// eBPF has no rotation. By a constant it takes two shifts, by a variable a helper.
+    /// eBPF has no rotation. A rotation by a constant becomes two shifts, one by a variable a
+    /// helper call.
     pub(crate) fn calls(self, by: Value) -> Calls {
         let is_rotation = matches!(self, Self::RotL | Self::RotR);
         match by {
@@ -51,7 +52,7 @@ pub(crate) enum Divide {
 }
 
 impl Divide {
-    /// Older eBPF divides unsigned numbers only.
+    /// Older versions of eBPF only have unsigned division.
     pub(crate) fn calls(self) -> Calls {
         match self {
             Self::DivS | Self::RemS => Calls::Helper,
@@ -74,7 +75,7 @@ pub(crate) enum Unary {
 }
 
 impl Unary {
-    /// eBPF does not count bits.
+    /// eBPF has no instructions that count bits.
     pub(crate) fn calls(self) -> Calls {
         match self {
             Self::Clz | Self::Ctz | Self::Popcnt => Calls::Helper,
@@ -114,7 +115,7 @@ impl Condition {
         }
     }
 
-    /// The condition for operands that changed places.
+    /// The condition for swapped operands.
     pub(crate) fn swapped(self) -> Self {
         use Condition::{Eq, GeS, GeU, GtS, GtU, LeS, LeU, LtS, LtU, Ne};
         match self {
@@ -139,7 +140,7 @@ pub(crate) struct Compare {
     pub(crate) b: Value,
 }
 
-/// A constant of this width: what is above is zero.
+/// Truncates a constant to the width. The upper bits become zero.
 pub(crate) fn cut(width: Width, value: i64) -> i64 {
     match width {
         Width::W32 => i64::from(value as u32),

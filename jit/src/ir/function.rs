@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Functions: blocks of operations, and how control passes between them.
+//! Functions: blocks of operations, and the control flow between them.
 
 use alloc::vec::Vec;
 
 use super::{Compare, Extents, Op, Outcome, Value, Var};
 use crate::Reads;
 
-/// A block of a function, by its place in [`Function::blocks`].
+/// A block's index in [`Function::blocks`].
 pub(crate) type BlockId = u32;
 
-/// How a block ends.
+/// The end of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Jump(BlockId),
@@ -18,7 +18,8 @@ pub(crate) enum End {
         then: BlockId,
         otherwise: BlockId,
     },
-    /// To the target with this number, or to the last. Targets may be the same: `blocks` has each once.
+    /// Jumps to the target with this index, or to the last. `targets` may repeat blocks. `blocks`
+    /// has each once.
     Table {
         index: Value,
         targets: Vec<BlockId>,
@@ -35,19 +36,19 @@ pub(crate) struct Block {
     pub(crate) fuel: u32,
     pub(crate) ops: Vec<Op>,
     pub(crate) end: End,
-    /// How many loops it is in.
+    /// Number of loops around it.
     pub(crate) depth: u32,
 }
 
 /// A function's blocks. The first is entered first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Function {
-    /// In the module.
+    /// The function's index in the module.
     pub(crate) index: u32,
     pub(crate) blocks: Vec<Block>,
-    /// The blocks in the order in which they stand in the code.
+    /// The blocks, in the order of the code.
     pub(crate) order: Vec<BlockId>,
-    /// Loops, as ranges of `order`: from the first to behind the last.
+    /// Loops, as ranges of `order`. The end is exclusive.
     pub(crate) loops: Vec<(u32, u32)>,
     pub(crate) values: Vec<Value>,
     pub(crate) extents: Extents,
@@ -55,21 +56,21 @@ pub(crate) struct Function {
     /// Parameters included.
     pub(crate) locals: u32,
     pub(crate) vars: u32,
-    /// Variables besides locals that keep their value from one round of a loop to the next.
+    /// Variables, other than locals, that keep their value from one round of a loop to the next.
     pub(crate) carried: Vec<Var>,
     pub(crate) results: u32,
-    /// Whether it calls imported functions.
+    /// Whether it calls host functions.
     pub(crate) calls_host: bool,
-    /// It reads nothing in linear memory from this address on.
+    /// All its reads from linear memory are below this address.
     pub(crate) reads_below: u64,
-    /// Whether it reads a parameter that is not known.
+    /// Whether it reads a parameter whose value is not known.
     pub(crate) reads_parameters: bool,
-    /// What it reads of a packet in place.
+    /// Its reads of a packet in place.
     pub(crate) in_place: Reads,
 }
 
 impl Function {
-    /// Whether fuel is taken off on entry only.
+    /// Whether only the first block charges fuel.
     pub(crate) fn charges_once(&self) -> bool {
         let charges = |op: &Op| matches!(op, Op::Host { .. });
         let mut ops = self.blocks.iter().flat_map(|block| &block.ops);
@@ -82,16 +83,16 @@ impl Function {
         !ops.any(charges) && others.all(|(_, block)| block.fuel == 0)
     }
 
-    /// Whether others see anything that it does, besides returning or trapping.
+    /// Whether it has effects besides returning or trapping.
     pub(crate) fn has_effects(&self) -> bool {
         let mut ops = self.blocks.iter().flat_map(|block| &block.ops);
         ops.any(Op::has_effects)
     }
 
-    /// For each variable, whether it can only be 1 or 0, as far as what writes it shows.
+    /// For each variable, whether the operations that write it only leave 1 or 0.
     pub(crate) fn truths(&self) -> Vec<bool> {
         let is_constant = |value: Value| matches!(value, Value::Const(0 | 1));
-        // A parameter has a value before it is written; other locals begin as 0.
+        // A parameter can have any value on entry. Other locals begin as 0.
         let mut truths: Vec<bool> = (0..self.vars).map(|var| var >= self.params).collect();
         for op in self.blocks.iter().flat_map(|block| &block.ops) {
             let leaves_truth = match op.outcome() {
@@ -113,7 +114,7 @@ impl Function {
 }
 
 impl End {
-    /// Hands `f` each value that is read.
+    /// Passes each value that it reads to `f`.
     pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Value)) {
         match self {
             End::Jump(_) | End::Trap(_) => {}
@@ -129,7 +130,7 @@ impl End {
         }
     }
 
-    /// Hands `f` each block that may follow, at most twice.
+    /// Passes each successor to `f`, at most twice.
     pub(crate) fn successors(&self, mut f: impl FnMut(BlockId)) {
         match self {
             End::Jump(to) => f(*to),

@@ -5,17 +5,17 @@ use alloc::vec::Vec;
 
 use super::{Var, Width};
 
-/// What an access to memory moves.
+/// The size of a memory access, and the extension of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
     /// Bytes: 1, 2, 4 or 8.
     pub(crate) bytes: u8,
-    /// A load's sign is extended to this.
+    /// The width to which a load is sign-extended.
     pub(crate) signed: Option<Width>,
 }
 
 impl Access {
-    /// The largest value that a load leaves, if it is not sign-extended.
+    /// The largest result of a load, if it is not sign-extended.
     pub(crate) fn max(&self) -> Option<u64> {
         match (self.signed, self.bytes) {
             (None, bytes @ (1 | 2 | 4)) => Some((1 << (8 * bytes)) - 1),
@@ -24,21 +24,21 @@ impl Access {
     }
 }
 
-/// Where an access is.
+/// The place of a memory access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// A variable of [`super::Op::Address`], or the linear memory's beginning.
+    /// The result of an [`super::Op::Address`]. `None` is the beginning of the linear memory.
     pub(crate) address: Option<Var>,
-    /// Behind that; less than 32,768.
+    /// Added to the address. Less than 32,768.
     pub(crate) offset: u16,
 }
 
-/// Bytes from a base on, by their place in [`Extents`]. Operations that have it in common are raised
-/// together.
+/// A number of bytes from a base on: an index in [`Extents`]. If operations share an extent, they
+/// are raised together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent(u32);
 
-/// The extents of a function. They are not final before it is built.
+/// The extents of a function. They may change until it is built.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extents(Vec<u64>);
 
@@ -52,20 +52,21 @@ impl Extents {
         self.0[extent.0 as usize]
     }
 
-    /// Has all operations with this extent be for `bytes` at least.
+    /// Raises the extent, and so all operations that share it, to at least `bytes`.
     pub(crate) fn raise(&mut self, extent: Extent, bytes: u64) {
         let old = &mut self.0[extent.0 as usize];
         *old = bytes.max(*old);
     }
 }
 
-/// What keeps an address in linear memory where the check before it is mispredicted.
+/// How an address stays in linear memory while the check before it is mispredicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mask {
     /// The base is a constant. Nothing is checked at run time.
     Constant,
-    /// The base is at most this by how it was computed, whichever way led there. There is no check.
+    /// The operation that computed the base bounds it to this, also under speculation. There is no
+    /// check.
     Bound(u64),
-    /// The base becomes 0 where less than this is behind it, without a branch.
+    /// A base that is too large for this extent becomes 0, without a branch.
     Extent(Extent),
 }

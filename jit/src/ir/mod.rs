@@ -3,14 +3,14 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `op.rs` | the operations, and all facts about each in one table, `Op::facts` |
+//! | `op.rs` | the operations, and the table of all facts about each, `Op::facts` |
 //! | `arithmetic.rs` | kinds of arithmetic, their properties, constant folding |
 //! | `memory.rs` | accesses, their extents, and masks against speculation |
-//! | `function.rs` | blocks, how they end, functions |
+//! | `function.rs` | blocks, their ends, functions |
 //!
-//! A variable holds 64 bits. The upper half of one that holds an `i32` is always zero. Wasm's locals are
-//! the first variables of a function. Each value of Wasm's operand stack is another variable, or a
-//! constant.
+//! A variable holds 64 bits. The upper half of one that holds an `i32` is always zero. Wasm's
+//! locals are the first variables of a function. Each value of Wasm's operand stack is another
+//! variable, or a constant.
 
 mod arithmetic;
 mod function;
@@ -27,10 +27,10 @@ pub(crate) use op::{Callee, Calls, Op, Outcome};
 /// A variable of a function.
 pub(crate) type Var = u32;
 
-/// What an operation works on.
+/// An operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Var(Var),
-    /// Of an `i32`, zero-extended.
+    /// An `i32` is zero-extended.
     Const(i64),
 }

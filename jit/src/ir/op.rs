@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Operations, and what each one reads, writes and does.
+//! The operations of the IR, and the facts about each: reads, writes, calls, effects.
 
 use nf_wasm_shared::abi::trap::Trap;
 
 use super::{Access, Binary, Compare, Divide, Extent, Mask, Place, Unary, Value, Var, Width};
 
-/// What a host call runs.
+/// The helper that a host call runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Callee {
     /// A function that the module imports, by its index.
@@ -14,7 +14,7 @@ pub(crate) enum Callee {
     MemoryFill,
 }
 
-/// An operation. Where one has a list, it is a range of [`Function::values`].
+/// An operation. A list of values is a range of [`Function::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Copy {
@@ -46,22 +46,22 @@ pub(crate) enum Op {
         to: Var,
         compare: Compare,
     },
-    /// `a` where the comparison holds, else `b`.
+    /// `a` if the comparison holds, else `b`.
     Select {
         to: Var,
         compare: Compare,
         a: Value,
         b: Value,
     },
-    /// Traps if `base` and `extent` bytes from there are not within linear memory.
+    /// Traps unless linear memory has `extent` bytes from `base` on.
     Check {
         base: Var,
         extent: Extent,
     },
-    /// Always traps. What follows is never reached.
+    /// Always traps. The operations that follow are never reached.
     Trap(Trap),
-    /// The native address of `base + offset`. It does not check; while a check is mispredicted, the mask
-    /// decides how many bytes from the base on are linear memory.
+    /// The native address of `base + offset`. Does not check it. While a check is mispredicted, the
+    /// mask keeps the address in linear memory.
     Address {
         to: Var,
         base: Value,
@@ -72,9 +72,9 @@ pub(crate) enum Op {
     Packet {
         to: Var,
     },
-    /// The native address of the packet's byte `base - less`. Traps if `extent` bytes from there are not
-    /// all in the packet. While that check is mispredicted, it is the linear memory's first byte: that
-    /// has as many bytes, which the packet may not.
+    /// The native address of the packet's byte `base - less`. Traps unless the packet has `extent`
+    /// bytes from there on. While that check is mispredicted, it is the address of the linear
+    /// memory, which always has `extent` bytes.
     PacketAddress {
         to: Var,
         base: Value,
@@ -99,7 +99,7 @@ pub(crate) enum Op {
         global: u32,
         from: Value,
     },
-    /// Calls a function that the module defines. Its results are in `results` variables from `to`.
+    /// Calls a function that the module defines. Writes `results` variables from `to` on.
     Call {
         function: u32,
         arguments: (u32, u32),
@@ -113,7 +113,7 @@ pub(crate) enum Op {
         to: Var,
         results: u32,
     },
-    /// Calls the host. The result, if there is one, is in `to`.
+    /// Calls the host. Writes the result, if there is one, to `to`.
     Host {
         callee: Callee,
         arguments: (u32, u32),
@@ -121,19 +121,19 @@ pub(crate) enum Op {
     },
 }
 
-/// What an operation writes, and whether the front end may redirect it to another variable.
+/// The variables that an operation writes, and whether the front end may redirect the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written<V> {
     Nothing,
-    /// A value. It may go to another variable.
+    /// A value. It may be redirected to another variable.
     Value(V),
-    /// A native address. The front end remembers its variable, so it stays there.
+    /// A native address. It must not be redirected, because the front end records its variable.
     Address(V),
-    /// The results of a call: this many, in variables from this one on.
+    /// The results of a call: the first variable, and their number.
     Results(V, u32),
 }
 
-/// What the result of an operation can be.
+/// The possible values of an operation's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Anything,
@@ -146,7 +146,7 @@ pub(crate) enum Outcome {
     Divide(Divide, Width, Value, Value),
 }
 
-/// What an operation calls, which decides the registers that survive it.
+/// The kind of call that an operation makes. It decides which registers are preserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Calls {
     Nothing,
@@ -156,21 +156,21 @@ pub(crate) enum Calls {
     Function,
 }
 
-/// All that the compiler asks about an operation, but for its instructions.
+/// All facts about an operation, except for its instructions.
 struct Facts<'op> {
-    /// Values that it reads, in order.
+    /// The values that it reads, in order.
     reads: [Option<Value>; 4],
-    /// And these: a range of [`super::Function::values`].
+    /// Further values that it reads: a range of [`super::Function::values`].
     list: (u32, u32),
     writes: Written<&'op mut Var>,
     outcome: Outcome,
     calls: Calls,
-    /// It changes what others see: memory, globals, the host's state.
+    /// Whether it changes memory, globals or the host's state.
     has_effects: bool,
 }
 
 impl<'op> Facts<'op> {
-    /// Of an operation that reads and writes this, and has no other properties.
+    /// The facts of an operation that only reads and writes these.
     #[inline(always)]
     fn new<const N: usize>(reads: [Value; N], writes: Written<&'op mut Var>) -> Self {
         let mut all = [None; 4];
@@ -212,8 +212,8 @@ impl<'op> Facts<'op> {
 }
 
 impl Op {
-    /// The table of facts. Every other question about operations is answered from it, and no arm stands
-    /// for an operation that it does not name: a new operation does not compile before it is here.
+    /// The table of facts. All other functions use it. It has no wildcard arm, so a new operation
+    /// does not compile until it is added here.
     #[inline(always)]
     fn facts(&mut self) -> Facts<'_> {
         use Written::{Address, Nothing, Results, Value as One};
@@ -300,7 +300,7 @@ impl Op {
         reads.chain(list.iter().copied()).for_each(f);
     }
 
-    /// What it writes.
+    /// The variables that it writes, and whether they may be redirected.
     pub(crate) fn written(&self) -> Written<Var> {
         let mut op = *self;
         match op.facts().writes {
@@ -311,7 +311,7 @@ impl Op {
         }
     }
 
-    /// The variables that it writes: the first, and how many.
+    /// The variables that it writes: the first, and their number.
     pub(crate) fn writes(&self) -> (Var, u32) {
         match self.written() {
             Written::Nothing => (0, 0),
@@ -320,7 +320,7 @@ impl Op {
         }
     }
 
-    /// The variable of its only result, if the result may go to another variable.
+    /// The variable of its result, if the result may be redirected.
     pub(crate) fn target(&self) -> Option<Var> {
         match self.written() {
             Written::Value(to) | Written::Results(to, 1) => Some(to),
@@ -328,29 +328,29 @@ impl Op {
         }
     }
 
-    /// Redirects its result. Only where [`Self::target`] names a variable.
+    /// Redirects its result. Only allowed if [`Self::target`] returns a variable.
     pub(crate) fn retarget(&mut self, var: Var) {
         match self.facts().writes {
             Written::Value(to) | Written::Results(to, 1) => *to = var,
             Written::Nothing | Written::Address(_) | Written::Results(..) => {
-                debug_assert!(false, "a result that stays where it is");
+                debug_assert!(false, "a result that must not be redirected");
             }
         }
     }
 
-    /// What its result can be.
+    /// The possible values of its result.
     pub(crate) fn outcome(&self) -> Outcome {
         let mut op = *self;
         op.facts().outcome
     }
 
-    /// What it calls.
+    /// The kind of call that it makes.
     pub(crate) fn calls(&self) -> Calls {
         let mut op = *self;
         op.facts().calls
     }
 
-    /// Whether others see what it does.
+    /// Whether it changes memory, globals or the host's state.
     pub(crate) fn has_effects(&self) -> bool {
         let mut op = *self;
         op.facts().has_effects

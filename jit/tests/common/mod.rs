@@ -8,36 +8,36 @@ use std::ptr;
 use nf_wasm_jit::machine::{FIRST_SLOT, TRAPPED};
 use nf_wasm_jit::{Code, Helper, Machine};
 
-/// What became of a call: its result or the number of a trap, and the fuel that is left.
+/// The outcome of a call: its result or the number of a trap, and the remaining fuel.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub result: Result<u64, u32>,
     pub fuel: i64,
 }
 
-/// Everything that the code may touch, and that it touches nothing else is checked: the machine and its
-/// frames, globals, the linear memory up to its end, the packet up to its end.
+/// All memory that the code may access: the machine and its frames, globals, the linear memory, the
+/// packet. Any other access panics.
 pub struct Instance {
     code: Code,
     frames: Vec<u64>,
     globals: Vec<u64>,
     linear: Guarded,
-    /// Whether a verdict is returned.
+    /// Whether the code returns a verdict.
     pub is_filter: bool,
-    /// What there is of a packet in place.
+    /// The linear bytes of a packet in place.
     pub packet: Vec<u8>,
-    /// Whether branches are mispredicted, too.
+    /// The simulation of mispredicted branches, if it is on.
     pub speculation: Option<vm::Speculation>,
-    /// Instructions of all calls.
+    /// Number of instructions of all calls.
     pub instructions: u64,
 }
 
 /// Words of a machine.
 const MACHINE: usize = size_of::<Machine>() / 8;
-/// Words on both sides of memory that a guest has addresses in: what it reaches there is nobody's.
+/// Unused words on both sides of memory that a guest can address.
 const GUARD: usize = 1 << 13;
 
-/// Words with nothing around them.
+/// Words with guards on both sides.
 struct Guarded(Vec<u64>);
 
 impl Guarded {
@@ -73,7 +73,7 @@ impl Instance {
         bytes_of(self.linear.words())
     }
 
-    /// Has the linear memory hold other bytes.
+    /// Replaces the bytes of the linear memory.
     #[allow(dead_code, reason = "not all tests do")]
     pub fn set_memory(&mut self, bytes: &[u8]) {
         let words = self.linear.words_mut().iter_mut();
@@ -87,7 +87,7 @@ impl Instance {
         self.globals[index]
     }
 
-    /// What the last call returned, if that came to an end: so many results.
+    /// The first results of the last call, if it returned.
     #[allow(dead_code, reason = "not all tests look at them")]
     pub fn results(&self, count: usize) -> &[u64] {
         &self.frames[MACHINE + FIRST_SLOT as usize..][..count]
@@ -117,7 +117,7 @@ impl Instance {
         };
         let first = MACHINE + FIRST_SLOT as usize;
         let start = self.frames.as_mut_ptr();
-        // SAFETY: The words begin with a machine's, and are aligned as its fields are.
+        // SAFETY: The words have room for a machine, and are aligned for it.
         unsafe { start.cast::<Machine>().write(machine) };
         self.frames[first..first + 3].copy_from_slice(&arguments);
         let frames = self.frames.as_mut_ptr_range();
@@ -132,7 +132,7 @@ impl Instance {
         let (code, instructions) =
             vm::run(insns, frames.start as u64, &bounds, helper, speculation);
         self.instructions += instructions;
-        // SAFETY: It was written above, and has any bits.
+        // SAFETY: It was written above, and any bit pattern is valid.
         let machine = unsafe { frames.start.cast::<Machine>().read() };
         Outcome {
             result: match code as u32 {
@@ -147,13 +147,13 @@ impl Instance {
 }
 
 fn bytes_of(words: &[u64]) -> &[u8] {
-    // SAFETY: They are its bytes.
+    // SAFETY: These are the bytes of `words`.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) }
 }
 
-/// Bulk operations, in the linear memory of the machine that is called.
+/// Runs a bulk operation in the machine's linear memory.
 fn bulk(helper: Helper, [machine, a, b, len]: [u64; 4]) -> u64 {
-    // SAFETY: The code was given it.
+    // SAFETY: The code passes the machine that it was called with.
     let machine = unsafe { &mut *(machine as *mut Machine) };
     let left = machine.fuel - (len / 64) as i64;
     let trap = |machine: &mut Machine, trap: u64| {
@@ -208,7 +208,7 @@ macro_rules! computing {
     };
 }
 
-#[allow(non_snake_case, reason = "they are called as the helpers are")]
+#[allow(non_snake_case, reason = "the functions are named after the helpers")]
 fn helper(helper: Helper) -> vm::Helper {
     computing!(helper;
         DivS32 DivS64 RemS32 RemS64 Clz32 Clz64 Ctz32 Ctz64 Popcnt32 Popcnt64

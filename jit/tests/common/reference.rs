@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The interpreter, set as filters have it.
+//! The reference: the interpreter, configured as for filters.
 
 use nf_wasm_shared::abi::limits;
 use wasmi::{
@@ -10,7 +10,7 @@ use wasmi::{
 pub struct Reference {
     pub store: Store<StoreLimits>,
     pub instance: wasmi::Instance,
-    /// What the last call returned that came to an end.
+    /// The results of the last call that returned.
     pub results: Vec<u64>,
 }
 
@@ -30,7 +30,7 @@ impl Reference {
         let instance = Linker::new(&engine)
             .instantiate_and_start(&mut store, &module)
             .expect("an instance");
-        // As filters have it: nothing grows while packets are decided.
+        // As for filters: nothing grows while packets are decided.
         *store.data_mut() = StoreLimitsBuilder::new().memory_size(0).build();
         Self {
             store,
@@ -39,7 +39,7 @@ impl Reference {
         }
     }
 
-    /// Calls `f`. Returns its first result, or 0 where it has none, and the fuel that is left.
+    /// Calls `f`. Returns its first result, or 0 if it has none, and the remaining fuel.
     pub fn call(&mut self, arguments: [u64; 3], fuel: i64) -> (Result<u64, u32>, i64) {
         self.store.set_fuel(fuel as u64).unwrap();
         let f = self.instance.get_func(&self.store, "f").unwrap();
@@ -79,7 +79,7 @@ impl Reference {
     }
 }
 
-/// A value as it is in a slot.
+/// A value in the format of a slot.
 fn bits(value: &Val) -> u64 {
     match value {
         Val::I32(value) => u64::from(*value as u32),

@@ -9,7 +9,7 @@ use nf_wasm_shared::abi::trap::Trap;
 
 const SIZES: [&str; 4] = ["u32", "u16", "u8", "u64"];
 
-/// The instructions in a range, a line each.
+/// The instructions in a range, one per line.
 pub fn show(insns: &[Insn], range: Range<usize>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut at = range.start;
@@ -66,7 +66,7 @@ fn line(insns: &[Insn], at: usize) -> String {
 
 fn to(insns: &[Insn], at: usize, distance: i32) -> String {
     let target = insns[(at as i64 + 1 + i64::from(distance)) as usize];
-    // Where a trap's number is set.
+    // The target is the code that sets a trap's number.
     let trap = (target.imm as u32).checked_sub(TRAPPED);
     match trap.and_then(Trap::from_number) {
         Some(trap) if target.code == 0xb4 => format!("trap {}", trap.name()),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An eBPF machine after RFC 9669, for the instructions that are emitted: strict, so that whatever is
-//! wrong with a program panics.
+//! An eBPF machine for the instructions that the compiler emits, according to RFC 9669. It panics
+//! on any error in the code.
 //!
-//! On request it speculates as a CPU does: at a conditional branch it goes the wrong way for some
-//! hundred instructions, and takes back what they did. Whatever they load or store has to be in the
-//! same memory that the program may touch otherwise.
+//! On request it simulates speculation: at a conditional branch it executes some hundred
+//! instructions on the wrong path, and then undoes them. Their loads and stores are checked like
+//! others.
 //!
-//! Not rbpf's: its interpreter sign-extends what 32-bit operations leave, and its compiler has room for
-//! a page of code.
+//! rbpf cannot be used: its interpreter sign-extends the results of 32-bit operations, and its
+//! compiler is limited to one page of code.
 
 use std::ops::Range;
 
@@ -16,25 +16,25 @@ use nf_wasm_jit::machine::TRAPPED;
 use nf_wasm_jit::{Insn, Machine};
 use nf_wasm_shared::abi::trap::Trap;
 
-/// A helper: it looks at as many arguments as it has.
+/// A helper. It may have fewer parameters.
 pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
-/// Instructions after which a program has no end.
+/// Instructions after which the code is assumed not to end.
 const MOST_STEPS: u64 = 1 << 32;
-/// Instructions on a wrong way: what a large core has under way.
+/// Instructions on a wrong path: the size of a large core's reorder buffer.
 const MOST_AHEAD: u32 = 300;
-/// One in so many branches goes the wrong way where neither way is a trap: at first, and for another
-/// one on a wrong way.
+/// One in this many branches is mispredicted, if neither path is a trap. Applies to the initial
+/// rate, and to further mispredictions on a wrong path.
 const RARITY: u64 = 64;
 const RARITY_AHEAD: u64 = 8;
 
-/// Ways that are gone by mistake.
+/// The state and the counters of speculation.
 #[derive(Debug)]
 pub struct Speculation {
     random: Random,
-    /// Branches that were mispredicted, those on wrong ways included.
+    /// Number of mispredicted branches, including those on wrong paths.
     pub mistakes: u64,
-    /// Loads and stores on wrong ways.
+    /// Number of loads and stores on wrong paths.
     pub accesses: u64,
 }
 
@@ -49,14 +49,14 @@ impl Speculation {
     }
 }
 
-/// What an instruction does besides.
+/// The control flow after an instruction.
 enum Step {
     Next,
     Call(i32),
     Exit(u64),
 }
 
-/// Where a conditional branch leads to.
+/// The two paths of a conditional branch.
 struct Branch {
     right: usize,
     wrong: usize,
@@ -64,21 +64,22 @@ struct Branch {
 
 struct Vm<'a> {
     insns: &'a [Insn],
-    /// Each is memory of its own: an address that is wrong in one reaches no other.
+    /// The ranges that may be accessed. They are far apart: a wrong address in one does not reach
+    /// another.
     bounds: &'a [Range<u64>],
     stack: Range<u64>,
     r: [u64; 11],
     at: usize,
-    /// Whether functions call each other.
+    /// Whether there are calls within the module.
     nests: bool,
-    /// It is looked for the caller that a function returns to.
+    /// Whether the current branches search for the return site of a function.
     returns: bool,
-    /// On a wrong way: the address and bytes that stores have changed.
+    /// On a wrong path: the addresses, old bytes and sizes of stores.
     undo: Option<Vec<(u64, u64, usize)>>,
 }
 
-/// Runs a program with `argument`. It may touch the addresses in `bounds`, and its stack. Returns what
-/// it does, and how many instructions that took.
+/// Runs code with `argument`. It may access the addresses in `bounds`, and its stack. Returns its
+/// result, and the number of instructions.
 pub fn run(
     insns: &[Insn],
     argument: u64,
@@ -107,9 +108,9 @@ pub fn run(
             Step::Next => {}
             Step::Call(number) => {
                 let [_, a, b, c, d, e, ..] = vm.r;
-                // SAFETY: The program was compiled to call it so.
+                // SAFETY: The code was compiled to call it with these arguments.
                 vm.r[0] = unsafe { helper(number)(a, b, c, d, e) };
-                // They are not what they were.
+                // A call clobbers these registers.
                 vm.r[1..6].fill(0xdead_beef_dead_beef);
             }
             Step::Exit(value) => return (value, steps),
@@ -120,7 +121,7 @@ pub fn run(
 }
 
 impl Vm<'_> {
-    /// Goes the wrong way at a branch, if it is to be, and comes back.
+    /// At a branch that is to be mispredicted, executes the wrong path and undoes it.
     fn speculate(&mut self, speculation: &mut Speculation) {
         let Some(wrong) = self.mistake(speculation, RARITY) else {
             return;
@@ -135,25 +136,25 @@ impl Vm<'_> {
             }
             let is_access = matches!(self.insns[self.at].code & 7, 1..=3);
             speculation.accesses += u64::from(is_access);
-            // What a helper does is not this program's.
+            // Helpers are not simulated on a wrong path.
             if !matches!(self.step(), Step::Next) {
                 break;
             }
         }
         for (address, bytes, len) in self.undo.take().into_iter().flatten().rev() {
-            // SAFETY: It was written to, and is as it was for everybody else.
+            // SAFETY: A checked store wrote to this address. This restores the old bytes.
             unsafe { write(address, bytes, len) };
         }
         (self.r, self.at, self.returns) = (registers, at, returns);
     }
 
-    /// The wrong way, if the next instruction is a branch that is to be mispredicted. Where the right
-    /// one is a trap, it always is.
+    /// The wrong path, if the next instruction is a branch that is to be mispredicted. If the right
+    /// path is a trap, it always is.
     fn mistake(&self, speculation: &mut Speculation, rarity: u64) -> Option<usize> {
         let branch = self.branch()?;
         let traps = |at| self.trap(at);
         let is_one = match (traps(branch.right), traps(branch.wrong)) {
-            // That there is a frame is no matter of an index.
+            // Stack checks do not bound an index.
             (Some(Trap::StackOverflow), _) | (_, Some(_)) => false,
             (Some(_), None) => true,
             (None, None) => speculation.random.below(rarity) == 0,
@@ -162,8 +163,8 @@ impl Vm<'_> {
         is_one.then_some(branch.wrong)
     }
 
-    /// The next instruction's ways, if it is a branch of the guest's. Those to a function that is called
-    /// through the table, and back to a caller, are not: they are taken for right.
+    /// The paths of the next instruction, if it is a branch of the guest. Branches of the dispatch
+    /// through the table, and those that return to a caller, are assumed to be predicted correctly.
     fn branch(&self) -> Option<Branch> {
         let insn = self.insns[self.at];
         let (class, op) = (insn.code & 7, insn.code & 0xf0);
@@ -185,7 +186,7 @@ impl Vm<'_> {
         })
     }
 
-    /// The trap that is all that follows.
+    /// The trap, if the code at `at` only traps.
     fn trap(&self, mut at: usize) -> Option<Trap> {
         while let Some(distance) = distance(self.insns[at]) {
             at = (at as i64 + 1 + distance) as usize;
@@ -201,7 +202,7 @@ impl Vm<'_> {
         let (a, b) = (self.r[(insn.registers & 15) as usize], self.operand(insn));
         let (a, b) = match insn.code & 7 {
             5 => (a, b),
-            // Sign-extended: comparisons come out the same.
+            // Both are sign-extended, which does not change unsigned comparisons.
             _ => (a as i32 as u64, b as i32 as u64),
         };
         holds(insn.code & 0xf0, a, b)
@@ -281,11 +282,11 @@ impl Vm<'_> {
                 None => "",
             }
         );
-        // SAFETY: It was just checked.
+        // SAFETY: The range was just checked.
         let bytes = unsafe { read(address, len) };
         if class == 1 {
             self.r[dst] = bytes;
-            // A frame's first word: where the call came from.
+            // The load of a frame's first word, the return site, starts the search.
             self.returns = self.nests
                 && dst == 0
                 && src == 9
@@ -299,12 +300,12 @@ impl Vm<'_> {
             2 => i64::from(insn.imm) as u64,
             _ => self.r[src],
         };
-        // SAFETY: It was just checked.
+        // SAFETY: The range was just checked.
         unsafe { write(address, value, len) };
     }
 }
 
-/// How far an unconditional jump goes.
+/// The distance of an unconditional jump.
 fn distance(insn: Insn) -> Option<i64> {
     match insn.code {
         0x05 => Some(insn.offset.into()),
@@ -315,20 +316,20 @@ fn distance(insn: Insn) -> Option<i64> {
 
 /// # Safety
 ///
-/// So many bytes are there, 8 at most.
+/// `len` bytes are valid for reads. `len` is at most 8.
 unsafe fn read(address: u64, len: usize) -> u64 {
     let mut word = [0; 8];
-    // SAFETY: The caller says that they are there, and nobody else writes to them.
+    // SAFETY: By the contract they are valid for reads, and nobody else writes to them.
     unsafe { std::ptr::copy_nonoverlapping(address as *const u8, word.as_mut_ptr(), len) };
     u64::from_le_bytes(word)
 }
 
 /// # Safety
 ///
-/// So many bytes are there, 8 at most, and are the program's to write to.
+/// `len` bytes are valid for writes. `len` is at most 8.
 unsafe fn write(address: u64, value: u64, len: usize) {
     let word = value.to_le_bytes();
-    // SAFETY: The caller says that they are there, and nobody else looks at them meanwhile.
+    // SAFETY: By the contract they are valid for writes, and nobody else accesses them meanwhile.
     unsafe { std::ptr::copy_nonoverlapping(word.as_ptr(), address as *mut u8, len) };
 }
 
@@ -349,8 +350,8 @@ fn holds(op: u8, a: u64, b: u64) -> bool {
     }
 }
 
-/// A quotient or remainder of zero's, which the kernel's compiler computes, too. On a wrong way it is
-/// whatever the divider has left.
+/// A quotient or remainder. A divisor of zero is only allowed on a wrong path. The result is then
+/// the worst that the divider may leave.
 fn divided<T>(result: Option<T>, is_wrong: bool, worst: T) -> T {
     assert!(result.is_some() || is_wrong, "division by zero");
     result.unwrap_or(worst)

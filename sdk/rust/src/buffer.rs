@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the host puts the context and the window.
+//! The host's buffer for the context and the window.
 #![cfg(target_arch = "wasm32")]
 
 use core::arch::wasm32;
@@ -7,13 +7,13 @@ use core::arch::wasm32;
 const PAGE: usize = 65_536;
 
 unsafe extern "C" {
-    /// First byte behind stack and statics; its address is the linker's.
+    /// First byte after stack and statics. The linker defines its address.
     static __heap_base: u8;
 }
 
-/// Gives the host what stack and statics leave of the last page, and more pages if that is not
-/// enough. A filter with a heap must begin it behind the pages that are there when this is called
-/// (`nfw_init` comes later), as Rust's own allocator does.
+/// The host's buffer: the rest of the last page after stack and statics, and more pages if that is
+/// not enough. A filter's heap must begin after the pages that exist when this is called, as Rust's
+/// own allocator's does. `nfw_init` is called later.
 #[unsafe(no_mangle)]
 extern "C" fn nfw_buf(bytes: usize) -> usize {
     let start = (&raw const __heap_base).addr().next_multiple_of(8);

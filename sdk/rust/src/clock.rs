@@ -3,7 +3,7 @@
 
 use crate::import::clock;
 
-/// Nanoseconds since some moment before boot ended.
+/// Nanoseconds of `CLOCK_MONOTONIC`.
 #[inline]
 pub fn monotonic() -> u64 {
     // SAFETY: The host function has no requirements.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the host enters the guest.
+//! The export that the host calls, `nfw_filter`.
 
 use crate::{Context, Packet, Verdict};
 
-/// Makes a `fn(&Packet) -> Verdict` the filter: exports it as `nfw_filter` and brings the panic
+/// Makes a `fn(&Packet) -> Verdict` the filter. Exports it as `nfw_filter`, and defines the panic
 /// handler that `no_std` needs. A panic is the trap `unreachable`.
 #[macro_export]
 macro_rules! filter {
@@ -14,7 +14,7 @@ macro_rules! filter {
             window: *const u8,
             len: usize,
         ) -> i32 {
-            // SAFETY: only the host calls this, with what the guest interface promises.
+            // SAFETY: Only the host calls this, with arguments as the guest interface defines them.
             unsafe { $crate::decide($decide, context, window, len) }
         }
 
@@ -26,7 +26,7 @@ macro_rules! filter {
     };
 }
 
-/// Calls `decide` with what the host handed over.
+/// Calls `decide` with the host's arguments.
 ///
 /// # Safety
 ///
@@ -38,7 +38,7 @@ pub unsafe fn decide(
     window: *const u8,
     len: usize,
 ) -> i32 {
-    // SAFETY: the caller promises it.
+    // SAFETY: By the contract of this function.
     let (context, window) = unsafe { (&*context, core::slice::from_raw_parts(window, len)) };
     decide(&Packet::new(context, window)) as i32
 }

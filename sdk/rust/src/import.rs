@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The host functions of all capabilities as they are, a module for each; generated from the table in `shared/src/abi/capability.rs`.
+//! The raw host functions, a module for each capability. Generated from the table in
+//! `shared/src/abi/capability.rs`.
 
 use nf_wasm_shared::nf_wasm_capabilities;
 
-/// The table's types, by its names.
+/// The types in the table.
 pub mod types {
     #![allow(missing_docs, reason = "the names say it")]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Write packet filters for nf_wasm in Rust.
 //!
-//! A filter is a function from a [`Packet`] to a [`Verdict`], handed to [`filter!`]:
+//! A filter is a function from a [`Packet`] to a [`Verdict`]. Pass it to [`filter!`]:
 //!
 //! ```ignore
 //! #![no_std]
@@ -18,12 +18,11 @@
 //! }
 //! ```
 //!
-//! What a filter may do beyond looking at its window is in one module per capability:
-//! [`packet`], [`log`], [`clock`], [`mark`]. A filter that calls none of a module's functions does
-//! not import from it, and need not be granted it.
+//! The functions of each capability are in a module of its own: [`packet`], [`log`], [`clock`],
+//! [`mark`]. A filter that calls none of a module's functions does not need the capability.
 //!
-//! Every CPU has an instance of its own, with a memory of its own and one packet at a time:
-//! statics need no locks, and relaxed atomics compile to plain loads and stores.
+//! Every CPU has its own instance with its own memory, and decides one packet at a time. So statics
+//! need no locks, and relaxed atomics compile to plain loads and stores.
 #![no_std]
 
 mod buffer;
@@ -42,12 +41,12 @@ pub use parse::{protocol, NoTransport, Packet, Transport};
 #[doc(hidden)]
 pub use entry::decide;
 
-/// What is to become of a packet.
+/// The verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Verdict {
     /// Drop it.
     Drop = nf_wasm_shared::abi::guest::DROP,
-    /// Let it go on.
+    /// Accept it.
     Accept = nf_wasm_shared::abi::guest::ACCEPT,
 }

@@ -14,7 +14,7 @@ pub fn write(text: &str) {
     unsafe { log::write(text.as_ptr(), text.len() as u32) };
 }
 
-/// A line in the making; what does not fit is cut off.
+/// A buffer for a line. Text that does not fit is cut off.
 ///
 /// `write!` works too, but `core::fmt` is larger than most filters.
 pub struct Line {
@@ -54,14 +54,14 @@ impl Line {
         self
     }
 
-    /// What there is so far.
+    /// The text so far.
     pub fn as_bytes(&self) -> &[u8] {
         &self.text[..self.len]
     }
 
     /// Writes the line.
     pub fn write(&self) {
-        // SAFETY: the line's text is valid for reads of its length.
+        // SAFETY: The line's text is valid for reads of its length.
         unsafe { log::write(self.text.as_ptr(), self.len as u32) };
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a filter's own module says of the settings that it wants.
+//! The manifest: a filter's default settings, in its Wasm module.
 
-/// Says how many bytes of a packet the filter looks at, from its network header on. No more are copied
-/// into the window, unless the operator says otherwise.
+/// Declares the number of bytes of a packet that the filter reads, from the network header on. No
+/// more are copied into the window, unless the operator sets another snaplen.
 ///
 /// ```ignore
 /// nf_wasm_sdk::manifest!(snaplen = 64);
@@ -14,7 +14,8 @@ macro_rules! manifest {
             const TEXT: &str = concat!("{\"snaplen\": ", $bytes, "}");
 
             #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "nfw.manifest"))]
-            // Public, or it would be said to be unused; it is, and is kept for its section.
+            // Public, because the compiler warns about unused private statics. The section keeps
+            // it.
             pub static MANIFEST: [u8; TEXT.len()] = {
                 let mut bytes = [0; TEXT.len()];
                 let mut at = 0;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Capability `nfw.packet`: the packet beyond its window.
+//! Capability `nfw.packet`: the packet beyond the window.
 
 use crate::import::packet;
 
-/// The packet ends before the bytes that were asked for.
+/// The packet ends before the requested bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PastEnd;
 
@@ -14,7 +14,7 @@ pub fn len() -> u32 {
     unsafe { packet::len() }.unsigned_abs()
 }
 
-/// Fills `to` with the packet's bytes from `offset` on, or leaves it as it is.
+/// Fills `to` with the packet's bytes from `offset` on, or does not change it.
 #[inline]
 pub fn load(offset: u32, to: &mut [u8]) -> Result<(), PastEnd> {
     // SAFETY: `to` is valid for writes of its length.

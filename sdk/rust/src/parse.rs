@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The packet as the host presents it.
+//! The packet, and its transport header.
 
 use nf_wasm_shared::abi::guest::{LATER_FRAGMENT, NO_TRANSPORT};
 
@@ -17,7 +17,7 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
 }
 
-/// Where the packet's transport header is, and whose it is.
+/// The offset and the protocol of a packet's transport header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
     /// IP protocol number.
@@ -26,40 +26,41 @@ pub struct Transport {
     pub offset: usize,
 }
 
-/// Why a packet shows no transport header.
+/// Why a packet's transport header is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTransport {
-    /// It has none: it is not IP, or IPv6 without a next header.
+    /// The packet has none: it is not IP, or IPv6 without a next header.
     None,
-    /// It is a fragment, and not the first, which has the header.
+    /// The packet is a fragment after the first. The header is in the first one.
     LaterFragment,
-    /// It may have one, but it is not to be found: the packet ends before it, or has more extension
-    /// headers than the host looks through. A filter that keeps something out drops such packets.
+    /// The packet may have one that was not found: the packet ends before it, or has more extension
+    /// headers than the host parses. A filter that blocks traffic drops such packets.
     NotFound,
 }
 
-/// One packet: what the host says of it, and its window.
+/// One packet: its context and its window.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// What the host says of it.
+    /// The packet's context.
     pub context: &'a Context,
     /// Its first bytes, from the network header on.
     pub window: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
-    /// A packet of these parts.
+    /// A packet with this context and window.
     pub const fn new(context: &'a Context, window: &'a [u8]) -> Self {
         Self { context, window }
     }
 
-    /// Its transport header, if it shows one; [`Self::find_transport`] says why not.
+    /// Its transport header, if it is known. [`Self::find_transport`] returns the reason if it is
+    /// not.
     #[inline]
     pub fn transport(&self) -> Option<Transport> {
         self.find_transport().ok()
     }
 
-    /// Its transport header, or why it shows none.
+    /// Its transport header, or the reason why it is not known.
     #[inline]
     pub fn find_transport(&self) -> Result<Transport, NoTransport> {
         let (offset, protocol) = (
@@ -70,18 +71,19 @@ impl<'a> Packet<'a> {
             return Err(match protocol {
                 NO_TRANSPORT => NoTransport::None,
                 LATER_FRAGMENT => NoTransport::LaterFragment,
-                // What later hosts say as well.
+                // Later versions of the host may give other reasons.
                 _ => NoTransport::NotFound,
             });
         }
         Ok(Transport {
-            // Where there is an offset it is a protocol's number; the highest stands for none.
+            // With an offset, this is a protocol number. 255 is reserved, so it stands for larger
+            // numbers, which do not occur.
             protocol: protocol.min(255) as u8,
             offset: usize::try_from(offset).map_err(|_| NoTransport::NotFound)?,
         })
     }
 
-    /// `N` bytes of the window at `offset`, if they all are in it.
+    /// `N` bytes of the window at `offset`, if the window has them.
     #[inline]
     pub fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let end = offset.checked_add(N)?;

@@ -2,19 +2,19 @@
 //! Capabilities: what a filter may be granted. The table of all host functions is here.
 //!
 //! A capability is the *module name of an import*: a filter that imports `nfw.packet` `load` needs
-//! the capability `nfw.packet`. In the ioctl interface a set of capabilities is a `u64` in which
-//! each one has a bit; a bit is never given a second meaning.
+//! the capability `nfw.packet`. In the ioctl interface a set of capabilities is a `u64` with one
+//! bit for each. A bit is never reused.
 //!
-//! Generated from the table: this file's constants, the engine's link, inspection and native entries
-//! (`engine/src/capability.rs`), the imports of the Rust SDK, and by `cargo xtask generate` the C
-//! headers and the tables in `docs/guest-interface.md`.
+//! Macros generate from the table: this file's constants, the engine's entries for the linker, the
+//! inspection and native code (`engine/src/capability.rs`), and the imports of the Rust SDK.
+//! `cargo xtask generate` generates parts of the C headers and of `docs/guest-interface.md`.
 
-/// Hands the table of capabilities to the macro `$with`.
+/// Passes the table of capabilities to the macro `$with`.
 ///
-/// A row is `CONSTANT module "name" bit "summary" { functions }`, where `module` names the module of
-/// the engine and of the Rust SDK that has the functions. A function is
-/// `"what it does" name(parameter: Type) -> Type, [fuel], "fuel in words";` with [`Type`]s. `fuel` is an
-/// expression of type `u64` over the parameters. It is charged before the function does its work.
+/// A row is `CONSTANT module "name" bit "summary" { functions }`. `module` is the module of the
+/// engine and of the Rust SDK that has the functions. A function is `"summary" name(parameter:
+/// Type) -> Type, [fuel], "fuel in words";` with [`Type`]s. `fuel` is an expression of type `u64`
+/// over the parameters. It is charged before the function does its work.
 #[macro_export]
 macro_rules! nf_wasm_capabilities {
     ($with:ident) => {
@@ -28,8 +28,8 @@ macro_rules! nf_wasm_capabilities {
                  (device-memory TCP): nothing of use is copied then."
                 load(offset: U32, to: Out, len: U32) -> I32,
                     [10 + u64::from(len / 64)],
-                    "10, one for each 64 bytes, and one for each piece of memory beyond the first that \
-                     the packet has on the way to the bytes (pages, fragments)";
+                    "10, one for each 64 bytes, and one for each piece of memory (page, fragment) of the \
+                     packet, beyond the first, that is searched for the bytes";
             }
             LOG log "nfw.log" 1 "write rate-limited lines to the kernel log" {
                 "Writes one line to the kernel log, prefixed with the filter's name. At most 256 bytes; \
@@ -40,7 +40,7 @@ macro_rules! nf_wasm_capabilities {
                     [20 + u64::from(len.min(256) / 4)], "20, and one for each 4 bytes";
             }
             CLOCK clock "nfw.clock" 2 "read the monotonic and the wall clock" {
-                "Nanoseconds since some moment before boot ended."
+                "Nanoseconds of `CLOCK_MONOTONIC`."
                 monotonic() -> U64,
                     [10], "10";
                 "Nanoseconds since 1970-01-01 00:00 UTC."
@@ -62,11 +62,11 @@ macro_rules! nf_wasm_capabilities {
 /// Type of a parameter or a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// An `i32` without a sign.
+    /// An unsigned `i32`.
     U32,
     /// An `i32`. As a result, a negative errno if it is below 0.
     I32,
-    /// An `i64` without a sign.
+    /// An unsigned `i64`.
     U64,
     /// Address of bytes in linear memory that the host reads: an `i32`.
     In,
@@ -85,7 +85,7 @@ pub struct Function {
     pub result: Type,
     /// Its fuel, in words.
     pub fuel: &'static str,
-    /// What it does, in words.
+    /// A description of what it does.
     pub summary: &'static str,
 }
 
@@ -96,9 +96,9 @@ pub struct Capability {
     pub name: &'static str,
     /// Its bit in a set.
     pub bit: u64,
-    /// What it lets a filter do, in words.
+    /// A description of what it allows.
     pub summary: &'static str,
-    /// The functions that it consists of.
+    /// Its functions.
     pub functions: &'static [Function],
 }
 
@@ -123,7 +123,7 @@ macro_rules! capabilities {
             };
         )*
 
-        /// Every capability that this version knows, in the order of their bits.
+        /// All known capabilities, in the order of their bits.
         pub const ALL: &[Capability] = &[$($constant),*];
 
         /// The set of all known capabilities.
@@ -133,7 +133,7 @@ macro_rules! capabilities {
 
 nf_wasm_capabilities!(capabilities);
 
-/// The capability that a guest names by importing from module `name`.
+/// The capability for imports from module `name`.
 pub fn by_name(name: &str) -> Option<&'static Capability> {
     ALL.iter().find(|capability| capability.name == name)
 }

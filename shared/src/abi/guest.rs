@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guest interface, version 1: what a filter is handed and what it answers.
+//! Guest interface, version 1: exports, verdicts and the context.
 //!
 //! A filter exports `nfw_filter(ctx: i32, pkt: i32, len: i32) -> i32`. `ctx` points to a
 //! [`Context`] and `pkt` to the window, the first `len` bytes of the packet from its network
-//! header on; both lie in the guest's linear memory, and what the guest writes there stays there.
+//! header on. Both are in the guest's linear memory. Writes to them do not change the packet.
 
 /// The version of the guest interface that this file describes.
 pub const VERSION: u32 = 1;
 
 /// The export that decides a packet: `(ctx: i32, pkt: i32, len: i32) -> i32`.
 pub const EXPORT_FILTER: &str = "nfw_filter";
-/// Optional export of a library that a toolchain made, a "reactor": `() -> ()`. It sets up what
-/// the language needs. Called once per instance, before all other exports.
+/// Optional export of a WASI reactor: `() -> ()`. It sets up the language's runtime. Called once
+/// per instance, before all other exports.
 pub const EXPORT_INITIALIZE: &str = "_initialize";
-/// What runs the constructors, in a module that wasm-ld made: `() -> ()`. Called in place of
-/// [`EXPORT_INITIALIZE`] where that is missing; where it is not, it makes this call itself.
+/// The function of wasm-ld that runs the constructors: `() -> ()`. Called if [`EXPORT_INITIALIZE`]
+/// is missing. Otherwise `_initialize` calls it.
 pub const EXPORT_CONSTRUCTORS: &str = "__wasm_call_ctors";
-/// What a module exports that is a program: it runs once, and is no filter.
+/// The export of a WASI command, which runs once and is not a filter.
 pub const EXPORT_START: &str = "_start";
 /// Optional export, called once per instance in process context: `() -> i32`, 0 for success.
 pub const EXPORT_INIT: &str = "nfw_init";
@@ -31,17 +31,18 @@ pub const DROP: i32 = 0;
 /// Verdict: let the packet go on.
 pub const ACCEPT: i32 = 1;
 
-/// [`Context::transport_offset`] where no transport header is shown. The protocol then says why: it
-/// is this number too, [`LATER_FRAGMENT`], [`TRANSPORT_NOT_FOUND`], or in later versions something
-/// else that is above all protocols' numbers.
+/// [`Context::transport_offset`] if the transport header is not known. The protocol then gives the
+/// reason: this number too, [`LATER_FRAGMENT`] or [`TRANSPORT_NOT_FOUND`]. Later versions may add
+/// numbers above all protocol numbers.
 ///
-/// As the protocol: the packet has no transport header. It is not IP, or IPv6 without a next header.
+/// As the protocol: the packet has no transport header. It is not IP, or IPv6 without a next
+/// header.
 pub const NO_TRANSPORT: u32 = u32::MAX;
-/// [`Context::transport_protocol`] of a fragment that is not the first: the header is in that.
+/// [`Context::transport_protocol`] of a fragment after the first: the header is in the first one.
 pub const LATER_FRAGMENT: u32 = u32::MAX - 1;
-/// [`Context::transport_protocol`] where there may be a transport header, but it is not to be found:
-/// the packet ends before it, has more extension headers than Linux looks through, or no IP header
-/// although it says that it is IP.
+/// [`Context::transport_protocol`] if there may be a transport header that was not found: the
+/// packet ends before it, has more extension headers than Linux parses, or claims to be IP but has
+/// no IP header.
 pub const TRANSPORT_NOT_FOUND: u32 = u32::MAX - 2;
 
 /// Conntrack has not seen the packet.
@@ -59,7 +60,7 @@ pub const CT_RELATED_REPLY: u32 = 5;
 /// Conntrack was told to leave the packet alone.
 pub const CT_UNTRACKED: u32 = 8;
 
-/// What the host says of a packet. Little-endian, as all of Wasm's memory is.
+/// The context of a packet. Little-endian, like all of Wasm's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Context {
@@ -67,10 +68,9 @@ pub struct Context {
     pub version: u32,
     /// Bytes of this struct.
     pub size: u32,
-    /// Where the packet is: `NF_INET_*` (0 to 4) for IPv4 and IPv6, `NF_NETDEV_*` (0, 1) for
-    /// netdev.
+    /// The packet's hook: `NF_INET_*` (0 to 4) for IPv4 and IPv6, `NF_NETDEV_*` (0, 1) for netdev.
     pub hook: u32,
-    /// Which family's hook it is: `NFPROTO_IPV4` (2), `NFPROTO_NETDEV` (5) or `NFPROTO_IPV6` (10).
+    /// The hook's family: `NFPROTO_IPV4` (2), `NFPROTO_NETDEV` (5) or `NFPROTO_IPV6` (10).
     pub family: u32,
     /// Bytes of the packet from its network header on.
     pub packet_len: u32,
@@ -78,11 +78,12 @@ pub struct Context {
     pub window_len: u32,
     /// Offset of the transport header from the network header, or [`NO_TRANSPORT`].
     pub transport_offset: u32,
-    /// IP protocol number of the transport header; or why there is none, see [`NO_TRANSPORT`].
+    /// IP protocol number of the transport header, or the reason why it is not known: see
+    /// [`NO_TRANSPORT`].
     pub transport_protocol: u32,
-    /// Index of the interface that the packet came in by, or 0.
+    /// Index of the input interface, or 0.
     pub in_ifindex: u32,
-    /// Index of the interface that the packet will leave by, or 0.
+    /// Index of the output interface, or 0.
     pub out_ifindex: u32,
     /// The packet's mark.
     pub mark: u32,
@@ -91,7 +92,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Writes what the guest sees, little-endian.
+    /// Writes the little-endian struct for the guest.
     #[inline]
     pub fn write_to(&self, bytes: &mut [u8; size_of::<Self>()]) {
         let fields = [

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! [`super::ioctl::NF_WASM_GUEST_TEST`]: the engine's tests, in the kernel. No loader needs it.
+//! [`super::ioctl::NF_WASM_GUEST_TEST`]: runs the engine's tests in the kernel. Loaders do not need
+//! it.
 
 use super::ioctl::Log;
 
@@ -16,23 +17,24 @@ pub const GUEST_TEST_GET: u32 = 3;
 pub const GUEST_TEST_SET: u32 = 4;
 /// [`GuestTest::operation`]: copy bytes of the memory that `instance` exports as `name`.
 pub const GUEST_TEST_READ: u32 = 5;
-/// Most arguments or results of a function that is invoked.
+/// Maximum number of arguments, and of results, of an invoked function.
 pub const GUEST_TEST_VALUES: usize = 32;
-/// Bytes of the longest name.
+/// Maximum length of a name, in bytes.
 pub const GUEST_TEST_NAME_LEN: usize = 256;
-/// Most bytes of memory that are read at once.
+/// Maximum number of bytes of memory per read.
 pub const GUEST_TEST_READ_BYTES: u32 = 65_536;
 
-/// Tests the engine with modules that are no filters, in no network namespace.
+/// Tests the engine with Wasm modules that are not filters, outside of any network namespace.
 ///
-/// An open file of the device has one session of instances, which goes with it. Modules are held
-/// to the dialect and the limits of filters, but not to their interface: they may have start
-/// functions and several tables, and import from each other what they like. Needs `CAP_NET_ADMIN`
-/// in the initial user namespace, whatever `user_namespaces` says.
+/// Each open file of the device has one session of instances, and closing the file frees it. The
+/// dialect and the limits of filters apply to modules, but not the guest interface: they may have
+/// start functions and several tables, and may import anything from each other. Needs
+/// `CAP_NET_ADMIN` in the initial user namespace, even with `user_namespaces=1`.
 ///
-/// Errors: those of [`super::ioctl::Load`] for a module; `EINVAL` also no such instance or export, or values that
-/// do not fit its type; `EFBIG` also too much fuel or too many bytes. After `ENOMEM` or `EIO` the
-/// session's instances may be gone; operations on them are then refused with `EINVAL`.
+/// Errors: those of [`super::ioctl::Load`] for a module; `EINVAL` also no such instance or export,
+/// or values that do not match its type; `EFBIG` also too much fuel or too many bytes. After
+/// `ENOMEM` or `EIO` the session's instances may be gone; operations on them are then refused with
+/// `EINVAL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct GuestTest {
@@ -52,27 +54,27 @@ pub struct GuestTest {
     pub module_len: u32,
     /// In: must be 0.
     pub flags: u32,
-    /// In: fuel for a function, or for the start function; 0 for as much as `nfw_init` has, which
-    /// is the most.
+    /// In: fuel for a function, or for the start function; 0 for the maximum, which is that of
+    /// `nfw_init`.
     pub fuel: u64,
     /// Out: fuel used.
     pub fuel_used: u64,
-    /// In: arguments, or the global's new value. Out: results, or the global's value. The low bits
-    /// of each are the value's; of a reference, 0 is null, any other `externref` is as it was
-    /// given, and any other `funcref` is 1 and cannot be given.
+    /// In: arguments, or the global's new value. Out: results, or the global's value. A number is
+    /// in the low bits. A null reference is 0. Any other `externref` is the number that the caller
+    /// passed. Any other `funcref` is 1, and cannot be passed.
     pub values: [u64; GUEST_TEST_VALUES],
     /// In: number of arguments. Out: number of results.
     pub value_count: u32,
     /// Out: number of a [`super::trap::Trap`], or [`super::ioctl::NO_TRAP`].
     pub trap: u32,
-    /// In: where in the memory to read.
+    /// In: offset in the memory to read from.
     pub offset: u64,
-    /// In: address of a buffer for what is read.
+    /// In: address of a buffer for the bytes that are read.
     pub data: u64,
     /// In: bytes to read.
     pub data_len: u32,
-    /// In, of [`GUEST_TEST_INVOKE`]: [`super::ioctl::TIER_JIT`] to have the function compiled if it can
-    /// be, otherwise it is interpreted. Out: how it ran.
+    /// In, of [`GUEST_TEST_INVOKE`]: [`super::ioctl::TIER_JIT`] compiles the function if possible.
+    /// Otherwise it is interpreted. Out: the tier that it ran in.
     pub tier: u32,
     /// Text of a refusal.
     pub log: Log,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table of hooks that a filter can be attached to, by family.
 //!
-//! A hook's and a family's number is that of netfilter. `cargo xtask generate` writes them to the C
-//! headers.
+//! The numbers of hooks and families are those of netfilter. `cargo xtask generate` writes them to
+//! the C headers.
 
 /// A family of hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
-    /// Its name, for people.
+    /// Its name in listings and on the command line.
     pub name: &'static str,
     /// Its number, one of `FAMILY_*`.
     pub number: u32,
@@ -22,13 +22,13 @@ pub struct Family {
 /// A hook of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its name, for people.
+    /// Its name in listings and on the command line.
     pub name: &'static str,
     /// Its number in its family, one of `HOOK_*`.
     pub number: u32,
     /// Netfilter's name of the number.
     pub netfilter: &'static str,
-    /// The names of [`PRIORITIES`] that nftables has for the hook.
+    /// The names in [`PRIORITIES`] that nftables allows at the hook.
     pub priorities: &'static [&'static str],
 }
 
@@ -90,7 +90,7 @@ hooks! {
     }
 }
 
-// IPv4 and IPv6 with one attachment: inet.
+// Family inet attaches to IPv4 and IPv6 at once.
 families! {
     FAMILY_INET "inet" 1 NFPROTO_INET false INET_HOOKS;
     FAMILY_IPV4 "ipv4" 2 NFPROTO_IPV4 false INET_HOOKS;

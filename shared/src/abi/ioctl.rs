@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ioctls of `/dev/nf_wasm`.
 //!
-//! The conventions are those of `include/uapi/linux/iommufd.h`: every struct begins with its own
-//! size as the caller knows it, commands are `_IO()` numbers, pointers are 8-aligned `u64`. Bytes
-//! that the module does not know must be zero, bytes that the caller does not know are not
-//! written. `include/nf_wasm.h` says the same in C.
+//! The conventions are those of `include/uapi/linux/iommufd.h`. Every struct begins with the
+//! caller's size of it. Commands are `_IO()` numbers. Pointers are 8-aligned `u64`. If the caller's
+//! struct is longer than the kernel module's, the rest must be zero. If it is shorter, the rest is
+//! not written. `include/nf_wasm.h` is the same interface in C.
 //!
-//! Errors that every command may give:
+//! Errors of every command:
 //!
 //! | errno | meaning |
 //! |---|---|
-//! | `ENOTTY` | the module does not know the command |
-//! | `E2BIG` | the struct is longer than the module knows, and its unknown part is not zero |
-//! | `EINVAL` | a field is wrong, or `size` is smaller than the first version of the struct |
-//! | `EOPNOTSUPP` | a flag or an enumeration has a value that the module does not know |
+//! | `ENOTTY` | the kernel module does not know the command |
+//! | `E2BIG` | the struct is longer than the kernel module's, and the rest is not zero |
+//! | `EINVAL` | a field is invalid, or `size` is smaller than the first version of the struct |
+//! | `EOPNOTSUPP` | a flag or an enumeration has a value that the kernel module does not know |
 //! | `EPERM` | the caller lacks `CAP_NET_ADMIN` |
-//! | `EFAULT` | a pointer leads nowhere |
+//! | `EFAULT` | a pointer is invalid |
 //! | `ENOMEM` | memory ran out; nothing was changed |
 //!
-//! A command acts in the network namespace that the caller is in at the time of the call.
+//! A command acts in the caller's network namespace at the time of the call.
 
 pub use super::guest_test::*;
 pub use super::hook::*;
@@ -32,18 +32,18 @@ const fn io(number: u32) -> u32 {
     (TYPE << 8) | (BASE + number)
 }
 
-/// Hands the table of ioctls to the macro `$with`.
+/// Passes the table of ioctls to the macro `$with`.
 ///
-/// A row is `CONSTANT number handler(Request) by caller, "what it does"`. `handler` is a function of
-/// the kernel half's `command`. `caller` is `anyone`; or `namespace`, who needs `CAP_NET_ADMIN` and acts
-/// in the network namespace; or `tester`, who needs it in the initial user namespace, and nf_wasm to
-/// have been inserted with `guest_test=1`.
+/// A row is `CONSTANT number handler(Request) by caller, "summary"`. `handler` is a function of the
+/// kernel half's `command`. `caller` is `anyone`, `namespace` or `tester`. A `namespace` caller
+/// needs `CAP_NET_ADMIN`, and acts in its network namespace. A `tester` needs `CAP_NET_ADMIN` in
+/// the initial user namespace, and the module parameter `guest_test=1`.
 #[macro_export]
 macro_rules! nf_wasm_ioctls {
     ($with:ident) => {
         $with! {
             NF_WASM_INFO 0 info(Info) by anyone,
-                "Describe the module: struct nf_wasm_info. Needs no capability.";
+                "Describe the kernel module: struct nf_wasm_info. Needs no capability.";
             NF_WASM_LOAD 1 load(Load) by namespace,
                 "Load a filter and attach it: struct nf_wasm_load.";
             NF_WASM_REPLACE 2 replace(Replace) by namespace,
@@ -87,16 +87,16 @@ nf_wasm_ioctls!(numbers);
 /// The version of this interface, [`Info::abi_version`].
 pub const ABI_VERSION: u32 = 1;
 
-/// Trap policy: let the packet go on.
+/// Trap policy: accept the packet.
 pub const TRAP_ACCEPT: u32 = 0;
 /// Trap policy: drop the packet.
 pub const TRAP_DROP: u32 = 1;
 
-/// [`Load::tier`]: as native code, where that can be; otherwise interpreted.
+/// [`Load::tier`]: as native code if possible, otherwise interpreted.
 pub const TIER_AUTO: u32 = 0;
 /// [`Load::tier`]: interpreted.
 pub const TIER_INTERP: u32 = 1;
-/// [`Load::tier`]: as native code, or not at all.
+/// [`Load::tier`]: as native code. The load fails if that is not possible.
 pub const TIER_JIT: u32 = 2;
 /// Bytes of [`FilterEntry::tier_reason`].
 pub const TIER_REASON_LEN: usize = 96;
@@ -109,7 +109,7 @@ pub const NAME_LEN: usize = 64;
 /// `IFNAMSIZ`.
 pub const DEVICE_LEN: usize = 16;
 
-/// Where the module explains a refusal.
+/// A buffer for the text of a refusal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Log {
@@ -121,7 +121,7 @@ pub struct Log {
     pub used: u32,
 }
 
-/// Names a filter: by `id`, or, if that is 0, by `name`.
+/// Selects a filter: by `id`, or, if that is 0, by `name`.
 ///
 /// Errors: `ENOENT` no such filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,23 +141,23 @@ pub struct Select {
     pub log: Log,
 }
 
-/// What `NF_WASM_INFO` answers. All fields but `size` are written by the module.
+/// The result of `NF_WASM_INFO`. The kernel module writes all fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Info {
-    /// In: bytes of this struct. Out: bytes that the module knows.
+    /// In: bytes of this struct. Out: bytes of the kernel module's struct.
     pub size: u32,
-    /// [`ABI_VERSION`] of the module.
+    /// [`ABI_VERSION`] of the kernel module.
     pub abi_version: u32,
-    /// [`super::guest::VERSION`] of the module.
+    /// [`super::guest::VERSION`] of the kernel module.
     pub guest_version: u32,
     /// CPUs for which each filter has an instance.
     pub cpus: u32,
     /// Set of the capabilities that can be granted.
     pub capabilities: u64,
-    /// Version of the module, text with NUL.
+    /// Version of the kernel module, text with NUL.
     pub version: [u8; 32],
-    /// Release of the kernel that the module was built for, text with NUL.
+    /// Release of the kernel that the kernel module was built for, text with NUL.
     pub built_for: [u8; 64],
     /// See `limits.rs` for this and the following.
     pub max_module_bytes: u32,
@@ -183,37 +183,37 @@ pub struct Info {
     pub max_attachments: u32,
     /// Bytes of a window.
     pub max_snaplen: u32,
-    /// Bytes of a window where the operator names none.
+    /// Bytes of a window if the operator sets none.
     pub default_snaplen: u32,
-    /// Consecutive traps until quarantine where the operator names none.
+    /// Consecutive traps until quarantine if the operator sets none.
     pub default_quarantine: u32,
-    /// Fuel for one packet where the operator names none.
+    /// Fuel for one packet if the operator sets none.
     pub default_fuel: u64,
-    /// The most fuel for one packet.
+    /// Maximum fuel for one packet.
     pub max_fuel: u64,
-    /// The most bytes of kernel stack that any load has used since `insmod`.
+    /// Maximum bytes of kernel stack that a load has used since `insmod`.
     pub load_stack_peak: u32,
     /// Bytes of kernel stack that a load has.
     pub load_stack_size: u32,
-    /// Times that the packet path asked the kernel for memory since `insmod`. Always 0, or a bug.
+    /// Allocations on the packet path since `insmod`. If it is not 0, that is a bug.
     pub packet_path_allocations: u64,
-    /// What is enforced of modules: set of `ADMISSION_*`.
+    /// Requirements on Wasm modules: set of `ADMISSION_*`.
     pub admission: u32,
-    /// Digests on the list of modules that need no signature.
+    /// Number of digests on the list of Wasm modules that need no signature.
     pub allowed_digests: u32,
     /// Bytes of a signature.
     pub max_signature_bytes: u32,
     /// 0.
     pub reserved: u32,
-    /// The most fuel of all filters together that a packet meets at one hook.
+    /// Maximum fuel of all filters together that a packet passes at one hook.
     pub max_hook_fuel: u64,
 }
 
-/// [`Info::admission`]: a module has to be signed with a key that the kernel trusts, or its digest
-/// listed.
+/// [`Info::admission`]: a Wasm module must be signed with a key that the kernel trusts, or its
+/// digest must be on the list.
 pub const ADMISSION_SIGNATURE: u32 = 1 << 0;
-/// [`Info::admission`]: the kernel is locked down: a module has to be signed, and the list of
-/// digests does not count.
+/// [`Info::admission`]: the kernel is locked down. A Wasm module must be signed, and the list of
+/// digests is ignored.
 pub const ADMISSION_LOCKED_DOWN: u32 = 1 << 1;
 
 /// A hook to attach to.
@@ -237,9 +237,9 @@ pub struct Hook {
 /// Errors beyond the common ones: `EEXIST` the name is taken; `ENOEXEC` not a valid Wasm module;
 /// `EACCES` an import needs a capability that `capabilities` does not have; `EFBIG` over a limit;
 /// `ENODEV` no such device; `ENOSPC` a table is full; `EKEYREJECTED` the module is not signed but
-/// has to be, or the signature is not the module's; `ENOKEY`, `ENOPKG` it is signed with a key that
-/// the kernel does not trust, or in a way that it cannot check, but has to be; `EBADMSG` the
-/// signature makes no sense; `EOPNOTSUPP` also: [`TIER_JIT`], and an instance cannot be compiled.
+/// has to be, or the signature is not the module's; `ENOKEY`, `ENOPKG` it has to be signed, but the
+/// kernel does not trust the key, or cannot check the signature; `EBADMSG` the signature is
+/// malformed; `EOPNOTSUPP` also: [`TIER_JIT`], and an instance cannot be compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Load {
@@ -247,8 +247,8 @@ pub struct Load {
     pub size: u32,
     /// In: must be 0.
     pub flags: u32,
-    /// In: the filter's name: letters, digits, `.`, `_`, `-`, beginning with a letter or digit,
-    /// and not all digits, so that it cannot be taken for an id.
+    /// In: the filter's name: letters, digits, `.`, `_`, `-`. It begins with a letter or digit, and
+    /// is not only digits, so that it differs from an id.
     pub name: [u8; NAME_LEN],
     /// In: address of the Wasm binary.
     pub module: u64,
@@ -277,29 +277,29 @@ pub struct Load {
     /// Text of a refusal.
     pub log: Log,
     /// In: address of a detached PKCS#7 signature of the Wasm binary, in DER, or 0. It is checked
-    /// whether or not one is required.
+    /// even if none is required.
     pub signature: u64,
     /// In: bytes of the signature; 0 if there is none.
     pub signature_len: u32,
-    /// In: how the filter is to run: one of `TIER_*`.
+    /// In: the requested tier: one of `TIER_*`.
     pub tier: u32,
 }
 
-/// [`Replace::set`]: `capabilities` is to be used instead of the filter's.
+/// [`Replace::set`]: set `capabilities`.
 pub const REPLACE_CAPABILITIES: u32 = 1 << 0;
-/// [`Replace::set`]: `fuel` is to be used instead of the filter's.
+/// [`Replace::set`]: set `fuel`.
 pub const REPLACE_FUEL: u32 = 1 << 1;
-/// [`Replace::set`]: `snaplen` is to be used instead of the filter's.
+/// [`Replace::set`]: set `snaplen`.
 pub const REPLACE_SNAPLEN: u32 = 1 << 2;
-/// [`Replace::set`]: `trap_policy` is to be used instead of the filter's.
+/// [`Replace::set`]: set `trap_policy`.
 pub const REPLACE_TRAP_POLICY: u32 = 1 << 3;
-/// [`Replace::set`]: `quarantine` is to be used instead of the filter's.
+/// [`Replace::set`]: set `quarantine`.
 pub const REPLACE_QUARANTINE: u32 = 1 << 4;
-/// [`Replace::set`]: `tier` is to be used instead of the filter's.
+/// [`Replace::set`]: set `tier`.
 pub const REPLACE_TIER: u32 = 1 << 5;
 
-/// Swap a filter's program. Attachments, id and counters stay; a quarantine ends. Every packet
-/// meets either the old program or the new one.
+/// Swap a filter's program. Attachments, id and counters stay; a quarantine ends. Either the old
+/// program or the new one decides each packet.
 ///
 /// Errors: those of [`Load`], and `ENOENT` no such filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,7 +313,7 @@ pub struct Replace {
     pub name: [u8; NAME_LEN],
     /// In: must be 0.
     pub flags: u32,
-    /// In: which of the following settings are meant: set of `REPLACE_*`.
+    /// In: the settings to change: set of `REPLACE_*`. The filter keeps the others.
     pub set: u32,
     /// In: address of the Wasm binary.
     pub module: u64,
@@ -342,7 +342,7 @@ pub struct Replace {
 /// Attach a filter to a hook.
 ///
 /// Errors: `ENOENT` no such filter; `ENODEV` no such device; `ENOSPC` the table of attachments is
-/// full; `EEXIST` the filter is attached there already with this priority.
+/// full; `EEXIST` the filter is already attached there with this priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Attach {
@@ -356,7 +356,7 @@ pub struct Attach {
     pub flags: u32,
     /// Out: the new attachment's id.
     pub attachment: u32,
-    /// In: where.
+    /// In: the hook.
     pub hook: Hook,
     /// Text of a refusal.
     pub log: Log,
@@ -380,10 +380,11 @@ pub struct Detach {
     pub log: Log,
 }
 
-/// Ask for a table.
+/// Read a table.
 ///
-/// The module writes at most `capacity` entries of `entry_size` bytes each; what it does not know
-/// of an entry is zero. `count` above `capacity` tells that the buffer was too small.
+/// The kernel module writes at most `capacity` entries of `entry_size` bytes each. If the caller's
+/// entry is longer than the kernel module's, the rest is zero. If `count` is above `capacity`, the
+/// array was too small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct List {
@@ -393,25 +394,25 @@ pub struct List {
     pub flags: u32,
     /// In: address of an array of entries.
     pub entries: u64,
-    /// In: bytes of one entry as the caller knows it.
+    /// In: bytes of the caller's entry.
     pub entry_size: u32,
-    /// In: entries that the array has room for.
+    /// In: number of entries of the array.
     pub capacity: u32,
-    /// Out: entries that there are.
+    /// Out: number of entries of the table.
     pub count: u32,
     /// Must be 0.
     pub reserved: u32,
 }
 
-/// What was counted. `packets` = `accepted` + `dropped`, whoever decided.
+/// Counters. `packets` = `accepted` + `dropped`, including decisions by the trap policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
-    /// Packets that met the filter.
+    /// Packets that passed through the filter.
     pub packets: u64,
     /// Their bytes, from the network header on.
     pub bytes: u64,
-    /// Packets that went on.
+    /// Packets that were accepted.
     pub accepted: u64,
     /// Packets that were dropped.
     pub dropped: u64,
@@ -421,31 +422,32 @@ pub struct Counters {
     pub traps: [u64; super::trap::Trap::COUNT],
     /// Fuel used by all packets together.
     pub fuel_total: u64,
-    /// The least fuel that a packet used; 0 if none ran.
+    /// Minimum fuel that a packet used; 0 if none ran.
     pub fuel_min: u64,
-    /// The most fuel that a packet used.
+    /// Maximum fuel that a packet used.
     pub fuel_max: u64,
 }
 
-/// [`FilterEntry::origin`]: nothing was required of the module, or known.
+/// [`FilterEntry::origin`]: no signature was required. The Wasm module has no trusted signature,
+/// and its digest is not on the list.
 pub const ORIGIN_UNCHECKED: u32 = 0;
-/// [`FilterEntry::origin`]: the module was signed with a key that the kernel trusts.
+/// [`FilterEntry::origin`]: the Wasm module was signed with a key that the kernel trusts.
 pub const ORIGIN_SIGNATURE: u32 = 1;
-/// [`FilterEntry::origin`]: the module's digest was listed.
+/// [`FilterEntry::origin`]: the Wasm module's digest was on the list.
 pub const ORIGIN_ALLOWLIST: u32 = 2;
 /// Bytes of a digest (SHA-256).
 pub const DIGEST_LEN: usize = 32;
 
 /// [`FilterEntry::state`]: the filter runs.
 pub const STATE_ACTIVE: u32 = 0;
-/// [`FilterEntry::state`]: it trapped too often; its trap policy decides in its place.
+/// [`FilterEntry::state`]: it trapped too often, and its trap policy decides instead.
 pub const STATE_QUARANTINED: u32 = 1;
 
 /// One filter in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct FilterEntry {
-    /// Its id, unique in the namespace as long as the module is loaded.
+    /// Its id, unique in the namespace as long as the kernel module is loaded.
     pub id: u32,
     /// [`STATE_ACTIVE`] or [`STATE_QUARANTINED`].
     pub state: u32,
@@ -457,34 +459,34 @@ pub struct FilterEntry {
     pub snaplen: u32,
     /// Consecutive traps until quarantine.
     pub quarantine: u32,
-    /// How many attachments it has.
+    /// Number of its attachments.
     pub attachments: u32,
     /// Its granted capabilities.
     pub capabilities: u64,
-    /// Those of them that the program imports from.
+    /// The capabilities that the program imports from.
     pub capabilities_used: u64,
     /// Fuel for one packet.
     pub fuel: u64,
     /// Bytes of the Wasm binary.
     pub module_bytes: u32,
-    /// Times that the program was replaced.
+    /// Number of replacements of the program.
     pub replaced: u32,
-    /// Bytes of kernel memory for each instance, of which a CPU that is online has one.
+    /// Bytes of kernel memory for each instance. Each online CPU has one.
     pub memory_per_cpu: u64,
     /// Sum of its attachments, past ones included.
     pub counters: Counters,
-    /// How many CPUs have an instance. On one that is online and has none, because memory ran out
-    /// when it came online, the trap policy decides, and `internal` traps are counted.
+    /// Number of CPUs with an instance. An online CPU has none if memory ran out at its bring-up.
+    /// On such a CPU the trap policy decides, and `internal` traps are counted.
     pub instances: u32,
-    /// Why the module was taken: one of `ORIGIN_*`.
+    /// Why the Wasm module was admitted: one of `ORIGIN_*`.
     pub origin: u32,
     /// SHA-256 of the Wasm binary.
     pub digest: [u8; DIGEST_LEN],
-    /// How it was asked to run: one of `TIER_*`.
+    /// The requested tier: one of `TIER_*`.
     pub tier: u32,
-    /// How many of `instances` run as native code.
+    /// Number of `instances` that run as native code.
     pub compiled: u32,
-    /// Why some do not, though it was not asked for: text with NUL.
+    /// Why some do not, unless `tier` forbids it: text with NUL.
     pub tier_reason: [u8; TIER_REASON_LEN],
 }
 
@@ -492,27 +494,27 @@ pub struct FilterEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct AttachmentEntry {
-    /// Its id, unique in the namespace as long as the module is loaded.
+    /// Its id, unique in the namespace as long as the kernel module is loaded.
     pub id: u32,
     /// The filter's id.
     pub filter: u32,
-    /// Where.
+    /// The hook.
     pub hook: Hook,
     /// Index of the device, or 0.
     pub ifindex: u32,
     /// 0.
     pub reserved: u32,
-    /// What was counted here.
+    /// The attachment's counters.
     pub counters: Counters,
 }
 
-/// [`Run::trap`] when the filter gave a verdict.
+/// [`Run::trap`] if the filter returned a verdict.
 pub const NO_TRAP: u32 = u32::MAX;
 
 /// Execute a filter on given bytes, with no hook, in a fresh instance. Nothing is counted.
 ///
-/// Errors: those of [`Load`] where a module is given, and `ENOENT` no such filter; `EMSGSIZE` a
-/// packet that is empty or too long.
+/// Errors: those of [`Load`] if a module is given, and `ENOENT` no such filter; `EMSGSIZE` the
+/// packet is empty or too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Run {
@@ -522,7 +524,7 @@ pub struct Run {
     pub id: u32,
     /// In: the filter's name, if `id` is 0; all zero to run `module`.
     pub name: [u8; NAME_LEN],
-    /// In: address of a Wasm binary, or 0 where a filter is named.
+    /// In: address of a Wasm binary, or 0 if a filter is selected.
     pub module: u64,
     /// In: bytes of the Wasm binary.
     pub module_len: u32,
@@ -540,11 +542,11 @@ pub struct Run {
     pub flags: u32,
     /// In: [`FAMILY_IPV4`], [`FAMILY_IPV6`] or [`FAMILY_NETDEV`].
     pub family: u32,
-    /// In: the hook that the filter is told.
+    /// In: the hook in the context.
     pub hook: u32,
     /// In: the packet's mark. Out: the mark that the filter left.
     pub mark: u32,
-    /// Out: what the filter returned; 0 if it trapped.
+    /// Out: the verdict; 0 if the filter trapped.
     pub verdict: i32,
     /// Out: number of a [`super::trap::Trap`], or [`NO_TRAP`].
     pub trap: u32,
@@ -552,7 +554,7 @@ pub struct Run {
     pub reserved: u32,
     /// Out: fuel used.
     pub fuel_used: u64,
-    /// What the filter logged, one line each.
+    /// The filter's log, in lines.
     pub output: Log,
     /// Text of a refusal.
     pub log: Log,
@@ -560,6 +562,7 @@ pub struct Run {
     pub signature: u64,
     /// As in [`Load`].
     pub signature_len: u32,
-    /// In: how `module` is to run: one of `TIER_*`. Out: how it, or the filter, ran.
+    /// In: the requested tier of `module`: one of `TIER_*`. Out: the tier in which it or the filter
+    /// ran.
     pub tier: u32,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every limit, in one place. The module reports them with `NF_WASM_INFO`.
+//! All limits. The kernel module reports them with `NF_WASM_INFO`.
 
 /// Bytes of a Wasm binary.
 pub const MODULE_BYTES: u32 = 1 << 20;
@@ -54,29 +54,29 @@ pub const FILTERS: u32 = 256;
 /// Attachments in one network namespace.
 pub const ATTACHMENTS: u32 = 512;
 
-/// Fuel for one packet, unless the operator says otherwise.
+/// Fuel for one packet if the operator sets none.
 pub const DEFAULT_FUEL: u64 = 100_000;
-/// The most fuel that an operator may grant for one packet.
+/// Maximum fuel that an operator may set for one packet.
 pub const MAX_FUEL: u64 = 10_000_000;
-/// The most fuel that all filters together may have which one packet meets at one hook, of one
-/// family and device, in one network namespace. A packet of IPv4 or IPv6 meets those of inet too.
+/// Maximum fuel of all filters together that one packet passes at one hook, of one family and
+/// device, in one network namespace. A packet of IPv4 or IPv6 also passes the filters of inet.
 pub const HOOK_FUEL: u64 = 20_000_000;
-/// Fuel for `nfw_init`, and as much for `_initialize` and for `nfw_buf`.
+/// Fuel for `nfw_init`, and the same amount for `_initialize` and for `nfw_buf`.
 pub const INIT_FUEL: u64 = 50_000_000;
-/// Bytes of the window, unless the operator says otherwise.
+/// Bytes of the window if the operator sets none.
 pub const DEFAULT_SNAPLEN: u32 = 256;
-/// The most bytes that a window may have.
+/// Maximum bytes of the window.
 pub const MAX_SNAPLEN: u32 = 65_535;
-/// Consecutive traps on one CPU after which a filter is quarantined, unless the operator says
-/// otherwise.
+/// Consecutive traps on one CPU after which a filter is quarantined, if the operator sets no
+/// number.
 pub const DEFAULT_QUARANTINE: u32 = 1_000;
 /// Bytes of one line that `nfw.log` writes; the rest is cut off.
 pub const LOG_LINE_BYTES: u32 = 256;
-/// Bytes of a packet that `NF_WASM_RUN` takes.
+/// Maximum bytes of a packet for `NF_WASM_RUN`.
 pub const RUN_PACKET_BYTES: u32 = 65_535;
 
-/// Bytes that an instance of a module of `module_bytes` may allocate: its linear memory, once more
-/// while that is moved to grow, its stacks, and what translation makes of the binary.
+/// Bytes that an instance of a module of `module_bytes` may allocate: its linear memory, a second
+/// copy while the memory grows, its stacks, and the translated code.
 pub const fn instance_bytes(module_bytes: usize) -> usize {
     const MEMORY: usize = MEMORY_PAGES as usize * 65_536;
     const STACKS: usize = VALUE_STACK_SLOTS as usize * 8 + CALL_DEPTH as usize * 64;

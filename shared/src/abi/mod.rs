@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The interfaces between the kernel module, its loaders and its guests: numbers, structs, limits.
+//! The interfaces between the kernel module, loaders and guests: numbers, structs, limits.
 //!
 //! `include/nf_wasm.h` declares the ioctl interface for C. A test compares the two.
 

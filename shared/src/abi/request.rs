@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a caller starts from: requests with their `size` filled in and nothing else asked.
+//! Constructors of requests with `size` filled in and all other fields at their defaults.
 
 use core::mem::size_of;
 
@@ -10,7 +10,7 @@ use super::ioctl::{
 };
 use super::trap::Trap;
 
-/// `T`'s size as the ABI's structs carry it.
+/// The size of `T`, for the field `size`.
 #[allow(
     clippy::cast_possible_truncation,
     reason = "no struct comes near 4 GiB"
@@ -46,7 +46,7 @@ const NO_COUNTERS: Counters = Counters {
 };
 
 impl Select {
-    /// Selects nothing yet.
+    /// A request that selects no filter yet.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),
@@ -60,7 +60,7 @@ impl Select {
 }
 
 impl Info {
-    /// Asks for everything.
+    /// A request for all fields.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),
@@ -99,7 +99,7 @@ impl Info {
 }
 
 impl Load {
-    /// Loads nothing yet: every setting is the module's default, traps let packets go on.
+    /// A load without a module. Every setting is the default, and the trap policy is accept.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),
@@ -126,7 +126,7 @@ impl Load {
 }
 
 impl Replace {
-    /// Replaces nothing yet: every setting stays the filter's.
+    /// A replacement without a module. It keeps all settings of the filter.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),
@@ -150,7 +150,7 @@ impl Replace {
 }
 
 impl Attach {
-    /// Attaches nothing yet.
+    /// An attachment without a filter.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),
@@ -165,7 +165,7 @@ impl Attach {
 }
 
 impl Detach {
-    /// Detaches nothing yet.
+    /// A request that names no attachment yet.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),
@@ -178,7 +178,7 @@ impl Detach {
 }
 
 impl List {
-    /// Asks how many entries there are.
+    /// A request for the number of entries, without an array.
     pub const fn new<Entry>() -> Self {
         Self {
             size: size::<Self>(),
@@ -193,7 +193,7 @@ impl List {
 }
 
 impl FilterEntry {
-    /// Room for one.
+    /// An empty entry.
     pub const fn new() -> Self {
         Self {
             id: 0,
@@ -221,7 +221,7 @@ impl FilterEntry {
 }
 
 impl AttachmentEntry {
-    /// Room for one.
+    /// An empty entry.
     pub const fn new() -> Self {
         Self {
             id: 0,
@@ -235,7 +235,7 @@ impl AttachmentEntry {
 }
 
 impl Run {
-    /// Runs nothing yet.
+    /// A run without a filter and a packet.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),
@@ -266,7 +266,7 @@ impl Run {
 }
 
 impl GuestTest {
-    /// Asks for nothing yet.
+    /// A test without an operation.
     pub const fn new() -> Self {
         Self {
             size: size::<Self>(),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why a filter gave no usable verdict for a packet.
+//! The kinds of traps.
 
 /// A reason why the trap policy, and not the filter, decided a packet.
 ///
-/// The number is the index into [`super::ioctl::Counters::traps`]; it is never reused.
+/// The number is the index in [`super::ioctl::Counters::traps`], and is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Trap {
@@ -27,16 +27,16 @@ pub enum Trap {
     StackOverflow = 8,
     /// The fuel for one packet is used up.
     OutOfFuel = 9,
-    /// Memory or a table was grown where growth traps instead of returning -1.
+    /// Memory or a table was grown in a place where that traps instead of returning -1.
     GrowthLimited = 10,
-    /// `nfw_filter` returned a number that is no verdict.
+    /// `nfw_filter` returned a number that is not a verdict.
     UnknownVerdict = 11,
     /// A host function refused to go on.
     Host = 12,
-    /// The CPU's instance was in use already: a verdict must not lead to itself.
+    /// The CPU's instance was already in use: the filter was called while it decided a packet.
     Reentered = 13,
-    /// The window could not be copied from the packet: its bytes are in a device's memory. It does
-    /// not count towards a quarantine.
+    /// The window could not be copied from the packet, because its bytes are in a device's memory.
+    /// Does not count towards a quarantine.
     Packet = 14,
     /// The engine contradicted itself. Always a bug of nf_wasm, never of the guest.
     Internal = 15,

@@ -13,10 +13,10 @@ use super::abi::limits;
 use super::name::Name;
 use super::wrong::Wrong;
 
-/// Most bytes of an array's element that a caller may know.
+/// Maximum size of an array element, in bytes.
 const MAX_ELEMENT_BYTES: usize = 4096;
 
-/// What an operator sets.
+/// The operator's settings for a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Set of granted capabilities.
@@ -34,11 +34,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks them, and puts defaults in the place of zeros.
+    /// Checks the settings, and replaces zeros by defaults.
     ///
     /// # Errors
     ///
-    /// What is not known or over a limit.
+    /// A setting is unknown or over a limit.
     pub fn check(mut self) -> Result<Self, Wrong> {
         let unknown = self.capabilities & !capability::ALL_BITS;
         if unknown != 0 {
@@ -68,7 +68,7 @@ impl Settings {
         Ok(self)
     }
 
-    /// As a replacement wants them.
+    /// Applies the settings of a replacement, and checks the result.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ pub enum Selector {
     Name(Name),
 }
 
-/// What [`Run`] is to run.
+/// The object that [`Run`] runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A filter.
@@ -132,11 +132,11 @@ fn selector(id: u32, name: &[u8; NAME_LEN]) -> Result<Selector, Wrong> {
     Ok(Selector::Name(Name::parse(name)?))
 }
 
-/// Checks a load, but for its hooks and its module.
+/// Checks a load, without its hooks and its module.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn load(request: &Load) -> Result<(Name, Settings), Wrong> {
     unused(request.flags, request.reserved)?;
     let name = Name::parse(&request.name)?;
@@ -151,11 +151,11 @@ pub fn load(request: &Load) -> Result<(Name, Settings), Wrong> {
     Ok((name, settings.check()?))
 }
 
-/// Checks a replacement, but for its module and settings: see [`Settings::replaced`].
+/// Checks a replacement, without its module and settings: see [`Settings::replaced`].
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn replace(request: &Replace) -> Result<Selector, Wrong> {
     const KNOWN: u32 = REPLACE_CAPABILITIES
         | REPLACE_FUEL
@@ -170,21 +170,21 @@ pub fn replace(request: &Replace) -> Result<Selector, Wrong> {
     selector(request.id, &request.name)
 }
 
-/// Checks what names a filter.
+/// Checks a request that only selects a filter.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn select(request: &Select) -> Result<Selector, Wrong> {
     unused(request.flags, request.reserved)?;
     selector(request.id, &request.name)
 }
 
-/// Checks an attachment, but for its hook.
+/// Checks an attachment, without its hook.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn attach(request: &Attach) -> Result<Selector, Wrong> {
     unused(request.flags, 0)?;
     selector(request.id, &request.name)
@@ -194,17 +194,17 @@ pub fn attach(request: &Attach) -> Result<Selector, Wrong> {
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn detach(request: &Detach) -> Result<(), Wrong> {
     unused(request.flags, request.reserved)
 }
 
-/// Checks what asks for a table whose entries have `ours` bytes here; returns how many they have
-/// for the caller.
+/// Checks a request for a table whose entries have `ours` bytes here. Returns the size of the
+/// caller's entries.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn list(request: &List, ours: usize) -> Result<usize, Wrong> {
     unused(request.flags, request.reserved)?;
     let size = request.entry_size as usize;
@@ -214,11 +214,11 @@ pub fn list(request: &List, ours: usize) -> Result<usize, Wrong> {
     Ok(size)
 }
 
-/// Checks a run, but for its module and packet.
+/// Checks a run, without its module and packet.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn run(request: &Run) -> Result<Subject, Wrong> {
     unused(request.flags, request.reserved)?;
     if !matches!(request.family, FAMILY_IPV4 | FAMILY_IPV6 | FAMILY_NETDEV) {
@@ -247,11 +247,11 @@ pub fn run(request: &Run) -> Result<Subject, Wrong> {
     Ok(Subject::Module(settings.check()?))
 }
 
-/// Checks a test of the engine, but for its module; returns the fuel that it has.
+/// Checks a test of the engine, without its module. Returns the fuel for it.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn guest_test(request: &GuestTest) -> Result<u64, Wrong> {
     unused(request.flags, 0)?;
     if !matches!(request.tier, TIER_AUTO | TIER_INTERP | TIER_JIT) {
@@ -276,11 +276,11 @@ pub fn guest_test(request: &GuestTest) -> Result<u64, Wrong> {
     }
 }
 
-/// Checks how many bytes a module has.
+/// Checks the length of a module.
 ///
 /// # Errors
 ///
-/// There are none, or too many.
+/// It is empty or too long.
 pub fn module_len(len: u32) -> Result<(), Wrong> {
     if len == 0 {
         return Err(Wrong::ModuleEmpty);
@@ -291,11 +291,11 @@ pub fn module_len(len: u32) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Checks how many bytes a module's signature has; 0 is none.
+/// Checks the length of a module's signature. 0 means that there is none.
 ///
 /// # Errors
 ///
-/// Too many.
+/// It is too long.
 pub fn signature_len(len: u32) -> Result<(), Wrong> {
     if len > limits::SIGNATURE_BYTES {
         return Err(Wrong::SignatureTooLong(len));
@@ -303,7 +303,7 @@ pub fn signature_len(len: u32) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Checks how many hooks a load has, and returns the bytes of each.
+/// Checks the number and the size of a load's hooks. Returns the size.
 ///
 /// # Errors
 ///
@@ -322,12 +322,11 @@ pub(super) fn hook_array(request: &Load) -> Result<usize, Wrong> {
     Ok(size)
 }
 
-/// Checks that there is such a hook, before anything is made for it. Afterwards `device` is known
-/// to end with NUL.
+/// Checks a hook before anything is allocated for it. If it is valid, `device` ends with NUL.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The first invalid field.
 pub fn hook(hook: &Hook) -> Result<(), Wrong> {
     let Some(family) = Family::by_number(hook.family) else {
         return Err(Wrong::HookFamily(hook.family));

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Structs that cross from and to a caller, extended as `copy_struct_from_user()` does it.
+//! Copies extensible structs from and to the caller, with the rules of `copy_struct_from_user()`.
 
 use super::abi::ioctl::{Hook, Load, Log};
 use super::check;
 use super::plain::{Plain, Request};
 use super::wrong::Wrong;
 
-/// Bytes of the longest struct that a caller may know: a page.
+/// Maximum size of a caller's struct, in bytes: a page.
 const MAX_BYTES: usize = 4096;
 
-/// A caller's memory. It may change at any time.
+/// The caller's memory. It may change at any time.
 pub trait Memory {
     /// Reads from `address` on.
     ///
@@ -26,18 +26,18 @@ pub trait Memory {
     fn write(&self, address: u64, from: &[u8]) -> Result<(), Wrong>;
 }
 
-/// Why a command was refused.
+/// A refusal of a command.
 pub trait Refused: From<Wrong> {
-    /// For people.
+    /// A text for the operator.
     fn text(&self) -> Option<&[u8]>;
 }
 
-/// Reads a `T` at `from`, has `f` work on it, and writes it back; a refusal's text goes to the
+/// Reads a `T` at `from`, calls `f` with it, and writes it back. Writes a refusal's text to the
 /// caller's log buffer.
 ///
 /// # Errors
 ///
-/// What `f` refuses, or what is wrong with the struct or its caller's memory.
+/// A refusal by `f`, or the struct or the caller's memory is invalid.
 pub fn exchange<T: Request, R: Refused>(
     memory: &impl Memory,
     from: u64,
@@ -48,7 +48,7 @@ pub fn exchange<T: Request, R: Refused>(
     if let Some(log) = request.log() {
         log.used = 0;
     }
-    // A caller that could not be told of a change is refused before there is one.
+    // Fail before `f` changes anything if the caller's memory is not writable.
     write_back(memory, from, size, &request)?;
     let answer = f(&mut request);
     if let Err(refusal) = &answer {
@@ -60,7 +60,7 @@ pub fn exchange<T: Request, R: Refused>(
     answer
 }
 
-/// Writes as much of a request as its caller knows.
+/// Writes back a request, truncated to the caller's size.
 fn write_back<T: Plain>(
     memory: &impl Memory,
     to: u64,
@@ -87,13 +87,12 @@ fn read_sized<T: Plain>(
         return Err(Wrong::UnknownPart);
     }
     read_extensible(memory, from, bytes, to)?;
-    // The caller may have changed the field since it was read; what was used is what counts.
+    // The caller may have changed the field since it was read. Keep the value that was checked.
     to.as_bytes_mut()[..size.len()].copy_from_slice(&size);
     Ok(bytes)
 }
 
-/// Reads `size` bytes, of which those that `T` does not have must be zero. What the caller does
-/// not have stays as it is.
+/// Reads `size` bytes. Bytes beyond `T` must be zero. Bytes of `to` beyond `size` do not change.
 ///
 /// # Errors
 ///
@@ -119,7 +118,7 @@ pub fn read_extensible<T: Plain>(
     Ok(())
 }
 
-/// Writes as much of `entry` as the caller's `size` has room for, and zeroes the rest.
+/// Writes `entry`, truncated to the caller's `size`. If `size` is larger, zeroes the rest.
 ///
 /// # Errors
 ///
@@ -140,7 +139,7 @@ pub fn write_extensible<T: Plain>(
     Ok(())
 }
 
-/// Writes `text` to a caller's buffer, as far as it fits.
+/// Writes `text` to the caller's buffer, truncated to the buffer's length.
 ///
 /// # Errors
 ///
@@ -155,11 +154,11 @@ pub fn write_log(memory: &impl Memory, log: &mut Log, text: &[u8]) -> Result<(),
     Ok(())
 }
 
-/// Reads the hooks of a load and hands each to `take`, checked.
+/// Reads and checks the hooks of a load, and passes each to `take`.
 ///
 /// # Errors
 ///
-/// What is wrong with them, or what `take` says.
+/// A hook is invalid, or `take` fails.
 pub fn read_hooks<E: From<Wrong>>(
     memory: &impl Memory,
     request: &Load,
@@ -176,7 +175,7 @@ pub fn read_hooks<E: From<Wrong>>(
     Ok(())
 }
 
-/// Writes a table to a caller, who may have less room than it needs.
+/// Writes a table to the caller's array, truncated to the array's capacity.
 ///
 /// # Errors
 ///

@@ -17,11 +17,11 @@ use super::wrong::Wrong;
 pub struct Name([u8; NAME_LEN]);
 
 impl Name {
-    /// Takes a name from a request.
+    /// Parses a name from a request.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// The name is invalid.
     pub fn parse(field: &[u8; NAME_LEN]) -> Result<Self, Wrong> {
         let Some(len) = field.iter().position(|&byte| byte == 0) else {
             return Err(Wrong::NameTooLong);
@@ -44,24 +44,24 @@ impl Name {
         if name.iter().all(u8::is_ascii_digit) {
             return Err(Wrong::NameDigits);
         }
-        // INVARIANT: All of it was just checked.
+        // INVARIANT: The code above checked all parts of the invariant.
         Ok(Name(*field))
     }
 
-    /// For `run` of a module that has no name.
+    /// The name for a `run` of a module without a name.
     pub fn anonymous() -> Self {
         let mut name = [0; NAME_LEN];
         name[..3].copy_from_slice(b"run");
-        // INVARIANT: Three letters.
+        // INVARIANT: The name is three letters.
         Name(name)
     }
 
-    /// As C has it.
+    /// The name as a C string.
     pub fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
 
-    /// As a field of a struct.
+    /// The name as a field of a struct.
     pub fn field(&self) -> [u8; NAME_LEN] {
         self.0
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The ABI's structs as bytes.
+//! Converts the ABI's structs to bytes.
 
 use super::abi::ioctl::{
     Attach, AttachmentEntry, Detach, FilterEntry, GuestTest, Hook, Info, List, Load, Log, Replace,
@@ -14,38 +14,38 @@ use super::abi::ioctl::{
 pub unsafe trait Plain: Copy {
     /// Its bytes.
     fn as_bytes(&self) -> &[u8] {
-        // SAFETY: `self` is valid for reads of its size while it is borrowed. `Plain` says that no byte
-        // is padding, so each is initialised.
+        // SAFETY: `self` is valid for reads of its size while it is borrowed. By the contract of
+        // `Plain` no byte is padding, so each is initialised.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
 
-    /// Its bytes, to be written.
+    /// Its bytes, mutable.
     fn as_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: `self` is valid for reads and writes of its size and borrowed for nobody else.
-        // `Plain` says that no byte is padding and that any value may be written to it.
+        // SAFETY: `self` is valid for reads and writes of its size, and exclusively borrowed. By
+        // the contract of `Plain` no byte is padding, and any value may be written.
         unsafe {
             core::slice::from_raw_parts_mut(core::ptr::from_mut(self).cast(), size_of::<Self>())
         }
     }
 
-    /// With nothing in it.
+    /// A struct of zeros.
     fn zeroed() -> Self {
-        // SAFETY: `Plain` says that every bit pattern is valid; all zero is one.
+        // SAFETY: By the contract of `Plain` every bit pattern is valid, so zeros are.
         unsafe { core::mem::zeroed() }
     }
 }
 
-/// The argument of a command: begins with its size, and may have room for a refusal.
+/// The argument of a command. It begins with its size, and may have a [`Log`].
 pub trait Request: Plain {
     /// Bytes of the struct's first version.
     const FIRST_SIZE: usize = size_of::<Self>();
 
-    /// Where a refusal is explained.
+    /// The log for the text of a refusal.
     fn log(&mut self) -> Option<&mut Log>;
 }
 
-/// Declares the ABI's structs plain. Whoever adds one answers for it: the header's test shows
-/// that fields follow each other without a gap.
+/// Implements [`Plain`] for structs of the ABI. They must not have padding, which the header's test
+/// checks.
 macro_rules! plain {
     ($($name:ident),* $(,)?) => {
         // SAFETY: Integers and arrays of integers, without padding.
@@ -80,7 +80,8 @@ macro_rules! request {
 
 request!(Attach, Detach, GuestTest, Select);
 
-/// The same for structs that have grown, with the first field that is not of the first version.
+/// As `request`, for structs that have grown. Takes the first field that the first version does not
+/// have.
 macro_rules! grown_request {
     ($($name:ident: $field:ident),* $(,)?) => {
         $(impl Request for $name {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What can be wrong with a request, with an errno and a text for each.
+//! The errors in requests, with an errno and a text for each.
 
 use core::fmt;
 
@@ -18,14 +18,14 @@ const ENOSPC: i32 = 28;
 const EMSGSIZE: i32 = 90;
 const EOPNOTSUPP: i32 = 95;
 
-/// What is wrong with a request.
+/// An error in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// A pointer leads nowhere.
+    /// A pointer is invalid.
     Fault,
     /// The struct is shorter than its first version.
     Size(usize),
-    /// What is not known of a struct is not zero, or it is longer than a page.
+    /// The unknown part of a struct is not zero, or the struct is longer than a page.
     UnknownPart,
     /// Unknown flags.
     Flags(u32),
@@ -33,7 +33,7 @@ pub enum Wrong {
     Reserved,
     /// A name has no NUL.
     NameTooLong,
-    /// A name's field has bytes behind the NUL.
+    /// A name's field has bytes after the NUL.
     NameRest,
     /// A name is empty.
     NameEmpty,
@@ -45,9 +45,9 @@ pub enum Wrong {
     NameDigits,
     /// Unknown capabilities.
     Capabilities(u64),
-    /// No trap policy.
+    /// An unknown trap policy.
     TrapPolicy(u32),
-    /// No tier.
+    /// An unknown tier.
     Tier(u32),
     /// Too much fuel.
     Fuel(u64),
@@ -57,47 +57,47 @@ pub enum Wrong {
     Set(u32),
     /// No module.
     ModuleEmpty,
-    /// A module of so many bytes.
+    /// A module that is too long: its bytes.
     ModuleTooLong(u32),
-    /// A signature of so many bytes.
+    /// A signature that is too long: its bytes.
     SignatureTooLong(u32),
-    /// So many hooks.
+    /// Too many hooks: their number.
     HookCount(u32),
-    /// Elements of so many bytes.
+    /// The wrong size of a hook: its bytes.
     HookSize(u32),
-    /// A hook's family.
+    /// An unknown family of a hook.
     HookFamily(u32),
-    /// A hook that the family does not have, and the last that it has.
+    /// A hook that the family does not have: hook, family, and the family's last hook.
     HookNumber(u32, u32, u32),
     /// A hook's reserved field is set.
     HookReserved,
     /// A device's name has no NUL.
     DeviceTooLong,
-    /// A device's field has bytes behind the NUL.
+    /// A device's field has bytes after the NUL.
     DeviceRest,
-    /// netdev without a device.
+    /// Family netdev without a device.
     DeviceMissing,
     /// Another family with a device.
     DeviceUnwanted,
-    /// Entries of so many bytes, where the module's have so many.
+    /// The wrong size of an entry: the caller's bytes and the kernel module's.
     EntrySize(u32, usize),
-    /// A packet of this family.
+    /// An unknown family of a packet.
     PacketFamily(u32),
-    /// A packet at this hook.
+    /// An unknown hook of a packet.
     PacketHook(u32),
-    /// A packet of so many bytes.
+    /// A packet that is empty or too long: its bytes.
     PacketLen(u32),
-    /// Both a filter and a module to run.
+    /// Both a filter and a module are given to run.
     FilterAndModule,
-    /// An operation of a test.
+    /// An unknown operation of a test.
     Operation(u32),
-    /// A test's name of so many bytes.
+    /// A test's name that is too long: its bytes.
     TestNameLen(u32),
-    /// So many arguments in a test.
+    /// Too many arguments in a test: their number.
     ValueCount(u32),
-    /// So many bytes to read in a test.
+    /// Too many bytes to read in a test: their number.
     DataLen(u32),
-    /// So much fuel for a test.
+    /// Too much fuel for a test.
     TestFuel(u64),
 }
 
@@ -151,12 +151,12 @@ impl Wrong {
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Wrong::Fault => f.write_str("an address leads nowhere"),
-            Wrong::Size(size) => write!(f, "size {size}: less than the struct has"),
+            Wrong::Fault => f.write_str("an address is invalid"),
+            Wrong::Size(size) => write!(f, "size {size}: less than the struct's first version"),
             Wrong::UnknownPart => {
-                f.write_str("bytes behind what this module knows of a struct are not zero")
+                f.write_str("bytes after the part of a struct that is known are not zero")
             }
-            Wrong::Flags(flags) => write!(f, "flags {flags:#x}: not known to this module"),
+            Wrong::Flags(flags) => write!(f, "flags {flags:#x}: unknown to this kernel module"),
             Wrong::Reserved => f.write_str("a reserved field is not zero"),
             Wrong::NameTooLong => write!(
                 f,
@@ -172,11 +172,11 @@ impl fmt::Display for Wrong {
                  '-' are allowed"
             ),
             Wrong::NameDigits => {
-                f.write_str("name: only digits would be taken for an id; add a letter")
+                f.write_str("name: digits alone would be taken for an id; add a letter")
             }
             Wrong::Capabilities(unknown) => write!(
                 f,
-                "capabilities {unknown:#x}: not known to this module, which knows {:#x}",
+                "capabilities {unknown:#x}: unknown to this kernel module, which has {:#x}",
                 capability::ALL_BITS
             ),
             Wrong::TrapPolicy(policy) => {
@@ -195,7 +195,7 @@ impl fmt::Display for Wrong {
             Wrong::Snaplen(bytes) => {
                 write!(f, "snaplen {bytes}: at most {} bytes", limits::MAX_SNAPLEN)
             }
-            Wrong::Set(unknown) => write!(f, "set {unknown:#x}: not known to this module"),
+            Wrong::Set(unknown) => write!(f, "set {unknown:#x}: unknown to this kernel module"),
             Wrong::ModuleEmpty => f.write_str("the module is empty"),
             Wrong::ModuleTooLong(len) => write!(
                 f,
@@ -241,14 +241,14 @@ impl fmt::Display for Wrong {
             Wrong::EntrySize(size, ours) => {
                 write!(
                     f,
-                    "entry_size {size}: this module's entries have {ours} bytes"
+                    "entry_size {size}: this kernel module's entries have {ours} bytes"
                 )
             }
             Wrong::PacketFamily(family) => write!(
                 f,
                 "family {family}: a packet is of family ipv4 (2), netdev (5) or ipv6 (10)"
             ),
-            Wrong::PacketHook(hook) => write!(f, "hook {hook}: not known"),
+            Wrong::PacketHook(hook) => write!(f, "hook {hook}: unknown"),
             Wrong::PacketLen(len) => write!(
                 f,
                 "the packet has {len} bytes; 1 to {} are allowed",
@@ -256,7 +256,7 @@ impl fmt::Display for Wrong {
             ),
             Wrong::FilterAndModule => f.write_str("either a filter or a module is run, not both"),
             Wrong::Operation(operation) => {
-                write!(f, "operation {operation}: not known to this module")
+                write!(f, "operation {operation}: unknown to this kernel module")
             }
             Wrong::TestNameLen(len) => {
                 write!(f, "name_len {len}: at most {GUEST_TEST_NAME_LEN}")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Intervals beside those that a simpler way finds.
+//! Compares intervals with those of a simpler algorithm.
 
 use std::collections::BTreeSet;
 use std::format;
@@ -16,7 +16,7 @@ use crate::testing::{build, environment, parse, wasm, work};
 fn a_value_lives_from_its_write_to_its_last_read() {
     let function = build("(local.set 3 (i32.mul (local.get 0) (local.get 1))) (local.get 3)");
     let liveness = liveness(&function, &work()).unwrap();
-    // Parameters are there from the start. One multiplication, and the return.
+    // Parameters live from the start. The code is one multiplication and the return.
     let Interval { start, end, .. } = liveness.intervals[0];
     assert_eq!((start, end), (1, 2));
     let Interval { start, end, .. } = liveness.intervals[3];
@@ -34,15 +34,15 @@ fn what_is_carried_around_a_loop_lives_in_all_of_it() {
          (local.get 3)",
     );
     let liveness = liveness(&function, &work()).unwrap();
-    // It begins as zero, and is read last by the return; the other one is written in each round.
+    // Local 3 begins as zero, and the return reads it last. Local 4 is written in each round.
     assert_eq!(liveness.zeroed, [3]);
     let (sum, round) = (liveness.intervals[3], liveness.intervals[4]);
     assert!(sum.start < round.start && round.end < sum.end);
-    // What the loop reads and does not write.
+    // The loop reads the parameter, and does not write it.
     assert!(liveness.intervals[0].end >= round.end);
 }
 
-/// The intervals, by going through all blocks until nothing changes.
+/// Computes the intervals by iterating over all blocks until nothing changes.
 fn by_rounds(function: &Function) -> Vec<Interval> {
     let mut intervals = vec![Interval::EMPTY; function.vars as usize];
     let mut inside: Vec<BTreeSet<Var>> = vec![BTreeSet::new(); function.blocks.len()];
@@ -99,8 +99,8 @@ fn by_rounds(function: &Function) -> Vec<Interval> {
     }
 }
 
-/// How many intervals are longer than they need to be, where ways back are given up after so many
-/// rounds. None is shorter.
+/// Number of intervals that are longer than necessary, if propagation along back edges stops after
+/// `rounds` rounds. Checks that none is shorter.
 fn longer(function: &Function, rounds: usize) -> usize {
     let found = within(function, rounds, &work()).unwrap();
     let vars = (0..).zip(found.intervals.iter().zip(by_rounds(function)));
@@ -112,7 +112,7 @@ fn longer(function: &Function, rounds: usize) -> usize {
     longer.count()
 }
 
-/// Loops in loops that all come back from the next one, and each has a local.
+/// Nested loops, each with a local. The back edge to each is in the next loop.
 fn nested_loops(depth: u32) -> String {
     let begins = (0..depth).map(|level| {
         let local = 3 + level % 2;
@@ -125,12 +125,12 @@ fn nested_loops(depth: u32) -> String {
     format!("(block {} {ends}", begins.collect::<String>())
 }
 
-/// A loop that is gone back to from one that may go around once more before.
+/// A loop with a back edge in a later inner loop, which may repeat before.
 const FAR_BACK: &str = "(loop (local.set 4 (local.get 2)) (loop (loop (br_if 2 (local.get 0))
     (local.set 3 (i32.add (local.get 3) (i32.const 1))) (br_if 0 (local.get 1)))))";
 
-/// Loops around each other, each of which reads a local of its own, and the innermost leads to all of them.
-/// They use up the rounds that a function has.
+/// Nested loops, each of which reads a local of its own. The innermost branches to all of them.
+/// They use up the rounds.
 #[test]
 fn what_is_not_found_for_want_of_rounds_is_guessed() {
     for depth in [40, 60, 100] {
@@ -152,7 +152,7 @@ fn what_is_not_found_for_want_of_rounds_is_guessed() {
     }
 }
 
-/// As [`build`], with so many more locals.
+/// As [`build`], with `locals` more locals.
 fn lone_with(locals: usize, body: &str) -> Function {
     let more = "i32 ".repeat(locals);
     let wasm = wasm(&format!(
@@ -165,15 +165,16 @@ fn lone_with(locals: usize, body: &str) -> Function {
 fn what_comes_back_is_found_or_guessed() {
     for body in [
         nested_loops(9).as_str(),
-        // Written in a loop, and read in the next round of the one around it.
+        // Written in a loop, and read in the next round of the outer loop.
         "(loop (local.set 4 (local.get 3)) (loop (br_if 1 (local.get 4)) (br_if 0 (local.get 0)))
            (local.set 3 (i32.const 7)) (br_if 0 (local.get 1)))",
         "(block (loop (br_table 0 1 0 (local.get 1)))) (local.set 3 (i32.const 2))
          (loop (br_if 0 (local.get 3)))",
-        // Nothing is carried from the loop inside to the one around it.
+        // No variable is live from the inner loop to the outer one.
         "(loop (local.set 3 (local.get 0)) (br_if 0 (local.get 3)) (loop (local.set 4 (local.get 1))
            (br_if 1 (local.get 4)) (br_if 0 (local.get 4))))",
-        // The way back to the first loop is in the third one, behind the second one, which has none.
+        // The back edge to the first loop is in the third one, after the second one, which has
+        // none.
         FAR_BACK,
     ] {
         let function = build(&format!("{body} (local.get 3)"));
@@ -182,7 +183,7 @@ fn what_comes_back_is_found_or_guessed() {
     }
 }
 
-/// Numbers in no order.
+/// A pseudorandom number generator.
 struct Random(u64);
 
 impl Random {
@@ -194,7 +195,7 @@ impl Random {
         ((self.0 >> 33) % u64::from(end)) as u32
     }
 
-    /// Statements within so many frames, each of which may be branched to.
+    /// Statements in `frames` nested frames, each of which may be a branch target.
     fn statements(&mut self, frames: u32) -> String {
         let count = 1 + self.below(4);
         (0..count).map(|_| self.statement(frames)).collect()
@@ -222,7 +223,7 @@ impl Random {
     }
 }
 
-/// Functions that are made.
+/// Number of generated functions.
 const MAX_SHAPES: u32 = 1_000;
 
 #[test]
@@ -233,7 +234,7 @@ fn functions_of_all_shapes_agree() {
         let body = random.statements(0);
         let function = build(&format!("{body} (local.get 3)"));
         assert_eq!(longer(&function, MAX_ROUNDS), 0, "{body}");
-        // Longer they may be then, but not shorter.
+        // Without rounds intervals may be longer, but not shorter.
         longer(&function, 0);
         loops += usize::from(function.loops.len() > 1);
     }
