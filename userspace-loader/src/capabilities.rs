@@ -12,15 +12,24 @@ pub fn parse(text: &str) -> Result<u64, String> {
     capability::by_name(text)
         .or_else(|| capability::by_name(&full))
         .map(|capability| capability.bit)
-        .ok_or_else(|| {
-            let known: Vec<_> = capability::ALL.iter().map(|known| known.name).collect();
-            format!("the capabilities are {}, and `none`", known.join(", "))
-        })
+        .ok_or_else(|| format!("the capabilities are {}, and `none`", all_names()))
 }
 
 /// The union of several sets.
 pub fn union(sets: &[u64]) -> u64 {
     sets.iter().fold(0, |all, set| all | set)
+}
+
+/// The names of all capabilities.
+fn all_names() -> String {
+    let known: Vec<_> = capability::ALL.iter().map(|known| known.name).collect();
+    known.join(", ")
+}
+
+/// The help of `--allow`.
+pub(crate) fn help() -> String {
+    let known = all_names();
+    format!("Grant these capabilities: {known} (the `nfw.` may be left out), or `none`")
 }
 
 /// The names of a set's members. A capability that this tool does not know is named by its bit.

@@ -84,12 +84,12 @@ pub struct Load {
     pub signed: Signed,
 
     /// Attach to this hook; may be given several times
-    ///
-    /// FAMILY is ipv4, ipv6, inet (both) or netdev. HOOK is prerouting, input, forward, output or
-    /// postrouting. For netdev, HOOK is ingress or egress, and DEVICE is required. PRIORITY is a
-    /// number or one of nftables' names (raw, mangle, dstnat, filter, security, srcnat), with or
-    /// without an offset, as in `filter-10`. Lower priorities run first. The default is `filter`.
-    #[arg(long, value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]", value_parser = hook::parse)]
+    #[arg(
+        long,
+        long_help = hook::help(),
+        value_name = "FAMILY:HOOK[:PRIORITY][@DEVICE]",
+        value_parser = hook::parse
+    )]
     pub attach: Vec<Hook>,
 
     #[command(flatten)]
@@ -125,11 +125,15 @@ pub struct Signed {
 /// Options for a filter's capabilities and limits.
 #[derive(Debug, Args)]
 pub struct Grant {
-    /// Grant these capabilities: nfw.packet, nfw.log, nfw.clock, nfw.mark (the `nfw.` may be left
-    /// out), or `none`
-    ///
-    /// `nfwasm check` shows the capabilities that a filter needs.
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',', value_parser = capabilities::parse)]
+    #[arg(
+        long,
+        help = capabilities::help(),
+        long_help = capabilities::help() + "\n\n`nfwasm check` shows the capabilities that a filter needs.",
+        value_name = "CAPABILITY",
+        value_delimiter = ',',
+        value_parser = capabilities::parse
+    )]
+    #[allow(missing_docs, reason = "it would be shown as help")]
     pub allow: Option<Vec<u64>>,
 
     /// Fuel for one packet, about one unit for each WebAssembly operator [default: 100000]

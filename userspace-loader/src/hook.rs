@@ -9,6 +9,25 @@ use nf_wasm_shared::abi::ioctl::{self, DEVICE_LEN};
 
 use crate::name;
 
+/// The help of `--attach`.
+pub(crate) fn help() -> String {
+    let list = |names: Vec<&str>| {
+        let (last, others) = names.split_last().expect("a table is not empty");
+        format!("{} or {last}", others.join(", "))
+    };
+    let names = |family: Family| list(family.hooks().iter().map(|hook| hook.name).collect());
+    let priorities: Vec<_> = table::PRIORITIES.iter().map(|(name, _)| *name).collect();
+    format!(
+        "Attach to this hook; may be given several times\n\n\
+         FAMILY is ipv4, ipv6, inet (both) or netdev. HOOK is {}. For netdev, HOOK is {}, and \
+         DEVICE is required. PRIORITY is a number or one of nftables' names ({}), with or without \
+         an offset, as in `filter-10`. Lower priorities run first. The default is `filter`.",
+        names(Family::Inet),
+        names(Family::Netdev),
+        priorities.join(", ")
+    )
+}
+
 /// A family of hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
