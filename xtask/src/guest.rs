@@ -114,7 +114,7 @@ fn make_own(
         cp "$base/$modules"/modules.* "$tree/usr/$modules/"
         strip --strip-debug -o "$tree/usr/$modules/extra/nf_wasm.ko" "$module"
         for program in "$tree"/usr/bin/*; do
-            [ ! -e "$program" ] || strip --strip-debug "$program"
+            [ ! -e "$program" ] || strip "$program"
         done
         cd "$tree"
         find . | cpio --quiet -o -H newc -R 0:0 > ../own.cpio"#;
