@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The packet path of an attachment: decides a packet, counts it, traces it, and accepts or drops it.
+//! The packet path of an attachment: decides a packet, counts it, traces it, and accepts or drops
+//! it.
 
 use core::ffi::{c_uint, c_void};
 
