@@ -40,11 +40,11 @@ module! {
     params: {
         fail_allocations: u8 {
             default: 0,
-            description: "For tests: 1: the nth instance that is built fails at its nth allocation; 2: those for CPUs that come online fail",
+            description: "For tests: 1: the build of the nth instance fails at its nth allocation; 2: builds for CPUs that come online fail",
         },
         guest_test: bool {
             default: false,
-            description: "For tests: answer NF_WASM_GUEST_TEST, which runs modules that are no filters",
+            description: "For tests: answer NF_WASM_GUEST_TEST, which runs Wasm modules that are not filters",
         },
         user_namespaces: bool {
             default: false,

@@ -49,7 +49,7 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 	}
 	if (prog->blinding_requested && len > MAX_BLINDED) {
 		*reason = "it is over " TEXT(MAX_BLINDED)
-			  " eBPF instructions, the most with net.core.bpf_jit_harden";
+			  " eBPF instructions, the maximum with net.core.bpf_jit_harden";
 		goto free;
 	}
 	prog->len = len;

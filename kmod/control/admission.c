@@ -16,7 +16,7 @@
 static bool require_signature;
 module_param(require_signature, bool_enable_only, 0644);
 MODULE_PARM_DESC(require_signature,
-		 "Take only Wasm modules that are signed with a key that the kernel trusts, or listed in allow_digests; cannot be turned off again (bool)");
+		 "Admit only Wasm modules that are signed with a key that the kernel trusts, or listed in allow_digests; cannot be turned off again (bool)");
 
 /* Digits of a digest, and one separator. */
 #define LINE_LEN (2 * SHA256_DIGEST_SIZE + 1)
@@ -56,7 +56,7 @@ static int next_digest(const char **at, u8 *digest)
 	if (strnlen(*at, LINE_LEN) < LINE_LEN - 1 ||
 	    hex2bin(digest, *at, SHA256_DIGEST_SIZE) ||
 	    ((*at)[LINE_LEN - 1] && !is_separator((*at)[LINE_LEN - 1]))) {
-		pr_err("nf_wasm: allow_digests: a SHA-256 digest has %d hexadecimal digits, and a comma behind it\n",
+		pr_err("nf_wasm: allow_digests: each SHA-256 digest needs %d hexadecimal digits; separate them by commas\n",
 		       LINE_LEN - 1);
 		return -EINVAL;
 	}
@@ -83,7 +83,7 @@ static int allow_digests_set(const char *value, const struct kernel_param *param
 	if (found < 0)
 		return found;
 	if (count > MAX_DIGESTS) {
-		pr_err("nf_wasm: allow_digests: room for %lu digests; sign modules instead\n",
+		pr_err("nf_wasm: allow_digests: at most %lu digests fit; sign Wasm modules instead\n",
 		       MAX_DIGESTS);
 		return -ENOSPC;
 	}
@@ -115,7 +115,7 @@ static const struct kernel_param_ops allow_digests_ops = {
 
 module_param_cb(allow_digests, &allow_digests_ops, NULL, 0644);
 MODULE_PARM_DESC(allow_digests,
-		 "SHA-256 digests, in hexadecimal and separated by commas, of modules that need no signature; what is written later is added (string)");
+		 "SHA-256 digests, in hexadecimal and separated by commas, of Wasm modules that need no signature; later writes add to the list (string)");
 
 u32 nf_wasm_digests(void)
 {

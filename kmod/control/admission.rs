@@ -87,13 +87,13 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
         Err(error) if error == ENOMEM => return Err(ENOMEM.into()),
         Err(error) if error == EKEYREJECTED => refuse!(
             EKEYREJECTED,
-            "the signature is not one of this module, or its key was revoked; the module's \
-             SHA-256 digest is {}: sign it again if that is what it should be",
+            "the signature does not match this Wasm module, or its key was revoked; if {} is the \
+             SHA-256 digest that the Wasm module should have, sign it again",
             digest
         ),
         Err(_) => refuse!(
             EBADMSG,
-            "the signature is malformed: a detached PKCS#7 signature in DER is wanted (openssl \
+            "the signature is malformed: it must be a detached PKCS#7 signature in DER (openssl \
              cms -sign -binary -outform DER)"
         ),
     };
@@ -108,23 +108,23 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
     }
     let (error, what) = match untrusted {
         error if error == ENOKEY => (error, "signed with a key that this kernel does not trust"),
-        error if error == ENOPKG => (error, "signed in a way that this kernel cannot check"),
+        error if error == ENOPKG => (error, "signed with an algorithm that this kernel lacks"),
         _ => (EKEYREJECTED, "not signed"),
     };
     if locked_down {
         refuse!(
             error,
-            "the module is {}, and the kernel is locked down; sign it with a key that is in the \
-             kernel's trusted keyrings (its SHA-256 digest is {}, but allow_digests does not count \
-             under lockdown)",
+            "the module is {}, and the kernel is locked down; sign it with a key in the kernel's \
+             trusted keyrings (its SHA-256 digest is {}, but allow_digests has no effect under \
+             lockdown)",
             what,
             digest
         );
     }
     refuse!(
         error,
-        "the module is {}, and require_signature is set; sign it with a key that is in the \
-         kernel's trusted keyrings, or have its SHA-256 digest {} added to \
+        "the module is {}, and require_signature is set; sign it with a key in the kernel's \
+         trusted keyrings, or add its SHA-256 digest {} to \
          /sys/module/nf_wasm/parameters/allow_digests",
         what,
         digest

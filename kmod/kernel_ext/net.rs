@@ -27,7 +27,8 @@ impl Net {
     /// `net` points to a network namespace that is not freed during `'a`.
     pub(super) unsafe fn from_raw<'a>(net: *mut kernel_bindings::net) -> &'a Self {
         // INVARIANT: By the contract.
-        // SAFETY: The layout is that of `struct net`, and by the contract the pointer is valid for `'a`.
+        // SAFETY: The layout is that of `struct net`, and by the contract the pointer is valid for
+        // `'a`.
         unsafe { &*net.cast() }
     }
 

@@ -34,8 +34,8 @@ impl NetDevice {
     /// `device` points to a device that is not freed during `'a`.
     pub(super) unsafe fn from_raw<'a>(device: *mut kernel_bindings::net_device) -> &'a Self {
         // INVARIANT: By the contract.
-        // SAFETY: The layout is that of `struct net_device`, and by the contract the pointer is valid
-        // for `'a`.
+        // SAFETY: The layout is that of `struct net_device`, and by the contract the pointer is
+        // valid for `'a`.
         unsafe { &*device.cast() }
     }
 

@@ -90,7 +90,7 @@ impl Instance {
                     ENOMEM,
                     fmt!(
                         "memory ran out while an instance was built, after {} of at most {} \
-                         bytes; each CPU needs as much",
+                         bytes; each CPU needs one instance",
                         region.bytes(),
                         budget
                     ),

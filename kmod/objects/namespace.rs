@@ -229,8 +229,8 @@ impl Namespace {
             if error == E2BIG {
                 refuse!(
                     ENOSPC,
-                    "netfilter has as many hooks at hook {} of family {}, or of one of those that \
-                     belong to it, as it takes",
+                    "netfilter has the maximum number of functions at hook {} of family {}, or of \
+                     a family that it includes",
                     hook.hook,
                     hook.family
                 );
@@ -281,7 +281,7 @@ impl Namespace {
                 refuse!(
                     ENOENT,
                     "there is no attachment with id {} in this network namespace; `nfwasm list` \
-                     shows those that there are",
+                     shows all attachments",
                     id
                 );
             };

@@ -65,7 +65,7 @@ impl Tables {
         let Some(id) = self.last_id.checked_add(1) else {
             refuse!(
                 ENOSPC,
-                "ids are used up; unload and insert the kernel module again"
+                "all ids are used up; unload the kernel module and load it again"
             );
         };
         self.last_id = id;
@@ -81,8 +81,7 @@ impl Tables {
             Some(position) => Ok(position),
             None => refuse!(
                 ENOENT,
-                "there is no filter {} in this network namespace; `nfwasm list` shows those that \
-                 there are",
+                "there is no filter {} in this network namespace; `nfwasm list` shows all filters",
                 selector
             ),
         }
@@ -322,8 +321,8 @@ fn check_sum(protocol: u32, hook: u32, sum: u64) -> Answer {
     };
     refuse!(
         ENOSPC,
-        "all filters that a packet of family {} meets at hook {} would have {} units of fuel \
-         together, and {} are allowed; give this filter or those that are there less fuel, or \
+        "all filters that a packet of family {} meets at hook {} would together have {} units of \
+         fuel, and at most {} are allowed; give this filter or the attached filters less fuel, or \
          detach one",
         family,
         hook,
