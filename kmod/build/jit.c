@@ -85,7 +85,7 @@ void nf_wasm_host_jit_free(void *prog)
 
 size_t nf_wasm_jit_bytes(const void *prog)
 {
-	const struct bpf_prog *of = prog;
+	const struct bpf_prog *bpf = prog;
 
-	return of->pages * PAGE_SIZE + round_up(of->jited_len, SMP_CACHE_BYTES);
+	return bpf->pages * PAGE_SIZE + round_up(bpf->jited_len, SMP_CACHE_BYTES);
 }

@@ -106,7 +106,7 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
         (false, false, false) => return admitted(ORIGIN_UNCHECKED),
         _ => (),
     }
-    let (error, what) = match untrusted {
+    let (error, problem) = match untrusted {
         error if error == ENOKEY => (error, "signed with a key that this kernel does not trust"),
         error if error == ENOPKG => (error, "signed with an algorithm that this kernel lacks"),
         _ => (EKEYREJECTED, "not signed"),
@@ -114,19 +114,19 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
     if locked_down {
         refuse!(
             error,
-            "the module is {}, and the kernel is locked down; sign it with a key in the kernel's \
-             trusted keyrings (its SHA-256 digest is {}, but allow_digests has no effect under \
+            "the Wasm module is {}, and the kernel is locked down; sign it with a key in the \
+             kernel's trusted keyrings (its SHA-256 digest is {}, but allow_digests has no effect under \
              lockdown)",
-            what,
+            problem,
             digest
         );
     }
     refuse!(
         error,
-        "the module is {}, and require_signature is set; sign it with a key in the kernel's \
+        "the Wasm module is {}, and require_signature is set; sign it with a key in the kernel's \
          trusted keyrings, or add its SHA-256 digest {} to \
          /sys/module/nf_wasm/parameters/allow_digests",
-        what,
+        problem,
         digest
     );
 }

@@ -46,13 +46,13 @@ void nf_wasm_owner_leave(const struct cred *before)
 int nf_wasm_join_cgroups(struct task_struct *task)
 {
 #ifdef CONFIG_CGROUPS
-	bool there;
+	bool same;
 
 	/* Do not move if not needed: it waits for a grace period with cgroup_mutex held. */
 	rcu_read_lock();
-	there = task_css_set(task) == task_css_set(current);
+	same = task_css_set(task) == task_css_set(current);
 	rcu_read_unlock();
-	if (!there)
+	if (!same)
 		return cgroup_attach_task_all(task, current);
 #endif
 	return 0;

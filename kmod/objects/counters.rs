@@ -89,10 +89,10 @@ impl CpuCounters {
         let min = self.fuel_min.get();
         let max = min.wrapping_add(self.fuel_range.get());
         let is_first = min == u64::MAX;
-        let least = min.min(fuel);
-        let most = if is_first { fuel } else { max.max(fuel) };
-        self.fuel_min.set(least);
-        self.fuel_range.set(most - least);
+        let new_min = min.min(fuel);
+        let new_max = if is_first { fuel } else { max.max(fuel) };
+        self.fuel_min.set(new_min);
+        self.fuel_range.set(new_max - new_min);
     }
 
     /// The most fuel that a packet used. May be inconsistent if it races with [`Self::widen`],

@@ -4,9 +4,9 @@
 //! Lock order: RTNL, a namespace's `turn`, its tables, CPU hotplug (netfilter locks it when it
 //! registers a hook, to switch a static key), the list of programs ([`crate::objects::programs`]).
 //! No task waits for a `turn` with RTNL held. The device notifier waits for the tables with RTNL
-//! held. With the tables locked, therefore, this module builds and frees no program, waits for no
-//! grace period, and allocates no memory that is charged to a memory cgroup, because a charge may
-//! sleep for long. (Netfilter's array of a hook's functions is charged.)
+//! held. With the tables locked, therefore, nf_wasm builds and frees no program, waits for no grace
+//! period, and allocates no memory that is charged to a memory cgroup, because a charge may sleep
+//! for long. (Netfilter's array of a hook's functions is charged.)
 
 use core::ptr::{self, NonNull};
 
@@ -203,14 +203,14 @@ impl Namespace {
         let hook = &hook;
         check::hook(hook)?;
         let device = self.device(hook)?;
-        if let Some(there) = tables
+        if let Some(present) = tables
             .attachments()
             .find(|it| Arc::ptr_eq(it.filter(), filter) && it.is_at(hook, device))
         {
             refuse!(
                 EEXIST,
                 "the filter is attached there already, with the same priority, as attachment {}",
-                there.id
+                present.id
             );
         }
         tables.check_attachments()?;
@@ -275,7 +275,7 @@ impl Namespace {
 
     /// Removes one attachment. Returns its filter and its hook.
     pub(crate) fn detach(&self, id: u32) -> Answer<(Arc<Filter>, Hook)> {
-        let was = {
+        let detached = {
             let mut tables = self.tables.lock();
             let Some(attachment) = tables.attachments_mut().find(|it| it.id == id) else {
                 refuse!(
@@ -289,7 +289,7 @@ impl Namespace {
             (attachment.filter().clone(), *attachment.hook())
         };
         self.wait_for_packets();
-        Ok(was)
+        Ok(detached)
     }
 
     /// Waits until no packet is inside the attachments that were unregistered before this call, and

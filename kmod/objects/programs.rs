@@ -98,8 +98,8 @@ impl Programs {
                 self.all.len()
             );
         }
-        if let Some(is) = self.cpus.get_mut(cpu) {
-            *is = true;
+        if let Some(has_instances) = self.cpus.get_mut(cpu) {
+            *has_instances = true;
         }
         Ok(())
     }
@@ -110,8 +110,8 @@ impl Programs {
     ///
     /// The CPU does not run.
     unsafe fn forget(&mut self, cpu: usize) {
-        if let Some(is) = self.cpus.get_mut(cpu) {
-            *is = false;
+        if let Some(has_instances) = self.cpus.get_mut(cpu) {
+            *has_instances = false;
         }
         for program in self.iter() {
             // SAFETY: The CPU does not run, and we hold the list's lock.
