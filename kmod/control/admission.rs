@@ -115,8 +115,8 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
         refuse!(
             error,
             "the Wasm module is {}, and the kernel is locked down; sign it with a key in the \
-             kernel's trusted keyrings (its SHA-256 digest is {}, but allow_digests has no effect under \
-             lockdown)",
+             kernel's trusted keyrings (its SHA-256 digest is {}, but allow_digests has no effect \
+             under lockdown)",
             problem,
             digest
         );

@@ -193,7 +193,7 @@ struct nf_wasm_audit {
 	/* The filter's name, and its id or 0. */
 	const char *filter;
 	u32 id;
-	/* The attachment's id; 0 if there is none: then family, hook and priority are not logged. */
+	/* The attachment's id; if it is 0, family, hook and priority are not logged. */
 	u32 attachment;
 	u32 family;
 	u32 hook;

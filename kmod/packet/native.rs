@@ -64,7 +64,7 @@ const BAIL_OUTS_PER_CHECK: u32 = 64;
 /// `P` is the type that the instance belongs to.
 pub(crate) struct Call<P> {
     call: UnsafeCell<PacketCall>,
-    /// The code that decides a packet on a copy. The same as `call.run`, without the `Option`.
+    /// The code that can decide any packet. The same as `call.run`, without the `Option`.
     run: BpfFunc,
     /// Bail-outs since the last rate check, and the packet count at that check.
     bail_outs: Cell<u32>,
