@@ -194,8 +194,8 @@ impl Program {
     /// # Safety
     ///
     /// No packet reaches the program on that CPU, because the program is not published or the CPU
-    /// does not run. No other code uses the program, or the caller holds the lock of the list of
-    /// programs.
+    /// does not run. And either no other code uses the program, or the caller holds the lock of the
+    /// list of programs.
     pub(crate) unsafe fn equip(
         &self,
         cpu: usize,
