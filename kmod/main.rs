@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! nf_wasm: WebAssembly packet filters behind netfilter hooks.
 //!
-//! A packet takes the path in [`packet`]: netfilter calls `hook.c`, which enters the CPU and calls a decider;
-//! the decider finds the filter's program, whose instance for this CPU decides the packet, by native code or
-//! through the engine over the [`boundary`].
+//! A packet takes the path in [`packet`]: netfilter calls `hook.c`, which enters the CPU and calls
+//! a decider. The decider looks up the filter's program. The program's instance for this CPU
+//! decides the packet: in native code, or in the engine, which is called through the [`boundary`].
 //!
-//! A command takes the path in [`control`]: the device reads and validates it, admission decides whether the
-//! Wasm module may run, build threads ([`build`]) make an instance for each CPU, and the [`objects`] of the
-//! network namespace keep the result.
+//! A command takes the path in [`control`]: the device reads and validates its arguments, and
+//! admission decides whether the Wasm module may run. Build threads ([`build`]) make an instance
+//! for each CPU. The [`objects`] of the network namespace hold the result.
 
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
@@ -28,7 +28,7 @@ mod shared;
 
 use shared::{abi, boundary, decode, machine};
 
-/// The module's version, for `NF_WASM_INFO`.
+/// The kernel module's version, for `NF_WASM_INFO`.
 const VERSION: &str = "0.1.0";
 
 module! {
@@ -40,11 +40,11 @@ module! {
     params: {
         fail_allocations: u8 {
             default: 0,
-            description: "For tests: 1: the nth instance that is built fails at its nth allocation; 2: those for CPUs that come online fail",
+            description: "For tests: 1: the build of the nth instance fails at its nth allocation; 2: builds for CPUs that come online fail",
         },
         guest_test: bool {
             default: false,
-            description: "For tests: answer NF_WASM_GUEST_TEST, which runs modules that are no filters",
+            description: "For tests: answer NF_WASM_GUEST_TEST, which runs Wasm modules that are not filters",
         },
         user_namespaces: bool {
             default: false,
@@ -53,8 +53,8 @@ module! {
     },
 }
 
-/// The module. The device goes first, so that nothing new comes in while namespaces are closed; and
-/// CPUs are watched until no program is left.
+/// The kernel module. Fields are dropped in order: the device first, so that no command runs while
+/// namespaces are closed; CPU hotplug last, when no program is left.
 #[pin_data]
 struct NfWasm {
     #[pin]
@@ -66,10 +66,11 @@ struct NfWasm {
 impl kernel::InPlaceModule for NfWasm {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // In this order, so that a command finds its namespace, and programs their CPUs.
-            // SAFETY: This is called once, before there is a way to load anything.
+            // The order matters: a command needs its namespace, and a program needs the set of
+            // CPUs.
+            // SAFETY: This is called once, before a program can be loaded.
             _programs: unsafe { objects::programs::Registration::new()? },
-            // SAFETY: A module is initialised once, and this is the only call.
+            // SAFETY: The kernel module is initialised once, and this is the only call.
             _namespaces: unsafe { objects::namespace::Registration::new()? },
             _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"nf_wasm" }),
         })

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The engine's allocator: finds the region that an allocation belongs to.
+//! The engine's allocator: serves each allocation from the region that it belongs to.
 //!
-//! On a packet's path that is the region of the instance that runs. The memory comes from a small reserve
-//! in the region, because an interpreter that traps boxes its error. On a build thread it is the
-//! region of the build. In any other context an allocation fails.
+//! On a packet path, that is the region of the running instance. The memory comes from a small
+//! reserve in the region: the interpreter boxes its error when the guest traps. On a build thread,
+//! it is the region of the build. In any other context an allocation fails.
 
 use core::ptr::{self, NonNull};
 
@@ -13,10 +13,11 @@ use crate::build::region::{Asking, Region, ALIGN};
 use crate::build::thread;
 use crate::kernel_ext::cpu;
 
-/// Times that a packet's path needed memory from the kernel. Stays 0, or there is a bug.
+/// Number of times that a packet path had to allocate from the kernel. If it is not 0, there is a
+/// bug.
 pub(crate) static PACKET_PATH_ALLOCATIONS: Atomic<u64> = Atomic::new(0);
 
-/// The region of the packet path that this is called on, or null.
+/// The region of the caller's packet path, or null if the caller is not on one.
 fn packet_region() -> *mut Region {
     cpu::packet_region().cast()
 }
@@ -25,8 +26,8 @@ fn packet_region() -> *mut Region {
 ///
 /// # Safety
 ///
-/// Called by the engine alone. So nothing else uses the region that the caller's packet path or thread
-/// says is its own.
+/// Only the engine calls this. So no other code uses the region of the caller's packet path or
+/// thread.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
     if align > ALIGN {
@@ -42,9 +43,9 @@ unsafe extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
     } else {
         (packet, Asking::PacketPath)
     };
-    // SAFETY: Whoever had the engine run gave it this region for as long, on a packet's path by
-    // `on_packet_path` and on a thread by `Job`'s invariants; and by the contract the engine is here, not
-    // in another use of it.
+    // SAFETY: The code that called the engine gave it this region for the whole call: on a packet
+    // path by `on_packet_path`, on a thread by `Job`'s invariants. By the contract the engine is
+    // here, and not in another use of the region.
     let region = unsafe { &mut *region };
     if let Asking::PacketPath = asking {
         if let Some(ptr) = region.reserve.alloc(size) {
@@ -62,8 +63,8 @@ unsafe extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
 ///
 /// # Safety
 ///
-/// As [`nf_wasm_host_alloc`], and `ptr` came from there, asked for by the same instance or session, and is
-/// not used again.
+/// As [`nf_wasm_host_alloc`]. `ptr` came from there, for the same instance or session, and is not
+/// used again.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_free(ptr: *mut u8, _size: usize, _align: usize) {
     let packet = packet_region();
@@ -72,22 +73,22 @@ unsafe extern "C" fn nf_wasm_host_free(ptr: *mut u8, _size: usize, _align: usize
     } else {
         packet
     };
-    // SAFETY: As the allocation did, so this has a region: the engine runs on a packet's path or on a
-    // thread with a job, and whoever had it run gave it this region for as long. By the contract it is here,
-    // not in another use of it.
+    // SAFETY: Like the allocation, this has a region: the engine runs on a packet path or on a
+    // thread with a job, and the code that called the engine gave it this region for the whole
+    // call. By the contract the engine is here, and not in another use of the region.
     let region = unsafe { &mut *region };
     if !packet.is_null() {
         if region.reserve.owns(ptr) {
             return region.reserve.free();
         }
-        // A segment that the guest drops was allocated at load. It stays in the region, and goes
-        // with it: a packet's path does not hand memory back to the kernel either.
+        // The guest dropped a segment, which was allocated at load. Leave it in the region, to be
+        // freed with it: a packet path does not free memory to the kernel.
         if !region.overflowed {
             return;
         }
     }
     region.refused = false;
-    // SAFETY: An instance frees only what it allocated, and all that it allocated but for the reserve came
-    // from its region's `alloc`. By the contract it is not used again.
+    // SAFETY: An instance frees only what it allocated, and all of that, except for the reserve,
+    // came from its region's `alloc`. By the contract it is not used again.
     unsafe { region.free(ptr) };
 }

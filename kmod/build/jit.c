@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The kernel's own eBPF compiler, for instructions that the engine has made. */
+/* Runs the kernel's eBPF compiler on compiled code. */
 #include <linux/cache.h>
 #include <linux/filter.h>
 #include <linux/math.h>
@@ -7,14 +7,15 @@
 #include "../kernel_ext/helpers.h"
 
 /*
- * Instructions of a program at most, where constants are to be blinded (net.core.bpf_jit_harden): for
- * each, the kernel moves the rest of the program and looks at all of it for jumps.
+ * The most eBPF instructions if constants are blinded (net.core.bpf_jit_harden). For each
+ * instruction that it blinds, the kernel moves the rest of the program and scans all of it for
+ * jumps.
  */
 #define MAX_BLINDED 8192
 #define TEXT(number) TEXT_OF(number)
 #define TEXT_OF(number) #number
 
-/* What only the engine and its boundary call: boundary.rs says how. */
+/* Declared here, because only the engine calls them; boundary.rs documents them. */
 void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_count,
 		       const void *const *helpers, u32 stack, const void **run,
 		       const char **reason);
@@ -33,9 +34,9 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 		return NULL;
 	}
 	/*
-	 * What current may do decides whether constants are blinded, and whether memory for code is
-	 * limited: the load's thread acts with its caller's credentials. Without code the filter is
-	 * interpreted: that is nothing to warn of, or to kill anybody for.
+	 * Whether constants are blinded, and whether memory for code is limited, depends on the
+	 * capabilities of current: the build thread has its owner's credentials. If this fails, the
+	 * filter is interpreted, so neither warn nor invoke the OOM killer.
 	 */
 	prog = bpf_prog_alloc(bpf_prog_size(len), __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
 	if (!prog) {
@@ -48,11 +49,11 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 	}
 	if (prog->blinding_requested && len > MAX_BLINDED) {
 		*reason = "it is over " TEXT(MAX_BLINDED)
-			  " eBPF instructions, the most with net.core.bpf_jit_harden";
+			  " eBPF instructions, the maximum with net.core.bpf_jit_harden";
 		goto free;
 	}
 	prog->len = len;
-	/* Any but UNSPEC, which is classic BPF. */
+	/* Any type but UNSPEC, which is classic BPF. */
 	prog->type = BPF_PROG_TYPE_NETFILTER;
 	prog->aux->stack_depth = stack;
 	memcpy(prog->insnsi, insns, len * sizeof(struct bpf_insn));
@@ -62,7 +63,9 @@ void *nf_wasm_host_jit(const void *insns, u32 len, const u32 *calls, u32 call_co
 		call->imm = (u8 *)helpers[call->imm] - (u8 *)__bpf_call_base;
 	}
 	prog = bpf_prog_select_runtime(prog, &err);
-	/* Without an error it may still have been left to the kernel's eBPF interpreter. */
+	/*
+	 * Even without an error, the program may have been left to the kernel's eBPF interpreter.
+	 */
 	if (err || !prog->jited) {
 		*reason = "the kernel's eBPF compiler could not compile it (no memory, or net.core.bpf_jit_limit)";
 		goto free;
@@ -82,7 +85,7 @@ void nf_wasm_host_jit_free(void *prog)
 
 size_t nf_wasm_jit_bytes(const void *prog)
 {
-	const struct bpf_prog *of = prog;
+	const struct bpf_prog *bpf = prog;
 
-	return of->pages * PAGE_SIZE + round_up(of->jited_len, SMP_CACHE_BYTES);
+	return bpf->pages * PAGE_SIZE + round_up(bpf->jited_len, SMP_CACHE_BYTES);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Building instances: the engine runs on a kernel thread, allocates from a region of memory, and acts for
-//! whoever asked for the build.
+//! Builds instances. The engine runs on a kernel thread, allocates from a region, and acts on
+//! behalf of the build's requester.
 
 pub(crate) mod allocator;
 pub(crate) mod pause;

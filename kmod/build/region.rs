@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Regions: the memory of one instance.
 //!
-//! Everything that the engine allocates for an instance belongs to the instance's region, counts against the
-//! region's budget, and is freed with the region. So the cost of a filter is known to the byte, an instance
-//! needs no destructor, and a build thread that ends half-way leaks nothing.
+//! All memory that the engine allocates for an instance belongs to the instance's region, counts
+//! against the region's budget, and is freed with the region. So the memory of a filter is known to
+//! the byte, an instance needs no destructor, and an aborted build leaks nothing.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -16,13 +16,13 @@ use crate::build::requester::Requester;
 use crate::kernel_ext::cpu::{Cpu, CACHE_LINE};
 use crate::kernel_ext::memory::{self, BLOCK_ALIGN};
 
-/// Bytes that a packet's path may have allocated at a time.
+/// The most bytes that a packet path may have allocated at a time.
 const RESERVE_BYTES: usize = 1024;
 
-/// The most that an allocation is aligned to.
+/// The largest alignment of an allocation.
 pub(super) const ALIGN: usize = align_of::<Block>();
 
-/// Header of a block, in front of the bytes that the engine sees.
+/// Header of a block, directly before the bytes that the engine uses.
 #[repr(C, align(16))]
 struct Block {
     previous: *mut Block,
@@ -30,7 +30,8 @@ struct Block {
     bytes: usize,
 }
 
-/// Memory for boxed errors on a packet's path: handed out upwards, empty again when all is freed.
+/// Memory for boxed errors on a packet path. It is allocated upwards, and empty again when
+/// everything is freed.
 #[repr(C, align(16))]
 pub(super) struct Reserve {
     bytes: [u8; RESERVE_BYTES],
@@ -66,41 +67,43 @@ impl Reserve {
 ///
 /// # Invariants
 ///
-/// `head` begins a doubly linked list of blocks that came from [`memory::alloc`] or its atomic twin,
-/// whose sizes add up to `bytes`, and which nobody uses once the region is dropped. A region is used by
-/// one thread at a time: by the load that fills it, and later by the packet path that owns its CPU.
+/// `head` begins a doubly linked list of blocks from [`memory::alloc`] or [`memory::alloc_atomic`].
+/// Their sizes add up to `bytes`, and no code uses them once the region is dropped. One thread at a
+/// time uses a region: the build that fills it, and later the packet path of its CPU.
 #[repr(align(64))]
 pub(crate) struct Region {
     head: *mut Block,
     bytes: usize,
     budget: usize,
-    /// Where blocks come from.
+    /// The NUMA node of its blocks.
     node: i32,
-    /// The engine's last request, of whatever kind, was for memory, and was refused.
+    /// The engine's last call of its allocator was an allocation that failed.
     pub(super) refused: bool,
-    /// Nobody waits for what the memory is for any more: all requests are refused.
+    /// The requester was killed: all further allocations fail.
     bail_outs: bool,
-    /// The packet path had blocks of its own; see [`nf_wasm_host_free`].
+    /// The packet path has allocated blocks besides the reserve; see [`nf_wasm_host_free`].
     pub(super) overflowed: bool,
-    /// Allocations so far, and the one of them that is to fail.
+    /// Number of allocations so far. The one with the number `failing` fails.
     allocations: u64,
     failing: u64,
     pub(super) reserve: Reserve,
 }
 
-// An instance writes to its memory on its own CPU, and that of another CPU's must not share a line with it.
+// An instance writes to its memory on its own CPU. It must not share a cache line with another
+// CPU's.
 const _: () = assert!(align_of::<Region>() >= CACHE_LINE && BLOCK_ALIGN >= CACHE_LINE);
 const _: () = assert!(BLOCK_ALIGN % ALIGN == 0 && size_of::<Block>() % ALIGN == 0);
 
-// SAFETY: A region has no tie to the thread that made it; see the invariants for who may use it.
+// SAFETY: A region is not tied to the thread that made it; the invariants say which code may use
+// it.
 unsafe impl Send for Region {}
 
-/// Who asks for a block.
+/// The context of an allocation.
 #[derive(Clone, Copy)]
 pub(super) enum Asking {
     /// A thread that may sleep.
     Thread,
-    /// A packet's path.
+    /// A packet path.
     PacketPath,
 }
 
@@ -110,8 +113,8 @@ impl Region {
         let node = NumaNode::new(requester.node).unwrap_or(NumaNode::NO_NODE);
         let memory = Kmalloc::alloc(Layout::new::<Self>(), GFP_KERNEL_ACCOUNT, node)?;
         let region = memory.cast::<Self>().as_ptr();
-        // INVARIANT: The empty list.
-        // SAFETY: It is fresh memory of that layout, from the allocator that the box frees it with.
+        // INVARIANT: The list is empty.
+        // SAFETY: This is new memory of that layout, from the allocator that the box frees it with.
         Ok(unsafe {
             region.write(Region {
                 head: ptr::null_mut(),
@@ -133,19 +136,19 @@ impl Region {
         })
     }
 
-    /// Bytes that the region takes, itself included.
+    /// Bytes of the region, its header included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes + size_of::<Self>()
     }
 
-    /// Refuses whatever is asked for from now on.
+    /// Makes all further allocations fail.
     pub(crate) fn give_up(&mut self) {
         self.bail_outs = true;
     }
 
-    /// Whether an allocation was refused just now. Where an allocation has no way to fail, the engine
-    /// panics with nothing asked of its allocator in between; after a refusal that it could cope with, it
-    /// goes on to allocate or to free.
+    /// Whether the last call of the allocator was an allocation that failed. If an allocation has
+    /// no way to report failure, the engine panics before it calls its allocator again. If the
+    /// engine can handle the failure, it goes on and allocates or frees.
     pub(crate) fn has_refused(&self) -> bool {
         self.refused
     }
@@ -166,8 +169,8 @@ impl Region {
         if block.is_null() {
             return None;
         }
-        // SAFETY: `block` is fresh memory for a header and `size` bytes, aligned for both; `head`, if
-        // there is one, is a live block of ours.
+        // SAFETY: `block` is new memory for a header and `size` bytes, aligned for both. `head`, if
+        // it is not null, is a live block of ours.
         unsafe {
             block.write(Block {
                 previous: ptr::null_mut(),
@@ -178,7 +181,7 @@ impl Region {
                 (*self.head).previous = block;
             }
         }
-        // INVARIANT: The block is in the list and in the sum.
+        // INVARIANT: The block is in the list, and counted in `bytes`.
         self.head = block;
         self.bytes += bytes;
         // SAFETY: The header is followed by `size` bytes of the same allocation.
@@ -189,9 +192,9 @@ impl Region {
     ///
     /// `ptr` came from [`Self::alloc`] of this region and is not used again.
     pub(super) unsafe fn free(&mut self, ptr: *mut u8) {
-        // SAFETY: By the contract a header precedes `ptr`. By the invariants it and its neighbours are
-        // live blocks of this list, which `&mut self` says is ours. Out of the list, the block is
-        // nobody's, and came from the allocator that it goes back to.
+        // SAFETY: By the contract a header precedes `ptr`. By the invariants the block and its
+        // neighbours are live blocks of this list, which is ours by `&mut self`. Once it is
+        // unlinked, no code uses the block, and it goes back to the allocator that it came from.
         unsafe {
             let block = ptr.cast::<Block>().sub(1);
             let Block {
@@ -207,7 +210,7 @@ impl Region {
             if !next.is_null() {
                 (*next).previous = previous;
             }
-            // INVARIANT: The block is out of the list and out of the sum.
+            // INVARIANT: The block is neither in the list nor counted in `bytes`.
             self.bytes -= bytes;
             memory::free(block.cast());
         }
@@ -218,8 +221,8 @@ impl Drop for Region {
     fn drop(&mut self) {
         let mut block = self.head;
         while !block.is_null() {
-            // SAFETY: By the invariants `block` is live, came from the allocator that it goes back to, and
-            // is used by nobody. Its header is read before.
+            // SAFETY: By the invariants `block` is live, goes back to the allocator that it came
+            // from, and is not used. Its header is read before it is freed.
             unsafe {
                 let next = (*block).next;
                 memory::free(block.cast());
@@ -229,17 +232,17 @@ impl Drop for Region {
     }
 }
 
-/// Runs `f` with the engine's allocations going to `region`'s reserve.
+/// Runs `f`, with the engine's allocations served from `region`'s reserve.
 ///
 /// # Safety
 ///
-/// `region` is valid, and used by nobody else until this returns.
+/// `region` is valid, and no other code uses it until this returns.
 #[inline(always)]
 pub(crate) unsafe fn on_packet_path<R>(cpu: &Cpu, region: *mut Region, f: impl FnOnce() -> R) -> R {
-    // SAFETY: By the contract it is valid and used by nobody else until `before` is put back.
+    // SAFETY: By the contract it is valid, and no other code uses it until `before` is restored.
     let before = unsafe { cpu.set_region(region.cast()) };
     let result = f();
-    // SAFETY: Whoever set that one is further up the stack, and its contract still holds.
+    // SAFETY: The code that had set `before` is further up the stack, and its contract still holds.
     unsafe { cpu.set_region(before) };
     result
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The requester of a build: whom a build thread acts for, and on which NUMA node.
+//! The requester of a build: the owner that a build thread acts for, and the NUMA node of its
+//! memory.
 
 use kernel::sync::atomic::{Atomic, Relaxed};
 
@@ -8,31 +9,32 @@ use crate::kernel_ext::memory;
 use crate::kernel_ext::owner::Owner;
 use crate::module_parameters;
 
-/// Value of the parameter `fail_allocations`: of the instances that loads and runs build, the first
-/// fails at its first allocation, the second at its second, and so on.
+/// Value of the parameter `fail_allocations`: among the instances that loads and runs build, the
+/// first fails at its first allocation, the second at its second, and so on.
 const FAIL_LOADS: u8 = 1;
-/// Value of the same: each instance for a CPU that comes online fails at its first allocation.
+/// Value of the same parameter: each instance for a CPU that comes online fails at its first
+/// allocation.
 const FAIL_BRING_UPS: u8 = 2;
 
-/// Builds since `insmod`, with [`FAIL_LOADS`].
+/// Number of builds since `insmod`, if the value is [`FAIL_LOADS`].
 static BUILDS: Atomic<u64> = Atomic::new(0);
 
-/// Whom a build thread acts for, and where.
+/// The owner that a build thread acts for, and the place of its memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Requester<'a> {
     pub(crate) owner: &'a Owner,
-    /// The node that memory is to come from.
+    /// The NUMA node to allocate memory from.
     pub(crate) node: i32,
-    /// A command asked, and its caller waits. The build runs in the caller's cgroups, and the OOM killer
-    /// prefers the caller. When a CPU comes online nobody asked. A build then stays out of cgroups,
-    /// because a move to one locks CPU hotplug, which is locked.
+    /// A command requested the build, and its caller waits. The build runs in the caller's cgroups,
+    /// and the OOM killer prefers the caller. In a bring-up there is no caller. The build then
+    /// stays out of cgroups, because a move to one locks CPU hotplug, which is already locked.
     pub(crate) by_command: bool,
-    /// For tests: number of the allocation that fails, from 1; 0 for none.
+    /// For tests: number of the allocation that fails, counted from 1; 0 for none.
     pub(crate) failing: u64,
 }
 
 impl<'a> Requester<'a> {
-    /// From a command, for the CPU with number `cpu` if it is for one.
+    /// The requester of a command's build, for an instance for CPU `cpu` or for no CPU.
     pub(crate) fn of_command(owner: &'a Owner, cpu: Option<usize>) -> Self {
         let failing = match module_parameters::fail_allocations.value() {
             FAIL_LOADS if admission::tests_allowed() => BUILDS.fetch_add(1, Relaxed) + 1,
@@ -46,7 +48,7 @@ impl<'a> Requester<'a> {
         }
     }
 
-    /// For a CPU that comes online.
+    /// The requester of a bring-up's build.
     pub(crate) fn of_bring_up(owner: &'a Owner, cpu: usize) -> Self {
         let failing = match module_parameters::fail_allocations.value() {
             FAIL_BRING_UPS if admission::tests_allowed() => 1,
@@ -62,6 +64,6 @@ impl<'a> Requester<'a> {
 }
 
 fn node_of(cpu: usize) -> i32 {
-    // SAFETY: Both callers got the number from the kernel.
+    // SAFETY: Both callers got the number from the kernel, so it is below `nr_cpu_ids`.
     unsafe { memory::node_of(cpu) }
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Build threads: fresh kernel threads on which the engine builds instances, and runs tests of itself.
+//! Build threads: new kernel threads on which the engine builds instances, runs a guest once, and
+//! is tested.
 //!
-//! A fresh thread has an empty stack, so what the engine may use does not depend on the caller's system
-//! call. And a fresh thread can be ended: where an allocation that cannot report failure fails, or the
-//! engine panics, the thread exits, and the waiter frees its region. No frame is unwound.
+//! A new thread has an empty stack, so the stack that the engine may use does not depend on the
+//! caller's system call. And a new thread can be ended: if an allocation fails that cannot report
+//! failure, or the engine panics, the thread exits, and the waiting caller frees its region. The
+//! stack is not unwound.
 //!
-//! A job is found through its thread alone. So any number of jobs run at a time, and nothing that
-//! interrupts a thread, such as a packet, is taken for part of its job.
+//! A job is found only through its thread. So any number of jobs run at the same time, and code
+//! that interrupts a thread, such as a packet path, does not find the thread's job.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -24,28 +26,28 @@ use crate::build::requester::Requester;
 use crate::kernel_ext::kthread::{self, Killable, NewThread, ThreadEnd, ThreadMain};
 use crate::kernel_ext::owner::{OomOrigin, Owner, ThreadCredentials};
 
-/// The most bytes of stack that a load has used, for `NF_WASM_INFO`.
+/// The most bytes of stack that a build thread has used, for `NF_WASM_INFO`.
 pub(crate) static STACK_PEAK: Atomic<u32> = Atomic::new(0);
 
-/// A guest that is to run once, not on a packet's path.
+/// Arguments of a guest's single run, outside of packet paths.
 pub(crate) struct CallRequest {
     /// See [`boundary::nf_wasm_engine_call`].
     pub(crate) engine: *mut c_void,
     pub(crate) host: *mut c_void,
     pub(crate) context: *mut Context,
     pub(crate) fuel: u64,
-    /// Out: what became of it.
+    /// Out: the outcome.
     pub(crate) outcome: MaybeUninit<CallOutcome>,
 }
 
-/// What a thread is for.
+/// The work of a thread.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
-    /// An instance is built.
+    /// Builds an instance.
     Build(*mut BuildRequest),
-    /// A guest runs.
+    /// Runs a guest once.
     Call(*mut CallRequest),
-    /// An operation of a test.
+    /// Carries out one operation of a test.
     GuestTest(*mut GuestTestRequest),
 }
 
@@ -54,47 +56,48 @@ pub(crate) enum Work {
 pub(crate) enum Outcome {
     /// The engine returned 0 or a negative errno.
     Returned(i32),
-    /// The engine could not go on: what it was about is half done.
+    /// The engine was ended: its work is incomplete.
     GivenUp(Error),
 }
 
-/// One work, shared between the thread and whoever waits for it.
+/// A work item, shared between the thread and the caller that waits for it.
 ///
 /// # Invariants
 ///
-/// From when the thread is started until it completes `done`, the job is the thread's alone, and
-/// whoever ordered it waits. All pointers are valid for that long.
+/// From the start of the thread until it completes `done`, only the thread uses the job, and the
+/// caller waits. All pointers are valid for that long.
 struct Job {
     done: ThreadEnd,
     work: Work,
-    /// Where allocations of the thread's are served from.
+    /// The region that serves the thread's allocations.
     region: *mut Region,
     owner: *const Owner,
     by_command: bool,
-    /// Who waits.
+    /// The task that waits.
     caller: *const Task,
-    /// The thread's own credentials, while it acts with its owner's.
+    /// The thread's own credentials, while it has its owner's.
     own_credentials: Option<ThreadCredentials>,
     outcome: Outcome,
 }
 
-/// [`main`]'s one address, by which a thread is known to have a job.
+/// The address of [`main`], by which a thread with a job is recognised. In a static, because a
+/// function may have several addresses.
 static MAIN: ThreadMain = main;
 
-/// The job of the thread that this is called on, or null: what interrupts a thread is not part of its
-/// job. By the invariants it is the caller's alone until it returns to [`main`].
+/// The job of this thread, or null. Null also for code that interrupts the thread, which is not
+/// part of its job. By the invariants only the caller uses the job until it returns to [`main`].
 fn current_job() -> *mut Job {
     kthread::data_of(MAIN).cast()
 }
 
-/// The region that serves this thread's allocations, or null if it has no job. It is the caller's
-/// alone until it returns to the engine.
+/// The region that serves this thread's allocations, or null if it has no job. Only the caller uses
+/// the region until it returns to the engine.
 pub(crate) fn current_region() -> *mut Region {
     let job = current_job();
     if job.is_null() {
         return ptr::null_mut();
     }
-    // SAFETY: By the invariants of `Job` the job is valid, and nobody writes to it but this thread; the
+    // SAFETY: By the invariants of `Job` the job is valid, and only this thread writes to it. The
     // caller is a task that waits, and so does not end.
     unsafe {
         if (*(*job).caller).is_killed() {
@@ -104,21 +107,21 @@ pub(crate) fn current_region() -> *mut Region {
     }
 }
 
-/// Whether whoever waits for the job of this thread still wants it. The caller waits on, killed or not,
-/// until the thread has completed the job: nothing that the thread works on is freed before.
+/// Whether the caller still wants this thread's job: false once it is killed. Even then the caller
+/// waits until the thread has completed the job, so nothing is freed that the thread works on.
 pub(crate) fn is_wanted() -> bool {
     let job = current_job();
-    // SAFETY: By the invariants of `Job` the job is valid, and nobody writes to it but this thread; the
+    // SAFETY: By the invariants of `Job` the job is valid, and only this thread writes to it. The
     // caller is a task that waits, and so does not end.
     job.is_null() || !unsafe { (*(*job).caller).is_killed() }
 }
 
-/// Has the engine carry out `work` with the memory of `region`. Fails if there is no thread.
+/// Runs the engine on `work`, with the memory of `region`. Fails if no thread can be created.
 ///
 /// # Safety
 ///
-/// The request of `work` and the pointers in it are valid for what they say, and what the engine
-/// has kept from an earlier work lives in `region`.
+/// The request in `work` and its pointers are valid as their documentation says. Anything that the
+/// engine has kept from earlier work lives in `region`.
 pub(crate) unsafe fn run(
     work: Work,
     region: &mut Region,
@@ -135,23 +138,23 @@ pub(crate) unsafe fn run(
         own_credentials: None,
         outcome: Outcome::Returned(0),
     };
-    // The thread writes to the job: from here on, it is only reached by its address.
+    // The thread writes to the job, so use it only through its address from here on.
     let job = ptr::from_mut(&mut job);
-    // SAFETY: The memory is ours, stays where it is until the thread has completed it, and is known to
-    // nobody else yet.
+    // SAFETY: The memory is ours, stays in place until the thread has completed it, and no other
+    // code knows it yet.
     unsafe { (*job).done.init() };
 
-    // SAFETY: `main` takes a job. This one outlives the thread's use of it: we wait below.
+    // SAFETY: `main` takes a job. This job outlives the thread's use of it, because we wait below.
     let thread =
         unsafe { NewThread::create(MAIN, job.cast(), requester.node, c"nf_wasm_load")? };
-    // The kernel's compiler asks for memory in ways that we have no say in.
+    // We cannot choose the flags with which the kernel's eBPF compiler allocates.
     let origin = requester.by_command.then(OomOrigin::mark);
     // INVARIANT: The region, the owner and the work are borrowed until we return, and we wait.
     thread.start();
     // SAFETY: It is initialised, and the thread completes it when it ends.
     unsafe { (*job).done.wait() };
     drop(origin);
-    // SAFETY: The thread has completed the job and does not touch it again.
+    // SAFETY: The thread has completed the job, and does not use it again.
     Ok(unsafe { (*job).outcome })
 }
 
@@ -159,13 +162,13 @@ pub(crate) unsafe fn run(
 ///
 /// # Safety
 ///
-/// `job` is that of the thread that this is called on, which acts for its owner, and of whose frames
-/// nobody needs anything any more.
+/// `job` is that of this thread, which has its owner's credentials. Nothing on the thread's stack
+/// is needed any more.
 unsafe fn finish(job: *mut Job, outcome: Outcome) -> ! {
     note_stack(kthread::stack_used());
-    // SAFETY: The credentials are those that `main` took off this thread. By the invariants of `Job` it
-    // is ours up to its completion, which is the last that is done with it; the waiter reads the outcome
-    // after that.
+    // SAFETY: The credentials are those that `main` replaced on this thread. By the invariants of
+    // `Job` the job is ours until we complete it, which is our last use of it. The caller reads the
+    // outcome after that.
     unsafe {
         if let Some(own) = (*job).own_credentials.take() {
             own.restore();
@@ -185,26 +188,28 @@ fn note_stack(used: u32) {
     }
 }
 
-/// The thread.
+/// The main function of a build thread.
 ///
 /// # Safety
 ///
-/// `job` is a [`Job`] whose owner waits for it.
+/// `job` is a [`Job`], and its caller waits for it.
 unsafe extern "C" fn main(job: *mut c_void) -> i32 {
     let job = job.cast::<Job>();
-    // SAFETY: By the contract and the invariants the job is valid, and this thread's; the caller waits,
-    // and so does not end. No lock is held, neither here nor, where a command asked, by the caller, that
-    // whoever locks CPU hotplug or cgroups waits for.
+    // SAFETY: By the contract and the invariants the job is valid, and only this thread uses it.
+    // The caller waits, and so does not end. Neither this thread nor, if a command requested the
+    // build, the caller holds a lock that a task may wait for while it has CPU hotplug or cgroups
+    // locked.
     unsafe {
-        // If that fails, for want of memory, the build's time is the kernel's.
+        // If this fails because memory ran out, the build's CPU time is accounted to the root
+        // cgroup.
         if (*job).by_command {
             let _ = kthread::join_cgroups(&*(*job).caller);
         }
         (*job).own_credentials = Some((*(*job).owner).assume());
         kthread::paint_stack();
     }
-    // SAFETY: This is a thread of its own, with a region of its own. The requests are valid for what they
-    // say by the contract of `run`, whose caller waits.
+    // SAFETY: This is a separate thread, with a region of its own. By the contract of `run`, whose
+    // caller waits, the requests are valid as their documentation says.
     let outcome = unsafe {
         match (*job).work {
             Work::Build(request) => boundary::nf_wasm_engine_build(request),
@@ -223,27 +228,30 @@ unsafe extern "C" fn main(job: *mut c_void) -> i32 {
             }
         }
     };
-    // SAFETY: This is the job's thread, which has assumed its owner, and has nothing left to do.
+    // SAFETY: This is the job's thread, which has its owner's credentials and has finished its
+    // work.
     unsafe { finish(job, Outcome::Returned(outcome)) }
 }
 
-/// The engine cannot go on; see `boundary.rs`.
+/// Ends the engine after a panic; see `boundary.rs`.
 ///
 /// # Safety
 ///
 /// `text` is valid for `len` bytes.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_panic(text: *const u8, len: usize) -> ! {
-    // SAFETY: By the contract they are there, and this, which does not return, is all that uses them.
+    // SAFETY: By the contract the bytes are valid. Only this function, which does not return, uses
+    // them.
     let text = unsafe { slice::from_raw_parts(text, len) };
     let text = core::str::from_utf8(text).unwrap_or("(no text)");
     let job = current_job();
     if job.is_null() {
-        // There is nothing to return to: an interrupt's frames cannot be given up.
+        // The thread cannot be ended here: the frames below the packet path, an interrupt's for
+        // example, must not be abandoned.
         panic!("the engine panicked on a packet's path: {text}");
     }
-    // SAFETY: The job is this thread's, which acts for its owner as long as the engine runs on it. The
-    // engine does not go on, and what its frames own is in the region.
+    // SAFETY: The job is this thread's, which has its owner's credentials while the engine runs on
+    // it. The engine does not continue, and everything that its frames own is in the region.
     unsafe {
         if (*(*job).region).has_refused() {
             finish(job, Outcome::GivenUp(ENOMEM));

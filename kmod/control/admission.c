@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the kernel knows about a Wasm module before its first byte is looked at: its digest, who
- * signed it, whether an operator listed it, and whether the kernel is locked down.
+ * Facts for admission, which decides before the engine parses a Wasm module: its digest, its
+ * signature, the operator's list of digests, and lockdown.
  */
 #include <crypto/sha2.h>
 #include <linux/capability.h>
@@ -16,16 +16,16 @@
 static bool require_signature;
 module_param(require_signature, bool_enable_only, 0644);
 MODULE_PARM_DESC(require_signature,
-		 "Take only Wasm modules that are signed with a key that the kernel trusts, or listed in allow_digests; cannot be turned off again (bool)");
+		 "Admit only Wasm modules that are signed with a key that the kernel trusts, or listed in allow_digests; cannot be turned off again (bool)");
 
-/* Digits of a digest, and what follows them in the list. */
+/* Digits of a digest, and one separator. */
 #define LINE_LEN (2 * SHA256_DIGEST_SIZE + 1)
-/* As many as a parameter's file, which is one page, can show. */
+/* As many as fit in the parameter's file in sysfs, which is one page. */
 #define MAX_DIGESTS ((PAGE_SIZE - 1) / LINE_LEN)
 
 /*
- * Entries are only ever added, by whoever holds the lock of the module's parameters, and are in
- * place before the count says so: readers take no lock.
+ * Entries are only added, with the lock of the module parameters held. An entry is written before
+ * the count includes it, so readers need no lock.
  */
 static u8 digests[MAX_DIGESTS][SHA256_DIGEST_SIZE];
 static unsigned int digest_count;
@@ -46,7 +46,7 @@ static bool is_separator(char c)
 	return c == ',' || isspace(c);
 }
 
-/* Reads the digest at *@at, and moves *@at behind it. Returns 1, 0 at the end, or -EINVAL. */
+/* Reads the digest at *@at, and moves *@at past it. Returns 1, 0 at the end, or -EINVAL. */
 static int next_digest(const char **at, u8 *digest)
 {
 	while (is_separator(**at))
@@ -56,7 +56,7 @@ static int next_digest(const char **at, u8 *digest)
 	if (strnlen(*at, LINE_LEN) < LINE_LEN - 1 ||
 	    hex2bin(digest, *at, SHA256_DIGEST_SIZE) ||
 	    ((*at)[LINE_LEN - 1] && !is_separator((*at)[LINE_LEN - 1]))) {
-		pr_err("nf_wasm: allow_digests: a SHA-256 digest has %d hexadecimal digits, and a comma behind it\n",
+		pr_err("nf_wasm: allow_digests: each SHA-256 digest needs %d hexadecimal digits; separate them by commas\n",
 		       LINE_LEN - 1);
 		return -EINVAL;
 	}
@@ -65,8 +65,9 @@ static int next_digest(const char **at, u8 *digest)
 }
 
 /*
- * Adds to the list. Who may do that could as well insert the module anew with another list, or
- * without require_signature: CAP_NET_ADMIN, which loads filters, is not enough.
+ * Adds digests to the list. This needs CAP_SYS_MODULE, because a task that has it could as well
+ * load nf_wasm with another list, or without require_signature. CAP_NET_ADMIN, which suffices to
+ * load filters, is not enough.
  */
 static int allow_digests_set(const char *value, const struct kernel_param *param)
 {
@@ -82,7 +83,7 @@ static int allow_digests_set(const char *value, const struct kernel_param *param
 	if (found < 0)
 		return found;
 	if (count > MAX_DIGESTS) {
-		pr_err("nf_wasm: allow_digests: room for %lu digests; sign modules instead\n",
+		pr_err("nf_wasm: allow_digests: at most %lu digests fit; sign Wasm modules instead\n",
 		       MAX_DIGESTS);
 		return -ENOSPC;
 	}
@@ -114,7 +115,7 @@ static const struct kernel_param_ops allow_digests_ops = {
 
 module_param_cb(allow_digests, &allow_digests_ops, NULL, 0644);
 MODULE_PARM_DESC(allow_digests,
-		 "SHA-256 digests, in hexadecimal and separated by commas, of modules that need no signature; what is written later is added (string)");
+		 "SHA-256 digests, in hexadecimal and separated by commas, of Wasm modules that need no signature; later writes add to the list (string)");
 
 u32 nf_wasm_digests(void)
 {
@@ -132,8 +133,8 @@ void nf_wasm_sha256(const void *data, size_t len, u8 *digest)
 }
 
 /*
- * The keyrings that kernel modules are checked against, without the platform's: that one has keys
- * of firmware vendors, who vouch for boot loaders.
+ * Uses the keyrings that kernel modules are checked against, except for the platform keyring: that
+ * one has keys of firmware vendors, which are meant for boot loaders.
  */
 int nf_wasm_signature_verify(const void *data, size_t len, const void *signature,
 			     size_t signature_len)

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Admission: whether a Wasm module may run at all, decided before the engine sees a byte of it.
+//! Admission: decides whether a Wasm module may run, before the engine parses it.
 //!
-//! | signature | on its own | with `require_signature` | kernel locked down |
+//! | signature | by default | with `require_signature` | kernel locked down |
 //! |---|---|---|---|
-//! | good, key trusted | taken | taken | taken |
-//! | none, or of an unknown key | taken | taken if its digest is listed | refused |
+//! | good, key trusted | admitted | admitted | admitted |
+//! | none, or of an unknown key | admitted | admitted if its digest is listed | refused |
 //! | bad | refused | refused | refused |
 //!
-//! The list does not count under lockdown: root wrote it, and lockdown does not trust root.
+//! Under lockdown the list of digests does not count: root wrote it, and lockdown does not trust
+//! root.
 
 use kernel::fmt;
 use kernel::prelude::*;
@@ -44,7 +45,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A module that may run: its digest, and why it may.
+/// An admitted Wasm module: its digest, and why it was admitted.
 #[derive(Clone, Copy)]
 pub(crate) struct Admission {
     pub(crate) digest: Digest,
@@ -53,7 +54,7 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// The origin as the audit log has it.
+    /// The origin's name in the audit log.
     pub(crate) fn origin_name(&self) -> &'static CStr {
         match self.origin {
             ORIGIN_SIGNATURE => c"signature",
@@ -63,7 +64,7 @@ impl Admission {
     }
 }
 
-/// Copies a signature from a caller; empty if there is none.
+/// Copies a signature from the caller; empty if there is none.
 pub(crate) fn read_signature(address: u64, len: u32) -> Answer<KVVec<u8>> {
     check::signature_len(len)?;
     if len == 0 {
@@ -72,7 +73,7 @@ pub(crate) fn read_signature(address: u64, len: u32) -> Answer<KVVec<u8>> {
     Ok(read_bytes(address, len)?)
 }
 
-/// Decides whether the module `wasm`, whose digest is `digest`, may run.
+/// Decides whether the Wasm module `wasm`, whose digest is `digest`, may run.
 pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Admission> {
     let admitted = |origin| Ok(Admission { digest, origin });
     let signature = if signature.is_empty() {
@@ -86,17 +87,17 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
         Err(error) if error == ENOMEM => return Err(ENOMEM.into()),
         Err(error) if error == EKEYREJECTED => refuse!(
             EKEYREJECTED,
-            "the signature is not one of this module, or its key was revoked; the module's \
-             SHA-256 digest is {}: sign it again if that is what it should be",
+            "the signature does not match this Wasm module, or its key was revoked; if {} is the \
+             SHA-256 digest that the Wasm module should have, sign it again",
             digest
         ),
         Err(_) => refuse!(
             EBADMSG,
-            "the signature is malformed: a detached PKCS#7 signature in DER is wanted (openssl \
+            "the signature is malformed: it must be a detached PKCS#7 signature in DER (openssl \
              cms -sign -binary -outform DER)"
         ),
     };
-    // The kernel's log is told of this, so it is not asked in vain.
+    // The kernel logs this check. So make it only if there is no trusted signature.
     let locked_down = integrity::is_unsigned_locked_down();
     let listed = integrity::is_digest_listed(digest.bytes());
     let required = integrity::is_signature_required();
@@ -105,34 +106,35 @@ pub(crate) fn admit(wasm: &[u8], digest: Digest, signature: &[u8]) -> Answer<Adm
         (false, false, false) => return admitted(ORIGIN_UNCHECKED),
         _ => (),
     }
-    let (error, what) = match untrusted {
+    let (error, problem) = match untrusted {
         error if error == ENOKEY => (error, "signed with a key that this kernel does not trust"),
-        error if error == ENOPKG => (error, "signed in a way that this kernel cannot check"),
+        error if error == ENOPKG => (error, "signed with an algorithm that this kernel lacks"),
         _ => (EKEYREJECTED, "not signed"),
     };
     if locked_down {
         refuse!(
             error,
-            "the module is {}, and the kernel is locked down; sign it with a key that is in the \
-             kernel's trusted keyrings (its SHA-256 digest is {}, but allow_digests does not count \
+            "the Wasm module is {}, and the kernel is locked down; sign it with a key in the \
+             kernel's trusted keyrings (its SHA-256 digest is {}, but allow_digests has no effect \
              under lockdown)",
-            what,
+            problem,
             digest
         );
     }
     refuse!(
         error,
-        "the module is {}, and require_signature is set; sign it with a key that is in the \
-         kernel's trusted keyrings, or have its SHA-256 digest {} added to \
+        "the Wasm module is {}, and require_signature is set; sign it with a key in the kernel's \
+         trusted keyrings, or add its SHA-256 digest {} to \
          /sys/module/nf_wasm/parameters/allow_digests",
-        what,
+        problem,
         digest
     );
 }
 
-/// What is enforced, as a set of the ABI's `ADMISSION_*`.
+/// The set of the ABI's `ADMISSION_*` that is enforced.
 pub(crate) fn enforced() -> u32 {
-    /// Lockdown was seen. It is never taken back, and asking again would be logged again.
+    /// Whether the kernel was found locked down. Lockdown is never lifted, and each check writes to
+    /// the kernel's log.
     static LOCKED_DOWN: Atomic<bool> = Atomic::new(false);
     if !LOCKED_DOWN.load(Relaxed) && integrity::is_unsigned_locked_down() {
         LOCKED_DOWN.store(true, Relaxed);
@@ -147,7 +149,7 @@ pub(crate) fn enforced() -> u32 {
     enforced
 }
 
-/// Whether a parameter that only tests need may have an effect.
+/// Whether parameters that only tests need may have an effect.
 pub(crate) fn tests_allowed() -> bool {
     !integrity::is_parameters_locked_down()
 }

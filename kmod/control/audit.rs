@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Entries in the kernel's audit log: what was done to a filter, by whom.
+//! Records in the kernel's audit log: which operation was carried out on which filter, and by which
+//! task.
 
 use kernel::prelude::*;
 
@@ -10,41 +11,43 @@ use crate::kernel_ext::audit::Record;
 use crate::kernel_ext::net::Net;
 use crate::objects::filter::Filter;
 
-/// An entry that is not written yet.
+/// A record that is not written yet.
 #[must_use]
 pub(crate) struct Entry<'a>(Record<'a>);
 
 impl<'a> Entry<'a> {
-    /// Says that `op` was done to the filter with this name, and id or 0.
+    /// A record of the operation `op` on the filter with this name and id. The id is 0 if it has
+    /// none.
     pub(crate) fn new(op: &'static CStr, net: &'a Net, name: &'a Name, id: u32) -> Self {
         Entry(Record::new(op, net, name.as_c_str(), id))
     }
 
-    /// As [`Self::new`], of a filter that is there, or was.
+    /// As [`Self::new`], for a filter that exists or was just removed.
     pub(crate) fn of(op: &'static CStr, net: &'a Net, filter: &'a Filter) -> Self {
         Self::new(op, net, filter.name(), filter.id)
     }
 
-    /// Which program it was about.
+    /// Adds the program's digest and origin.
     pub(crate) fn program(mut self, admission: &'a Admission) -> Self {
         self.0.digest(admission.digest.bytes());
         self.0.origin(admission.origin_name());
         self
     }
 
-    /// Which program it was about, that was refused with `error`.
+    /// Adds the digest of a program that was refused, and marks the operation as failed with
+    /// `error`.
     pub(crate) fn refused(mut self, digest: &'a Digest, error: Error) -> Self {
         self.0.digest(digest.bytes());
         self.0.error(error);
         self
     }
 
-    /// Where the filter is, or was, attached.
+    /// Adds the attachment's id and hook.
     pub(crate) fn at(mut self, attachment: u32, hook: &'a Hook) -> Self {
         self.0
             .attachment(attachment, hook.family, hook.hook, hook.priority);
         if hook.family == FAMILY_NETDEV {
-            // It ends with NUL: `check::hook` saw to that.
+            // It ends with NUL: `check::hook` checked that.
             if let Ok(name) = CStr::from_bytes_until_nul(&hook.device) {
                 self.0.device(name);
             }
@@ -52,12 +55,12 @@ impl<'a> Entry<'a> {
         self
     }
 
-    /// Writes it. Sleeps, if the audit daemon is far behind.
+    /// Writes the record. Sleeps if the audit daemon is far behind.
     pub(crate) fn write(self) {
         self.0.write();
     }
 
-    /// Writes it without waiting, for those who hold RTNL.
+    /// Writes the record without sleeping, for callers that hold RTNL.
     pub(crate) fn write_now(self) {
         self.0.write_now();
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Carries out commands: from a validated ioctl struct to a change of a network namespace.
+//! Carries out commands: from validated arguments to a change of a network namespace.
 
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
@@ -67,7 +67,7 @@ pub(crate) fn info(info: &mut Info) -> Answer {
     Ok(())
 }
 
-/// A text as a field of bytes, cut off so that a NUL remains.
+/// Copies a text to a field of bytes, cut off so that a NUL follows it.
 fn text_field<const N: usize>(text: &[u8]) -> [u8; N] {
     let mut field = [0; N];
     let len = text.len().min(N - 1);
@@ -75,7 +75,7 @@ fn text_field<const N: usize>(text: &[u8]) -> [u8; N] {
     field
 }
 
-/// Copies a Wasm binary from a caller.
+/// Copies a Wasm module from the caller.
 pub(crate) fn read_module(address: u64, len: u32) -> Answer<KVVec<u8>> {
     check::module_len(len)?;
     Ok(read_bytes(address, len)?)
@@ -94,7 +94,7 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
     let (filter, attachments) = {
         let _turn = namespace.turn()?;
         let filter = namespace.prepare(name, settings.fuel, &hooks)?;
-        // There is none that it replaces.
+        // A new filter has no program to replace.
         filter.publish(ListedProgram::new(
             wasm,
             admission,
@@ -116,8 +116,8 @@ pub(crate) fn load(namespace: &Namespace, request: &mut Load) -> Answer {
     Ok(())
 }
 
-/// Decides whether `wasm` may run as the filter with this name, and id or 0. That it may not is
-/// written to the audit log, as an `op` that failed.
+/// Decides whether `wasm` may run as the filter with this name, and with this id or 0. Writes a
+/// refusal to the audit log, as a failed operation `op`.
 pub(crate) fn admit_as(
     op: &'static CStr,
     namespace: &Namespace,
@@ -152,7 +152,7 @@ pub(crate) fn replace(namespace: &Namespace, request: &mut Replace) -> Answer {
     let program = ListedProgram::new(wasm, admission, settings, &filter.logger)?;
     let replaced = namespace.replace(&filter, program)?;
     drop(turn);
-    // Waits for the packets that it decides.
+    // Waits until no packet uses the old program.
     drop(replaced);
     Entry::of(op, namespace.net(), &filter)
         .program(&admission)
@@ -261,8 +261,8 @@ pub(crate) fn list_attachments(namespace: &Namespace, request: &mut List) -> Ans
     })
 }
 
-/// Writes a table to a caller, who may have less room than it needs. The entries are collected
-/// first, so that no page fault is taken under a namespace's lock.
+/// Writes a table to the caller, whose memory may be too short for all of it. The entries are
+/// collected first, so that no page fault is taken with a namespace's lock held.
 fn list<T: Plain>(request: &mut List, collect: impl FnOnce() -> Result<KVVec<T>>) -> Answer {
     let size = check::list(request, size_of::<T>())?;
     let entries = collect()?;

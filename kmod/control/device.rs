@@ -15,7 +15,8 @@ use crate::control::request::exchange;
 use crate::module_parameters;
 use crate::objects::namespace::Namespace;
 
-/// An open device. Commands act where their caller is; only tests of the engine have a state.
+/// An open device. Commands act on the network namespace of their caller. Only tests of the engine
+/// have a state.
 #[pin_data]
 pub(crate) struct Device {
     #[pin]
@@ -58,7 +59,7 @@ macro_rules! dispatch {
     };
 }
 
-/// Checks who calls, and calls a handler.
+/// Checks the caller's permission, and calls a handler.
 macro_rules! carry_out {
     (anyone, $handler:ident, $request:ty, $device:ident, $caller:ident, $argument:ident) => {
         exchange::<$request>($argument, command::$handler)
@@ -80,12 +81,13 @@ macro_rules! carry_out {
 
 crate::nf_wasm_ioctls!(dispatch);
 
-/// The caller's network namespace, if the caller may act in it.
+/// The caller's network namespace, if the caller has permission to change it.
 fn authorised(caller: &CurrentTask) -> Answer<&Namespace> {
     authorised_by(caller, module_parameters::user_namespaces.value())
 }
 
-/// As [`authorised`]; `user_namespaces` says whether the capability over the namespace will do.
+/// As [`authorised`]. With `user_namespaces`, the capability in the user namespace that owns the
+/// network namespace suffices.
 fn authorised_by(caller: &CurrentTask, user_namespaces: bool) -> Answer<&Namespace> {
     let namespace = Namespace::current(caller)?;
     if !namespace.net().is_capable(user_namespaces) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `NF_WASM_GUEST_TEST`: runs Wasm modules that are no filters, to test the engine.
+//! `NF_WASM_GUEST_TEST`: runs Wasm modules that are not filters, to test the engine.
 //!
-//! It runs on build threads, with one region for each open file. As for loads, memory may run out and the
-//! engine may panic.
+//! The tests run on build threads, with one region for each open file. As in a load, memory may run
+//! out and the engine may panic.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -24,7 +24,7 @@ use crate::decode::check;
 use crate::decode::exchange::Memory;
 use crate::module_parameters;
 
-/// Bytes that a session's instances may allocate, all together.
+/// The most bytes that all instances of a session may allocate together.
 const BUDGET: usize = 64 << 20;
 
 /// The instances of one open file.
@@ -37,17 +37,18 @@ pub(crate) struct Session {
     region: KBox<Region>,
 }
 
-// SAFETY: The engine's session is memory of the region, and as that has no tie to the thread that made it.
+// SAFETY: The engine's session is memory of the region. Like the region, it is not tied to the
+// thread that made it.
 unsafe impl Send for Session {}
 
-/// Whether the command exists. It runs modules that nobody vouches for.
+/// Whether the ioctl is available. It runs Wasm modules without admission.
 pub(crate) fn is_available() -> bool {
     module_parameters::guest_test.value()
         && admission::tests_allowed()
         && admission::enforced() == 0
 }
 
-/// Carries out `request` in the session of `slot`, which it begins if there is none.
+/// Carries out `request` in the session in `slot`. Begins a session if `slot` is empty.
 pub(crate) fn carry_out(slot: &Mutex<Option<Session>>, request: &mut GuestTest) -> Answer {
     request.fuel = check::guest_test(request)?;
     let wasm = match request.operation {
@@ -79,7 +80,7 @@ fn on_thread(
     let mut slot = slot.lock();
     let session = match &mut *slot {
         Some(session) => session,
-        // INVARIANT: There is nothing yet.
+        // INVARIANT: Null.
         empty => empty.insert(Session {
             engine: ptr::null_mut(),
             region: Region::new(BUDGET, requester)?,
@@ -108,15 +109,15 @@ fn on_thread(
         text_len: bytes.len(),
         text_used: 0,
     };
-    // SAFETY: All pointers are to what this function borrows or owns until the thread is done, and by the
-    // invariants the engine's session lives in the region.
+    // SAFETY: All pointers are to data that this function borrows or owns until the thread is done.
+    // By the invariants the engine's session lives in the region.
     let outcome =
         unsafe { thread::run(Work::GuestTest(&mut call), &mut session.region, requester)? };
     *used = call.text_used.min(bytes.len());
     match outcome {
         Outcome::Returned(0) => {}
         Outcome::Returned(errno) => {
-            // INVARIANT: It returned, so what it left lives in the region.
+            // INVARIANT: The engine returned, so its session lives in the region.
             session.engine = call.session;
             return Err(Refusal {
                 error: Error::from_errno(errno),
@@ -124,7 +125,7 @@ fn on_thread(
             });
         }
         Outcome::GivenUp(error) => {
-            // Whatever was under way is half done.
+            // The session may be inconsistent.
             *slot = None;
             refuse!(
                 error,
@@ -132,7 +133,7 @@ fn on_thread(
             );
         }
     }
-    // INVARIANT: It returned, so what it left lives in the region.
+    // INVARIANT: The engine returned, so its session lives in the region.
     session.engine = call.session;
     request.instance = call.instance;
     request.fuel_used = call.fuel_used;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The control path: takes an ioctl's arguments, validates and admits them, changes objects, and audits.
+//! The control path: validates an ioctl's arguments, admits Wasm modules, changes objects, and
+//! writes audit records.
 
 pub(crate) mod admission;
 pub(crate) mod audit;

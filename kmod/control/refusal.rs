@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Refusals: why a command was refused, as an errno and a text for the caller.
+//! Refusals: an errno, and a text that tells the caller why a command was refused.
 
 use core::fmt::{self, Write};
 
 use kernel::prelude::*;
 
-/// Bytes of the longest text.
+/// The most bytes of a text.
 const TEXT_BYTES: usize = 1024;
 
-/// A text of bounded length. What does not fit is cut off.
+/// A text of bounded length. Longer text is cut off.
 pub(crate) struct Text {
     bytes: [u8; TEXT_BYTES],
     len: usize,
@@ -30,12 +30,12 @@ impl Text {
         &self.bytes[..self.len]
     }
 
-    /// The memory, and the number of bytes of it that are the text, for someone who writes both.
+    /// The memory and the length in it, for code that writes both.
     pub(crate) fn as_parts(&mut self) -> (&mut [u8], &mut usize) {
         (&mut self.bytes, &mut self.len)
     }
 
-    /// Appends bytes as far as they fit.
+    /// Appends as many of `bytes` as fit.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let count = bytes.len().min(TEXT_BYTES - self.len);
         self.bytes[self.len..][..count].copy_from_slice(&bytes[..count]);
@@ -57,11 +57,12 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal that says what, where and what would help. Without memory, it only has the errno.
+    /// A refusal with a text. The text names the problem and, if possible, a remedy. If there is no
+    /// memory for it, the refusal has the errno only.
     pub(crate) fn new(error: Error, arguments: fmt::Arguments<'_>) -> Self {
         let mut text = Text::new().ok();
         if let Some(text) = &mut text {
-            // Infallible: what does not fit is cut off.
+            // Infallible: text that does not fit is cut off.
             let _ = text.write_fmt(arguments);
         }
         Refusal { error, text }
@@ -80,10 +81,10 @@ impl From<kernel::alloc::AllocError> for Refusal {
     }
 }
 
-/// What a command gives.
+/// The result of a command.
 pub(crate) type Answer<T = ()> = core::result::Result<T, Refusal>;
 
-/// `refuse!(ERRNO, "format", …)`: leaves the function with a refusal.
+/// `refuse!(ERRNO, "format", …)`: returns a refusal from the function.
 macro_rules! refuse {
     ($error:expr, $($format:tt)+) => {
         return Err($crate::control::refusal::Refusal::new($error, kernel::prelude::fmt!($($format)+)))

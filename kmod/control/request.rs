@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Access to the caller's memory, through which [`crate::decode`] copies ioctl structs in and out.
+//! Access to the caller's memory, for [`crate::decode`], which copies ioctl structs in and out.
 
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
@@ -37,7 +37,7 @@ impl Refused for Refusal {
     }
 }
 
-/// Reads a `T` at `from`, has `f` work on it, and writes it back.
+/// Copies a `T` from the address `from`, calls `f` with it, and copies it back.
 pub(crate) fn exchange<T: Request>(from: usize, f: impl FnOnce(&mut T) -> Answer) -> Result<isize> {
     match exchange::exchange(&Caller, from as u64, f) {
         Ok(()) => Ok(0),
@@ -45,12 +45,11 @@ pub(crate) fn exchange<T: Request>(from: usize, f: impl FnOnce(&mut T) -> Answer
     }
 }
 
-/// An address from a request.
 fn user_ptr(address: u64) -> UserPtr {
     UserPtr::from_addr(address as usize)
 }
 
-/// Copies `len` bytes from a caller.
+/// Copies `len` bytes from the caller.
 pub(crate) fn read_bytes(address: u64, len: u32) -> Result<KVVec<u8>> {
     let _origin = OomOrigin::mark();
     let mut bytes = KVVec::new();

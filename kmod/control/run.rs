@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `NF_WASM_RUN`: runs a filter once, on a packet that the caller gives, without a hook.
+//! `NF_WASM_RUN`: runs a filter once, without a hook, on a packet that the caller supplies.
 
 use kernel::prelude::*;
 use kernel::sync::rcu;
@@ -21,8 +21,8 @@ use crate::objects::namespace::Namespace;
 use crate::packet::host_functions::Host;
 use crate::packet::logger::{Logger, Speaker};
 
-/// Runs a filter once, in a fresh instance, so that a running filter's memory is neither seen nor
-/// changed.
+/// Runs a filter once, in a new instance, so that it neither reads nor changes the memory of a
+/// loaded filter.
 pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     let (name, wasm, settings) = match check::run(request)? {
         Subject::Filter(selector) => named_program(namespace, &selector)?,
@@ -71,7 +71,7 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     Ok(())
 }
 
-/// A loaded filter's binary and settings, copied so that nothing is held while it is built.
+/// Copies a loaded filter's Wasm module and settings, so that the build holds no lock.
 fn named_program(
     namespace: &Namespace,
     selector: &Selector,
@@ -85,7 +85,7 @@ fn named_program(
         let mut wasm = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
         let rcu = rcu::read_lock();
         let program = filter.program(&rcu).ok_or(ENOENT)?;
-        // Replaced by a longer one while memory was made ready.
+        // Retry: while memory was allocated, the program was replaced by a longer one.
         if program.wasm().len() > wasm.capacity() {
             continue;
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Entries in the kernel's audit log.
+ * Records in the kernel's audit log.
  *
- * Their type is AUDIT_KERNEL_OTHER, "for use by 3rd party modules". AUDIT_NETFILTER_CFG looks closer,
- * but what reads it expects a table and a number of entries.
+ * Their type is AUDIT_KERNEL_OTHER, "for use by 3rd party modules". AUDIT_NETFILTER_CFG may seem to
+ * fit better, but its readers expect a table and a number of entries.
  */
 #include <linux/audit.h>
 #include <linux/gfp.h>
@@ -18,8 +18,8 @@
 #define DIGEST_LEN 32
 
 /*
- * A string that somebody else chose, the way audit_log_untrustedstring() has it, which is not
- * exported: in quotes, or in hexadecimal if it has anything that could pass for another field.
+ * Logs a string of untrusted origin, like audit_log_untrustedstring(), which is not exported: in
+ * quotes, or in hexadecimal if it has a character that could fake another field.
  */
 static void log_untrusted(struct audit_buffer *ab, const char *name, const char *string)
 {

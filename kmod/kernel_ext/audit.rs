@@ -16,7 +16,7 @@ use crate::kernel_ext::net::Net;
 ///
 /// # Invariants
 ///
-/// What the pointers in it point to is valid for `'a`. Strings end with NUL.
+/// The pointers in it are valid for `'a`, or null. Strings end with NUL.
 #[must_use]
 pub(crate) struct Record<'a> {
     record: bindings::nf_wasm_audit,
@@ -24,9 +24,10 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Says that `op` was done to the filter with this name, and id or 0.
+    /// A record of the operation `op` on the filter with this name and id. The id is 0 if it has
+    /// none.
     pub(crate) fn new(op: &'static CStr, net: &'a Net, filter: &'a CStr, id: u32) -> Self {
-        // INVARIANT: All are borrowed for `'a`, or null.
+        // INVARIANT: Each pointer is borrowed for `'a`, or null.
         Record {
             record: bindings::nf_wasm_audit {
                 op: op.as_char_ptr(),
@@ -52,17 +53,17 @@ impl<'a> Record<'a> {
         self.record.digest = digest.as_ptr();
     }
 
-    /// Adds why the module was taken.
+    /// Adds why the Wasm module was admitted.
     pub(crate) fn origin(&mut self, origin: &'static CStr) {
         self.record.origin = origin.as_char_ptr();
     }
 
-    /// Says that it was refused.
+    /// Marks the operation as failed.
     pub(crate) fn error(&mut self, error: Error) {
         self.record.error = error.to_errno();
     }
 
-    /// Adds an attachment with this id, which is not 0, at a hook.
+    /// Adds an attachment, whose id is not 0, and its hook.
     pub(crate) fn attachment(&mut self, id: u32, family: u32, hook: u32, priority: i32) {
         self.record.attachment = id;
         self.record.family = family;
@@ -75,14 +76,15 @@ impl<'a> Record<'a> {
         self.record.device = name.as_char_ptr();
     }
 
-    /// Writes it. Sleeps, if the audit daemon is far behind. Process context.
+    /// Writes the record. Sleeps if the audit daemon is far behind. Process context.
     pub(crate) fn write(self) {
-        // SAFETY: By the invariant; a digest has as many bytes as are read.
+        // SAFETY: By the invariant the pointers are valid. A digest has as many bytes as the C half
+        // reads.
         unsafe { bindings::nf_wasm_audit(&self.record) };
     }
 
-    /// Writes it without waiting, for those who hold RTNL. If the audit daemon is far behind it is lost,
-    /// and counted as lost there.
+    /// Writes the record without sleeping, for callers that hold RTNL. If the audit daemon is far
+    /// behind, the record is lost, and audit counts it as lost. Process context.
     pub(crate) fn write_now(mut self) {
         self.record.may_sleep = false;
         self.write();

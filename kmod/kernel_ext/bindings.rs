@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! C functions and types that the `kernel` crate has no bindings for. bindgen makes them, by the list in `Kbuild`.
+//! Bindings that the `kernel` crate lacks. bindgen generates them from the list in `Kbuild`.
 #![allow(
     clippy::all,
     clippy::cast_lossless,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What bindgen reads to make bindings_generated.rs; the Kbuild file says what it takes from here. */
+/* Input of bindgen for bindings_generated.rs; Kbuild lists the items that it generates. */
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The packet path of a CPU, and per-CPU data that it guards.
+//! The packet path of a CPU, and the per-CPU data that it protects.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -13,40 +13,40 @@ use kernel::types::NotThreadSafe;
 
 use crate::kernel_ext::bindings;
 
-/// Evidence that the caller is alone with this CPU's packet path.
+/// Proof that the caller owns this CPU's packet path.
 ///
 /// # Invariants
 ///
-/// While it exists bottom halves are off and, on PREEMPT_RT, the CPU's lock is held; `number` is that
-/// of the CPU that the caller is on and stays on, a possible one.
+/// While it exists, bottom halves are off and, on PREEMPT_RT, the CPU's lock is held. `number` is
+/// that of the CPU that the caller runs on and cannot leave; it is a possible CPU.
 pub(crate) struct Cpu {
     number: usize,
     _here: NotThreadSafe,
 }
 
 impl Cpu {
-    /// For a CPU that `hook.c` has entered and leaves.
+    /// For a CPU that `hook.c` has entered, and leaves later.
     ///
     /// # Safety
     ///
     /// The invariants hold for `number` until the caller returns.
     #[inline(always)]
     pub(crate) unsafe fn entered(number: usize) -> Self {
-        // INVARIANT: The contract says so.
+        // INVARIANT: By the contract.
         Cpu {
             number,
             _here: NotThreadSafe,
         }
     }
 
-    /// The same, for callers without the CPU number.
+    /// The same, for callers that do not know the CPU's number.
     ///
     /// # Safety
     ///
-    /// The invariants hold for the CPU that the caller is on, until it returns.
+    /// The invariants hold for the CPU that the caller runs on, until it returns.
     pub(crate) unsafe fn entered_here() -> Self {
-        // SAFETY: The caller stays on its CPU, because bottom halves are off: so the number is that CPU's
-        // until it returns, and the rest of the invariants is what the contract says.
+        // SAFETY: Bottom halves are off, so the caller stays on its CPU, and the number is right
+        // until it returns. The other invariants hold by the contract.
         unsafe { Self::entered(CpuId::current().as_u32() as usize) }
     }
 
@@ -59,79 +59,80 @@ impl Cpu {
     ///
     /// # Safety
     ///
-    /// `region` is null or a [`crate::build::region::Region`], which is valid and used by nobody else until this is
-    /// called again.
+    /// `region` is null, or a valid [`crate::build::region::Region`] that no other code uses until
+    /// this is called again.
     pub(crate) unsafe fn set_region(&self, region: *mut c_void) -> *mut c_void {
-        // SAFETY: By the invariant the CPU was entered, by this task.
+        // SAFETY: By the invariant this task has entered the CPU.
         unsafe { bindings::nf_wasm_cpu_set_region(region) }
     }
 }
 
-/// The region of the packet path that the caller is on, or null if it is on none. Any context.
+/// The region of the caller's packet path, or null if the caller is not on one. Any context.
 pub(crate) fn packet_region() -> *mut c_void {
     // SAFETY: Callable from any context.
     unsafe { bindings::nf_wasm_packet_region() }
 }
 
-/// Bytes of a cache line. `kernel.c` checks the number.
+/// Bytes of a cache line. `hook.c` checks that this is enough.
 pub(crate) const CACHE_LINE: usize = 64;
 
 /// The largest per-CPU allocation: `PCPU_MIN_UNIT_SIZE`.
 const MAX_BYTES: usize = 32 << 10;
 
-/// A `T` for each possible CPU, in the memory that is the CPU's own, on its node.
+/// A `T` for each possible CPU, in per-CPU memory, which is on the CPU's NUMA node.
 ///
 /// # Invariants
 ///
-/// `all` came from `nf_wasm_percpu_alloc` with the layout of `T`, is ours, and of each possible CPU there
-/// is a `T` that was initialised.
+/// `all` came from `nf_wasm_percpu_alloc` with the layout of `T`, and is ours. For each possible
+/// CPU it has an initialised `T`.
 pub(crate) struct PerCpu<T> {
     all: NonNull<T>,
     _owns: PhantomData<T>,
 }
 
-// SAFETY: It owns its values, as a box does: that they may be sent is all that it takes.
+// SAFETY: It owns its values, as a box does, so it may be sent if they may.
 unsafe impl<T: Send> Send for PerCpu<T> {}
-// SAFETY: Shared, it gives out nothing but references to its values.
+// SAFETY: A shared reference to it only gives shared references to its values.
 unsafe impl<T: Sync> Sync for PerCpu<T> {}
 
 impl<T> PerCpu<T> {
-    /// Makes each with `make`. Charged to the memory cgroup that is active.
+    /// Initialises each with `make`. Charged to the active memory cgroup.
     pub(crate) fn new(mut make: impl FnMut() -> T) -> Result<Self> {
-        // No two CPUs' share a line in any case. Here nothing else shares one with them.
+        // Values of different CPUs never share a cache line. By its alignment, neither do this
+        // value and another one of the same CPU.
         const { assert!(align_of::<T>() >= CACHE_LINE && size_of::<T>() <= MAX_BYTES) };
-        // SAFETY: The size is what the kernel hands out at most, or less, and not 0, because it is a
-        // multiple of the alignment; that is a power of two below a page.
+        // SAFETY: The size is at most the kernel's maximum. It is not 0, because it is a multiple
+        // of the alignment, which is a power of two less than a page.
         let all = unsafe { bindings::nf_wasm_percpu_alloc(size_of::<T>(), align_of::<T>()) };
         let all = NonNull::new(all.cast::<T>()).ok_or(ENOMEM)?;
         for cpu in possible() {
-            // SAFETY: Each possible CPU has its own memory of that layout behind `all`, which nobody knows
-            // of yet.
+            // SAFETY: Each possible CPU has its own memory of that layout at its offset from `all`,
+            // and no other code knows it yet.
             unsafe { place(all, cpu).write(make()) };
         }
-        // INVARIANT: It was just allocated, and each possible CPU's was written.
+        // INVARIANT: It was just allocated, and the value of each possible CPU was written.
         Ok(PerCpu {
             all,
             _owns: PhantomData,
         })
     }
 
-    /// This CPU's, as long as the caller is on its packet path.
+    /// This CPU's value. The caller owns the CPU's packet path for as long.
     #[inline(always)]
     pub(crate) fn here<'a>(&'a self, cpu: &'a Cpu) -> &'a T {
-        // SAFETY: The CPU is a possible one. By the invariant there is an initialised `T`, which lives as
-        // long as `self`, and of which nobody has a mutable reference: none are given out.
+        // SAFETY: The CPU is a possible one. By the invariant it has an initialised `T`, which
+        // lives as long as `self`. There is no mutable reference to it, because none are given out.
         unsafe { &*place(self.all, cpu.number()) }
     }
 
-    /// That of the CPU with number `cpu`, if it is a possible one.
+    /// The value of the CPU with number `cpu`, if that is a possible CPU.
     pub(crate) fn of(&self, cpu: usize) -> Option<&T> {
-        // SAFETY: The CPU is a possible one. By the invariant there is an initialised `T`, which lives as
-        // long as `self`, and of which nobody has a mutable reference: none are given out.
+        // SAFETY: The CPU is a possible one. By the invariant it has an initialised `T`, which
+        // lives as long as `self`. There is no mutable reference to it, because none are given out.
         is_possible(cpu).then(|| unsafe { &*place(self.all, cpu) })
     }
 
-    /// Every CPU's.
+    /// The values of all possible CPUs.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         possible().filter_map(|cpu| self.of(cpu))
     }
@@ -140,7 +141,8 @@ impl<T> PerCpu<T> {
 impl<T> Drop for PerCpu<T> {
     fn drop(&mut self) {
         for cpu in possible() {
-            // SAFETY: By the invariant there is a `T`, which is ours, and this is its last use.
+            // SAFETY: By the invariant there is an initialised `T`, which is ours, and this is its
+            // last use.
             unsafe { place(self.all, cpu).drop_in_place() };
         }
         // SAFETY: By the invariant it came from `nf_wasm_percpu_alloc` and is ours.
@@ -148,15 +150,16 @@ impl<T> Drop for PerCpu<T> {
     }
 }
 
-/// Where a CPU has its own of what `nf_wasm_percpu_alloc` returned: as per_cpu_ptr().
+/// The address of a CPU's value in memory from `nf_wasm_percpu_alloc`, as per_cpu_ptr() computes
+/// it.
 ///
 /// # Safety
 ///
 /// `cpu` is the number of a possible CPU.
 #[inline(always)]
 unsafe fn place<T>(all: NonNull<T>, cpu: usize) -> *mut T {
-    // SAFETY: The kernel's table has an entry for each possible CPU, and is not written to any more once
-    // modules are there.
+    // SAFETY: The kernel's table has an entry for each possible CPU, and is constant once kernel
+    // modules can be loaded.
     let offset = unsafe {
         *(&raw const kernel_bindings::__per_cpu_offset)
             .cast::<usize>()
@@ -166,17 +169,17 @@ unsafe fn place<T>(all: NonNull<T>, cpu: usize) -> *mut T {
 }
 
 fn is_possible(cpu: usize) -> bool {
-    // SAFETY: The mask is static, and not written to any more once modules are there.
+    // SAFETY: The mask is static, and is constant once kernel modules can be loaded.
     let mask = unsafe { Cpumask::from_raw(&raw const kernel_bindings::__cpu_possible_mask) };
     u32::try_from(cpu).is_ok_and(|cpu| CpuId::from_u32(cpu).is_some_and(|cpu| mask.test(cpu)))
 }
 
-/// The numbers of those that there can be.
+/// The numbers of the possible CPUs.
 fn possible() -> impl Iterator<Item = usize> {
     (0..nr_cpu_ids() as usize).filter(|&cpu| is_possible(cpu))
 }
 
-/// How many CPUs there can be.
+/// Number of possible CPUs.
 pub(crate) fn possible_cpus() -> usize {
     possible().count()
 }

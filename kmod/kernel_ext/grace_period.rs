@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! RCU grace periods that begin now and are waited for later, if they are not over by then.
+//! RCU grace periods that begin now. A later wait returns at once if the grace period is over by
+//! then.
 //!
 //! C header: `include/linux/rcupdate.h`
 
 use kernel::bindings;
 
-/// A grace period: when it is over, no reader is left of those that were under way when it began.
+/// A grace period. When it is over, all readers that existed when it began have finished.
 ///
-/// Several that began before the first of them is waited for cost one wait.
+/// Waiting for several, all of which began before the first wait, takes only one wait.
 #[derive(Clone, Copy)]
 pub(crate) struct GracePeriod(bindings::rcu_gp_seq);
 
 impl GracePeriod {
-    /// Begins now. It covers readers that may see what the caller has just unpublished.
+    /// Begins now. Covers readers of any data that the caller has unpublished before.
     pub(crate) fn begin() -> Self {
         let mut begun = bindings::rcu_gp_seq::default();
         // SAFETY: `begun` is valid for writes. Any context may call this.
@@ -28,11 +29,11 @@ impl GracePeriod {
         unsafe { bindings::poll_state_synchronize_rcu_full(&mut begun) }
     }
 
-    /// Sleeps until it is over. The caller is no reader.
+    /// Sleeps until it is over. Must not be called in a read-side critical section.
     pub(crate) fn wait(&self) {
         let mut begun = self.0;
         // SAFETY: `begun` is a copy of what `get_state_synchronize_rcu_full` wrote. Nothing in this
-        // module waits inside of a read-side critical section; lockdep would say so.
+        // kernel module waits in a read-side critical section; lockdep checks that.
         unsafe { bindings::cond_synchronize_rcu_full(&mut begun) };
     }
 }

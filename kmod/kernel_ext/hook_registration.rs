@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Hooks that are registered with netfilter, and what their functions work on.
+//! Hook functions that are registered with netfilter, and their data.
 //!
 //! C header: `include/linux/netfilter.h`
 //!
-//! Netfilter calls a hook's function with a pointer of the registrant's. It stops to do so some
-//! time after the hook was unregistered: a packet that was under way then may still be inside,
-//! until a grace period is over. The same holds after a registration that *failed*. For
-//! `NFPROTO_INET` `nf_register_net_hook()` registers the hook with IPv4, then with IPv6; where IPv6
-//! refuses, it takes the hook back from IPv4 and does not wait for the packets that went in
-//! meanwhile.
+//! Netfilter calls a hook function with a pointer to its owner's data. After the hook is
+//! unregistered, a packet may still be inside, until a grace period is over. The same holds after a
+//! registration that *failed*: for `NFPROTO_INET`, `nf_register_net_hook()` registers the hook with
+//! IPv4, then with IPv6. If the latter fails, it unregisters the hook from IPv4 again, and does not
+//! wait for the packets that entered meanwhile.
 
 use core::ops::Deref;
 use core::ptr;
@@ -23,22 +22,23 @@ use crate::kernel_ext::grace_period::GracePeriod;
 use crate::kernel_ext::net::Net;
 use crate::kernel_ext::netdevice::NetDevice;
 
-/// Where a hook is.
+/// The place of a hook function.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// One of the `NFPROTO_*`.
     pub(crate) family: u8,
     pub(crate) hook: u32,
-    /// Lower ones are called earlier.
+    /// Functions with lower numbers are called earlier.
     pub(crate) priority: i32,
     /// Null unless the family is `NFPROTO_NETDEV`.
     pub(crate) device: *const NetDevice,
 }
 
-/// What netfilter calls, with a pointer to a registration's data: a function of `packet/hook.c`.
+/// The hook function, from `packet/hook.c`. Netfilter calls it with a pointer to a registration's
+/// data.
 #[derive(Clone, Copy)]
 pub(crate) enum Function {
-    /// For the families of IP, where a packet begins with its network header.
+    /// For the IP families, whose packets begin with their network header.
     Ip,
     /// For `NFPROTO_NETDEV`.
     Netdev,
@@ -59,7 +59,7 @@ impl Function {
     }
 }
 
-/// What netfilter and the hook's function have the addresses of.
+/// Netfilter has the address of `ops`, and the hook function has that of `data`.
 #[pin_data]
 struct Hook<T> {
     data: T,
@@ -68,33 +68,34 @@ struct Hook<T> {
 }
 
 enum State {
-    /// Netfilter has not heard of it.
+    /// Not passed to netfilter yet.
     New,
     Registered(*mut kernel_bindings::net),
-    /// It was unregistered, or half registered for a moment. Packets are out when this is over.
+    /// The hook was unregistered, or its registration failed. No packet is inside when this is
+    /// over.
     Left(GracePeriod),
 }
 
-/// A hook with the data that its function is given.
+/// A hook function's registration, with the function's data.
 ///
-/// Dropping it unregisters it, and sleeps until no packet is inside of it. To drop many, unregister
-/// all of them first: then the first drop waits for all.
+/// Dropping it unregisters the hook, and sleeps until no packet is inside. To drop many, unregister
+/// all of them first: then only the first drop waits.
 ///
 /// # Invariants
 ///
-/// In the state `Registered` the hook is registered with that namespace, which lives. In the state
-/// `Left` it is not, and was not since before the grace period began. From the first attempt to
-/// register it until that grace period is over, `hook` is neither moved, nor freed, nor borrowed
-/// mutably, and `ops` is netfilter's to read.
+/// In the state `Registered`, the hook is registered in that namespace, which is alive. In the
+/// state `Left`, it is not registered, and has not been since before the grace period began. From
+/// the first attempt to register it until that grace period is over, `hook` is neither moved nor
+/// freed nor borrowed mutably, and netfilter may read `ops`.
 pub(crate) struct HookRegistration<T: Send + Sync> {
     hook: Pin<KBox<Hook<T>>>,
     state: State,
 }
 
-// SAFETY: The data may be used and dropped by any thread, by the bound. Netfilter registers and
-// unregisters hooks from any thread, under a lock of its own. `net` is only handed to it.
+// SAFETY: By the bound any thread may use and drop the data. Netfilter registers and unregisters
+// hooks from any thread, under its own lock. `net` is only passed to it.
 unsafe impl<T: Send + Sync> Send for HookRegistration<T> {}
-// SAFETY: `&HookRegistration` gives `&T`, which the bound lets threads share; the state is only
+// SAFETY: `&HookRegistration` gives `&T`, which by the bound threads may share; the state is only
 // read.
 unsafe impl<T: Send + Sync> Sync for HookRegistration<T> {}
 
@@ -105,21 +106,21 @@ impl<T: Send + Sync> HookRegistration<T> {
             try_pin_init!(Hook {
                 data,
                 ops <- Opaque::ffi_init(|slot: *mut bindings::nf_hook_ops| {
-                    // SAFETY: `slot` is valid for writes of one `nf_hook_ops`, of which all zero is
-                    // a valid one: its pointers may be null.
+                    // SAFETY: `slot` is valid for writes of one `nf_hook_ops`. All zeros is a valid
+                    // one, because its pointers may be null.
                     unsafe { slot.write_bytes(0, 1) };
                 }),
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )?;
-        // INVARIANT: Nobody else has heard of the hook.
+        // INVARIANT: No other code has the hook's address.
         Ok(HookRegistration {
             hook,
             state: State::New,
         })
     }
 
-    /// The data, for who fills it in before the first attempt to register it.
+    /// The data, for its owner to change before the first attempt to register the hook.
     pub(crate) fn data_mut(&mut self) -> Option<&mut T> {
         match self.state {
             State::New => Some(self.hook.as_mut().project().data),
@@ -127,14 +128,14 @@ impl<T: Send + Sync> HookRegistration<T> {
         }
     }
 
-    /// Has packets of `net` come in. Where that fails, some may have been in nevertheless.
-    /// `EBUSY` if that was tried before.
+    /// Registers the hook in `net`, which lets packets in. If this fails, packets may be inside
+    /// nevertheless, until [`Self::has_left`]. Returns `EBUSY` if this was called before.
     ///
     /// # Safety
     ///
-    /// `net` lives until [`Self::unregister`] returns, or the registration was dropped.
-    /// `place.device` is null, or registered in `net` for as long. `function` may be called with a
-    /// pointer to the data, as netfilter calls a hook, by any number of CPUs at once, and takes it
+    /// `net` lives until [`Self::unregister`] returns or the registration is dropped.
+    /// `place.device` is null, or registered in `net` for as long. Netfilter may call `function`
+    /// with a pointer to the data, on any number of CPUs at once, and `function` takes the pointer
     /// for a `&T`.
     pub(crate) unsafe fn register(
         &mut self,
@@ -147,8 +148,8 @@ impl<T: Send + Sync> HookRegistration<T> {
         };
         let data = ptr::from_ref(&self.hook.data).cast_mut();
         let ops = self.hook.ops.get();
-        // SAFETY: In the state `New` nobody else has heard of `ops`, which is behind an `Opaque`
-        // and so may be written through a shared reference.
+        // SAFETY: In the state `New` no other code has the address of `ops`. It is behind an
+        // `Opaque`, so it may be written through a shared reference.
         unsafe {
             (*ops).hook = Some(function.in_c());
             (*ops).priv_ = data.cast();
@@ -157,10 +158,10 @@ impl<T: Send + Sync> HookRegistration<T> {
             (*ops).hooknum = place.hook;
             (*ops).priority = place.priority;
         }
-        // SAFETY: The caller promises that `net` and the device live. `ops` is filled in, and the
-        // invariants keep it and the data in place until they are unregistered and a grace period
-        // went by, also if this fails. That the function may be called with the data is the
-        // caller's promise; `T: Sync` lets CPUs share it.
+        // SAFETY: By the contract `net` and the device live. `ops` is filled in. The invariants
+        // keep it and the data in place until the hook is unregistered and a grace period is over,
+        // even if this fails. By the contract the function may be called with the data, and by `T:
+        // Sync` CPUs may share it.
         match to_result(unsafe { bindings::nf_register_net_hook(net.as_raw(), ops) }) {
             Ok(()) => {
                 // INVARIANT: It was just registered.
@@ -168,32 +169,32 @@ impl<T: Send + Sync> HookRegistration<T> {
                 Ok(())
             }
             Err(error) => {
-                // INVARIANT: Netfilter has taken back whatever it had registered.
+                // INVARIANT: Netfilter has unregistered everything that it had registered.
                 self.state = State::Left(GracePeriod::begin());
                 Err(error)
             }
         }
     }
 
-    /// Has no more packets come in, if they do. Some may still be inside. Does not wait for them,
-    /// but may sleep.
+    /// Unregisters the hook, if it is registered: lets no more packets in. Some may still be
+    /// inside, until [`Self::has_left`]. Does not wait for them, but may sleep.
     pub(crate) fn unregister(&mut self) {
         let State::Registered(net) = self.state else {
             return;
         };
-        // SAFETY: By the invariant `ops` is registered with `net`, which lives; and its device
-        // does, by the promise that was made to `register`.
+        // SAFETY: By the invariant `ops` is registered in `net`, which is alive. Its device is
+        // alive too, by the contract of `register`.
         unsafe { bindings::nf_unregister_net_hook(net, self.hook.ops.get()) };
         // INVARIANT: It is unregistered.
         self.state = State::Left(GracePeriod::begin());
     }
 
-    /// Whether packets come in.
+    /// Whether the hook lets packets in.
     pub(crate) fn is_registered(&self) -> bool {
         matches!(self.state, State::Registered(_))
     }
 
-    /// Whether no packet is inside, and none will be: dropping it does not wait.
+    /// Whether no packet is inside, and none can enter: then a drop does not wait.
     pub(crate) fn has_left(&self) -> bool {
         match &self.state {
             State::New => true,
@@ -215,7 +216,7 @@ impl<T: Send + Sync> Drop for HookRegistration<T> {
     fn drop(&mut self) {
         self.unregister();
         if let State::Left(grace_period) = &self.state {
-            // The hook goes after this.
+            // The hook is freed after this.
             grace_period.wait();
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! CPUs that come online and go offline.
+//! Callbacks for CPUs that come online and go offline.
 //!
 //! C header: `include/linux/cpuhotplug.h`
 
@@ -10,17 +10,18 @@ use kernel::prelude::*;
 
 use crate::kernel_ext::bindings;
 
-/// What wants to know of CPUs. Called in process context, with CPU hotplug locked.
+/// Callbacks for CPU hotplug. Called in process context, with CPU hotplug locked.
 pub(crate) trait CpuEvents {
     /// The CPU with number `cpu` is about to come online. An error keeps it offline.
     ///
     /// # Safety
     ///
-    /// The CPU does not run; or this is called during [`HotplugRegistration::new`], which calls it for
-    /// each CPU that is online.
+    /// The CPU does not run, or this is called from [`HotplugRegistration::new`], which calls it
+    /// for each CPU that is online.
     unsafe fn prepare(cpu: usize) -> Result;
 
-    /// The CPU is gone. `is_suspend` says that it comes back with the same numbers and memory.
+    /// The CPU is dead. With `is_suspend`, it comes back after the suspend, with the same number
+    /// and memory.
     ///
     /// # Safety
     ///
@@ -28,24 +29,25 @@ pub(crate) trait CpuEvents {
     unsafe fn is_dead(cpu: usize, is_suspend: bool);
 }
 
-/// Has `T` told of CPUs until it is dropped. Nobody is told of the CPUs that are online then.
+/// Calls `T`'s callbacks until it is dropped. The drop itself calls none.
 ///
 /// # Invariants
 ///
-/// `state` is one that the kernel gave out for `T`.
+/// The kernel allocated `state` for `T`.
 pub(crate) struct HotplugRegistration<T> {
     state: i32,
     _events: PhantomData<T>,
 }
 
 impl<T: CpuEvents> HotplugRegistration<T> {
-    /// Calls [`CpuEvents::prepare`] for each CPU that is online, then for those that come.
+    /// Calls [`CpuEvents::prepare`] for each CPU that is online, and from then on for each that
+    /// comes online.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: The callbacks are as the C half describes them; they belong to this module, and are
-        // taken back in `drop`.
+        // SAFETY: The callbacks do what the C half requires. They are functions of this kernel
+        // module, and are unregistered in `drop`.
         let state = unsafe { bindings::nf_wasm_cpus_watch(Some(prepare::<T>), Some(dead::<T>)) };
         to_result(state)?;
-        // INVARIANT: The kernel just gave it out.
+        // INVARIANT: The kernel has just allocated it.
         Ok(HotplugRegistration {
             state,
             _events: PhantomData,
@@ -60,11 +62,11 @@ impl<T> Drop for HotplugRegistration<T> {
     }
 }
 
-/// A CPU is about to come online.
+/// The hotplug callback before a CPU comes online.
 ///
 /// # Safety
 ///
-/// Called by the kernel, in process context, while the CPU does not run; or in
+/// Called by the kernel, in process context, while the CPU does not run, or in
 /// [`HotplugRegistration::new`].
 unsafe extern "C" fn prepare<T: CpuEvents>(cpu: u32) -> i32 {
     // SAFETY: By the contract.
@@ -74,13 +76,13 @@ unsafe extern "C" fn prepare<T: CpuEvents>(cpu: u32) -> i32 {
     }
 }
 
-/// A CPU is gone.
+/// The hotplug callback after a CPU has died.
 ///
 /// # Safety
 ///
 /// Called by the kernel, in process context, when the CPU no longer runs.
 unsafe extern "C" fn dead<T: CpuEvents>(cpu: u32) -> i32 {
-    // SAFETY: This is the callback during which the kernel says so, and only reads.
+    // SAFETY: This only reads, and during this callback the kernel keeps the value valid.
     let is_suspend = unsafe { bindings::nf_wasm_cpus_suspend() };
     // SAFETY: By the contract the CPU does not run.
     unsafe { T::is_dead(cpu as usize, is_suspend) };

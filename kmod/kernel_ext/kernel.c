@@ -123,7 +123,7 @@ void nf_wasm_warn_engine(void)
 
 #define NF_WASM_PAINT 0x6e665f7761736d21UL
 
-/* Bytes below the current stack pointer that are left alone: this function's own frame. */
+/* Bytes below the current stack pointer that are not painted, for this function's own frame. */
 #define NF_WASM_PAINT_GAP 256
 
 noinline __no_sanitize_address void nf_wasm_stack_paint(void)

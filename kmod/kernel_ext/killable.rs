@@ -12,17 +12,18 @@ use kernel::sync::{Mutex, MutexGuard};
 
 use crate::kernel_ext::bindings;
 
-/// What [`Mutex`] lacks. A queue of loads may be long, and who waits in it must not count as hung.
+/// Adds `mutex_lock_killable()` to [`Mutex`]. A task may wait long in a queue of loads, and must
+/// not count as hung.
 pub(crate) trait LockKillable<T> {
-    /// Takes the mutex, or gives `EINTR` because the task is killed. Sleeps.
+    /// Locks the mutex. Returns `EINTR` if the task is killed before. Sleeps.
     fn lock_killable(&self) -> Result<MutexGuard<'_, T>>;
 }
 
 impl<T> LockKillable<T> for Mutex<T> {
     fn lock_killable(&self) -> Result<MutexGuard<'_, T>> {
-        // The kernel's mutex stands first in the struct, which has C's layout.
+        // The kernel's mutex is the first field of the struct, which is `repr(C)`.
         let raw = ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: By the type the mutex is initialised; the C half changes it as `lock` would.
+        // SAFETY: By the type the mutex is initialised; the C half locks it as `lock` would.
         to_result(unsafe { bindings::nf_wasm_mutex_lock_killable(raw) })?;
         // SAFETY: The mutex was just taken.
         Ok(unsafe { Guard::new(self, ()) })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Kernel threads that do one job for a task that waits, and what a thread may ask about itself.
+//! Kernel threads that do one job for a task that waits, and the state of the current thread.
 //!
 //! C headers: `include/linux/kthread.h`, `include/linux/completion.h`
 
@@ -14,26 +14,26 @@ use kernel::types::Opaque;
 
 use crate::kernel_ext::bindings;
 
-/// What a thread runs, with the pointer that it was created with.
+/// The main function of a thread. Called with the pointer that the thread was created with.
 pub(crate) type ThreadMain = unsafe extern "C" fn(*mut c_void) -> i32;
 
-/// A thread that was created and not started. One that is dropped never runs, and stays.
+/// A thread that was created and not started. If it is dropped, it never runs, and is leaked.
 #[must_use]
 pub(crate) struct NewThread(NonNull<kernel_bindings::task_struct>);
 
 impl NewThread {
-    /// Creates a thread that runs `main` with `data`, its stack on `node`.
+    /// Creates a thread that runs `main` with `data`. Its stack is on NUMA node `node`.
     ///
     /// # Safety
     ///
-    /// `main` may be called with `data` once [`Self::start`] is.
+    /// Once [`Self::start`] is called, `main` may be called with `data`.
     pub(crate) unsafe fn create(
         main: ThreadMain,
         data: *mut c_void,
         node: i32,
         name: &'static CStr,
     ) -> Result<Self> {
-        // SAFETY: The name has nothing in it that is a format; for the rest see the contract.
+        // SAFETY: The name contains no format specifier; for the rest see the contract.
         let thread = from_err_ptr(unsafe {
             kernel_bindings::kthread_create_on_node(Some(main), data, node, name.as_char_ptr())
         })?;
@@ -47,25 +47,26 @@ impl NewThread {
     }
 }
 
-/// Says that a thread has ended. The kernel crate's `Completion` cannot be completed by
-/// `kthread_complete_and_exit()`, after which the thread runs no code of this module.
+/// A completion that a thread completes when it ends. The kernel crate's `Completion` cannot be
+/// completed by `kthread_complete_and_exit()`, after which the thread runs no code of this kernel
+/// module.
 pub(crate) struct ThreadEnd(Opaque<kernel_bindings::completion>);
 
 impl ThreadEnd {
-    /// One that [`Self::init`] has to be called on.
+    /// Uninitialised: [`Self::init`] must be called on it.
     pub(crate) const fn uninit() -> Self {
         ThreadEnd(Opaque::uninit())
     }
 
     /// # Safety
     ///
-    /// It stays where it is from now on, and nobody else knows it yet.
+    /// It does not move from now on, and no other code knows it yet.
     pub(crate) unsafe fn init(&self) {
-        // SAFETY: It is memory for a completion, which by the contract stays and is ours.
+        // SAFETY: It is memory for a completion, which by the contract is ours and does not move.
         unsafe { bindings::nf_wasm_init_completion(self.0.get()) };
     }
 
-    /// Waits until the thread has ended, killed or not.
+    /// Waits until the thread has ended, even if the caller is killed.
     ///
     /// # Safety
     ///
@@ -75,11 +76,11 @@ impl ThreadEnd {
         unsafe { kernel_bindings::wait_for_completion(self.0.get()) };
     }
 
-    /// Ends this thread. Whoever waits goes on, and may free `end`.
+    /// Ends this thread. The waiting task continues, and may free `end`.
     ///
     /// # Safety
     ///
-    /// This is a kernel thread, of whose frames nobody needs anything any more. `end` is valid, and
+    /// This is a kernel thread, and nothing on its stack is needed any more. `end` is valid, and
     /// [`Self::init`] was called on it.
     pub(crate) unsafe fn complete_and_exit(end: *const Self) -> ! {
         // SAFETY: By the contract.
@@ -87,8 +88,8 @@ impl ThreadEnd {
     }
 }
 
-/// What this thread was created with, if it is a kernel thread that runs `main`. Null otherwise, and in
-/// what interrupts it. Any context.
+/// The pointer that this thread was created with, if it is a kernel thread that runs `main`.
+/// Otherwise null, and also null in code that interrupts such a thread. Any context.
 pub(crate) fn data_of(main: ThreadMain) -> *mut c_void {
     // SAFETY: Callable in any context.
     unsafe { bindings::nf_wasm_thread_data(Some(main)) }
@@ -98,15 +99,16 @@ pub(crate) fn data_of(main: ThreadMain) -> *mut c_void {
 ///
 /// # Safety
 ///
-/// `task` does not end meanwhile. Nobody holds a lock that whoever locks CPU hotplug or cgroups waits for.
+/// `task` does not end during the call. Neither the caller nor a task that waits for it holds a
+/// lock that a task may wait for while it has CPU hotplug or cgroups locked.
 pub(crate) unsafe fn join_cgroups(task: &Task) -> Result {
     // SAFETY: By the contract.
     kernel::error::to_result(unsafe { bindings::nf_wasm_join_cgroups(task.as_ptr()) })
 }
 
-/// What the kernel crate's `Task` lacks.
+/// Adds `fatal_signal_pending()` to the kernel crate's `Task`.
 pub(crate) trait Killable {
-    /// Whether the task is about to die of a signal.
+    /// Whether a fatal signal is pending for the task.
     fn is_killed(&self) -> bool;
 }
 
@@ -117,7 +119,7 @@ impl Killable for Task {
     }
 }
 
-/// Has others run, if they want to.
+/// Yields the CPU if another task needs it.
 ///
 /// # Safety
 ///
@@ -133,7 +135,7 @@ pub(crate) unsafe fn cond_resched() {
 ///
 /// This is a kernel thread, and the caller may be interrupted.
 pub(crate) unsafe fn paint_stack() {
-    // SAFETY: By the contract. Only memory that no frame has is written to.
+    // SAFETY: By the contract. Only memory below the current frame is written.
     unsafe { bindings::nf_wasm_stack_paint() };
 }
 

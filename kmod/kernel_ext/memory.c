@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Memory that is large, near to a CPU, or each CPU's own; charged to whoever is active. */
+/* Large blocks, blocks near to a CPU, and per-CPU memory; charged to the active memory cgroup. */
 #include <linux/cache.h>
 #include <linux/gfp.h>
 #include <linux/nodemask.h>
@@ -11,18 +11,18 @@
 #include "helpers.h"
 
 /*
- * Charged to the active memory cgroup. Fails before an OOM killer is asked for help, the cgroup's or
- * the machine's: a load is not worth a process.
+ * Charged to the active memory cgroup. Fails instead of invoking the OOM killer of the cgroup or of
+ * the machine: no process should die for a load.
  */
 #define MAY_FAIL (GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL)
 
 /*
- * Blocks over this come from vmalloc(), which rounds up to the next page. kmalloc() would, for
- * these, round up to the next power of two, and a linear memory is just over one.
+ * Larger blocks come from vmalloc(), which rounds up to whole pages. kmalloc() would round up to a
+ * power of two, and the block of a linear memory is slightly larger than one.
  */
 #define LARGE (2 * PAGE_SIZE)
 
-/* kmalloc() aligns to the largest power of two that the size is a multiple of. */
+/* kmalloc() aligns to the largest power of two that divides the size. */
 void *nf_wasm_block_alloc(size_t bytes, int node)
 {
 	if (bytes > LARGE)
@@ -49,7 +49,9 @@ int nf_wasm_cpu_node(unsigned int cpu)
 
 void *nf_wasm_percpu_alloc(size_t size, size_t align)
 {
-	/* Of the flags that say how hard to try, this allocator passes on only __GFP_NORETRY. */
+	/*
+	 * Of the flags that limit the effort, the per-CPU allocator passes on only __GFP_NORETRY.
+	 */
 	return (void __force *)(uintptr_t)__alloc_percpu_gfp(size, align, MAY_FAIL | __GFP_NORETRY);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Blocks of memory that are large, or near to a CPU, and charged to the active memory cgroup.
+//! Memory blocks that may be large, and are near to a CPU. Charged to the active memory cgroup.
 //!
 //! C header: `include/linux/slab.h`
 
@@ -9,26 +9,26 @@ use kernel::bindings as kernel_bindings;
 
 use crate::kernel_ext::bindings;
 
-/// What the size of a block is a multiple of, and its address.
+/// The alignment of a block's address and size.
 pub(crate) const BLOCK_ALIGN: usize = bindings::NF_WASM_BLOCK_ALIGN as usize;
 
-/// No node in particular.
+/// Any NUMA node.
 pub(crate) const ANY_NODE: i32 = kernel_bindings::NUMA_NO_NODE;
 
-/// A block on `node`, or near it. Sleeps, but asks no OOM killer for help. Null if there is none.
-/// The caller may sleep.
+/// A block on NUMA node `node`, or near it. Null if there is no memory. Sleeps, but does not invoke
+/// the OOM killer.
 pub(crate) fn alloc(bytes: usize, node: i32) -> *mut c_void {
-    // SAFETY: The size may be anything, and what is not a node's number is none in particular.
+    // SAFETY: Any size is permitted, and a number that is not a node's means any node.
     unsafe { bindings::nf_wasm_block_alloc(bytes, node) }
 }
 
-/// The same from anywhere, without sleeping. Any context.
+/// The same on any node, without sleeping. Any context.
 pub(crate) fn alloc_atomic(bytes: usize) -> *mut c_void {
-    // SAFETY: The size may be anything.
+    // SAFETY: Any size is permitted.
     unsafe { bindings::nf_wasm_block_alloc_atomic(bytes) }
 }
 
-/// Frees a block of either.
+/// Frees a block of [`alloc`] or [`alloc_atomic`].
 ///
 /// # Safety
 ///
@@ -38,7 +38,7 @@ pub(crate) unsafe fn free(block: *const c_void) {
     unsafe { bindings::nf_wasm_block_free(block) };
 }
 
-/// The node of memory that is nearest to the CPU with number `cpu`.
+/// The NUMA node with memory that is nearest to the CPU with number `cpu`.
 ///
 /// # Safety
 ///

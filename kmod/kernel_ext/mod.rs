@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Abstractions that the `kernel` crate lacks, written as if to be sent upstream. Nothing outside of this
-//! folder calls C by its bindings.
+//! Abstractions that the `kernel` crate lacks, written in the style of that crate. Only this folder
+//! calls C through bindings.
 
 pub(crate) mod audit;
 mod bindings;
@@ -26,8 +26,9 @@ pub(crate) mod trace;
 
 use core::ffi::CStr;
 
-/// Release of the kernel that the module was built for.
+/// Release of the kernel that the kernel module was built for.
 pub(crate) fn built_for() -> &'static CStr {
-    // SAFETY: A constant of the C half, which ends with NUL. It goes with the module, as this code does.
+    // SAFETY: A constant of the C half, which ends with NUL. It is unloaded with the kernel module,
+    // as this code is.
     unsafe { CStr::from_ptr(core::ptr::addr_of!(bindings::nf_wasm_built_for).cast()) }
 }

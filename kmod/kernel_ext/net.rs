@@ -15,7 +15,7 @@ use crate::kernel_ext::netdevice::NetDevice;
 ///
 /// # Invariants
 ///
-/// A reference is to a namespace that is not freed for as long as the reference lives.
+/// A reference is to a namespace that is not freed while the reference exists.
 #[repr(transparent)]
 pub(crate) struct Net(Opaque<kernel_bindings::net>);
 
@@ -27,7 +27,8 @@ impl Net {
     /// `net` points to a network namespace that is not freed during `'a`.
     pub(super) unsafe fn from_raw<'a>(net: *mut kernel_bindings::net) -> &'a Self {
         // INVARIANT: By the contract.
-        // SAFETY: The layout is that of `struct net`, and by the contract the pointer is valid for `'a`.
+        // SAFETY: The layout is that of `struct net`, and by the contract the pointer is valid for
+        // `'a`.
         unsafe { &*net.cast() }
     }
 
@@ -35,44 +36,46 @@ impl Net {
         self.0.get()
     }
 
-    /// The namespace that a task is in, for as long as it stays in this system call.
+    /// The namespace of `task`, which cannot change during this system call.
     pub(crate) fn of_task(task: &CurrentTask) -> &Self {
-        // SAFETY: `task` is the one that runs this. Its `nsproxy` is there, since a task that has lost it
-        // on its way out makes no more system calls. The `nsproxy` keeps the namespace, and only the task
-        // itself could take another one, in a system call other than the one that `task` is borrowed in.
+        // SAFETY: `task` is the current task. Its `nsproxy` is not null, because a task loses it
+        // only on exit, and makes no system call after that. The `nsproxy` holds a reference to the
+        // namespace. Only the task itself can switch to another namespace, in a system call other
+        // than the one that `task` is borrowed in.
         unsafe { Self::from_raw(bindings::nf_wasm_task_net(task.as_ptr())) }
     }
 
-    /// Whether it is the one that the machine booted with.
+    /// Whether this is the initial network namespace.
     pub(crate) fn is_initial(&self) -> bool {
         // SAFETY: The pointer is only compared.
         unsafe { bindings::nf_wasm_net_is_initial(self.as_raw()) }
     }
 
-    /// Whether the calling task has CAP_NET_ADMIN: in the initial user namespace, or, with
-    /// `user_namespaces`, in the one that owns this namespace.
+    /// Whether the calling task has CAP_NET_ADMIN in the initial user namespace or, with
+    /// `user_namespaces`, in the user namespace that owns this network namespace.
     pub(crate) fn is_capable(&self, user_namespaces: bool) -> bool {
-        // SAFETY: By the invariant the namespace is valid. A `&self` in process context has a task.
+        // SAFETY: By the invariant the namespace is valid. This is process context, so there is a
+        // calling task.
         unsafe { bindings::nf_wasm_net_capable(self.as_raw(), user_namespaces) }
     }
 
-    /// Calls `f` with the device that has this name, which stays for as long.
+    /// Calls `f` with the device of this name. Holds a reference to the device meanwhile.
     pub(crate) fn with_device<R>(&self, name: &CStr, f: impl FnOnce(&NetDevice) -> R) -> Option<R> {
         // SAFETY: By the invariant the namespace is valid, and the name ends with NUL.
         let device = unsafe { bindings::dev_get_by_name(self.as_raw(), name.as_char_ptr()) };
         if device.is_null() {
             return None;
         }
-        // SAFETY: We have a reference, which goes below.
+        // SAFETY: We have a reference, which is dropped below.
         let result = f(unsafe { NetDevice::from_raw(device) });
-        // SAFETY: The reference is the one that we took.
+        // SAFETY: We took the reference above.
         unsafe { bindings::nf_wasm_dev_put(device) };
         Some(result)
     }
 }
 
-/// Whether the operator wants the log to have lines from other namespaces than the initial one:
-/// `net.netfilter.nf_log_all_netns`. Any context.
+/// Whether the kernel's log shows lines of network namespaces other than the initial one: the
+/// sysctl `net.netfilter.nf_log_all_netns`. Any context.
 pub(crate) fn log_all_namespaces() -> bool {
     // SAFETY: Only reads a setting.
     unsafe { bindings::nf_wasm_log_all_namespaces() }

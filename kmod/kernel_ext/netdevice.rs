@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Network devices, and what happens to them.
+//! Network devices, and notifications of their changes.
 //!
 //! C header: `include/linux/netdevice.h`
 
@@ -22,7 +22,7 @@ pub(crate) const NAME_LEN: usize = kernel_bindings::IFNAMSIZ as usize;
 ///
 /// # Invariants
 ///
-/// A reference is to a device that is not freed for as long as the reference lives.
+/// A reference is to a device that is not freed while the reference exists.
 #[repr(transparent)]
 pub(crate) struct NetDevice(Opaque<kernel_bindings::net_device>);
 
@@ -34,8 +34,8 @@ impl NetDevice {
     /// `device` points to a device that is not freed during `'a`.
     pub(super) unsafe fn from_raw<'a>(device: *mut kernel_bindings::net_device) -> &'a Self {
         // INVARIANT: By the contract.
-        // SAFETY: The layout is that of `struct net_device`, and by the contract the pointer is valid
-        // for `'a`.
+        // SAFETY: The layout is that of `struct net_device`, and by the contract the pointer is
+        // valid for `'a`.
         unsafe { &*device.cast() }
     }
 
@@ -49,13 +49,13 @@ impl NetDevice {
         unsafe { bindings::nf_wasm_dev_registered(self.as_raw()) }
     }
 
-    /// Its number. It changes with RTNL held, if the device moves to another namespace.
+    /// Its number. It changes, with RTNL held, if the device moves to another namespace.
     pub(crate) fn ifindex(&self) -> u32 {
         // SAFETY: By the invariant the device is valid.
         unsafe { bindings::nf_wasm_dev_ifindex(self.as_raw()) }
     }
 
-    /// Copies its name. Of a device that is being renamed, the copy may have parts of both names.
+    /// Copies its name. If the device is being renamed, the copy may have parts of both names.
     pub(crate) fn copy_name(&self, to: &mut [u8; NAME_LEN]) {
         // SAFETY: By the invariant the device is valid, and `to` has room for `IFNAMSIZ` bytes.
         unsafe { bindings::nf_wasm_dev_name(self.as_raw(), to.as_mut_ptr().cast()) };
@@ -68,19 +68,19 @@ impl NetDevice {
     }
 }
 
-/// What wants to know of changes to devices. Called with RTNL held.
+/// Callbacks for changes of devices. Called with RTNL held.
 pub(crate) trait DeviceEvents {
-    /// The device is about to go. It does not before this returns.
+    /// The device is being unregistered. It is not freed before this returns.
     fn unregisters(device: &NetDevice);
-    /// The device has another name now.
+    /// The device was renamed.
     fn is_renamed(device: &NetDevice);
 }
 
-/// The kernel's record of who is told: `struct notifier_block`. It lives in a static.
+/// A notifier: `struct notifier_block`. It is in a static.
 #[repr(transparent)]
 pub(crate) struct DeviceNotifier<T>(UnsafeCell<kernel_bindings::notifier_block>, PhantomData<T>);
 
-// SAFETY: The kernel alone uses what is in it, under its own lock.
+// SAFETY: Only the kernel uses the block, under its own lock.
 unsafe impl<T> Sync for DeviceNotifier<T> {}
 
 impl<T: DeviceEvents> DeviceNotifier<T> {
@@ -92,7 +92,7 @@ impl<T: DeviceEvents> DeviceNotifier<T> {
         DeviceNotifier(UnsafeCell::new(block), PhantomData)
     }
 
-    /// Has `T` told from now on, and of all devices that there are, until the result is dropped.
+    /// Calls `T`'s callbacks from now on, for all devices, until the result is dropped.
     ///
     /// # Safety
     ///
@@ -105,7 +105,7 @@ impl<T: DeviceEvents> DeviceNotifier<T> {
     }
 }
 
-/// A notifier that is registered. Dropping it unregisters it; no call is under way then.
+/// A registered notifier. Dropping it unregisters it, and waits for callbacks in progress.
 ///
 /// # Invariants
 ///
@@ -114,17 +114,17 @@ pub(crate) struct NotifierRegistration(*mut kernel_bindings::notifier_block);
 
 // SAFETY: Any thread may unregister a notifier.
 unsafe impl Send for NotifierRegistration {}
-// SAFETY: Shared, it has no use.
+// SAFETY: A shared reference to it permits nothing.
 unsafe impl Sync for NotifierRegistration {}
 
 impl Drop for NotifierRegistration {
     fn drop(&mut self) {
-        // SAFETY: By the invariant it is registered. That cannot fail then.
+        // SAFETY: By the invariant it is registered, so this cannot fail.
         unsafe { bindings::unregister_netdevice_notifier(self.0) };
     }
 }
 
-/// Something happened to a device.
+/// The notifier callback.
 ///
 /// # Safety
 ///
@@ -142,7 +142,7 @@ unsafe extern "C" fn notify<T: DeviceEvents>(
         )
     };
     if unregisters || is_renamed {
-        // SAFETY: `info` names a device that is there during the call.
+        // SAFETY: `info` names a device that is valid during the call.
         let device = unsafe { NetDevice::from_raw(bindings::nf_wasm_notifier_dev(info)) };
         match unregisters {
             true => T::unregisters(device),

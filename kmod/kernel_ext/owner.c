@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Whom work is done for, and the kernel threads that do it. */
+/* Owners of builds, and the kernel threads that act for them. */
 #include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/kthread.h>
@@ -46,21 +46,21 @@ void nf_wasm_owner_leave(const struct cred *before)
 int nf_wasm_join_cgroups(struct task_struct *task)
 {
 #ifdef CONFIG_CGROUPS
-	bool there;
+	bool same;
 
-	/* Moving waits for a grace period, with cgroup_mutex held. */
+	/* Do not move if not needed: it waits for a grace period with cgroup_mutex held. */
 	rcu_read_lock();
-	there = task_css_set(task) == task_css_set(current);
+	same = task_css_set(task) == task_css_set(current);
 	rcu_read_unlock();
-	if (!there)
+	if (!same)
 		return cgroup_attach_task_all(task, current);
 #endif
 	return 0;
 }
 
 /*
- * A softirq that interrupts such a thread, or a packet path of its own, runs with bottom halves
- * off: that is not the thread's work.
+ * A softirq that interrupts such a thread runs with bottom halves off, and so does a packet path of
+ * the thread itself: neither is the thread's job.
  */
 void *nf_wasm_thread_data(int (*main)(void *data))
 {
@@ -74,7 +74,7 @@ bool nf_wasm_task_killed(struct task_struct *task)
 	return fatal_signal_pending(task);
 }
 
-/* Another thread of the process, or swapoff, may have set it: then it is theirs to clear. */
+/* Another thread of the process, or swapoff, may have set the flag, and clears it later. */
 bool nf_wasm_oom_origin_set(void)
 {
 	if (oom_task_origin(current))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiled code that decides packets, as `packet/context.c` calls it.
+//! Native code that decides packets, as `packet/context.c` calls it.
 //!
 //! C header: `include/linux/filter.h`
 
@@ -14,21 +14,22 @@ use crate::kernel_ext::bindings;
 use crate::kernel_ext::skb::{HookState, SkBuff};
 use crate::machine::{Machine, Run, LEN_SLOT, TRAPPED};
 
-/// How a filter's code decides packets; `helpers.h` describes each field.
+/// A filter's native code, with what it needs to decide packets; `helpers.h` describes each field.
 pub(crate) use bindings::nf_wasm_call as PacketCall;
 
-/// What code looks at of the context: nothing, the fields that are the same for all hooks, or more.
+/// The fields of the context that code reads: none; at most packet length and transport header;
+/// any.
 pub(crate) use bindings::{
     NF_WASM_FIELDS_ALL as FIELDS_ALL, NF_WASM_FIELDS_COMMON as FIELDS_COMMON,
     NF_WASM_FIELDS_NONE as FIELDS_NONE,
 };
 
-/// What [`run_in_place`] returns for a packet that a copy has to be made of.
+/// Return values of [`run_in_place`] for packets that must be decided on a copy.
 pub(crate) use bindings::{
     NF_WASM_BAILED_OUT as BAILED_OUT, NF_WASM_NOT_IN_PLACE as NOT_IN_PLACE,
 };
 
-// Both languages have the same layout and numbers.
+// Rust and C must agree on layout and numbers.
 const _: () = {
     use bindings::nf_wasm_machine as InC;
     assert!(offset_of!(Machine, fuel) == offset_of!(InC, fuel));
@@ -43,25 +44,25 @@ const _: () = {
     assert!(size_of::<Context>() == size_of::<bindings::nf_wasm_context>());
 };
 
-/// Code of the kernel's eBPF compiler, as C declares it: a `bpf_func_t`.
+/// The type of native code, as C declares it: a `bpf_func_t`.
 pub(crate) type BpfFunc =
     unsafe extern "C" fn(*const c_void, *const kernel_bindings::bpf_insn) -> u32;
 
-/// The same code, from the engine's declaration of it.
+/// Converts the engine's type of native code to C's.
 pub(crate) fn bpf_func(run: Run) -> BpfFunc {
-    // SAFETY: Both are pointers to functions with the same convention. Arguments and results differ
-    // only in how a pointer's target, which is not looked at, is declared. For kCFI both are
-    // `bpf_func_t`, because both targets are called `bpf_insn`.
+    // SAFETY: Both are pointers to functions with the same calling convention. Their types differ
+    // only in the declaration of a pointer's target, which is not accessed. For kCFI both are
+    // `bpf_func_t`, because both targets are named `bpf_insn`.
     unsafe { transmute::<Run, BpfFunc>(run) }
 }
 
-/// Runs `call.run_in_place` on a packet of `len` bytes. Returns what the code returned, or
+/// Runs `call.run_in_place` on a packet of `len` bytes. Returns the code's return value, or
 /// [`NOT_IN_PLACE`] or [`BAILED_OUT`].
 ///
 /// # Safety
 ///
-/// The caller alone uses the machine and the context of `call`, which are valid, and the code was
-/// compiled for them. There is a context, and code to run in place.
+/// Only the caller uses the machine and the context of `call`, which are valid, and the code was
+/// compiled for them. `context` is not null, and `run_in_place` is set.
 #[inline(always)]
 pub(crate) unsafe fn run_in_place(
     call: &PacketCall,
@@ -73,13 +74,13 @@ pub(crate) unsafe fn run_in_place(
     unsafe { bindings::nf_wasm_run_in_place(call, skb.as_raw(), state.as_raw(), len) }
 }
 
-/// Runs `call.run` on a copy of a packet of `len` bytes. Returns what the code returned, or
-/// [`Trap::Packet`] behind [`TRAPPED`] if the packet could not be read.
+/// Runs `call.run` on a copy of a packet of `len` bytes. Returns the code's return value, or
+/// [`TRAPPED`] plus [`Trap::Packet`] if the packet could not be read.
 ///
 /// # Safety
 ///
-/// The caller alone uses the machine and the context of `call`, which are valid, and the code was
-/// compiled for them. There is a context.
+/// Only the caller uses the machine and the context of `call`, which are valid, and the code was
+/// compiled for them. `context` is not null.
 #[inline(always)]
 pub(crate) unsafe fn run_on_copy(
     call: &PacketCall,
@@ -95,7 +96,7 @@ pub(crate) unsafe fn run_on_copy(
 pub(crate) fn context(skb: &SkBuff, state: &HookState) -> Context {
     let mut context = MaybeUninit::<Context>::uninit();
     // SAFETY: Packet and state are valid by their types. `Context` has the layout of `struct
-    // nf_wasm_context`, so there is room for it, and all of its fields are written.
+    // nf_wasm_context`, so it has room for that, and all of its fields are written.
     unsafe {
         bindings::nf_wasm_context_fill(
             context.as_mut_ptr().cast(),
@@ -106,11 +107,11 @@ pub(crate) fn context(skb: &SkBuff, state: &HookState) -> Context {
     }
 }
 
-/// Bytes of kernel memory that a program of the kernel's eBPF compiler takes.
+/// Bytes of kernel memory of a `bpf_prog`.
 ///
 /// # Safety
 ///
-/// `program` came from `nf_wasm_host_jit`, and was not freed.
+/// `program` came from `nf_wasm_host_jit`, and has not been freed.
 pub(crate) unsafe fn program_bytes(program: *const c_void) -> usize {
     // SAFETY: By the contract.
     unsafe { bindings::nf_wasm_jit_bytes(program) }

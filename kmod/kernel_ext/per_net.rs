@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A state for each network namespace, which comes and goes with it.
+//! State for each network namespace, made and freed with it.
 //!
 //! C header: `include/net/net_namespace.h`
 
@@ -15,9 +15,9 @@ use kernel::prelude::*;
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::net::Net;
 
-/// The state that belongs to a namespace.
+/// The state of a namespace.
 pub(crate) trait PerNet: Sized + Send + Sync + 'static {
-    /// The one static that registers the type.
+    /// The static that registers this type.
     fn operations() -> &'static PerNetOperations<Self>;
 
     /// # Safety
@@ -25,23 +25,24 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// `net` outlives the state.
     unsafe fn new(net: &Net) -> impl PinInit<Self>;
 
-    /// The namespace, or the module, is about to go. A grace period follows before [`Self::exit`].
+    /// The namespace is being freed, or the kernel module unloaded. A grace period follows, then
+    /// [`Self::exit`].
     fn pre_exit(&self);
 
-    /// It goes: nobody else has a reference to the state, which is dropped after this.
+    /// The state is dropped after this. There is no other reference to it.
     fn exit(&self);
 }
 
-/// The kernel's record of a type of state: `struct pernet_operations`. It lives in a static.
+/// A type of per-namespace state: `struct pernet_operations`. It is in a static.
 pub(crate) struct PerNetOperations<T> {
     operations: UnsafeCell<kernel_bindings::pernet_operations>,
-    /// Which of a namespace's slots is ours: 0 until the kernel says.
+    /// Number of our slot in each namespace; 0 until the kernel has allocated it.
     id: UnsafeCell<u32>,
     _state: PhantomData<T>,
 }
 
-// SAFETY: The kernel uses the operations, under the locks that it has for that. It writes `id` while it
-// registers them, before anybody here reads it.
+// SAFETY: The kernel uses the operations under its own locks. It writes `id` while it registers
+// them, before any code here reads it.
 unsafe impl<T: Sync> Sync for PerNetOperations<T> {}
 
 impl<T: PerNet> PerNetOperations<T> {
@@ -59,14 +60,14 @@ impl<T: PerNet> PerNetOperations<T> {
         }
     }
 
-    /// Gives each namespace a state, until the result is dropped.
+    /// Makes a state for each namespace. The states are freed when the result is dropped.
     ///
     /// # Safety
     ///
-    /// Called once, and nobody calls [`Self::get`] before it has returned.
+    /// Called once. [`Self::get`] is not called before this has returned.
     pub(crate) unsafe fn register(&'static self) -> Result<PerNetRegistration> {
         let operations = self.operations.get();
-        // SAFETY: By the contract nobody else has heard of them yet.
+        // SAFETY: By the contract no other code uses them yet.
         unsafe { (*operations).id = self.id.get() };
         // SAFETY: The operations are valid and static, and by the contract not registered.
         to_result(unsafe { kernel_bindings::register_pernet_subsys(operations) })?;
@@ -74,31 +75,31 @@ impl<T: PerNet> PerNetOperations<T> {
         Ok(PerNetRegistration(operations))
     }
 
-    /// The state of `net`; none while the operations are not registered.
+    /// The state of `net`; `None` while the operations are not registered.
     ///
     /// # Safety
     ///
-    /// Neither the namespace goes during `'a`, nor the registration.
+    /// Neither the namespace nor the registration ends during `'a`.
     pub(crate) unsafe fn get<'a>(&'static self, net: &'a Net) -> Option<&'a T> {
-        // SAFETY: The slot holds null, or the box of `init`, which goes in `exit`: by the contract not
-        // during `'a`.
+        // SAFETY: The slot holds null, or the box of `init`, which is freed in `exit`: by the
+        // contract not during `'a`.
         unsafe { (*self.slot(net)?).cast::<T>().as_ref() }
     }
 
-    /// Where `net` keeps our pointer, if the operations are registered.
+    /// The slot of `net` for our pointer, if the operations are registered.
     fn slot(&'static self, net: &Net) -> Option<*mut *mut c_void> {
-        // SAFETY: The kernel writes the id while it registers the operations, before it calls any of
-        // them and before `register` returns, and not after that.
+        // SAFETY: The kernel writes the id while it registers the operations, before it calls any
+        // of them and before `register` returns, and never after that.
         let id = unsafe { self.id.get().read() };
         if id == 0 {
             return None;
         }
-        // SAFETY: `net` lives, and the kernel gave out the id, for which each namespace has a slot.
+        // SAFETY: `net` is alive. The kernel allocated the id, so each namespace has a slot for it.
         Some(unsafe { bindings::nf_wasm_net_slot(net.as_raw(), id) })
     }
 }
 
-/// Operations that are registered. Dropping it ends the state of every namespace.
+/// Registered operations. Dropping it frees the state of every namespace.
 ///
 /// # Invariants
 ///
@@ -107,7 +108,7 @@ pub(crate) struct PerNetRegistration(*mut kernel_bindings::pernet_operations);
 
 // SAFETY: Any thread may unregister them.
 unsafe impl Send for PerNetRegistration {}
-// SAFETY: Shared, it has no use.
+// SAFETY: A shared reference to it permits nothing.
 unsafe impl Sync for PerNetRegistration {}
 
 impl Drop for PerNetRegistration {
@@ -117,15 +118,15 @@ impl Drop for PerNetRegistration {
     }
 }
 
-/// A namespace is new, or the module is.
+/// Called for each new namespace, and for each existing one during the registration.
 ///
 /// # Safety
 ///
-/// Called by the kernel, once for each namespace, which outlives the call of [`exit`].
+/// Called by the kernel, once for each namespace, which is not freed before [`exit`] returns.
 unsafe extern "C" fn init<T: PerNet>(net: *mut kernel_bindings::net) -> i32 {
-    // SAFETY: The kernel says that it lives.
+    // SAFETY: The kernel guarantees that it is alive.
     let net = unsafe { Net::from_raw(net) };
-    // SAFETY: `exit` frees the state before `net` goes.
+    // SAFETY: `exit` frees the state before `net` is freed.
     let state = unsafe { T::new(net) };
     let state = match KBox::pin_init(state, GFP_KERNEL_ACCOUNT) {
         Ok(state) => state,
@@ -134,46 +135,47 @@ unsafe extern "C" fn init<T: PerNet>(net: *mut kernel_bindings::net) -> i32 {
     let Some(slot) = T::operations().slot(net) else {
         return ENODEV.to_errno();
     };
-    // SAFETY: Nobody looks at the slot before this returns. The box is taken back in `exit`, and nothing
-    // moves it until then.
+    // SAFETY: No other code accesses the slot before this returns. `exit` takes the box back, and
+    // nothing moves its content until then.
     unsafe { *slot = KBox::into_raw(Pin::into_inner_unchecked(state)).cast() };
     0
 }
 
-/// A namespace, or the module, is about to go. A grace period follows before [`exit`].
+/// The namespace is being freed, or the kernel module unloaded. A grace period follows, then
+/// [`exit`].
 ///
 /// # Safety
 ///
 /// Called by the kernel, once for each namespace that has a state.
 unsafe extern "C" fn pre_exit<T: PerNet>(net: *mut kernel_bindings::net) {
-    // SAFETY: The kernel says that it lives.
+    // SAFETY: The kernel guarantees that it is alive.
     let net = unsafe { Net::from_raw(net) };
-    // SAFETY: The namespace and the registration go after `exit`, which comes after this.
+    // SAFETY: The namespace and the registration end after `exit`, which comes after this.
     if let Some(state) = unsafe { T::operations().get(net) } {
         state.pre_exit();
     }
 }
 
-/// A namespace, or the module, goes.
+/// The namespace is being freed, or the kernel module unloaded.
 ///
 /// # Safety
 ///
-/// Called by the kernel, once for each namespace that has a state, a grace period after [`pre_exit`].
-/// Nobody looks for the state any more: no task and no device is in a namespace that goes. Where the module
-/// goes, what calls into it went before.
+/// Called by the kernel, once for each namespace that has a state, a grace period after
+/// [`pre_exit`]. No code looks up the state any more: no task and no device is in a namespace that
+/// is being freed. When the kernel module is unloaded, its users are unregistered first.
 unsafe extern "C" fn exit<T: PerNet>(net: *mut kernel_bindings::net) {
-    // SAFETY: The kernel says that it lives.
+    // SAFETY: The kernel guarantees that it is alive.
     let net = unsafe { Net::from_raw(net) };
     let Some(slot) = T::operations().slot(net) else {
         return;
     };
-    // SAFETY: By the contract nobody else looks at the slot.
+    // SAFETY: By the contract no other code accesses the slot.
     let state = unsafe { core::mem::replace(&mut *slot, ptr::null_mut()) };
     if state.is_null() {
         return;
     }
-    // SAFETY: The pointer came from a box in `init`, and by the contract nobody else has it any more. The
-    // box was pinned, and is not moved out of.
+    // SAFETY: The pointer came from a box in `init`, and by the contract no other code has it any
+    // more. The box was pinned, and its content is not moved out.
     let state = unsafe { Pin::new_unchecked(KBox::from_raw(state.cast::<T>())) };
     state.exit();
 }

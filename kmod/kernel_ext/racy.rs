@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `READ_ONCE()` and `WRITE_ONCE()`: numbers that one CPU writes while others read.
+//! `READ_ONCE()` and `WRITE_ONCE()`, for words that one CPU writes while others read.
 //!
-//! The kernel crate's `Atomic` does the same, but calls a C function for each access, a dozen for a packet.
+//! The kernel crate's `Atomic` does the same, but calls a C function for each access: about a dozen
+//! calls for each packet.
 
 use core::cell::UnsafeCell;
 
-/// A `T` that is read and written whole, in no order with anything else.
+/// A `T` that is read and written without tearing, and without ordering.
 #[repr(transparent)]
 pub(crate) struct Racy<T>(UnsafeCell<T>);
 
-/// What one instruction reads or writes.
+/// A type that one instruction reads or writes.
 ///
 /// # Safety
 ///
@@ -21,8 +22,8 @@ unsafe impl Word for bool {}
 // SAFETY: An integer of 64 bits is a machine word: nf_wasm is for 64-bit machines only.
 unsafe impl Word for u64 {}
 
-// SAFETY: A `Word` is read and written by one instruction each, because accesses are volatile: no reader
-// sees half of a write. What is shared is copied, never referred to.
+// SAFETY: Accesses are volatile, so one instruction reads or writes a `Word`, and no reader sees
+// half of a write. The value is copied, and no reference to it is given out.
 unsafe impl<T: Word + Send> Sync for Racy<T> {}
 
 impl<T: Word> Racy<T> {
@@ -32,26 +33,26 @@ impl<T: Word> Racy<T> {
 
     #[inline(always)]
     pub(crate) fn get(&self) -> T {
-        // SAFETY: The cell is valid and aligned; a race is what READ_ONCE() is for.
+        // SAFETY: The cell is valid and aligned; races are permitted, as for READ_ONCE().
         unsafe { self.0.get().read_volatile() }
     }
 
-    /// The same for the only one who writes: an access like any other.
+    /// An ordinary read, for the only writer.
     ///
     /// # Safety
     ///
-    /// Nobody else writes meanwhile.
+    /// No other code writes during the call.
     #[inline(always)]
     pub(crate) unsafe fn own(&self) -> T {
-        // SAFETY: The cell is valid and aligned. The caller says that nobody writes meanwhile, and
-        // reading does not race with reading.
+        // SAFETY: The cell is valid and aligned. By the contract no other code writes meanwhile,
+        // and reads do not race with reads.
         unsafe { self.0.get().read() }
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, value: T) {
-        // SAFETY: The cell is valid and aligned; a race is what WRITE_ONCE() is for. What was there
-        // has nothing to drop: a `Word` is `Copy`.
+        // SAFETY: The cell is valid and aligned; races are permitted, as for WRITE_ONCE(). The old
+        // value needs no drop: a `Word` is `Copy`.
         unsafe { self.0.get().write_volatile(value) }
     }
 }

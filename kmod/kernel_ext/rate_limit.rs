@@ -9,7 +9,7 @@ use kernel::types::Opaque;
 
 use crate::kernel_ext::bindings;
 
-/// A limit to how often something happens: `struct ratelimit_state`.
+/// A rate limit: `struct ratelimit_state`.
 ///
 /// # Invariants
 ///
@@ -20,29 +20,29 @@ pub(crate) struct RateLimit {
     state: Opaque<kernel_bindings::ratelimit_state>,
 }
 
-// SAFETY: The state has a lock of its own, which no thread holds for longer than a call.
+// SAFETY: The state has its own lock, which no thread holds for longer than a call.
 unsafe impl Send for RateLimit {}
-// SAFETY: `___ratelimit()` may be called by any number of threads at once, in any context.
+// SAFETY: Any number of threads may call `___ratelimit()` at the same time, in any context.
 unsafe impl Sync for RateLimit {}
 
 impl RateLimit {
-    /// Allows `burst` times in `seconds`.
+    /// Permits `burst` events in each interval of `seconds`.
     pub(crate) fn new(burst: i32, seconds: i32) -> impl PinInit<Self> {
         // INVARIANT: The C half initialises it.
         pin_init!(RateLimit {
             state <- Opaque::ffi_init(|slot| {
-                // SAFETY: `slot` is valid for writes, nobody else has it, and it is pinned, as the
-                // lock in it wants.
+                // SAFETY: `slot` is valid for writes, no other code has it, and it is pinned, as
+                // its lock requires.
                 unsafe { bindings::nf_wasm_ratelimit_init(slot, seconds, burst) }
             }),
         })
     }
 
-    /// Takes one off the limit. Where there is none left, the kernel's log says later, by `what`,
-    /// how many were suppressed. Any context.
+    /// Takes one event off the limit, if one is left. Otherwise returns false, and the kernel later
+    /// logs the number of suppressed events under the name `what`. Any context.
     pub(crate) fn allows(&self, what: &'static CStr) -> bool {
-        // SAFETY: By the invariant the state is initialised, and it is pinned. The text is static, and
-        // ends with NUL.
+        // SAFETY: By the invariant the state is initialised, and it is pinned. `what` is static,
+        // and ends with NUL.
         unsafe { kernel_bindings::___ratelimit(self.state.get(), what.as_char_ptr()) != 0 }
     }
 }

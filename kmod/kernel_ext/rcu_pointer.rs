@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A pointer that readers follow under RCU, and that owns what it points to.
+//! An owning pointer that is replaced while readers use it under RCU.
 //!
 //! C header: `include/linux/rcupdate.h`
 
@@ -12,38 +12,38 @@ use kernel::sync::rcu;
 
 use crate::kernel_ext::grace_period::GracePeriod;
 
-/// An owning pointer that can be a raw one for a while.
+/// An owning pointer that can be converted to a raw one, and back.
 ///
 /// # Safety
 ///
-/// What [`Self::into_raw`] returns points to what the owner dereferences to. That neither moves, nor is
-/// freed, nor borrowed mutably, until [`Self::from_raw`] is called.
+/// [`Self::into_raw`] returns the address that the owner dereferences to. The value there is
+/// neither moved nor freed nor borrowed mutably until [`Self::from_raw`] is called.
 pub(crate) unsafe trait IntoRaw: Deref<Target: Sized> {
-    /// Gives up ownership.
+    /// Turns the owner into a raw pointer.
     fn into_raw(self) -> *mut Self::Target;
 
-    /// Takes ownership back.
+    /// Turns the raw pointer back into an owner.
     ///
     /// # Safety
     ///
-    /// `raw` came from [`Self::into_raw`], and nobody else takes it back.
+    /// `raw` came from [`Self::into_raw`], and this is called once for it.
     unsafe fn from_raw(raw: *mut Self::Target) -> Self;
 }
 
-/// A pointer that is replaced while readers follow it.
+/// An owning pointer that is replaced while readers use it.
 ///
 /// # Invariants
 ///
-/// `raw` is null, or came from [`IntoRaw::into_raw`] and is ours. Once it is not null, it never is again.
-/// What was taken out of it is freed no earlier than a grace period after that.
+/// `raw` is null, or came from [`IntoRaw::into_raw`] and is ours. Once it is not null, it never
+/// becomes null. A replaced value is freed no earlier than a grace period after its replacement.
 pub(crate) struct RcuPointer<P: IntoRaw> {
     raw: Atomic<*mut P::Target>,
     _owns: PhantomData<P>,
 }
 
-// SAFETY: It owns a `P`, and gives out references to what that dereferences to.
+// SAFETY: It owns a `P`, and gives references to the value that `P` dereferences to.
 unsafe impl<P: IntoRaw<Target: Sync> + Send> Send for RcuPointer<P> {}
-// SAFETY: Shared, it gives out references, and takes and gives owners.
+// SAFETY: A shared reference gives references to the value, and exchanges owners.
 unsafe impl<P: IntoRaw<Target: Sync> + Send> Sync for RcuPointer<P> {}
 
 impl<P: IntoRaw> RcuPointer<P> {
@@ -55,45 +55,47 @@ impl<P: IntoRaw> RcuPointer<P> {
         }
     }
 
-    /// What it points to, as long as the reader's critical section lasts.
+    /// The value, valid during the RCU read-side critical section.
     pub(crate) fn get<'a>(&'a self, _rcu: &'a rcu::Guard) -> Option<&'a P::Target> {
-        // SAFETY: By the invariant the pointer is null, or to something that lives for a grace period after
-        // it was taken out. That cannot end before the critical section does that `_rcu` stands for, and
-        // so not during `'a`.
+        // SAFETY: By the invariant the pointer is null, or points to a value that lives for a grace
+        // period after its replacement. A grace period cannot end before the critical section of
+        // `_rcu`, and so not during `'a`.
         unsafe { self.read().as_ref() }
     }
 
-    /// The same, for a caller that is in a critical section already.
+    /// The same, for a caller that is already in a critical section.
     ///
     /// # Safety
     ///
     /// The caller is in an RCU read-side critical section, which lasts for `'a`, and
-    /// [`Self::replace`] was called.
+    /// [`Self::replace`] was called before.
     #[inline(always)]
     pub(crate) unsafe fn get_in_section<'a>(&'a self) -> &'a P::Target {
-        // SAFETY: The caller's critical section keeps it alive for `'a`, as a guard would. By the contract
-        // and the invariant the pointer is not null.
+        // SAFETY: The caller's critical section keeps the value alive for `'a`, as a guard would.
+        // By the contract and the invariant the pointer is not null.
         unsafe { self.read().as_ref().unwrap_unchecked() }
     }
 
-    /// As rcu_dereference(): what is read through the pointer depends on it.
+    /// As rcu_dereference(): reads through the pointer are ordered after this by address
+    /// dependency.
     #[inline(always)]
     fn read(&self) -> *const P::Target {
-        // SAFETY: The pointer is valid and aligned; it is written atomically, and read whole.
+        // SAFETY: The pointer is valid and aligned. Writes to it are atomic, and this read does not
+        // tear.
         unsafe { self.raw.as_ptr().read_volatile() }
     }
 
-    /// Puts `owner` in the place of the current one. Returns that, if there was one.
+    /// Replaces the current owner with `owner`. Returns the old one, if there was one.
     pub(crate) fn replace(&self, owner: P) -> Option<Retired<P>> {
         // INVARIANT: It comes from `into_raw`.
         let old = self.raw.xchg(owner.into_raw(), Full);
         if old.is_null() {
             return None;
         }
-        // INVARIANT: It is taken out by now.
+        // INVARIANT: The pointer was replaced before the grace period begins.
         Some(Retired {
             grace_period: GracePeriod::begin(),
-            // SAFETY: By the invariant it came from `into_raw`, and by the exchange it is ours.
+            // SAFETY: By the invariant it came from `into_raw`, and after the exchange it is ours.
             _owner: unsafe { P::from_raw(old) },
         })
     }
@@ -103,18 +105,19 @@ impl<P: IntoRaw> Drop for RcuPointer<P> {
     fn drop(&mut self) {
         let raw = self.raw.load(Acquire);
         if !raw.is_null() {
-            // SAFETY: By the invariant it came from `into_raw` and is ours. It has no readers: each has a
-            // reference to `self`.
+            // SAFETY: By the invariant it came from `into_raw` and is ours. It has no readers,
+            // because each has a reference to `self`.
             drop(unsafe { P::from_raw(raw) });
         }
     }
 }
 
-/// What was replaced. Readers may still follow it: dropping it sleeps until they are out.
+/// A replaced owner. Readers may still use the value: dropping this sleeps until they have
+/// finished.
 ///
 /// # Invariants
 ///
-/// The pointer has led elsewhere since before `grace_period` began.
+/// The pointer was replaced before `grace_period` began.
 pub(crate) struct Retired<P> {
     grace_period: GracePeriod,
     _owner: P,
@@ -122,7 +125,7 @@ pub(crate) struct Retired<P> {
 
 impl<P> Drop for Retired<P> {
     fn drop(&mut self) {
-        // The owner goes after this.
+        // The owner is dropped after this.
         self.grace_period.wait();
     }
 }

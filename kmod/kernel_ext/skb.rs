@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Packets that a hook borrows, and what netfilter tells a hook.
+//! Packets that a hook function borrows, and the state of the hook.
 //!
 //! C headers: `include/linux/skbuff.h`, `include/linux/netfilter.h`
 
@@ -14,9 +14,9 @@ use kernel::types::Opaque;
 use crate::abi::guest::{ACCEPT, DROP};
 use crate::kernel_ext::bindings;
 
-/// What a hook returns for a packet that goes on.
+/// The return value of a hook function for an accepted packet.
 pub(crate) const NF_ACCEPT: c_uint = kernel_bindings::NF_ACCEPT;
-/// The verdicts of guests are netfilter's.
+/// A guest's verdicts have netfilter's numbers.
 const _: () = assert!(
     DROP as c_uint == kernel_bindings::NF_DROP && ACCEPT as c_uint == kernel_bindings::NF_ACCEPT
 );
@@ -25,8 +25,8 @@ const _: () = assert!(
 ///
 /// # Invariants
 ///
-/// A reference is to a packet that is its holder's alone, and that is not freed for as long as the
-/// reference lives. Its network header is set.
+/// A reference is to a packet that only its holder uses, and that is not freed while the reference
+/// exists. The packet's network header is set.
 #[repr(transparent)]
 pub(crate) struct SkBuff(Opaque<kernel_bindings::sk_buff>);
 
@@ -37,17 +37,18 @@ impl SkBuff {
     }
 
     pub(crate) fn mark(&self) -> u32 {
-        // SAFETY: By the invariant the packet is valid, and nobody else writes to it.
+        // SAFETY: By the invariant the packet is valid, and no other code writes to it.
         unsafe { bindings::nf_wasm_skb_mark(self.as_raw()) }
     }
 
     pub(crate) fn set_mark(&self, mark: u32) {
-        // SAFETY: By the invariant the packet is valid, and nobody else uses it.
+        // SAFETY: By the invariant the packet is valid, and no other code uses it.
         unsafe { bindings::nf_wasm_skb_set_mark(self.as_raw(), mark) }
     }
 
-    /// Copies `len` bytes from `offset`, which counts from the network header. Returns how many
-    /// pieces of memory beyond the first were looked at, or `-EFAULT` if the packet is shorter.
+    /// Copies `len` bytes from `offset`, which counts from the network header. Returns the number
+    /// of memory pieces that were visited beyond the first, or `-EFAULT` if the packet is too
+    /// short.
     ///
     /// # Safety
     ///
@@ -57,12 +58,12 @@ impl SkBuff {
         unsafe { bindings::nf_wasm_skb_load(self.as_raw(), offset, to.cast(), len) }
     }
 
-    /// Drops the packet. Returns what the hook is to return. Drop monitors show a function of its
-    /// own for each cause.
+    /// Drops the packet. Returns the return value for the hook function. Drop monitors show a
+    /// different function for each cause.
     ///
     /// # Safety
     ///
-    /// The packet is the hook's to drop, and nobody uses it after this.
+    /// The caller owns the packet, and no code uses it after this.
     #[inline(always)]
     pub(crate) unsafe fn drop_for(&self, cause: DropCause) -> c_uint {
         let skb = self.as_raw();
@@ -81,25 +82,25 @@ impl SkBuff {
 /// Why a packet is dropped.
 #[derive(Clone, Copy)]
 pub(crate) enum DropCause {
-    /// The filter said so.
+    /// The filter's verdict.
     Verdict,
     /// The filter trapped, and its trap policy is to drop.
     Trap,
-    /// The same, because its fuel ran out.
+    /// The filter ran out of fuel, and its trap policy is to drop.
     OutOfFuel,
     /// The filter is quarantined, and its trap policy is to drop.
     Quarantine,
 }
 
-/// A packet that was made here.
+/// A packet that nf_wasm made.
 ///
 /// # Invariants
 ///
-/// The pointer is to a packet that nobody else has, with its network header set.
+/// The pointer is to a packet that no other code has. Its network header is set.
 pub(crate) struct OwnedSkBuff(NonNull<SkBuff>);
 
 impl OwnedSkBuff {
-    /// A packet of the given bytes, which begin with the network header. Sleeps.
+    /// A packet of the given bytes, which begin at the network header. Sleeps.
     pub(crate) fn new(bytes: &[u8], family: u32, mark: u32) -> Result<Self> {
         let len = u32::try_from(bytes.len()).map_err(|_| EINVAL)?;
         // SAFETY: The bytes are valid for their length.
@@ -113,24 +114,24 @@ impl Deref for OwnedSkBuff {
     type Target = SkBuff;
 
     fn deref(&self) -> &SkBuff {
-        // SAFETY: By the invariant the packet is valid, and goes with `self`.
+        // SAFETY: By the invariant the packet is valid, and it is freed with `self`.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Drop for OwnedSkBuff {
     fn drop(&mut self) {
-        // SAFETY: By the invariant nobody else has it, and this is its last use.
+        // SAFETY: By the invariant no other code has it, and this is its last use.
         unsafe { bindings::nf_wasm_skb_free(self.as_raw()) };
     }
 }
 
-/// Where a packet met a hook: `struct nf_hook_state`.
+/// The state of a hook for a packet: `struct nf_hook_state`.
 ///
 /// # Invariants
 ///
-/// A reference is to a state that is valid, with the devices that it names, for as long as the
-/// reference lives.
+/// A reference is to a state that is valid, with the devices that it names, while the reference
+/// exists.
 #[repr(transparent)]
 pub(crate) struct HookState(Opaque<bindings::nf_hook_state>);
 
@@ -148,7 +149,7 @@ impl HookState {
         unsafe { &*state.cast() }
     }
 
-    /// The state of a hook that has no devices, for a packet that is at none.
+    /// A state without devices, for a packet that is at no hook.
     pub(crate) fn without_devices(family: u8, hook: u8) -> Self {
         // SAFETY: All fields are numbers or pointers, which may be zero.
         let mut state: bindings::nf_hook_state = unsafe { core::mem::zeroed() };

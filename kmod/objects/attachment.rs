@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Attachments: a filter at a netfilter hook. The packet path of one is in [`crate::packet::decider`].
+//! Attachments: a filter at a netfilter hook. Their packet path is in [`crate::packet::decider`].
 
 use core::ptr;
 
@@ -21,33 +21,33 @@ use crate::packet::decider::Decider;
 ///
 /// # Invariants
 ///
-/// `device` is null if the hook's family is not netdev, or the attachment was never registered.
-/// Else it is registered with the namespace for as long as the hook is.
+/// `device` is null if the hook's family is not netdev, or if the attachment was never registered.
+/// Otherwise the device is registered in the namespace for as long as the hook is.
 pub(crate) struct Attachment {
     /// 0 until it is registered.
     pub(crate) id: u32,
     registration: HookRegistration<Decider>,
-    /// The device's name is the one of its last renaming.
+    /// The device name in it is updated when the device is renamed.
     hook: Hook,
     device: *const NetDevice,
     ifindex: u32,
 }
 
-// SAFETY: The device is only compared with, and handed to netfilter, which any thread may do.
+// SAFETY: The device is only compared, and passed to netfilter, which any thread may do.
 unsafe impl Send for Attachment {}
-// SAFETY: Nothing changes but through `&mut`.
+// SAFETY: It changes only through `&mut`.
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
-    /// An attachment that is not registered yet, with all the memory that it needs. That is charged
-    /// to the caller, whom a full memory cgroup has sleep for long: called without the namespace's
-    /// tables, which the device notifier waits for.
+    /// An attachment that is not registered yet. Allocates all its memory, which is charged to the
+    /// caller. A charge to a full memory cgroup sleeps for long, so the caller must not hold the
+    /// lock of the namespace's tables: the device notifier waits for it.
     ///
     /// # Safety
     ///
     /// A program of `filter` was published.
     pub(crate) unsafe fn new(filter: Arc<Filter>, hook: &Hook) -> Answer<Self> {
-        // SAFETY: The caller says that the filter has a program.
+        // SAFETY: By the contract the filter has a program.
         let decider = unsafe { Decider::new(filter, hook)? };
         // INVARIANT: Null.
         Ok(Attachment {
@@ -59,13 +59,14 @@ impl Attachment {
         })
     }
 
-    /// Lets packets of `net` in. Where that fails, some may be inside nevertheless, until
-    /// [`Self::has_left`]. `EBUSY` if that was tried before.
+    /// Registers the attachment in `net`, which lets packets in. If this fails, packets may be
+    /// inside nevertheless, until [`Self::has_left`]. Returns `EBUSY` if this was called before.
     ///
     /// # Safety
     ///
-    /// `net` lives as long as the attachment. `device` is null unless the family is netdev, and
-    /// then it is registered now, and [`Self::unregister`] is called before it no longer is.
+    /// `net` lives as long as the attachment. `device` is null unless the family is netdev. If it
+    /// is not null, the device is registered now, and [`Self::unregister`] is called before it is
+    /// unregistered.
     pub(crate) unsafe fn register(
         &mut self,
         id: u32,
@@ -74,10 +75,10 @@ impl Attachment {
     ) -> Result {
         self.registration.data_mut().ok_or(EBUSY)?.set_id(id);
         self.id = id;
-        // INVARIANT: By the caller's promise.
+        // INVARIANT: By the contract.
         self.device = device;
-        // SAFETY: The caller says that the device is registered, if there is one. It is renamed and
-        // moved with RTNL held, and who does so tells us afterwards: see `Self::rename`.
+        // SAFETY: By the contract the device is registered, if there is one. It is renamed and
+        // moved with RTNL held, and the notifier calls us after that: see `Self::rename`.
         if let Some(device) = unsafe { device.as_ref() } {
             self.ifindex = device.ifindex();
         }
@@ -92,9 +93,9 @@ impl Attachment {
             FAMILY_NETDEV => Function::Netdev,
             _ => Function::Ip,
         };
-        // SAFETY: `net` lives, as the caller says, and by the invariant the device stays
-        // registered. Both functions hand what they are given to `nf_wasm_attachment_decide`, which
-        // takes it for a `&Decider`, and do what it needs.
+        // SAFETY: By the contract `net` lives, and by the invariant the device stays registered.
+        // Both functions pass their arguments to `nf_wasm_attachment_decide`, which takes the
+        // pointer for a `&Decider`, and both fulfil its contract.
         unsafe { self.registration.register(net, &place, function) }
     }
 
@@ -104,12 +105,12 @@ impl Attachment {
         self.registration.unregister();
     }
 
-    /// Whether packets come in.
+    /// Whether the attachment lets packets in.
     pub(crate) fn is_registered(&self) -> bool {
         self.registration.is_registered()
     }
 
-    /// Whether no packet is inside any more.
+    /// Whether the last packet has left.
     pub(crate) fn has_left(&self) -> bool {
         self.registration.has_left()
     }
@@ -118,12 +119,11 @@ impl Attachment {
         self.registration.filter()
     }
 
-    /// Where it is.
     pub(crate) fn hook(&self) -> &Hook {
         &self.hook
     }
 
-    /// Null if it is on none.
+    /// Null if the family is not netdev.
     pub(crate) fn device(&self) -> *const NetDevice {
         self.device
     }
@@ -132,7 +132,7 @@ impl Attachment {
         ptr::eq(self.device, device)
     }
 
-    /// Whether `hook` names the same place and priority, on `device`.
+    /// Whether the attachment has the family, hook and priority of `hook`, on `device`.
     pub(crate) fn is_at(&self, hook: &Hook, device: *const NetDevice) -> bool {
         self.is_on(device)
             && self.hook.family == hook.family
@@ -140,8 +140,8 @@ impl Attachment {
             && self.hook.priority == hook.priority
     }
 
-    /// Whether a packet of `protocol`, which is not inet, meets it at the hook with this number, on
-    /// `device`.
+    /// Whether a packet of `protocol`, which is not inet, meets the attachment at the hook with
+    /// this number, on `device`.
     pub(crate) fn meets(
         &self,
         protocol: u32,
@@ -153,9 +153,10 @@ impl Attachment {
             && protocols(self.hook.family).contains(&protocol)
     }
 
-    /// Takes its device's name down anew. Called with the namespace's tables locked: after a
-    /// renaming, and once at the beginning. If a renaming is under way then, what is copied may be
-    /// half of each name, but the notifier waits for the tables, and calls this again.
+    /// Copies the device's name. Called with the namespace's tables locked: once at the
+    /// registration, and after each renaming. If the device is being renamed at the registration,
+    /// the copy may have parts of both names. The notifier then waits for the tables, and calls
+    /// this again.
     pub(crate) fn rename(&mut self) {
         // SAFETY: By the invariant the device is registered, if there is one.
         if let Some(device) = unsafe { self.device.as_ref() } {
@@ -163,12 +164,12 @@ impl Attachment {
         }
     }
 
-    /// What has been counted here.
+    /// The attachment's counters, summed over CPUs.
     pub(crate) fn totals(&self) -> Totals {
         self.registration.totals()
     }
 
-    /// As a listing has it.
+    /// The attachment's entry for `NF_WASM_LIST_ATTACHMENTS`.
     pub(crate) fn entry(&self) -> AttachmentEntry {
         AttachmentEntry {
             id: self.id,
@@ -183,7 +184,7 @@ impl Attachment {
 
 const _: () = assert!(DEVICE_LEN == netdevice::NAME_LEN);
 
-/// The families whose packets meet a hook of `family`.
+/// The protocols whose packets meet a hook of `family`.
 pub(crate) fn protocols(family: u32) -> &'static [u32] {
     match family {
         FAMILY_INET => &[FAMILY_IPV4, FAMILY_IPV6],

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Counters. Each CPU counts in its own, with bottom halves off; readers add them up.
+//! Counters. Each CPU counts in its own, with bottom halves off; readers sum them up.
 
 use crate::abi::ioctl::{Counters, NO_TRAP};
 use crate::abi::trap::Trap;
 use crate::kernel_ext::racy::Racy;
 use crate::objects::program::Decision;
 
-/// One CPU's counters, on cache lines of their own.
+/// One CPU's counters, on separate cache lines.
 #[repr(align(128))]
 pub(crate) struct CpuCounters {
     packets: Racy<u64>,
@@ -15,12 +15,12 @@ pub(crate) struct CpuCounters {
     quarantined: Racy<u64>,
     fuel_total: Racy<u64>,
     fuel_min: Racy<u64>,
-    /// Maximum minus minimum. Initially the range is empty: the minimum is `u64::MAX`, this 0.
+    /// Maximum minus minimum. Before the first packet the minimum is `u64::MAX` and this is 0.
     fuel_range: Racy<u64>,
     traps: [Racy<u64>; Trap::COUNT],
 }
 
-/// Adds to a counter that nobody else writes: two plain moves, no locked instruction.
+/// Adds to a counter that only this CPU writes: two plain moves, no locked instruction.
 fn add(counter: &Racy<u64>, amount: u64) {
     counter.set(counter.get().wrapping_add(amount));
 }
@@ -58,12 +58,11 @@ impl CpuCounters {
         self.count_fuel(decision.fuel);
     }
 
-    /// Packets so far.
     pub(crate) fn packets(&self) -> u64 {
         self.packets.get()
     }
 
-    /// Counts one packet that the filter decided, by 1 to accept it and by 0 not to.
+    /// Counts one packet that the filter decided: `verdict` is 1 if it accepts, and 0 if it drops.
     #[inline(always)]
     pub(crate) fn count_verdict(&self, bytes: u32, verdict: u32, fuel: u64) {
         add(&self.packets, 1);
@@ -75,10 +74,10 @@ impl CpuCounters {
     #[inline(always)]
     fn count_fuel(&self, fuel: u64) {
         add(&self.fuel_total, fuel);
-        // SAFETY: The caller is on the counters' own CPU, with its packet path to itself, and no other CPU
+        // SAFETY: The caller is on the counters' own CPU and owns its packet path, and no other CPU
         // writes to them.
         let (min, range) = unsafe { (self.fuel_min.own(), self.fuel_range.own()) };
-        // Less than the least wraps around.
+        // A value below the minimum wraps around.
         if fuel.wrapping_sub(min) > range {
             self.widen(fuel);
         }
@@ -90,13 +89,14 @@ impl CpuCounters {
         let min = self.fuel_min.get();
         let max = min.wrapping_add(self.fuel_range.get());
         let is_first = min == u64::MAX;
-        let least = min.min(fuel);
-        let most = if is_first { fuel } else { max.max(fuel) };
-        self.fuel_min.set(least);
-        self.fuel_range.set(most - least);
+        let new_min = min.min(fuel);
+        let new_max = if is_first { fuel } else { max.max(fuel) };
+        self.fuel_min.set(new_min);
+        self.fuel_range.set(new_max - new_min);
     }
 
-    /// The most fuel that a packet used. A reader may catch [`Self::widen`] between its two writes.
+    /// The most fuel that a packet used. May be inconsistent if it races with [`Self::widen`],
+    /// which writes the minimum and the range one after the other.
     fn fuel_max(&self) -> u64 {
         match self.fuel_min.get() {
             u64::MAX => 0,
@@ -109,7 +109,7 @@ impl CpuCounters {
 #[derive(Clone, Copy)]
 pub(crate) struct Totals {
     counters: Counters,
-    /// `u64::MAX` until a packet has run.
+    /// `u64::MAX` until the filter has decided a packet.
     fuel_min: u64,
 }
 
@@ -121,8 +121,8 @@ impl Totals {
         }
     }
 
-    /// Adds one CPU's. `dropped` is derived, so that packets are accounted for in every snapshot:
-    /// `accepted` is read first and can only be too small.
+    /// Adds one CPU's counters. `dropped` is computed, so that accepted and dropped packets add up
+    /// to all packets in every snapshot. `accepted` is read before `packets`, so it is not larger.
     pub(crate) fn add_cpu(&mut self, cpu: &CpuCounters) {
         let accepted = cpu.accepted.get();
         let packets = cpu.packets.get();
@@ -140,7 +140,6 @@ impl Totals {
         }
     }
 
-    /// Adds other sums.
     pub(crate) fn add(&mut self, other: &Totals) {
         let (sum, add) = (&mut self.counters, &other.counters);
         sum.packets += add.packets;
@@ -156,7 +155,7 @@ impl Totals {
         }
     }
 
-    /// As a listing has it.
+    /// The counters for a listing.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             fuel_min: if self.fuel_min == u64::MAX {

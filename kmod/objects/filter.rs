@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters: a name and an id, with a program that can be replaced under traffic.
+//! Filters: a name and an id, with a program that can be replaced while packets pass.
 
 use core::ptr;
 
@@ -13,7 +13,8 @@ use crate::objects::program::Program;
 use crate::objects::programs::ListedProgram;
 use crate::packet::logger::{Logger, Speaker};
 
-/// A filter. Packets reach it by their hook's registration, which lets go of it when they are out.
+/// A filter. Packets reach it through hook registrations, which hold references to it until no
+/// packet is inside.
 #[pin_data]
 pub(crate) struct Filter {
     pub(crate) id: u32,
@@ -23,8 +24,8 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// A filter without a program, which is published before the filter is. `is_initial` says
-    /// whether it is in the network namespace that the machine booted with.
+    /// A filter without a program. Its program must be published before packets reach the filter.
+    /// `is_initial` says whether the filter is in the initial network namespace.
     pub(crate) fn new(id: u32, name: Name, is_initial: bool) -> impl PinInit<Self> {
         pin_init!(Filter {
             id,
@@ -37,12 +38,12 @@ impl Filter {
         self.logger.name()
     }
 
-    /// The program, as long as the reader's critical section lasts.
+    /// The program, valid during the RCU read-side critical section.
     pub(crate) fn program<'a>(&'a self, rcu: &'a rcu::Guard) -> Option<&'a Program> {
         self.program.get(rcu)
     }
 
-    /// The same, for a caller that is in a critical section already.
+    /// The same, for a caller that is already in a critical section.
     ///
     /// # Safety
     ///
@@ -54,14 +55,14 @@ impl Filter {
         unsafe { self.program.get_in_section() }
     }
 
-    /// Fuel that the filter has for a packet; 0 without a program.
+    /// Fuel for each packet, in units; 0 without a program.
     pub(crate) fn fuel(&self) -> u64 {
         let rcu = rcu::read_lock();
         self.program(&rcu).map_or(0, |it| it.settings().fuel)
     }
 
-    /// Puts `program` in the place of the current one, if there is one, and returns that. Dropping it
-    /// waits for packets and for the list of programs: drop it where nothing waits for the caller.
+    /// Replaces the current program with `program`. Returns the old one, if there was one. Dropping
+    /// it waits for packets and for the list of programs: drop it with no lock held.
     pub(crate) fn publish(&self, program: ListedProgram) -> Option<Retired<ListedProgram>> {
         self.program.replace(program)
     }
@@ -80,9 +81,10 @@ impl Filter {
                 }
                 waited_for = ptr::from_ref(program);
             }
-            // Packets that came before the quarantine may still be inside, on other CPUs. What they
-            // trap on belongs to it, and must not bring it back. Another program may be there, and in
-            // quarantine, afterwards: that one is waited for anew.
+            // Packets that arrived before the quarantine may still be inside on other CPUs. If one
+            // of them traps, that must not quarantine the program again, so wait for them. The
+            // filter may have another program after that, which is quarantined as well: then wait
+            // again.
             GracePeriod::begin().wait();
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Instances of a Wasm module: how one is built, and called through the engine.
+//! Instances of a Wasm module: building one, and calling it through the engine.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -22,31 +22,31 @@ use crate::kernel_ext::cpu::Cpu;
 use crate::packet::host_functions::Host;
 use crate::packet::native::Native;
 
-/// One instance of a module.
+/// One instance of a Wasm module.
 ///
 /// # Invariants
 ///
 /// `engine` came from `nf_wasm_engine_build` and lives in `region`.
 pub(crate) struct Instance {
-    /// What runs. It stands before the region, whose addresses are in it, and so goes before that.
+    /// Declared before `region`, so that it is dropped first: it contains addresses in the region.
     pub(crate) native: Option<Native>,
     engine: *mut c_void,
     pub(crate) region: KBox<Region>,
-    /// Set of the capabilities that the module imports from.
+    /// Set of the capabilities that the Wasm module imports from.
     pub(crate) capabilities_used: u64,
-    /// Why there is no native code, if it was not asked for: text with NUL.
+    /// Why there is no native code, unless `interp` was requested: text with NUL.
     pub(crate) tier_reason: [u8; TIER_REASON_LEN],
 }
 
 impl Instance {
-    /// Validates, translates and instantiates on a thread of its own.
+    /// Validates, translates and instantiates a Wasm module, on a build thread.
     pub(crate) fn build(
         wasm: &[u8],
         settings: &Settings,
         host: &mut Host<'_>,
         requester: &Requester<'_>,
     ) -> Answer<Self> {
-        // A build cannot be interrupted, and a machine may have hundreds of CPUs.
+        // A machine may have hundreds of CPUs: stop between two builds.
         if current!().is_killed() {
             refuse!(
                 EINTR,
@@ -75,8 +75,8 @@ impl Instance {
             native: MaybeUninit::uninit(),
             tier_reason: [0; TIER_REASON_LEN],
         };
-        // SAFETY: All pointers are to what this function borrows or owns until the thread is done. The
-        // region is new: the engine has kept nothing.
+        // SAFETY: All pointers are to data that this function borrows or owns until the thread is
+        // done. The region is new, so the engine has kept no pointer into it.
         let outcome = unsafe { thread::run(Work::Build(&mut request), &mut region, requester)? };
         *used = request.text_used.min(bytes.len());
         let error = match outcome {
@@ -90,7 +90,7 @@ impl Instance {
                     ENOMEM,
                     fmt!(
                         "memory ran out while an instance was built, after {} of at most {} \
-                         bytes; each CPU needs as much",
+                         bytes; each CPU needs one instance",
                         region.bytes(),
                         budget
                     ),
@@ -102,12 +102,12 @@ impl Instance {
             });
         }
         let native = if request.compiled {
-            // SAFETY: The engine writes it before it says that the filter was compiled.
+            // SAFETY: The engine writes it before it sets `compiled`.
             Some(Native(unsafe { request.native.assume_init() }))
         } else {
             None
         };
-        // INVARIANT: The build went well, with this region.
+        // INVARIANT: The build succeeded, with this region.
         Ok(Instance {
             native,
             engine: request.instance,
@@ -117,21 +117,22 @@ impl Instance {
         })
     }
 
-    /// Bytes of kernel memory that it takes.
+    /// Bytes of kernel memory of the instance.
     pub(crate) fn bytes(&self) -> usize {
         let programs = self.native.iter().flat_map(Native::programs);
-        // SAFETY: They came from `nf_wasm_host_jit`, and go with `native`, which is borrowed.
+        // SAFETY: They came from `nf_wasm_host_jit`, and are freed with `native`, which is
+        // borrowed.
         let bytes = programs.map(|program| unsafe { packet_call::program_bytes(program) });
         self.region.bytes() + bytes.sum::<usize>()
     }
 
-    /// Whether it runs as native code.
+    /// Whether the instance runs as native code.
     pub(crate) fn is_native(&self) -> bool {
         self.native.is_some()
     }
 
-    /// Runs the guest once, for an instance that belongs to no program: on a thread, as it was built. It
-    /// takes no CPU's packet path, so packets, and whoever wants the CPU, need not wait for it.
+    /// Runs the guest once, for an instance that belongs to no program. It runs on a build thread,
+    /// not on a CPU's packet path, so it delays neither packets nor other tasks.
     pub(crate) fn run_once(
         &mut self,
         host: &mut Host<'_>,
@@ -146,8 +147,9 @@ impl Instance {
             fuel,
             outcome: MaybeUninit::uninit(),
         };
-        // SAFETY: All pointers are to what this function borrows until the thread is done; `&mut self` says
-        // that nobody else has the instance, and by the invariants it lives in the region.
+        // SAFETY: All pointers are to data that this function borrows until the thread is done. By
+        // `&mut self` no other code uses the instance, and by the invariants it lives in the
+        // region.
         let outcome =
             unsafe { thread::run(Work::Call(&mut request), &mut self.region, requester)? };
         match outcome {
@@ -160,17 +162,17 @@ impl Instance {
         }
     }
 
-    /// Whether it was compiled and calls no host function.
+    /// Whether the instance has native code that calls no host function.
     pub(crate) fn is_fast(&self) -> bool {
         let native = self.native.as_ref();
         native.is_some_and(|native| native.0.host.is_null())
     }
 
-    /// Hands a packet to the guest.
+    /// Has the engine decide a packet.
     ///
     /// # Safety
     ///
-    /// `cpu` stands for a packet path that nobody else uses this instance on.
+    /// `cpu` is the packet path of this instance, and no other code uses the instance on it.
     pub(crate) unsafe fn call(
         &mut self,
         cpu: &Cpu,
@@ -179,8 +181,8 @@ impl Instance {
         fuel: u64,
     ) -> CallOutcome {
         let region: *mut Region = &mut *self.region;
-        // SAFETY: `&mut self` says that the instance, and with it the region, is used by nobody else. By the
-        // invariants the engine's part came from `build` and lives in that region. Host and context are
+        // SAFETY: By `&mut self` no other code uses the instance, and with it the region. By the
+        // invariants `engine` came from `build` and lives in that region. Host and context are
         // borrowed until the call returns, and the callbacks take such a host.
         unsafe {
             region::on_packet_path(cpu, region, || {

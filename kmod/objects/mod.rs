@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The objects that commands make and packets use: namespaces, filters, programs, instances, attachments.
+//! The objects that commands make and packets use: namespaces, filters, programs, instances,
+//! attachments.
 
 pub(crate) mod attachment;
 pub(crate) mod counters;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Network namespaces: each has its own filters and attachments, which go when it goes.
+//! Network namespaces: each has its own filters and attachments, which are freed with it.
 //!
-//! Lock order: RTNL, a namespace's turn, its tables, CPU hotplug (netfilter takes it to switch a static key
-//! when a hook is registered), the list of programs ([`crate::objects::programs`]). Nobody waits for a turn
-//! with RTNL held. The device notifier waits for the tables with RTNL held. So with the tables locked no
-//! program is built or freed, no grace period is waited for, and this module allocates nothing that is
-//! charged to a memory cgroup, because a charge may put its task to sleep. (Netfilter's array of a hook's
-//! functions is charged.)
+//! Lock order: RTNL, a namespace's `turn`, its tables, CPU hotplug (netfilter locks it when it
+//! registers a hook, to switch a static key), the list of programs ([`crate::objects::programs`]).
+//! No task waits for a `turn` with RTNL held. The device notifier waits for the tables with RTNL
+//! held. With the tables locked, therefore, nf_wasm builds and frees no program, waits for no grace
+//! period, and allocates no memory that is charged to a memory cgroup, because a charge may sleep
+//! for long. (Netfilter's array of a hook's functions is charged.)
 
 use core::ptr::{self, NonNull};
 
@@ -34,27 +34,29 @@ use crate::objects::tables::{Room, Tables};
 ///
 /// # Invariants
 ///
-/// `net` outlives this, and every attachment in `tables` was registered with it, or never.
+/// `net` outlives this. Every attachment in `tables` was registered in `net`, or was never
+/// registered.
 #[pin_data]
 pub(crate) struct Namespace {
     net: NonNull<Net>,
-    /// Held while a program is built and published, so that of two who replace a filter the second
-    /// starts from what the first has set. Taken before `tables`, and never with RTNL held.
+    /// Held while a program is built and published. It orders concurrent replacements of a filter:
+    /// the second starts from the settings of the first. Taken before `tables`, and never with RTNL
+    /// held.
     #[pin]
     turn: Mutex<()>,
     #[pin]
     tables: Mutex<Tables>,
 }
 
-// SAFETY: `net` is only lent, and may be used by any thread; the rest is behind mutexes.
+// SAFETY: `net` is only borrowed, and any thread may use it; the rest is behind mutexes.
 unsafe impl Send for Namespace {}
 // SAFETY: As above.
 unsafe impl Sync for Namespace {}
 
 impl Namespace {
-    /// The namespace that a task is in, for as long as it stays in this call of the module's.
+    /// The namespace of `task`, which cannot change during this system call.
     pub(crate) fn current(task: &CurrentTask) -> Result<&Self> {
-        // SAFETY: The module stays: the call is made through an open file of its device.
+        // SAFETY: The kernel module stays loaded: the caller has its device open.
         unsafe { NAMESPACES.get(Net::of_task(task)) }.ok_or(ENODEV)
     }
 
@@ -63,23 +65,23 @@ impl Namespace {
         unsafe { self.net.as_ref() }
     }
 
-    /// Whether it is the one that the machine booted with.
+    /// Whether this is the initial network namespace.
     pub(crate) fn is_initial(&self) -> bool {
         self.net().is_initial()
     }
 
-    /// Waits until nobody else builds a program for this namespace. A caller who is killed
-    /// meanwhile gets `EINTR`.
+    /// Waits until no other task builds a program for this namespace. Returns `EINTR` if the caller
+    /// is killed meanwhile.
     pub(crate) fn turn(&self) -> Result<MutexGuard<'_, ()>> {
         self.turn.lock_killable()
     }
 
-    /// Reads the tables.
+    /// Calls `f` with the tables locked.
     pub(crate) fn read<R>(&self, f: impl FnOnce(&Tables) -> R) -> R {
         f(&self.tables.lock())
     }
 
-    /// Locks the tables when they have room for so many more filters and attachments.
+    /// Locks the tables, with room for `filters` more filters and `attachments` more attachments.
     fn lock_with_room(&self, filters: usize, attachments: usize) -> Result<MutexGuard<'_, Tables>> {
         loop {
             let mut tables = self.tables.lock();
@@ -89,13 +91,13 @@ impl Namespace {
             drop(tables);
             let mut room = Room::new(&lack)?;
             self.tables.lock().make_room(&mut room);
-            // Others may use it up before the tables are locked again. That ends: how much they
-            // can add is limited.
+            // Other tasks may use up the room before the tables are locked again. The loop ends,
+            // because the number of filters and attachments is limited.
         }
     }
 
-    /// Makes a filter, without a program, that [`Self::add`] may take and attach to `hooks`, if it
-    /// is to have so much `fuel`. Refuses early what that would refuse after the work.
+    /// Makes a filter without a program, for [`Self::add`] to attach to `hooks`. `fuel` is that of
+    /// its program. Checks early what [`Self::add`] would refuse after the build.
     pub(crate) fn prepare(&self, name: Name, fuel: u64, hooks: &[Hook]) -> Answer<Arc<Filter>> {
         let id = {
             let mut tables = self.tables.lock();
@@ -110,14 +112,14 @@ impl Namespace {
         Ok(Arc::pin_init(filter, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Adds a filter, of which a program was published, and attaches it to all of `hooks`, or does
+    /// Adds a filter that has a program, and attaches it to all of `hooks`; on failure it does
     /// neither. Returns the attachments' ids.
     pub(crate) fn add(&self, filter: &Arc<Filter>, hooks: &[Hook]) -> Answer<KVec<u32>> {
         let mut ids = KVec::with_capacity(hooks.len(), GFP_KERNEL)?;
-        // Goes after the tables are unlocked, with what was not used of it.
+        // Declared before `tables`, so that unused attachments are dropped after the unlock.
         let mut attachments = KVec::with_capacity(hooks.len(), GFP_KERNEL)?;
         for hook in hooks {
-            // SAFETY: The filter has a program, as the caller saw to.
+            // SAFETY: The filter has a program, as the caller ensured.
             let attachment = unsafe { Attachment::new(filter.clone(), hook)? };
             attachments.push(Some(attachment), GFP_KERNEL)?;
         }
@@ -126,7 +128,7 @@ impl Namespace {
         tables.add(filter)?;
         for attachment in &mut attachments {
             let attached = self.attach_locked(&mut tables, attachment);
-            // There is room for all of them.
+            // The push does not fail: `ids` has the capacity.
             if let Err(refusal) = attached.and_then(|id| Ok(ids.push(id, GFP_KERNEL)?)) {
                 tables.take_out(filter);
                 drop(tables);
@@ -142,8 +144,8 @@ impl Namespace {
         self.tables.lock().find(selector).cloned()
     }
 
-    /// Swaps the filter's program, unless the filter is gone in the meantime. Returns the one that
-    /// was replaced, for the caller to drop with no lock held.
+    /// Replaces the filter's program, unless the filter was removed meanwhile. Returns the old
+    /// program; the caller drops it with no lock held.
     pub(crate) fn replace(
         &self,
         filter: &Arc<Filter>,
@@ -157,12 +159,13 @@ impl Namespace {
         Ok(filter.publish(program))
     }
 
-    /// Refuses early what [`Self::replace`] would refuse for its fuel.
+    /// Checks early whether [`Self::replace`] would refuse the new program's fuel.
     pub(crate) fn check_new_fuel(&self, filter: &Filter, fuel: u64) -> Answer {
         self.read(|tables| tables.check_new_fuel(filter, fuel))
     }
 
-    /// Detaches a filter and takes it out. It is freed when the caller lets go of it.
+    /// Detaches a filter and removes it from the tables. The filter is freed when the caller drops
+    /// it.
     pub(crate) fn remove(&self, selector: &Selector) -> Answer<Arc<Filter>> {
         let filter = {
             let mut tables = self.tables.lock();
@@ -174,15 +177,15 @@ impl Namespace {
         Ok(filter)
     }
 
-    /// Attaches a filter to a hook. Returns the attachment's id, and the filter.
+    /// Attaches a filter to a hook. Returns the attachment's id and the filter.
     pub(crate) fn attach(&self, selector: &Selector, hook: &Hook) -> Answer<(u32, Arc<Filter>)> {
         let filter = self.find(selector)?;
         check::hook(hook)?;
-        // SAFETY: It was in the tables, and so has a program.
+        // SAFETY: The filter was in the tables, and so has a program.
         let mut attachment = Some(unsafe { Attachment::new(filter.clone(), hook)? });
         let attached = {
             let mut tables = self.lock_with_room(0, 1)?;
-            // It may have been taken out meanwhile.
+            // The filter may have been removed meanwhile.
             tables.find(&Selector::Id(filter.id))?;
             self.attach_locked(&mut tables, &mut attachment)
         };
@@ -190,9 +193,9 @@ impl Namespace {
         Ok((id, filter))
     }
 
-    /// Registers an attachment whose filter is in the tables, which have room for it, and moves it
-    /// there. Where that is refused early, the attachment stays where it is, to be dropped when the
-    /// tables are unlocked. There has to be one.
+    /// Registers the attachment in `slot`, and moves it to the tables. Its filter is in the tables,
+    /// and the tables have room for it. If this is refused before the registration, the attachment
+    /// stays in `slot`, and the caller drops it after the unlock. `slot` must not be empty.
     fn attach_locked(&self, tables: &mut Tables, slot: &mut Option<Attachment>) -> Answer<u32> {
         let attachment = slot.as_mut().ok_or(EINVAL)?;
         let filter = attachment.filter();
@@ -200,24 +203,25 @@ impl Namespace {
         let hook = &hook;
         check::hook(hook)?;
         let device = self.device(hook)?;
-        if let Some(there) = tables
+        if let Some(present) = tables
             .attachments()
             .find(|it| Arc::ptr_eq(it.filter(), filter) && it.is_at(hook, device))
         {
             refuse!(
                 EEXIST,
                 "the filter is attached there already, with the same priority, as attachment {}",
-                there.id
+                present.id
             );
         }
         tables.check_attachments()?;
         tables.check_fuel(hook, device, filter.fuel())?;
         let id = tables.next_id()?;
         // SAFETY: By the invariant `net` outlives the tables, and the attachment is kept there. The
-        // device is registered now, and `forget_device` has the attachment unregistered before it
-        // no longer is: it waits for the tables that the caller has locked.
+        // device is registered now. Before it is unregistered, `forget_device` unregisters the
+        // attachment: it waits for the tables, which the caller has locked.
         let registered = unsafe { attachment.register(id, device, self.net()) };
-        // Also if it was refused: packets may be inside by now. There is room for it.
+        // Keep it even if the registration failed: a packet may be inside by now. The tables have
+        // room for it.
         if let Some(attachment) = slot.take() {
             tables.keep(attachment)?;
         }
@@ -225,8 +229,8 @@ impl Namespace {
             if error == E2BIG {
                 refuse!(
                     ENOSPC,
-                    "netfilter has as many hooks at hook {} of family {}, or of one of those that \
-                     belong to it, as it takes",
+                    "netfilter has the maximum number of functions at hook {} of family {}, or of \
+                     a family that it includes",
                     hook.hook,
                     hook.family
                 );
@@ -242,8 +246,8 @@ impl Namespace {
         Ok(id)
     }
 
-    /// Looks up a hook's device, without a reference: it stays at least until the notifier has had
-    /// the lock that the caller holds. Null where the family has none.
+    /// Looks up a hook's device, without a reference. The device is not freed before the notifier
+    /// has taken the tables' lock, which the caller holds. Null unless the family is netdev.
     fn device(&self, hook: &Hook) -> Answer<*const NetDevice> {
         if hook.family != FAMILY_NETDEV {
             return Ok(ptr::null());
@@ -252,8 +256,8 @@ impl Namespace {
         let found = self
             .net()
             .with_device(name, |device| (ptr::from_ref(device), device.is_registered()));
-        // A device that is still registered is one whose notifier has yet to wait for the caller's
-        // lock, and that stays until then.
+        // While the device is registered, its notifier has yet to take the lock that the caller
+        // holds, and the device is not freed before that.
         match found {
             Some((device, true)) => Ok(device),
             Some((_, false)) => refuse!(
@@ -269,15 +273,15 @@ impl Namespace {
         }
     }
 
-    /// Undoes one attachment. Returns the filter, and where it was.
+    /// Removes one attachment. Returns its filter and its hook.
     pub(crate) fn detach(&self, id: u32) -> Answer<(Arc<Filter>, Hook)> {
-        let was = {
+        let detached = {
             let mut tables = self.tables.lock();
             let Some(attachment) = tables.attachments_mut().find(|it| it.id == id) else {
                 refuse!(
                     ENOENT,
                     "there is no attachment with id {} in this network namespace; `nfwasm list` \
-                     shows those that there are",
+                     shows all attachments",
                     id
                 );
             };
@@ -285,12 +289,12 @@ impl Namespace {
             (attachment.filter().clone(), *attachment.hook())
         };
         self.wait_for_packets();
-        Ok(was)
+        Ok(detached)
     }
 
-    /// Frees the attachments that were unregistered before this was called, once no packet is
-    /// inside: one grace period for all of them. Called without the tables, because who wants to
-    /// look at them may hold RTNL.
+    /// Waits until no packet is inside the attachments that were unregistered before this call, and
+    /// frees them: one grace period for all of them. The caller must not hold the tables' lock,
+    /// because a task that waits for it may hold RTNL.
     fn wait_for_packets(&self) {
         if self.read(Tables::is_settled) {
             return;
@@ -299,9 +303,9 @@ impl Namespace {
         self.tables.lock().forget_left();
     }
 
-    /// Undoes the attachments on a device that is about to go. Called with RTNL held, so nothing is
-    /// waited for: what packets may still be inside of is freed by whoever changes the tables next,
-    /// or with the namespace.
+    /// Removes the attachments on a device that is being unregistered. Called with RTNL held, so
+    /// this does not wait. Attachments that a packet may still be inside of are freed by the next
+    /// change of the tables, or with the namespace.
     fn forget_device(&self, device: &NetDevice) {
         let mut tables = self.tables.lock();
         for attachment in tables.attachments().filter(|it| it.is_on(device)) {
@@ -313,7 +317,7 @@ impl Namespace {
         tables.forget_left();
     }
 
-    /// A device has another name now. Called with RTNL held.
+    /// Copies a device's new name to its attachments. Called with RTNL held.
     fn rename_device(&self, device: &NetDevice) {
         let mut tables = self.tables.lock();
         let attachments = tables.attachments_mut();
@@ -322,12 +326,12 @@ impl Namespace {
             .for_each(Attachment::rename);
     }
 
-    /// Lets no more packets in. The namespace, or the module, is about to go.
+    /// Unregisters all attachments, because the namespace or the kernel module is about to go.
     fn close(&self) {
         self.tables.lock().unregister(|_| true);
     }
 
-    /// Writes down that all filters go.
+    /// Writes an audit record for each filter, because all are about to be freed.
     fn audit_end(&self) {
         for record in self.tables.lock().filters() {
             Entry::of(c"nf_wasm_unload", self.net(), &record.filter).write_now();
@@ -361,7 +365,7 @@ impl PerNet for Namespace {
     }
 }
 
-/// Takes filters off devices that go, and takes down new names.
+/// Removes attachments from devices that are unregistered, and copies new device names.
 struct Devices;
 
 static DEVICE_NOTIFIER: DeviceNotifier<Devices> = DeviceNotifier::new();
@@ -369,8 +373,9 @@ static DEVICE_NOTIFIER: DeviceNotifier<Devices> = DeviceNotifier::new();
 impl Devices {
     /// The namespace that `device` is in.
     fn namespace(device: &NetDevice) -> Option<&Namespace> {
-        // SAFETY: A namespace outlives its devices, and its state does: it belongs to a subsystem, which
-        // the kernel has leave after devices. When the module goes, the notifier does so first.
+        // SAFETY: A namespace outlives its devices, and so does its state: the state belongs to a
+        // pernet subsystem, and the kernel calls its exit after it has unregistered the devices.
+        // When the kernel module is unloaded, the notifier is unregistered first.
         unsafe { NAMESPACES.get(device.net()) }
     }
 }
@@ -389,8 +394,8 @@ impl DeviceEvents for Devices {
     }
 }
 
-/// The module's presence in all namespaces. Dropping it detaches and frees everything. The notifier goes
-/// first, since it needs the namespaces.
+/// The kernel module's registration for network namespaces. Dropping it detaches and frees all
+/// filters. The notifier is dropped first, because it uses the namespaces.
 pub(crate) struct Registration {
     _devices: NotifierRegistration,
     _namespaces: PerNetRegistration,
@@ -399,12 +404,12 @@ pub(crate) struct Registration {
 impl Registration {
     /// # Safety
     ///
-    /// Called once, before there is a command.
+    /// Called once, before any command can run.
     pub(crate) unsafe fn new() -> Result<Self> {
-        // SAFETY: This is called once. Neither a command nor the notifier asks for a namespace yet.
+        // SAFETY: This is called once. Neither a command nor the notifier looks up a namespace yet.
         let namespaces = unsafe { NAMESPACES.register()? };
         Ok(Registration {
-            // SAFETY: This is called once. Where it fails, `namespaces` is dropped.
+            // SAFETY: This is called once. If it fails, `namespaces` is dropped.
             _devices: unsafe { DEVICE_NOTIFIER.register()? },
             _namespaces: namespaces,
         })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Programs: a Wasm module with one instance for each CPU, and how the instance of a CPU decides a packet.
+//! Programs: a Wasm module with one instance for each CPU. Decides packets on this CPU's instance.
 
 use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomPinned;
@@ -28,22 +28,22 @@ use crate::packet::host_functions::{Host, Packet};
 use crate::packet::logger::{Logger, Speaker};
 use crate::packet::native;
 
-/// How an instance of a program decides packets natively.
+/// An instance's native code, with what it needs to decide packets.
 pub(crate) type Call = native::Call<Program>;
 
-/// One CPU's place for an instance.
+/// One CPU's instance, and its state.
 #[repr(align(128))]
 struct Slot {
     instance: UnsafeCell<Option<Instance>>,
-    /// The instance is deciding a packet.
+    /// Whether the instance is deciding a packet. Detects recursion.
     busy: Cell<bool>,
     consecutive_traps: Cell<u32>,
-    /// [`Program::releases`] when that was counted.
+    /// The value of [`Program::releases`] when `consecutive_traps` was last counted.
     releases: Cell<u32>,
-    /// The instance may take the fast path, on which `call` alone decides packets: it was compiled,
-    /// calls no host function, and has not just trapped.
+    /// Whether the instance may take the fast path, on which `call` alone decides packets: it has
+    /// native code, calls no host function, and has not just trapped.
     is_fast: Cell<bool>,
-    /// How an instance that was compiled decides.
+    /// Initialised if the instance has native code.
     call: UnsafeCell<MaybeUninit<Call>>,
 }
 
@@ -60,10 +60,10 @@ impl Slot {
     }
 }
 
-/// A packet's fate.
+/// The decision for a packet.
 pub(crate) struct Decision {
     pub(crate) accept: bool,
-    /// The filter was not asked.
+    /// The filter is quarantined, and did not run.
     pub(crate) quarantined: bool,
     /// Number of a [`Trap`], or [`NO_TRAP`].
     pub(crate) trap: u32,
@@ -96,43 +96,44 @@ pub(crate) struct Program {
     slots: PerCpu<Slot>,
     settings: Settings,
     quarantined: Racy<bool>,
-    /// Times that it was released from quarantine.
+    /// How often the program was released from quarantine.
     releases: Atomic<u32>,
     wasm: KVVec<u8>,
     admission: Admission,
-    /// Its filter.
+    /// Identifies its filter in the kernel's log.
     speaker: Speaker,
-    /// The credentials of who loaded it, or had it replace another: its instances are built with them,
-    /// whenever that is. Nobody is charged for those that CPUs get when they come online: with hotplug
-    /// locked, a charge must not wait until a cgroup has room.
+    /// The credentials of the task that loaded the program. All of its instances are built with
+    /// them, later ones too. Instances for CPUs that come online are charged to no memory cgroup:
+    /// with CPU hotplug locked, a charge must not wait for a full cgroup.
     owner: Owner,
-    /// How many slots are not empty.
+    /// Number of CPUs that have an instance.
     instances: Atomic<u32>,
-    /// How many of them have native code.
+    /// Number of instances that run as native code.
     compiled: Atomic<u32>,
-    /// Why one that was built had none.
+    /// Why the last instance that was built without native code has none.
     #[pin]
     tier_reason: SpinLock<[u8; TIER_REASON_LEN]>,
-    /// Set of the capabilities that the module imports from.
+    /// Set of the capabilities that the Wasm module imports from.
     capabilities_used: Atomic<u64>,
     /// Bytes of kernel memory for each instance.
     memory_per_cpu: Atomic<usize>,
-    /// The list of programs has its address.
+    /// Pinned, because the list of programs contains its address.
     #[pin]
     _pin: PhantomPinned,
 }
 
-// SAFETY: A slot is used by its own CPU's packet path, which has one user at a time, and, while
-// that does not exist, by whoever equips or strips it, under the contract of these. Nothing else in it
-// has a tie to a thread.
+// SAFETY: A slot is used by its own CPU's packet path, which has one user at a time. While no
+// packet reaches the slot, the code that equips or strips it may use it, under the contract of
+// `equip` and `strip`. Nothing else in a program is tied to a thread.
 unsafe impl Send for Program {}
 // SAFETY: Two threads with a `&Program` use different slots, or one of them waits until the other
-// has let the CPU go, as above. What is not in slots is atomic, behind a lock, or does not change.
+// has left the CPU, as above. Everything outside of the slots is atomic, behind a lock, or
+// constant.
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// A program without instances, of a module that was admitted. `owner` is whose credentials later
-    /// builds have.
+    /// A program without instances, of an admitted Wasm module. Later builds use the credentials of
+    /// `owner`.
     pub(crate) fn new(
         wasm: KVVec<u8>,
         admission: Admission,
@@ -166,7 +167,7 @@ impl Program {
         &self.speaker.name
     }
 
-    /// The filter, as it speaks.
+    /// The name of its filter, and whether its log lines are shown.
     pub(crate) fn speaker(&self) -> &Speaker {
         &self.speaker
     }
@@ -182,8 +183,8 @@ impl Program {
     /// As [`Self::equip`].
     pub(crate) unsafe fn is_equipped(&self, cpu: usize) -> bool {
         self.slots.of(cpu).is_some_and(|slot| {
-            // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it: there is
-            // no writer.
+            // SAFETY: By the contract no packet reaches the slot, and no other code equips or
+            // strips it: there is no writer.
             unsafe { (*slot.instance.get()).is_some() }
         })
     }
@@ -192,8 +193,9 @@ impl Program {
     ///
     /// # Safety
     ///
-    /// No packet meets the program on that CPU, because it is not published or the CPU does not
-    /// run; and the caller is alone with the program, or holds the list of programs.
+    /// No packet reaches the program on that CPU, because the program is not published or the CPU
+    /// does not run. And either no other code uses the program, or the caller holds the lock of the
+    /// list of programs.
     pub(crate) unsafe fn equip(
         &self,
         cpu: usize,
@@ -211,13 +213,15 @@ impl Program {
         slot.is_fast.set(instance.is_fast());
         if let Some(native) = &instance.native {
             let call = Call::new(&native.0, self.settings.fuel, self);
-            // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
+            // SAFETY: By the contract no packet reaches the slot, and no other code equips or
+            // strips it.
             unsafe { (*slot.call.get()).write(call) };
             self.compiled.fetch_add(1, Relaxed);
         } else {
             *self.tier_reason.lock() = instance.tier_reason;
         }
-        // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
+        // SAFETY: By the contract no packet reaches the slot, and no other code equips or strips
+        // it.
         unsafe { *slot.instance.get() = Some(instance) };
         self.instances.fetch_add(1, Relaxed);
         Ok(())
@@ -233,7 +237,8 @@ impl Program {
             return;
         };
         slot.is_fast.set(false);
-        // SAFETY: By the contract no packet meets the slot, and nobody else equips or strips it.
+        // SAFETY: By the contract no packet reaches the slot, and no other code equips or strips
+        // it.
         if let Some(instance) = unsafe { (*slot.instance.get()).take() } {
             self.instances.fetch_sub(1, Relaxed);
             if instance.native.is_some() {
@@ -254,7 +259,7 @@ impl Program {
         &self.admission
     }
 
-    /// Set of the capabilities that the module imports from.
+    /// Set of the capabilities that the Wasm module imports from.
     pub(crate) fn capabilities_used(&self) -> u64 {
         self.capabilities_used.load(Relaxed)
     }
@@ -264,17 +269,18 @@ impl Program {
         self.memory_per_cpu.load(Relaxed)
     }
 
-    /// How many CPUs have an instance.
+    /// Number of CPUs that have an instance.
     pub(crate) fn instances(&self) -> u32 {
         self.instances.load(Relaxed)
     }
 
-    /// How many of these instances run as native code.
+    /// Number of instances that run as native code.
     pub(crate) fn compiled(&self) -> u32 {
         self.compiled.load(Relaxed)
     }
 
-    /// Why one does not, if it does not and that was not asked for: text with NUL.
+    /// Why an instance has no native code, unless `interp` was requested: text with NUL. Empty if
+    /// all have it.
     pub(crate) fn tier_reason(&self) -> [u8; TIER_REASON_LEN] {
         *self.tier_reason.lock()
     }
@@ -283,36 +289,38 @@ impl Program {
         self.quarantined.get()
     }
 
-    /// Lets a quarantined program run again. All CPUs count traps anew. The caller has waited until
-    /// no packet was left that came before the quarantine: its trap would bring it back.
+    /// Lets a quarantined program run again, and resets the trap count of each CPU. The caller has
+    /// waited for the packets that arrived before the quarantine: a trap on one of them would
+    /// quarantine the program again.
     pub(crate) fn release(&self) {
         self.releases.fetch_add(1, Relaxed);
         self.quarantined.set(false);
     }
 
-    /// How this CPU's instance decides packets, if the fast path may: see [`Slot::is_fast`].
+    /// The native code of this CPU's instance, if it may take the fast path: see [`Slot::is_fast`].
     #[inline(always)]
     pub(crate) fn fast_path<'a>(&'a self, cpu: &'a Cpu) -> Option<&'a Call> {
         let slot = self.slots.here(cpu);
         if !slot.is_fast.get() || self.quarantined() {
             return None;
         }
-        // SAFETY: It was written before `is_fast` was set. The cell is written only while no
-        // packet meets the slot, and one does as long as `cpu` is entered, which the reference does not
-        // outlive.
+        // SAFETY: It was written before `is_fast` was set. The cell is written only while no packet
+        // can reach the slot. A packet can while `cpu` is entered, and the reference does not
+        // outlive `cpu`.
         Some(unsafe { (*slot.call.get()).assume_init_ref() })
     }
 
-    /// What becomes of a packet that a call of [`Self::fast_path`] trapped on, with `code`. The trap is
-    /// noted with the call's own program, whatever the filter has by now.
+    /// The decision for a packet on which a call of [`Self::fast_path`] trapped with `code`. Counts
+    /// the trap for the program of `call`, even if the filter has another one by now.
     ///
     /// # Safety
     ///
-    /// `call` is this CPU's, and its program lives.
+    /// `call` is this CPU's, and its program has not been freed.
     #[cold]
     pub(crate) unsafe fn note_fast_path_trap(cpu: &Cpu, call: &Call, code: u32) -> Decision {
-        // SAFETY: The call's program is the one that it was made for, and lives, as the caller
-        // says. It is shared: only its slots change, and this CPU's is ours.
+        // SAFETY: `call` has the address of the program that it was made for, and by the contract
+        // that has not been freed. The program is shared: only its slots change, and this CPU's
+        // slot is ours.
         let program = unsafe { &*call.program };
         let outcome = call.outcome(code);
         program.conclude(program.slots.here(cpu), &outcome)
@@ -322,7 +330,7 @@ impl Program {
     ///
     /// # Safety
     ///
-    /// `packet` is the caller's, at a hook with the state that it says.
+    /// The caller owns `packet`, which is at a hook with the state `packet.state`.
     #[inline(always)]
     pub(crate) unsafe fn decide(&self, cpu: &Cpu, packet: &Packet<'_>, logger: &Logger) -> Decision {
         let policy = self.settings.trap_policy == TRAP_ACCEPT;
@@ -338,8 +346,8 @@ impl Program {
         if slot.busy.replace(true) {
             return Decision::trapped(policy, Trap::Reentered as u32, 0);
         }
-        // SAFETY: The slot is this CPU's, we are alone with its packet path, and `busy` says that
-        // no call of ours is on it further down the stack. The packet is ours, as the caller says.
+        // SAFETY: The slot is this CPU's, we own the CPU's packet path, and by `busy` no call
+        // further up the stack uses the slot. By the contract we own the packet.
         let outcome = unsafe {
             (*slot.instance.get())
                 .as_mut()
@@ -348,16 +356,17 @@ impl Program {
         slot.busy.set(false);
         match outcome {
             Some(outcome) => self.conclude(slot, &outcome),
-            // There was no memory for one when the CPU came online, which is not the filter's fault.
+            // Memory ran out when the CPU came online. The filter did not trap, so this does not
+            // count towards quarantine.
             None => Decision::trapped(policy, Trap::Internal as u32, 0),
         }
     }
 
-    /// Draws conclusions for later packets.
+    /// Counts traps towards quarantine, and returns the decision.
     #[inline(always)]
     fn conclude(&self, slot: &Slot, outcome: &CallOutcome) -> Decision {
         if outcome.trap != NO_TRAP {
-            // That a packet's bytes are in a device's memory is not the filter's fault.
+            // Bytes that the kernel cannot read (device memory) are not the filter's fault.
             if outcome.trap != Trap::Packet as u32 {
                 self.note_trap(slot);
             }
@@ -374,8 +383,8 @@ impl Program {
     ///
     /// # Safety
     ///
-    /// The instance is the slot's and used by nobody else, the slot is that of `cpu`, and `packet`
-    /// is the caller's, at a hook with the state that it says.
+    /// The instance is that of `slot`, `slot` is that of `cpu`, and no other code uses the
+    /// instance. The caller owns `packet`, which is at a hook with the state `packet.state`.
     #[inline(always)]
     unsafe fn ask(
         &self,
@@ -389,24 +398,24 @@ impl Program {
         let mut host = Host::packet(packet.skb, logger);
         let Some(native) = &instance.native else {
             let mut context = packet_call::context(packet.skb, packet.state);
-            // SAFETY: `cpu` is entered, and nobody else uses the instance, as the caller says.
+            // SAFETY: By the contract `cpu` is entered, and no other code uses the instance.
             return unsafe { instance.call(cpu, &mut host, &mut context, fuel) };
         };
         let native = &native.0;
-        // SAFETY: It was written when the instance came, which was compiled. By the contract the slot is
-        // used by nobody else.
+        // SAFETY: It was written together with the instance, which has native code. By the contract
+        // no other code uses the slot.
         let call = unsafe { (*slot.call.get()).assume_init_ref() };
         if !native.host.is_null() {
-            // SAFETY: Both places are in the instance's region, which is ours with the instance;
-            // where one is there, the other is.
+            // SAFETY: Both addresses are in the instance's region, which no other code uses. If one
+            // is not null, neither is the other.
             unsafe {
                 *native.host = host.as_raw();
                 *native.packet_len = packet.len;
             }
         }
-        // SAFETY: `cpu` is entered, and the region is the instance's, which nobody else uses. The
-        // code runs on the machine of the same instance; the packet is the caller's, and the host
-        // that the code hands to host functions lives until it has returned.
+        // SAFETY: `cpu` is entered, and no other code uses the instance's region. The code runs on
+        // the machine of the same instance. The caller owns the packet. The host, which the code
+        // passes to host functions, lives until the code has returned.
         let code = unsafe {
             region::on_packet_path(cpu, &mut *instance.region, || match call.run(packet) {
                 code if call.wants_copy(code) => call.run_on_copy(packet.skb, packet.len),
@@ -420,12 +429,12 @@ impl Program {
     #[cold]
     fn forget_traps(&self, slot: &Slot) {
         slot.consecutive_traps.set(0);
-        // SAFETY: The slot is the caller's CPU's, and no call is under way.
+        // SAFETY: The slot is that of the caller's CPU, and no call is in progress.
         let instance = unsafe { (*slot.instance.get()).as_ref() };
         slot.is_fast.set(instance.is_some_and(Instance::is_fast));
     }
 
-    /// Counts a trap, and has a program that keeps trapping quarantined.
+    /// Counts a trap, and quarantines the program if it keeps trapping.
     #[cold]
     fn note_trap(&self, slot: &Slot) {
         slot.is_fast.set(false);
@@ -436,7 +445,7 @@ impl Program {
         let consecutive = slot.consecutive_traps.get().saturating_add(1);
         slot.consecutive_traps.set(consecutive);
         if self.settings.quarantine != QUARANTINE_NEVER && consecutive >= self.settings.quarantine {
-            // The count stays: a release has it begin anew, and a verdict ends it.
+            // Keep the count: a release or a verdict resets it.
             self.quarantined.set(true);
         }
     }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The list of all programs, and CPU hotplug.
 //!
-//! When a CPU comes online, each program gets an instance for it before the CPU runs. When a CPU is dead, they
-//! lose it. Both are hotplug callbacks, with CPU hotplug locked for writing. A load does not lock hotplug: the
-//! list has its own set of CPUs, and the list's lock orders a load and a CPU that comes online.
+//! When a CPU comes online, each program gets an instance for it before the CPU runs. When a CPU is
+//! dead, its instances are freed. Both happen in hotplug callbacks, with CPU hotplug locked for
+//! writing. A load does not lock hotplug: the list has its own set of CPUs, and the list's lock
+//! orders loads and bring-ups.
 //!
-//! Lock order: the list's lock comes after a namespace's turn and after CPU hotplug. Under it only the
-//! kernel's allocator is called, so nothing that locks hotplug, RTNL or tables.
+//! Lock order: the list's lock comes after a namespace's `turn` and after CPU hotplug. With it
+//! held, only the kernel's allocator is called, so nothing that locks hotplug, RTNL or tables.
 //!
-//! A filter never keeps a CPU offline. Where an instance cannot be built, the CPU has none, and the filter's
-//! trap policy decides there. Only if the task that brings the CPU up is killed, the CPU stays offline.
+//! A filter never keeps a CPU offline. If an instance cannot be built, the CPU has none, and the
+//! filter's trap policy decides every packet there. The exception: if the task that brings the CPU
+//! up is killed, the CPU stays offline.
 
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
@@ -29,21 +31,21 @@ use crate::objects::program::Program;
 use crate::packet::logger::Logger;
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialised in the module's init, before there is a program or a callback.
+    // SAFETY: Initialised in the kernel module's init, before there is a program or a callback.
     unsafe(uninit) static PROGRAMS: Mutex<Programs> = Programs::new();
 }
 
 /// A program's address.
 struct Entry(*const Program);
 
-// SAFETY: A program is `Sync`, and its entry goes before it does.
+// SAFETY: A program is `Sync`, and its entry is removed before the program is dropped.
 unsafe impl Send for Entry {}
 
 struct Programs {
-    /// The oldest first.
+    /// Sorted from oldest to newest.
     all: KVVec<Entry>,
-    /// By number: whether the CPU is to have instances. It is online, or on its way to or from it,
-    /// or away for a suspend.
+    /// Indexed by CPU number: whether the CPU is to have instances. True if the CPU is online,
+    /// comes online, goes offline, or is offline during a suspend.
     cpus: KVec<bool>,
 }
 
@@ -55,14 +57,14 @@ impl Programs {
         }
     }
 
-    /// The programs, in a way that lets [`Program::equip`] and [`Program::strip`] be called for a
-    /// CPU that does not run.
+    /// The programs. With the list locked, [`Program::equip`] and [`Program::strip`] may be called
+    /// on them for a CPU that does not run.
     fn iter(&self) -> impl Iterator<Item = &Program> {
-        // SAFETY: A program is taken off the list, with the lock held, before it goes.
+        // SAFETY: A program is removed from the list, with the lock held, before it is dropped.
         self.all.iter().map(|entry| unsafe { &*entry.0 })
     }
 
-    /// Has an instance of each program for `cpu`, as far as there is memory.
+    /// Builds an instance of each program for `cpu`, as far as memory permits.
     ///
     /// # Safety
     ///
@@ -70,7 +72,7 @@ impl Programs {
     unsafe fn prepare(&mut self, cpu: usize) -> Result {
         let mut missing = 0;
         for program in self.iter() {
-            // SAFETY: The CPU does not run, and we have the list.
+            // SAFETY: The CPU does not run, and we hold the list's lock.
             match unsafe { equip(program, cpu) } {
                 Ok(()) => {}
                 Err(refusal) if refusal.error == EINTR => return Err(EINTR),
@@ -96,8 +98,8 @@ impl Programs {
                 self.all.len()
             );
         }
-        if let Some(is) = self.cpus.get_mut(cpu) {
-            *is = true;
+        if let Some(has_instances) = self.cpus.get_mut(cpu) {
+            *has_instances = true;
         }
         Ok(())
     }
@@ -108,17 +110,18 @@ impl Programs {
     ///
     /// The CPU does not run.
     unsafe fn forget(&mut self, cpu: usize) {
-        if let Some(is) = self.cpus.get_mut(cpu) {
-            *is = false;
+        if let Some(has_instances) = self.cpus.get_mut(cpu) {
+            *has_instances = false;
         }
         for program in self.iter() {
-            // SAFETY: The CPU does not run, and we have the list.
+            // SAFETY: The CPU does not run, and we hold the list's lock.
             unsafe { program.strip(cpu) };
         }
     }
 }
 
-/// A program with an instance for each CPU that is online, and for each that comes online.
+/// A program that is on the list: it has an instance for each CPU that is online, and gets one for
+/// each CPU that comes online.
 ///
 /// # Invariants
 ///
@@ -126,7 +129,7 @@ impl Programs {
 pub(crate) struct ListedProgram(Pin<KBox<Program>>);
 
 impl ListedProgram {
-    /// Builds the instances of a Wasm module that was admitted, on behalf of the calling task.
+    /// Builds the instances of an admitted Wasm module, on behalf of the calling task.
     pub(crate) fn new(
         wasm: KVVec<u8>,
         admission: Admission,
@@ -135,7 +138,7 @@ impl ListedProgram {
     ) -> Answer<Self> {
         let owner = &Owner::current();
         let program = Program::new(wasm, admission, settings, logger, owner.uncharged())?;
-        // SAFETY: It was just made: nobody else knows of it, and it is not on the list.
+        // SAFETY: It was just made: no other code knows it, and it is not on the list.
         unsafe { enlist(program.as_ref(), logger, owner)? };
         // INVARIANT: It is on the list now, and pinned.
         Ok(Self(program))
@@ -146,14 +149,15 @@ impl ListedProgram {
 unsafe impl IntoRaw for ListedProgram {
     fn into_raw(self) -> *mut Program {
         let this = ManuallyDrop::new(self);
-        // SAFETY: `this` is neither dropped nor used again, so that the box has one owner. It is not moved out of:
-        // `from_raw` pins it again.
+        // SAFETY: `this` is neither dropped nor used again, so the box has one owner. The program
+        // is not moved out of the box: `from_raw` pins it again.
         KBox::into_raw(unsafe { Pin::into_inner_unchecked(ptr::read(&this.0)) })
     }
 
     unsafe fn from_raw(program: *mut Program) -> Self {
-        // INVARIANT: It was on the list when it became a pointer, and only a drop takes it off.
-        // SAFETY: By the contract it is a box that is ours, and has not moved since it was pinned.
+        // INVARIANT: It was on the list when it became a pointer, and only a drop removes it.
+        // SAFETY: By the contract we own this box, and the program has not moved since it was
+        // pinned.
         Self(unsafe { Pin::new_unchecked(KBox::from_raw(program)) })
     }
 }
@@ -172,43 +176,44 @@ impl Drop for ListedProgram {
     }
 }
 
-/// Builds an instance for a CPU that comes, unless it was kept.
+/// Builds an instance for a CPU that comes online, unless one was kept during a suspend.
 ///
 /// # Safety
 ///
-/// The CPU does not run, and the caller has the list of programs.
+/// The CPU does not run, and the caller holds the list's lock.
 unsafe fn equip(program: &Program, cpu: usize) -> Answer {
-    // SAFETY: The CPU does not run, and the caller has the list, by the contract.
+    // SAFETY: By the contract the CPU does not run, and the caller holds the list's lock.
     if unsafe { program.is_equipped(cpu) } {
         return Ok(());
     }
-    // The filter's own may be gone by now; and this bounds what one bring-up logs.
+    // The filter, with its own logger, may be freed by now. A new rate limit also bounds the log
+    // lines of one bring-up.
     let logger = KBox::pin_init(Logger::new(*program.speaker()), GFP_KERNEL)?;
     let requester = Requester::of_bring_up(program.owner(), cpu);
-    // SAFETY: The CPU does not run, and the caller has the list and passes on the promise.
+    // SAFETY: By the contract the CPU does not run, and the caller holds the list's lock.
     unsafe { program.equip(cpu, &logger, &requester) }
 }
 
-/// Builds the instances of a new program at the expense of `owner`, and puts it on the list. On failure the
-/// program is not on the list, and may be dropped.
+/// Builds the instances of a new program, charged to `owner`, and adds the program to the list. On
+/// failure the program is not on the list, and may be dropped.
 ///
 /// # Safety
 ///
-/// The caller is alone with the program, which is not on the list yet.
+/// No other code uses the program, which is not on the list yet.
 unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answer {
     let program = program.get_ref();
     loop {
-        // Under the lock it is only looked at, not built: a CPU that comes would have to wait.
+        // Do not build with the lock held: a bring-up would have to wait.
         let missing = {
             let mut programs = PROGRAMS.lock();
             let missing = (0..programs.cpus.len()).find(|&cpu| {
-                // SAFETY: By the contract the caller is alone with the program, which no packet meets.
+                // SAFETY: By the contract no other code uses the program, and no packet reaches it.
                 programs.cpus[cpu] && !unsafe { program.is_equipped(cpu) }
             });
             if missing.is_none() {
                 programs.all.push(Entry(program), GFP_KERNEL)?;
                 for cpu in (0..programs.cpus.len()).filter(|&cpu| !programs.cpus[cpu]) {
-                    // SAFETY: No packet has met the program, and we have the list.
+                    // SAFETY: No packet has reached the program, and we hold the list's lock.
                     unsafe { program.strip(cpu) };
                 }
             }
@@ -218,25 +223,24 @@ unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answ
             return Ok(());
         };
         let requester = Requester::of_command(owner, Some(cpu));
-        // SAFETY: By the contract the caller is alone with the program, which is not published: no packet meets
-        // it.
+        // SAFETY: By the contract no other code uses the program. It is not published, so no packet
+        // reaches it.
         unsafe { program.equip(cpu, logger, &requester)? };
     }
 }
 
-/// Takes a program off the list.
 fn delist(program: &Program) {
     PROGRAMS.lock().all.retain(|it| !ptr::eq(it.0, program));
 }
 
-/// Prepares programs for CPUs that come online, and takes instances from CPUs that are gone.
+/// Builds instances for CPUs that come online, and frees those of dead CPUs.
 struct Cpus;
 
 impl CpuEvents for Cpus {
     unsafe fn prepare(cpu: usize) -> Result {
         let mut programs = PROGRAMS.lock();
-        // SAFETY: By the contract the CPU does not run, or this is `Registration::new`, and there is no
-        // program.
+        // SAFETY: By the contract the CPU does not run, or this is called from `Registration::new`,
+        // when there is no program.
         unsafe { programs.prepare(cpu) }.inspect_err(|_| {
             // SAFETY: As above.
             unsafe { programs.forget(cpu) };
@@ -244,8 +248,8 @@ impl CpuEvents for Cpus {
     }
 
     unsafe fn is_dead(cpu: usize, is_suspend: bool) {
-        // One that only goes for a suspend finds its instances when it is back, with the state that
-        // filters keep in them; and a resume, where memory is scarce, has nothing to build.
+        // A CPU that is offline for a suspend keeps its instances, with the state in their
+        // memories. So a resume, during which memory is scarce, builds none.
         if !is_suspend {
             // SAFETY: By the contract the CPU does not run.
             unsafe { PROGRAMS.lock().forget(cpu) };
@@ -253,7 +257,7 @@ impl CpuEvents for Cpus {
     }
 }
 
-/// Keeps the list up to date with the CPUs. Outlives all programs.
+/// Keeps the list's set of CPUs up to date. Outlives all programs.
 pub(crate) struct Registration {
     /// Dropped before the list is cleared.
     cpus: Option<HotplugRegistration<Cpus>>,
@@ -264,7 +268,8 @@ impl Registration {
     ///
     /// Called once, before there is a program.
     pub(crate) unsafe fn new() -> Result<Self> {
-        // SAFETY: By the contract this is called once, and there is no program: nobody has used it.
+        // SAFETY: By the contract this is called once, and there is no program: no code has used
+        // the lock.
         unsafe { PROGRAMS.init() };
         let cpus = KVec::from_elem(false, nr_cpu_ids() as usize, GFP_KERNEL)?;
         PROGRAMS.lock().cpus = cpus;
@@ -277,7 +282,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.cpus = None;
-        // A static is not dropped.
+        // Statics are not dropped.
         *PROGRAMS.lock() = Programs::new();
     }
 }

@@ -14,22 +14,22 @@ use crate::objects::attachment::{protocols, Attachment};
 use crate::objects::counters::Totals;
 use crate::objects::filter::Filter;
 
-/// A filter and what is written down of it.
+/// A filter with its counts.
 pub(crate) struct Record {
     pub(crate) filter: Arc<Filter>,
-    /// Sum of the attachments that are gone.
+    /// Sum of the counters of removed attachments.
     retired: Totals,
     pub(crate) replaced: u32,
 }
 
-/// What a namespace's lock protects.
+/// The data behind a namespace's lock.
 ///
 /// # Invariants
 ///
-/// The filter of an attachment is in `filters`, or held by who has just taken it out of there: an
-/// attachment is never the last to let go of its filter.
+/// The filter of an attachment is in `filters`, or is held by the code that has just removed it
+/// from there: an attachment never holds the last reference to its filter.
 pub(crate) struct Tables {
-    /// Those that packets come in by, and those that packets may still be inside of. They are
+    /// Registered attachments, and unregistered ones that a packet may still be inside of. They are
     /// dropped before the filters.
     attachments: KVec<Attachment>,
     filters: KVec<Record>,
@@ -50,12 +50,12 @@ impl Tables {
         &self.filters
     }
 
-    /// The attachments that packets come in by.
+    /// The registered attachments.
     pub(crate) fn attachments(&self) -> impl Iterator<Item = &Attachment> {
         self.attachments.iter().filter(|it| it.is_registered())
     }
 
-    /// The same, to be changed.
+    /// The registered attachments, mutable.
     pub(crate) fn attachments_mut(&mut self) -> impl Iterator<Item = &mut Attachment> {
         let attachments = self.attachments.iter_mut();
         attachments.filter(|it| it.is_registered())
@@ -65,7 +65,7 @@ impl Tables {
         let Some(id) = self.last_id.checked_add(1) else {
             refuse!(
                 ENOSPC,
-                "ids are used up; unload and insert the kernel module again"
+                "all ids are used up; unload the kernel module and load it again"
             );
         };
         self.last_id = id;
@@ -81,8 +81,7 @@ impl Tables {
             Some(position) => Ok(position),
             None => refuse!(
                 ENOENT,
-                "there is no filter {} in this network namespace; `nfwasm list` shows those that \
-                 there are",
+                "there is no filter {} in this network namespace; `nfwasm list` shows all filters",
                 selector
             ),
         }
@@ -93,13 +92,13 @@ impl Tables {
         Ok(&self.filters[self.position(selector)?].filter)
     }
 
-    /// The same, with what is written down of it.
+    /// The record of the filter that `selector` names.
     pub(crate) fn find_record(&mut self, selector: &Selector) -> Answer<&mut Record> {
         let position = self.position(selector)?;
         Ok(&mut self.filters[position])
     }
 
-    /// Whether a filter with this name may be added.
+    /// Refuses a filter whose name is taken, or which exceeds the limit.
     pub(crate) fn check_room(&self, name: &Name) -> Answer {
         if let Some(record) = self.filters.iter().find(|it| it.filter.name() == name) {
             refuse!(
@@ -120,7 +119,8 @@ impl Tables {
         Ok(())
     }
 
-    /// What the tables lack to take so many more filters and attachments, if anything.
+    /// The capacities that the tables need for `filters` more filters and `attachments` more
+    /// attachments. `None` if they have them.
     pub(crate) fn lacks(&mut self, filters: usize, attachments: usize) -> Option<Lack> {
         self.forget_left();
         let lack = Lack {
@@ -130,14 +130,14 @@ impl Tables {
         (lack.filters != 0 || lack.attachments != 0).then_some(lack)
     }
 
-    /// Moves into `room` what is to have more of it than here. What is left in there is the
-    /// caller's to free after unlocking.
+    /// Moves each table for which `room` has more capacity to the memory in `room`. The caller
+    /// drops `room`, with the old memory, after the unlock.
     pub(crate) fn make_room(&mut self, room: &mut Room) {
         move_to_larger(&mut self.filters, &mut room.filters);
         move_to_larger(&mut self.attachments, &mut room.attachments);
     }
 
-    /// Adds a filter that there is room for. [`Self::check_room`] was asked.
+    /// Adds a filter. The caller has called [`Self::check_room`], and the tables have the capacity.
     pub(crate) fn add(&mut self, filter: &Arc<Filter>) -> Result {
         let record = Record {
             filter: filter.clone(),
@@ -147,15 +147,15 @@ impl Tables {
         Ok(self.filters.push_within_capacity(record)?)
     }
 
-    /// Lets no more packets in to a filter, and takes it out. Who calls this holds it until its
-    /// attachments are gone.
+    /// Unregisters a filter's attachments, and removes the filter. The caller holds a reference to
+    /// it until the attachments are freed.
     pub(crate) fn take_out(&mut self, filter: &Arc<Filter>) {
         self.unregister(|it| Arc::ptr_eq(it.filter(), filter));
         self.filters
             .retain(|record| !Arc::ptr_eq(&record.filter, filter));
     }
 
-    /// Whether one more attachment is allowed.
+    /// Refuses an attachment over the limit.
     pub(crate) fn check_attachments(&self) -> Answer {
         if self.attachments().count() >= limits::ATTACHMENTS as usize {
             refuse!(
@@ -167,14 +167,14 @@ impl Tables {
         Ok(())
     }
 
-    /// Keeps an attachment that there is room for, of a filter that is here or that the caller
-    /// holds.
+    /// Adds an attachment. The tables have the capacity, and its filter is in the tables or held by
+    /// the caller.
     pub(crate) fn keep(&mut self, attachment: Attachment) -> Result {
         Ok(self.attachments.push_within_capacity(attachment)?)
     }
 
-    /// Lets no more packets in by the attachments for which `which` holds. They stay, out of sight,
-    /// until [`Self::forget_left`] finds that no packet is inside.
+    /// Unregisters the attachments that `which` selects. They are kept, but no longer listed, until
+    /// [`Self::forget_left`] finds that no packet is inside.
     pub(crate) fn unregister(&mut self, which: impl Fn(&Attachment) -> bool) {
         let attachments = self.attachments_mut();
         attachments
@@ -182,13 +182,13 @@ impl Tables {
             .for_each(Attachment::unregister);
     }
 
-    /// Whether packets come in by all attachments: there is nothing to be forgotten.
+    /// Whether all attachments are registered: [`Self::forget_left`] has nothing to free.
     pub(crate) fn is_settled(&self) -> bool {
         self.attachments.iter().all(Attachment::is_registered)
     }
 
-    /// Frees the attachments that no packet is inside of any more. What they counted stays with
-    /// their filters. Does not wait.
+    /// Frees the unregistered attachments that no packet is inside of. Adds their counters to their
+    /// filters' records. Does not wait.
     pub(crate) fn forget_left(&mut self) {
         let filters = &mut self.filters;
         self.attachments.retain(|attachment| {
@@ -205,7 +205,7 @@ impl Tables {
         });
     }
 
-    /// Sum of what the filter's attachments have counted, past ones included.
+    /// Sum of the counters of the filter's attachments, removed ones included.
     pub(crate) fn totals(&self, record: &Record) -> Totals {
         let mut totals = record.retired;
         for attachment in &self.attachments {
@@ -216,8 +216,8 @@ impl Tables {
         totals
     }
 
-    /// Refuses an attachment that would have a packet meet filters with more than
-    /// [`limits::HOOK_FUEL`] at one hook, all together.
+    /// Refuses an attachment if the filters that a packet meets at one hook would together have
+    /// more than [`limits::HOOK_FUEL`].
     pub(crate) fn check_fuel(
         &self,
         hook: &Hook,
@@ -231,7 +231,7 @@ impl Tables {
         Ok(())
     }
 
-    /// The same for a replacement that is to give `filter` so much fuel.
+    /// The same for a replacement that gives `filter` this much fuel.
     pub(crate) fn check_new_fuel(&self, filter: &Filter, fuel: u64) -> Answer {
         if fuel <= filter.fuel() {
             return Ok(());
@@ -250,8 +250,8 @@ impl Tables {
         Ok(())
     }
 
-    /// What a packet of `protocol` may use of fuel at a hook, at which each filter has as much as
-    /// `fuel_of` says.
+    /// The most fuel that a packet of `protocol` may use at a hook. `fuel_of` gives the fuel of
+    /// each filter there.
     fn fuel_at(
         &self,
         protocol: u32,
@@ -259,7 +259,7 @@ impl Tables {
         device: *const NetDevice,
         fuel_of: impl Fn(&Filter) -> u64,
     ) -> u64 {
-        // No sum overflows: there are at most `limits::ATTACHMENTS` times `limits::MAX_FUEL`.
+        // The sum does not overflow: it is at most `limits::ATTACHMENTS` times `limits::MAX_FUEL`.
         self.attachments()
             .filter(|it| it.meets(protocol, hook, device))
             .map(|it| fuel_of(it.filter()))
@@ -267,14 +267,14 @@ impl Tables {
     }
 }
 
-/// For how many filters and attachments there has to be memory; 0 where there is enough.
+/// The capacities that the tables need; 0 if a table has enough.
 pub(crate) struct Lack {
     filters: usize,
     attachments: usize,
 }
 
-/// Memory for larger tables. It is allocated and freed with the tables unlocked, since a caller
-/// whose memory cgroup is full sleeps for long.
+/// Memory for larger tables. It is allocated and freed with the tables unlocked, because a charge
+/// to a full memory cgroup sleeps for long.
 pub(crate) struct Room {
     attachments: KVec<Attachment>,
     filters: KVec<Record>,
@@ -289,7 +289,7 @@ impl Room {
     }
 }
 
-/// The capacity that `table` needs for so many `more`, or 0 if it has that.
+/// The capacity that `table` needs for `more` entries, or 0 if it has enough.
 fn grown<T>(table: &KVec<T>, more: usize) -> usize {
     let wanted = table.len() + more;
     match wanted <= table.capacity() {
@@ -298,7 +298,7 @@ fn grown<T>(table: &KVec<T>, more: usize) -> usize {
     }
 }
 
-/// Has `table` use the memory of `room`, if that is larger. `room` is empty before and after.
+/// Moves `table` to the memory of `room`, if that is larger. `room` is empty before and after.
 fn move_to_larger<T>(table: &mut KVec<T>, room: &mut KVec<T>) {
     if room.capacity() <= table.capacity() {
         return;
@@ -321,8 +321,8 @@ fn check_sum(protocol: u32, hook: u32, sum: u64) -> Answer {
     };
     refuse!(
         ENOSPC,
-        "all filters that a packet of family {} meets at hook {} would have {} units of fuel \
-         together, and {} are allowed; give this filter or those that are there less fuel, or \
+        "all filters that a packet of family {} meets at hook {} would together have {} units of \
+         fuel, and at most {} are allowed; give this filter or the attached filters less fuel, or \
          detach one",
         family,
         hook,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What a filter is told of a packet, read from the sk_buff. */
+/* Fills in a packet's context from the sk_buff, and runs native code on packets. */
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -17,7 +17,7 @@
 #include "../kernel_ext/helpers.h"
 #include "skb.h"
 
-/* As in shared/src/abi/guest.rs: why a packet shows no transport header. */
+/* As in shared/src/abi/guest.rs: values of transport_protocol if there is no transport header. */
 #define NO_TRANSPORT U32_MAX
 #define LATER_FRAGMENT (U32_MAX - 1)
 #define TRANSPORT_NOT_FOUND (U32_MAX - 2)
@@ -40,7 +40,10 @@ static __always_inline void transport_of_ipv4(struct nf_wasm_context *context,
 	context->transport_protocol = ip->protocol;
 }
 
-/* For a header in pieces: apart, because its copy makes the caller's frame large and guarded. */
+/*
+ * For a nonlinear header. Not inline: the copy on the stack would enlarge the caller's frame, and
+ * add a stack guard to it.
+ */
 static noinline void transport_of_ipv4_pieces(struct nf_wasm_context *context,
 					      const struct sk_buff *skb, int start)
 {
@@ -62,8 +65,9 @@ static void find_transport_ipv4(struct nf_wasm_context *context, const struct sk
 }
 
 /*
- * ipv6_skip_exthdr(), which does not say why it fails: moves @offset behind the extension headers,
- * the first of which is @protocol. Returns the transport header's protocol, or why there is none.
+ * Like ipv6_skip_exthdr(), which does not say why it fails. @protocol is that of the first
+ * extension header. Moves @offset past the extension headers. Returns the transport header's
+ * protocol, or why there is no transport header.
  */
 static u32 skip_extension_headers(const struct sk_buff *skb, u8 protocol, unsigned int *offset)
 {
@@ -120,9 +124,10 @@ static noinline void find_transport_ipv6(struct nf_wasm_context *context,
 }
 
 /*
- * 0 for none, otherwise 1 + enum ip_conntrack_info. Before connection tracking has looked at a packet,
- * a rule (iptables' CT, nftables' "ct zone set") may have put a template there, which is no
- * connection. It is always one that is new, so that others need not be looked into.
+ * 0 for none, otherwise 1 + enum ip_conntrack_info. Before connection tracking has seen a packet, a
+ * rule (iptables' CT, nftables' "ct zone set") may have attached a template, which is not a
+ * connection. A template's state is always IP_CT_NEW, so nf_ct_is_template() is called for that
+ * state only.
  */
 static __always_inline void fill_conntrack(struct nf_wasm_context *context,
 					   const struct sk_buff *skb)
@@ -135,11 +140,11 @@ static __always_inline void fill_conntrack(struct nf_wasm_context *context,
 	    nf_ct_is_template((const struct nf_conn *)(nfct & NFCT_PTRMASK)))
 		nfct = 0;
 #endif
-	/* Without a connection there is no information either, but for one that is not tracked. */
+	/* If there is no connection, the info bits are 0 as well, except for untracked packets. */
 	context->conntrack_state = !!nfct + (nfct & NFCT_INFOMASK);
 }
 
-/* All that is not of the packet's bytes. */
+/* The fields that do not depend on the packet's bytes. */
 static __always_inline void fill_metadata(struct nf_wasm_context *context,
 					  const struct sk_buff *skb,
 					  const struct nf_hook_state *state, u32 packet_len)
@@ -155,7 +160,7 @@ static __always_inline void fill_metadata(struct nf_wasm_context *context,
 	fill_conntrack(context, skb);
 }
 
-/* Fills in where the transport header is, or why none is shown. */
+/* Fills in the transport header's offset and protocol, or why there is none. */
 static noinline void find_transport(struct nf_wasm_context *context, const struct sk_buff *skb,
 				    const struct nf_hook_state *state, unsigned int start)
 {
@@ -199,8 +204,8 @@ static __always_inline void copy_words(u8 *to, const u8 *from, int words)
 }
 
 /*
- * memcpy() of a small window without the call. If the length is no multiple of the block size, the
- * last block overlaps the one before.
+ * An inline memcpy() for a small window. If the length is no multiple of the block size, the last
+ * block overlaps the one before it.
  */
 static __always_inline void copy_window(u8 *to, const u8 *from, u32 len)
 {
@@ -223,7 +228,7 @@ static __always_inline void copy_window(u8 *to, const u8 *from, u32 len)
 	}
 }
 
-/* The largest window that is copied without a call. */
+/* The largest window that is copied inline. */
 #define SMALL_WINDOW 256
 
 static __always_inline void fill_constants(struct nf_wasm_context *context, u32 window_len)
@@ -233,7 +238,7 @@ static __always_inline void fill_constants(struct nf_wasm_context *context, u32 
 	context->window_len = window_len;
 }
 
-/* Prepares the machine for a packet; returns the window's length. */
+/* Prepares the machine for a packet. Returns the window's length. */
 static __always_inline u32 ready(const struct nf_wasm_call *call, u32 packet_len)
 {
 	u32 window_len = min(packet_len, call->snaplen);
@@ -254,7 +259,7 @@ static __always_inline const u8 *beginning(const struct sk_buff *skb, u32 packet
 	return skb->data + (skb->len - packet_len);
 }
 
-/* nf_wasm_run_on_copy() for all packets. */
+/* nf_wasm_run_on_copy() for all packets, out of line. */
 static noinline u32 run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *skb,
 				const struct nf_hook_state *state, u32 packet_len)
 {
@@ -264,7 +269,7 @@ static noinline u32 run_on_copy(const struct nf_wasm_call *call, const struct sk
 	u32 window = min(window_len, call->window);
 	unsigned int start = skb->len - packet_len;
 
-	/* Clear the previous packet's bytes behind the copy. */
+	/* Clear the part of the previous packet's window that this packet's does not overwrite. */
 	if (machine->shown > window)
 		memset((u8 *)(context + 1) + window, 0, machine->shown - window);
 	machine->shown = window;
@@ -285,7 +290,10 @@ u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *s
 	u32 window = min(window_len, call->window);
 	const u8 *packet = beginning(skb, packet_len);
 
-	/* The fast path is inline: a small linear IPv4 window, not shorter than the last one. */
+	/*
+	 * Inline only for the common case: a small linear IPv4 window, not shorter than the last
+	 * one.
+	 */
 	if (unlikely(state->pf != NFPROTO_IPV4 || window > SMALL_WINDOW ||
 		     room < (s32)sizeof(struct iphdr) || room < (s32)window ||
 		     window < machine->shown))
@@ -298,7 +306,7 @@ u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *s
 	return call->run(machine, NULL);
 }
 
-/* Puts the machine on the packet's own bytes, if there are enough in one piece. */
+/* Points the machine at the packet's bytes. Returns false if too few of them are linear. */
 static __always_inline bool look_at(const struct nf_wasm_call *call, const struct sk_buff *skb,
 				    const struct nf_hook_state *state, u32 packet_len)
 {
@@ -310,7 +318,7 @@ static __always_inline bool look_at(const struct nf_wasm_call *call, const struc
 	machine->state = state;
 	if (unlikely(short_of >= 0))
 		return false;
-	/* Nothing is looked at on a mispredicted check. */
+	/* A mispredicted check must not read the packet: clear its address (speculation). */
 	OPTIMIZER_HIDE_VAR(short_of);
 	inside = (long)(short_of >> 31);
 	packet = (unsigned long)beginning(skb, packet_len) & inside;
@@ -320,7 +328,7 @@ static __always_inline bool look_at(const struct nf_wasm_call *call, const struc
 	return true;
 }
 
-/* nf_wasm_run_in_place() for all packets and contexts. */
+/* nf_wasm_run_in_place() for all packets and contexts, out of line. */
 static noinline u32 run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
 				 const struct nf_hook_state *state, u32 packet_len)
 {
@@ -356,7 +364,7 @@ u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *
 	return call->run_in_place(call->machine, NULL);
 }
 
-/* Pages and fragments of @skb that skb_copy_bits() passes on its way to byte @end. */
+/* Counts pages and fragments of @skb that skb_copy_bits() visits up to byte @end. */
 static int pieces_up_to(const struct sk_buff *skb, unsigned int end)
 {
 	int pieces = skb_shinfo(skb)->nr_frags;
@@ -384,7 +392,10 @@ int nf_wasm_skb_load(const struct sk_buff *skb, u32 offset, void *to, u32 len)
 	start += offset;
 	end = start + len;
 	if (likely(end <= linear)) {
-		/* @offset and @len may be the guest's: nothing is copied on a mispredicted check. */
+		/*
+		 * The guest may choose @offset and @len: a mispredicted check must not copy
+		 * (speculation).
+		 */
 		inside = array_index_mask_nospec(end, linear + 1);
 		memcpy(to, skb->data + (start & inside), len & inside);
 		return 0;
@@ -416,7 +427,7 @@ struct sk_buff *nf_wasm_skb_new(const void *bytes, u32 len, u32 family, u32 mark
 	skb_reset_network_header(skb);
 	skb->mark = mark;
 
-	/* A netdev hook sees whatever the frame says; here the IP version has to. */
+	/* A netdev hook derives the protocol from the frame. Here it comes from the IP version. */
 	version = len ? *(const u8 *)bytes >> 4 : 0;
 	if (family == NFPROTO_IPV4 || (family == NFPROTO_NETDEV && version == 4))
 		skb->protocol = htons(ETH_P_IP);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The packet path of an attachment: decides a packet, counts it, traces it, and accepts or drops it.
+//! The packet path of an attachment: decides a packet, counts it, traces it, and accepts or drops
+//! it.
 
 use core::ffi::{c_uint, c_void};
 
@@ -17,14 +18,14 @@ use crate::objects::filter::Filter;
 use crate::objects::program::{Call, Decision, Program};
 use crate::packet::host_functions::Packet;
 
-/// What netfilter's hook is registered with. CPUs share it; only the counters change, of which each
-/// CPU has its own.
+/// The data of a hook registration. CPUs share it. Only the counters change, and each CPU has its
+/// own.
 ///
 /// # Invariants
 ///
 /// `filter` has a program.
 pub(crate) struct Decider {
-    /// The attachment's, once it has one.
+    /// The attachment's id; 0 until it has one.
     id: u32,
     family: u32,
     hook: u32,
@@ -32,21 +33,21 @@ pub(crate) struct Decider {
     counters: PerCpu<CpuCounters>,
 }
 
-// SAFETY: A CPU's counters are written by that CPU's packet path alone, which has one user at a
-// time, and read by others as one reads racing words. Everything else stays as it is.
+// SAFETY: A CPU's counters are written only by that CPU's packet path, which has one user at a
+// time. Other threads read them as `Racy` permits. Everything else is constant.
 unsafe impl Send for Decider {}
-// SAFETY: Shared access to the counters is what the line above describes; `Filter` may be shared.
+// SAFETY: As above for the counters; `Filter` may be shared.
 unsafe impl Sync for Decider {}
 
 impl Decider {
-    /// For an attachment that has no id yet.
+    /// The data of an attachment that has no id yet.
     ///
     /// # Safety
     ///
     /// A program of `filter` was published.
     pub(crate) unsafe fn new(filter: Arc<Filter>, hook: &Hook) -> Answer<Self> {
         let counters = PerCpu::new(CpuCounters::new)?;
-        // INVARIANT: By the caller's promise. What was published is replaced, not taken away.
+        // INVARIANT: By the contract. A published program is replaced, never removed.
         Ok(Decider {
             id: 0,
             family: hook.family,
@@ -64,38 +65,38 @@ impl Decider {
         &self.filter
     }
 
-    /// What has been counted here.
+    /// The counters, summed over CPUs.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::new();
         self.counters.iter().for_each(|cpu| totals.add_cpu(cpu));
         totals
     }
 
-    /// Decides one packet. The filter's program is looked up once, and answers for all that
-    /// follows.
+    /// Decides one packet. Looks up the filter's program once, so that one program decides, traces
+    /// and counts.
     ///
     /// # Safety
     ///
-    /// As a netfilter hook is called: the packet is the caller's until a verdict is returned,
+    /// As for a netfilter hook: the caller owns the packet until this returns a verdict,
     /// `packet.state` is the hook's, and the caller is in an RCU read-side critical section.
     #[inline(always)]
     unsafe fn decide(&self, packet: Packet<'_>, cpu: &Cpu) -> c_uint {
         let Packet { skb, state, len } = packet;
-        // SAFETY: The caller is in an RCU read-side critical section, which ends after this
-        // function does; by the invariant the filter has a program.
+        // SAFETY: The caller is in an RCU read-side critical section, which outlasts this function.
+        // By the invariant the filter has a program.
         let program = unsafe { self.filter.program_in_section() };
         let Some(call) = program.fast_path(cpu) else {
-            // SAFETY: The packet is ours, as the caller promised. `cpu` is entered, or there were
-            // no `Cpu`, and stays so until the caller leaves it.
+            // SAFETY: By the contract we own the packet. By the type `Cpu` the CPU is entered, and
+            // the caller leaves it only after we have returned.
             return unsafe { self.decide_slow_path(program, skb, state, len, cpu.number()) };
         };
         let counters = self.counters.here(cpu);
-        // SAFETY: The call is that of this CPU's slot, and `cpu` says that we are alone with it. It
-        // calls no host function, or `fast_path` would have refused. The packet is ours.
+        // SAFETY: The call is that of this CPU's slot, and by `cpu` no other code uses it. It calls
+        // no host function, because `fast_path` returned it. We own the packet.
         let code = unsafe { call.run(&packet) };
         if code >= TRAPPED {
-            // SAFETY: The call, the counters and the packet are still ours, and so is the section
-            // that the call's program lives in.
+            // SAFETY: We still own the call, the counters and the packet, and we are still in the
+            // critical section that keeps the call's program alive.
             return unsafe {
                 match call.wants_copy(code) {
                     true => self.decide_copy(call, counters, skb, len, code),
@@ -111,17 +112,17 @@ impl Decider {
         if code != 0 {
             return code;
         }
-        // SAFETY: The packet is ours, and nobody touches it after this: what is returned tells
+        // SAFETY: We own the packet, and it is not used after this: the return value tells
         // netfilter that it is gone.
         unsafe { skb.drop_for(DropCause::Verdict) }
     }
 
-    /// Decides a packet that could not be decided where it is, as `code` says.
+    /// Decides a packet on a copy, because it could not be decided in place. `code` says why.
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]; `call` is what [`Program::fast_path`] gave there, and has just returned
-    /// `code` for this packet; `counters` are this CPU's.
+    /// As [`Self::decide`]. [`Program::fast_path`] returned `call`, which has just returned `code`
+    /// for this packet. `counters` are this CPU's.
     #[inline(never)]
     unsafe fn decide_copy(
         &self,
@@ -132,10 +133,10 @@ impl Decider {
         code: u32,
     ) -> c_uint {
         call.note_copy(code, counters.packets());
-        // SAFETY: The call is this CPU's, which is entered. The packet is the one that it has just
-        // run on, so the machine still has its hook's state.
+        // SAFETY: The call is this CPU's, which is entered. It has just run on this packet, so the
+        // machine still has the state of the packet's hook.
         let code = unsafe { call.run_on_copy(skb, len) };
-        // SAFETY: All arguments are ours as they came.
+        // SAFETY: By the contract all arguments are ours, and nothing before this gave them away.
         unsafe {
             if code >= TRAPPED {
                 return self.trapped(call, counters, skb, len, code);
@@ -145,7 +146,7 @@ impl Decider {
         }
     }
 
-    /// Decides a packet that `call` trapped on, with `code`.
+    /// Decides a packet on which `call` trapped with `code`.
     ///
     /// # Safety
     ///
@@ -159,18 +160,17 @@ impl Decider {
         len: u32,
         code: u32,
     ) -> c_uint {
-        // SAFETY: The CPU is entered, and left only after we have returned.
+        // SAFETY: The CPU is entered, and is left only after we have returned.
         let cpu = unsafe { Cpu::entered_here() };
-        // SAFETY: The call is this CPU's. Its program is the one that `decide` looked up, which
-        // lives as long as the critical section that we are in.
+        // SAFETY: The call is this CPU's. Its program is the one that `decide` looked up, and the
+        // RCU critical section that we are in keeps it alive.
         let decision = unsafe { Program::note_fast_path_trap(&cpu, call, code) };
-        // SAFETY: The packet is ours.
+        // SAFETY: We own the packet.
         unsafe { self.carry_out(skb, len, counters, &decision) }
     }
 
-    /// The slow path of [`Self::decide`]. Its
-    /// arguments are those of [`nf_wasm_attachment_decide`], so that they need not be kept
-    /// elsewhere.
+    /// The slow path of [`Self::decide`]. Takes its arguments as [`nf_wasm_attachment_decide`]
+    /// does, so that they stay in their registers.
     ///
     /// # Safety
     ///
@@ -187,17 +187,18 @@ impl Decider {
         let packet = &Packet { skb, state, len };
         // SAFETY: The caller has entered that CPU, and leaves it only after we have returned.
         let cpu = &unsafe { Cpu::entered(cpu) };
-        // SAFETY: The packet is ours, and `state` its hook's.
+        // SAFETY: We own the packet, and `state` is that of its hook.
         let decision = unsafe { program.decide(cpu, packet, &self.filter.logger) };
-        // SAFETY: The packet is still ours: guests cannot take it.
+        // SAFETY: We still own the packet: guests cannot take it.
         unsafe { self.carry_out(skb, len, self.counters.here(cpu), &decision) }
     }
 
-    /// Counts a packet, and has it go on or drops it.
+    /// Counts and traces a packet, and accepts or drops it.
     ///
     /// # Safety
     ///
-    /// The packet is the caller's, and after this netfilter's or gone, as the result says.
+    /// The caller owns the packet. After this netfilter owns it, or it is freed, as the return
+    /// value says.
     #[inline(always)]
     unsafe fn carry_out(
         &self,
@@ -220,12 +221,13 @@ impl Decider {
             OUT_OF_FUEL => DropCause::OutOfFuel,
             _ => DropCause::Trap,
         };
-        // SAFETY: The packet is ours, and nobody touches it after this: what is returned tells netfilter
-        // that it is gone.
+        // SAFETY: We own the packet, and it is not used after this: the return value tells
+        // netfilter that it is gone.
         unsafe { skb.drop_for(cause) }
     }
 
-    /// [`Self::trace`] for a packet of which all is in registers.
+    /// [`Self::trace`] with arguments that fit in registers, so that the fast path builds no
+    /// struct.
     #[cold]
     #[inline(never)]
     fn trace_verdict(
@@ -253,13 +255,13 @@ impl Decider {
     }
 }
 
-/// What netfilter calls, by `hook.c`.
+/// The netfilter hook function; `hook.c` calls it with the CPU entered.
 ///
 /// # Safety
 ///
-/// `private` is the [`Decider`] of a registration that is alive, `cpu` was entered and is left
-/// after this. `skb` and `state` are what netfilter handed to the hook, and so as their types say; for the
-/// rest see [`Decider::decide`].
+/// `private` is the [`Decider`] of a live registration. `cpu` was entered, and is left after this.
+/// `skb` and `state` are the arguments of netfilter's call, which fulfil their types' invariants.
+/// For the rest see [`Decider::decide`].
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_attachment_decide(
     private: *mut c_void,
@@ -269,14 +271,14 @@ unsafe extern "C" fn nf_wasm_attachment_decide(
     cpu: usize,
 ) -> c_uint {
     // SAFETY: A registration frees its data, and borrows it mutably, no earlier than a grace period
-    // after netfilter stopped to call this; we are in a critical section that began before.
+    // after netfilter stopped calling this. We are in a critical section that began before that.
     let decider = unsafe { &*private.cast::<Decider>() };
     let packet = Packet {
         skb,
         state,
         len: packet_len,
     };
-    // SAFETY: The CPU was entered, and is left after this. The packet and the hook's state are what
-    // netfilter handed to the hook, in a critical section of its own.
+    // SAFETY: The CPU was entered, and is left after this. The packet and the hook's state are the
+    // arguments of netfilter's call, which is in an RCU read-side critical section.
     unsafe { decider.decide(packet, &Cpu::entered(cpu)) }
 }

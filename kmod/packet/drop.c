@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One function for each cause of a drop, so that whatever shows where a packet was freed (dropwatch,
- * perf, pwru) tells the causes apart. The reason is SKB_DROP_REASON_NETFILTER_DROP for all: the
- * kernel's list of reasons has no room for modules.
+ * One function for each cause of a drop, so that tools that show the address where a packet was
+ * freed (dropwatch, perf, pwru) tell the causes apart. The drop reason is always
+ * SKB_DROP_REASON_NETFILTER_DROP, because modules cannot add to that list.
  *
- * NF_DROP_REASON() is no tail call, since the verdict is computed after it: the return address that
- * the kfree_skb tracepoint records lies in these functions.
+ * NF_DROP_REASON() is not a tail call, because the verdict is computed after it. So the return
+ * address that the kfree_skb tracepoint records is in these functions.
  */
 #include <linux/errno.h>
 #include <linux/netfilter.h>
@@ -13,7 +13,7 @@
 
 #include "../kernel_ext/helpers.h"
 
-/* The filter said DROP. */
+/* The filter's verdict is DROP. */
 noinline unsigned int nf_wasm_drop_verdict(struct sk_buff *skb)
 {
 	return NF_DROP_REASON(skb, SKB_DROP_REASON_NETFILTER_DROP, EPERM);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What netfilter calls: the CPU is entered, the Rust half decides, the CPU is left. */
+/* The functions that netfilter calls. They enter the CPU, call the Rust half, and leave the CPU. */
 #include <linux/bottom_half.h>
 #include <linux/local_lock.h>
 #include <linux/netfilter.h>
@@ -12,13 +12,13 @@
 #include "skb.h"
 
 /*
- * The path's owner tells the packet path from whatever it interrupted, and on PREEMPT_RT from
- * other threads that run on the CPU while it is preempted.
+ * @owner tells the packet path from the code that it interrupted and, on PREEMPT_RT, from threads
+ * that run on the CPU while the packet path is preempted.
  */
 struct nf_wasm_path {
-	/* The task that is on it with a region, or NULL. */
+	/* The task that is on the packet path and has set a region, or NULL. */
 	const void *owner;
-	/* Where allocations of that task are served from, or NULL. */
+	/* The region that serves this task's allocations, or NULL. */
 	void *region;
 };
 
@@ -28,7 +28,7 @@ struct nf_wasm_cpu {
 	struct nf_wasm_path path;
 };
 
-/* What CACHE_LINE of cpu.rs says, and what types of one CPU each are aligned to. */
+/* CACHE_LINE in cpu.rs, to which per-CPU types are aligned. */
 static_assert(SMP_CACHE_BYTES <= 64);
 
 static DEFINE_PER_CPU(struct nf_wasm_cpu, nf_wasm_cpu) = {
@@ -52,8 +52,9 @@ static noinline unsigned int run_pending(unsigned int verdict)
 }
 
 /*
- * local_bh_enable() with its fast path inline: no softirq is pending. A softirq that an interrupt raises
- * after the check runs when that interrupt ends, because bottom halves are on by then.
+ * local_bh_enable(), with the case that no softirq is pending inline. If an interrupt raises a
+ * softirq after the check, the softirq runs at the end of the interrupt, because bottom halves are
+ * on by then.
  */
 static __always_inline unsigned int leave(unsigned int verdict)
 {
@@ -64,7 +65,7 @@ static __always_inline unsigned int leave(unsigned int verdict)
 		return verdict;
 	}
 	barrier();
-	/* Preemption stays off for a moment, so that what is pending is this CPU's. */
+	/* Keep preemption off for the check of this CPU's pending softirqs. */
 	preempt_count_sub(SOFTIRQ_DISABLE_OFFSET - PREEMPT_DISABLE_OFFSET);
 	if (unlikely(local_softirq_pending()))
 		return run_pending(verdict);
@@ -83,8 +84,8 @@ void *nf_wasm_cpu_set_region(void *region)
 }
 
 /*
- * Preemption between the two reads is harmless: only the packet path of this very task can have
- * set @owner to it, and that path cannot be left while it runs.
+ * Preemption between the two reads is harmless: only this task, on its packet path, can have set
+ * @owner to itself, and it cannot leave the packet path while it runs this.
  */
 void *nf_wasm_packet_region(void)
 {
@@ -103,7 +104,7 @@ static __always_inline unsigned int decide(void *attachment, struct sk_buff *skb
 
 unsigned int nf_wasm_hook(void *attachment, struct sk_buff *skb, const struct nf_hook_state *state)
 {
-	/* The stack's own hooks are called with the network header at the data's beginning. */
+	/* The IP families' hooks are called with skb->data at the network header. */
 	return decide(attachment, skb, state, 0);
 }
 

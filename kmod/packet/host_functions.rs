@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Host functions: what the engine calls for a filter that loads from a packet, logs, or asks for the time.
+//! Callbacks of host functions: the engine calls them for a filter that loads from a packet, logs,
+//! reads a clock, or uses the mark.
 
 use core::ffi::c_void;
 use core::fmt::Write;
@@ -20,21 +21,21 @@ use crate::packet::logger::Logger;
 pub(crate) struct Packet<'a> {
     pub(crate) skb: &'a SkBuff,
     pub(crate) state: &'a HookState,
-    /// Its bytes, from the network header on.
+    /// Bytes of the packet, from the network header on.
     pub(crate) len: u32,
 }
 
-/// What the callbacks of one call work on. The engine carries its address as *host*.
+/// The data of one call's callbacks. The engine carries its address as `host`.
 pub(crate) struct Host<'a> {
-    /// The packet; none in `nfw_init`.
+    /// The packet; `None` in `nfw_init`.
     skb: Option<&'a SkBuff>,
     logger: &'a Logger,
-    /// Where log lines go too.
+    /// If set, log lines are written here instead of to the kernel's log.
     capture: Option<&'a mut Text>,
 }
 
 impl<'a> Host<'a> {
-    /// For a packet's verdict.
+    /// For a call that decides a packet.
     pub(crate) fn packet(skb: &'a SkBuff, logger: &'a Logger) -> Self {
         Host {
             skb: Some(skb),
@@ -43,7 +44,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// For `nfw_init`, where there is no packet.
+    /// For `nfw_init`, which has no packet.
     pub(crate) fn init(logger: &'a Logger) -> Self {
         Host {
             skb: None,
@@ -52,7 +53,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Has log lines written to `text`, in place of the kernel's log.
+    /// Redirects log lines from the kernel's log to `text`.
     pub(crate) fn capture(mut self, text: &'a mut Text) -> Self {
         self.capture = Some(text);
         self
@@ -65,16 +66,17 @@ impl<'a> Host<'a> {
 
     /// # Safety
     ///
-    /// `host` came from [`Self::as_raw`], the call that it was made for is under way, and lasts for
-    /// `'b`. There is no other such reference meanwhile.
+    /// `host` came from [`Self::as_raw`]. The call that it was made for is in progress, and lasts
+    /// for `'b`. There is no other such reference during `'b`.
     unsafe fn from_raw<'b>(host: *mut c_void) -> &'b mut Self {
-        // SAFETY: The pointer is to a host that is borrowed mutably for as long as the call, by who
-        // made it, and that nobody reaches but by a reference from here, of which this is the one.
+        // SAFETY: The pointer is to a host that the caller of the engine borrows mutably for as
+        // long as the call. Only references from here reach it, and by the contract this is the
+        // only one.
         unsafe { &mut *host.cast() }
     }
 }
 
-/// A guest's line, safe to print.
+/// A guest's log line, with unprintable bytes replaced by `?`.
 struct Line<'a>(&'a [u8]);
 
 impl fmt::Display for Line<'_> {
@@ -105,11 +107,11 @@ unsafe extern "C" fn nf_wasm_host_load(
     to: *mut u8,
     len: u32,
 ) -> i32 {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
-    // when this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine passes the host of the call in progress, and the reference ends when this
+    // returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     match host.skb {
-        // SAFETY: The caller says that `to` is valid for `len` bytes, and they are in linear memory, not in
+        // SAFETY: By the contract `to` is valid for `len` bytes. They are in linear memory, not in
         // the packet.
         Some(skb) => unsafe { skb.load(offset, to, len) },
         None => EFAULT.to_errno(),
@@ -123,15 +125,15 @@ unsafe extern "C" fn nf_wasm_host_load(
 /// `host` is the current call's; `text` is valid for `len` bytes.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: usize) {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
-    // when this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine passes the host of the call in progress, and the reference ends when this
+    // returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
-    // SAFETY: The caller says that `text` is valid for `len` bytes, of which these are a part. They
+    // SAFETY: By the contract `text` is valid for `len` bytes, and these are a part of them. They
     // are in linear memory, which does not change before this returns.
     let line = unsafe { slice::from_raw_parts(text, len.min(LOG_LINE_BYTES as usize)) };
     match &mut host.capture {
         Some(capture) => {
-            // Infallible: what does not fit is cut off.
+            // Infallible: text that does not fit is cut off.
             let _ = capture.write_fmt(fmt!("{}\n", Line(line)));
         }
         None if host.logger.may_log() => {
@@ -145,7 +147,7 @@ unsafe extern "C" fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: u
 ///
 /// # Safety
 ///
-/// None; the clocks are readable in any context.
+/// None; the clocks may be read in any context.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_now(_host: *mut c_void, clock: u32) -> u64 {
     match clock {
@@ -161,8 +163,8 @@ unsafe extern "C" fn nf_wasm_host_now(_host: *mut c_void, clock: u32) -> u64 {
 /// `host` is the current call's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
-    // when this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine passes the host of the call in progress, and the reference ends when this
+    // returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     host.skb.map_or(0, SkBuff::mark)
 }
@@ -174,8 +176,8 @@ unsafe extern "C" fn nf_wasm_host_mark(host: *mut c_void) -> u32 {
 /// `host` is the current call's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
-    // when this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine passes the host of the call in progress, and the reference ends when this
+    // returns. Callbacks of one call do not nest.
     let host = unsafe { Host::from_raw(host) };
     if let Some(skb) = host.skb {
         skb.set_mark(mark);
@@ -189,8 +191,8 @@ unsafe extern "C" fn nf_wasm_host_set_mark(host: *mut c_void, mark: u32) {
 /// `host` is the current build's.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_enter(host: *mut c_void, stage: u32) {
-    // SAFETY: The engine hands back the host of the call that it is in, and the reference is gone
-    // when this returns. Callbacks of one call do not nest.
+    // SAFETY: The engine passes the host of the build in progress, and the reference ends when this
+    // returns. Callbacks of one build do not nest.
     let host = unsafe { Host::from_raw(host) };
     trace::build(host.logger.name().as_c_str(), stage);
 }

@@ -7,21 +7,21 @@ use crate::decode::name::Name;
 use crate::kernel_ext::net;
 use crate::kernel_ext::rate_limit::RateLimit;
 
-/// Lines of the kernel's log that one filter may write in [`LOG_INTERVAL_SECONDS`].
+/// Lines that one filter may write to the kernel's log in [`LOG_INTERVAL_SECONDS`].
 const LOG_BURST: i32 = 10;
 const LOG_INTERVAL_SECONDS: i32 = 5;
 
-/// Who says something.
+/// The filter that writes log lines.
 #[derive(Clone, Copy)]
 pub(crate) struct Speaker {
-    /// The filter's.
+    /// The filter's name.
     pub(crate) name: Name,
-    /// Whether it is in the network namespace that the machine booted with. The kernel's log is
-    /// that one's; others are heard if its operator wants to, by `net.netfilter.nf_log_all_netns`.
+    /// Whether it is in the initial network namespace. The kernel's log shows lines of other
+    /// namespaces only if the sysctl `net.netfilter.nf_log_all_netns` is set.
     pub(crate) is_initial: bool,
 }
 
-/// A filter's voice in the kernel's log: who it is, and a limit to its rate.
+/// A filter's access to the kernel's log, with a rate limit.
 #[pin_data]
 pub(crate) struct Logger {
     speaker: Speaker,
@@ -45,7 +45,7 @@ impl Logger {
         &self.speaker.name
     }
 
-    /// Takes one line off the limit, where the filter is heard at all.
+    /// Takes one line off the rate limit, if the kernel's log shows the filter's lines at all.
     pub(crate) fn may_log(&self) -> bool {
         let is_heard = self.speaker.is_initial || net::log_all_namespaces();
         is_heard && self.limit.allows(c"nf_wasm filter")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Native code of filters, and how a packet runs through it.
+//! Native code of filters, and running it on packets.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
@@ -21,7 +21,7 @@ use crate::packet::host_functions::Packet;
 pub(crate) struct Native(pub(crate) NativeCall);
 
 impl Native {
-    /// What the kernel has compiled.
+    /// The kernel's `bpf_prog`s of this filter.
     pub(crate) fn programs(&self) -> impl Iterator<Item = *mut c_void> {
         let programs = [self.0.program, self.0.in_place.program];
         programs.into_iter().filter(|program| !program.is_null())
@@ -31,22 +31,22 @@ impl Native {
 impl Drop for Native {
     fn drop(&mut self) {
         for program in self.programs() {
-            // SAFETY: It came from `nf_wasm_host_jit`, and is nobody's but ours. It does not run any more: who
-            // drops an instance has it to itself.
+            // SAFETY: It came from `nf_wasm_host_jit`, and we own it. It is not running: the code
+            // that drops an instance has exclusive access to it.
             unsafe { boundary::nf_wasm_host_jit_free(program) };
         }
     }
 }
 
-/// Bytes of a packet that have to be there in place in any case: a header.
+/// The fewest bytes of a packet that must be linear to decide it in place: an IPv4 header.
 const LEAST: u32 = 20;
-/// Words of a context that are written once and for all: version and size.
+/// Bit set of the context's words that are the same for all packets: version and size.
 const CONSTANT_WORDS: u32 = 0b11;
-/// Those of [`FIELDS_COMMON`]: the packet's length, the transport header's offset and
-/// protocol.
+/// Bit set of the context's words that [`FIELDS_COMMON`] fills in: the packet's length, the
+/// transport header's offset and protocol.
 const COMMON_WORDS: u32 = 1 << 4 | 1 << 6 | 1 << 7;
 
-/// Which of the `FIELDS_*` has these words of a context.
+/// The smallest of the `FIELDS_*` that has all of these words of a context.
 fn fields(words: u32) -> u32 {
     match words & !CONSTANT_WORDS {
         0 => FIELDS_NONE,
@@ -58,22 +58,23 @@ fn fields(words: u32) -> u32 {
 /// Bail-outs between rate checks.
 const BAIL_OUTS_PER_CHECK: u32 = 64;
 
-/// How an instance decides packets natively. It is its CPU's, and used with that CPU's packet path.
+/// An instance's native code, with what it needs to decide packets. It belongs to one CPU, and is
+/// used on that CPU's packet path.
 ///
-/// `P` is what the instance belongs to.
+/// `P` is the type that the instance belongs to.
 pub(crate) struct Call<P> {
     call: UnsafeCell<PacketCall>,
-    /// The code that decides any packet: the same as in `call`, where it might be missing.
+    /// The code that can decide any packet. The same as `call.run`, without the `Option`.
     run: BpfFunc,
     /// Bail-outs since the last rate check, and the packet count at that check.
     bail_outs: Cell<u32>,
     packets_before: Cell<u64>,
-    /// Whose instance it is: it lives as long as that.
+    /// The program that the instance belongs to. It outlives this.
     pub(crate) program: *const P,
 }
 
 impl<P> Call<P> {
-    /// With so much `fuel` for each packet.
+    /// `fuel` is for each packet, in units.
     pub(crate) fn new(native: &NativeCall, fuel: u64, program: *const P) -> Self {
         let in_place = &native.in_place;
         let run = bpf_func(native.run);
@@ -97,24 +98,24 @@ impl<P> Call<P> {
     }
 
     fn raw(&self) -> &PacketCall {
-        // SAFETY: It is written by `note_copy` alone. That is called on the same packet path as this, of
-        // which there is one at a time, between two calls of the code: no such reference is in use then.
+        // SAFETY: Only `note_copy` writes it. That runs on the same packet path, which has one user
+        // at a time, between two runs of the code, when no such reference is in use.
         unsafe { &*self.call.get() }
     }
 
-    /// Has the code decide a packet, where it is if there is code for that. Returns what the code
-    /// returned, a verdict or more than that; [`Self::wants_copy`] says what else that may mean.
+    /// Decides a packet, in place if there is code for that. Returns the code's return value: a
+    /// verdict, or [`TRAPPED`] and up, which is a trap unless [`Self::wants_copy`] says otherwise.
     ///
     /// # Safety
     ///
-    /// The code and what it works on are the caller's, and `packet` is. If the code calls the host,
-    /// that was made ready.
+    /// The caller owns the code, its machine and `packet`. If the code calls the host, the host was
+    /// set.
     #[inline(always)]
     pub(crate) unsafe fn run(&self, packet: &Packet<'_>) -> u32 {
         let call = self.raw();
         let Packet { skb, state, len } = *packet;
-        // SAFETY: By the contract code, machine and packet are the caller's. The code was made for this machine,
-        // and called as what it is, a `bpf_func_t`.
+        // SAFETY: By the contract the caller owns code, machine and packet. The code was made for
+        // this machine, and is called by its own type, `bpf_func_t`.
         unsafe {
             if call.context.is_null() {
                 (*call.machine).fuel = call.fuel;
@@ -127,13 +128,15 @@ impl<P> Call<P> {
         }
     }
 
-    /// Whether what [`Self::run`] returned only says that the packet cannot be decided where it is.
+    /// Whether `code`, which [`Self::run`] returned, says that the packet must be decided on a
+    /// copy.
     pub(crate) fn wants_copy(&self, code: u32) -> bool {
         self.raw().run_in_place.is_some() && matches!(code, NOT_IN_PLACE | BAILED_OUT)
     }
 
-    /// [`Self::run`] returned `code`, and wants a copy; `packets` is how many there were where this one
-    /// came by. If more packets bail out than not, this code is no longer tried.
+    /// Counts a bail-out, if that is why [`Self::run`] returned `code`. `packets` is the
+    /// attachment's packet count. If more packets bail out than not, this stops running code in
+    /// place.
     pub(crate) fn note_copy(&self, code: u32, packets: u64) {
         if code != BAILED_OUT {
             return;
@@ -142,49 +145,51 @@ impl<P> Call<P> {
         if self.bail_outs.get() < BAIL_OUTS_PER_CHECK {
             return;
         }
-        // Where the filter has several attachments, this may be another's number: all that is at stake
-        // is time.
+        // If the filter has several attachments, this may be another one's count. The error only
+        // costs time.
         if packets.wrapping_sub(self.packets_before.get()) < u64::from(2 * BAIL_OUTS_PER_CHECK) {
-            // SAFETY: This is between two calls of the code, on the one packet path that uses it: nobody has a
-            // reference.
+            // SAFETY: This is between two runs of the code, on the one packet path that uses it, so
+            // there is no reference.
             unsafe { (*self.call.get()).run_in_place = None };
         }
         self.bail_outs.set(0);
         self.packets_before.set(packets);
     }
 
-    /// Has the code decide a copy of the packet that [`Self::run`] was given.
+    /// Decides a packet on a copy, after [`Self::run`] could not decide it in place.
     ///
     /// # Safety
     ///
-    /// The code and what it works on are the caller's, and `skb` is the packet that [`Self::run`] was given,
-    /// at the same hook. If the code calls the host, that was made ready.
+    /// The caller owns the code and its machine. `skb` is the packet that [`Self::run`] was called
+    /// with, at the same hook. If the code calls the host, the host was set.
     pub(crate) unsafe fn run_on_copy(&self, skb: &SkBuff, len: u32) -> u32 {
         let call = self.raw();
-        // SAFETY: By the contract code, machine and packet are the caller's. `run` told the machine of the
-        // hook's state, which is still there, because the hook has not been left.
+        // SAFETY: By the contract the caller owns code, machine and packet. `run` stored the hook's
+        // state in the machine, and the state is still valid, because the hook function has not
+        // returned.
         unsafe {
             let state = HookState::from_raw((*call.machine).state);
             packet_call::run_on_copy(call, skb, state, len)
         }
     }
 
-    /// Fuel that the last packet used, if it had enough.
+    /// Fuel that the last packet used, in units, unless it ran out of fuel.
     #[inline(always)]
     pub(crate) fn fuel_used(&self) -> u64 {
-        // SAFETY: The machine is part of the instance, which outlives this; and no code runs on it now.
+        // SAFETY: The machine is part of the instance, which outlives this, and no code runs on it
+        // now.
         let left = unsafe { (*self.raw().machine).fuel };
         self.raw().fuel.wrapping_sub(left) as u64
     }
 
-    /// What became of a packet, by what the code returned for it.
+    /// The outcome for a packet for which the code returned `code`.
     pub(crate) fn outcome(&self, code: u32) -> CallOutcome {
         let trap = code.checked_sub(TRAPPED).unwrap_or(NO_TRAP);
         CallOutcome {
             verdict: code as i32,
             trap,
-            // A block is charged for when it is entered, and what does not suffice for it is as good
-            // as used.
+            // Code pays for a block when it enters it. Fuel that does not suffice for the next
+            // block counts as used.
             fuel_used: if trap == Trap::OutOfFuel as u32 {
                 self.raw().fuel as u64
             } else {

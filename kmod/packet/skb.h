@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Where a packet begins in its sk_buff. */
+/* Where a packet's network header is in its sk_buff. */
 #ifndef NF_WASM_SKB_H
 #define NF_WASM_SKB_H
 
 #include <linux/skbuff.h>
 
 /*
- * Where the network header begins, from skb->data. Frames that a packet socket sends may come to
- * egress with a header that was never found; they begin where their data does.
+ * Offset of the network header from skb->data. A frame that a packet socket sends may reach egress
+ * with its network header unset; its packet then begins at skb->data.
  */
 static __always_inline unsigned int nf_wasm_packet_start(const struct sk_buff *skb)
 {

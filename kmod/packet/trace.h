@@ -10,7 +10,7 @@
 
 #include "../kernel_ext/helpers.h"
 
-/* A packet was decided. @trap is 0xffffffff where the filter itself decided. */
+/* A packet was decided. @trap is 0xffffffff if the filter did not trap. */
 TRACE_EVENT(nf_wasm_verdict,
 	TP_PROTO(const struct sk_buff *skb, const struct nf_wasm_trace *trace),
 	TP_ARGS(skb, trace),
@@ -42,7 +42,7 @@ TRACE_EVENT(nf_wasm_verdict,
 		  (int)__entry->trap, __entry->fuel)
 );
 
-/* An instance of a filter, of which each CPU gets one, comes to a stage of its making. */
+/* The build of an instance enters a stage. Each CPU gets an instance. */
 TRACE_EVENT(nf_wasm_build,
 	TP_PROTO(const char *filter, u32 stage),
 	TP_ARGS(filter, stage),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Tests of the engine: the boundary's side of [`nf_wasm_engine::guest_test`].
+//! Tests of the engine: the engine's side of the boundary for [`nf_wasm_engine::guest_test`].
 
 use alloc::boxed::Box;
 use core::{ptr, slice, str};
@@ -25,16 +25,16 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_guest_test(request: *mut GuestTes
     // SAFETY: by the declaration's contract it is valid, and ours until we return.
     let request = unsafe { &mut *request };
     if request.session.is_null() {
-        // Never dropped: the region that it lives in is freed as a whole.
+        // Never dropped: it lives in the region, which is freed as a whole.
         request.session = Box::into_raw(Box::new(Session::new())).cast();
     }
-    // SAFETY: the above, or an earlier call, made it, and nobody else uses it now.
+    // SAFETY: this call or an earlier one made it, and no other code uses it now.
     let session = unsafe { &mut *request.session.cast::<Session>() };
     request.trap = NO_TRAP;
     match carry_out(session, request) {
         Ok(()) => 0,
         Err(refusal) => {
-            // SAFETY: by the declaration's contract the text's place is valid for its length.
+            // SAFETY: by the declaration's contract `text` is valid for `text_len` bytes.
             request.text_used = unsafe { report(&refusal, request.text, request.text_len) };
             -refusal.kind.errno()
         }
@@ -42,8 +42,8 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_guest_test(request: *mut GuestTes
 }
 
 fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<(), Refusal> {
-    // SAFETY: by the contract of `nf_wasm_engine_guest_test` both are valid for their lengths, and the values
-    // are nobody else's meanwhile.
+    // SAFETY: by the contract of `nf_wasm_engine_guest_test` both are valid for their lengths, and
+    // no other code uses the values until we return.
     let (name, values) = unsafe {
         (
             slice::from_raw_parts(request.name, request.name_len),
@@ -84,8 +84,8 @@ fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<()
         }
         GUEST_TEST_SET => session.set(instance, name, values[0])?,
         GUEST_TEST_READ => {
-            // SAFETY: by the contract of `nf_wasm_engine_guest_test` it is valid for its length, and nobody
-            // else's meanwhile.
+            // SAFETY: by the contract of `nf_wasm_engine_guest_test` it is valid for its length,
+            // and no other code uses it until we return.
             let to = unsafe { slice::from_raw_parts_mut(request.data, request.data_len) };
             session.read(instance, name, request.offset, to)?;
         }
@@ -94,19 +94,21 @@ fn carry_out(session: &mut Session, request: &mut GuestTestRequest) -> Result<()
     Ok(())
 }
 
-/// A program of the kernel's, which goes when this does.
+/// A `bpf_prog`, freed on drop.
 struct Program(Native);
 
 impl NativeCode for Program {
     unsafe fn run(&self, machine: *mut Machine) -> u32 {
-        // SAFETY: by the contract the code was made for this machine; and as long as `self` is there, so is it.
+        // SAFETY: by the contract the code was made for this machine. It is not freed before `self`
+        // is dropped.
         unsafe { (self.0.run)(machine.cast(), ptr::null()) }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: it came from `nf_wasm_host_jit` and is nobody's but ours; who drops it does not run it.
+        // SAFETY: it came from `nf_wasm_host_jit`, and we own it. Dropping it requires ownership,
+        // so no call is running it.
         unsafe { nf_wasm_host_jit_free(self.0.program) };
     }
 }
@@ -115,7 +117,7 @@ fn assemble(code: &Code) -> Option<Box<dyn NativeCode>> {
     Some(Box::new(Program(native(code).ok()?)))
 }
 
-/// Fills in what a call has in common; returns its result, or 0.
+/// Fills in the fields that all calls set. Returns the call's result, or 0 if it trapped.
 fn take(request: &mut GuestTestRequest, called: Called<u32>) -> u32 {
     request.fuel_used = called.fuel_used;
     match called.result {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The engine as an object of the kernel module: the boundary's engine side.
+//! The engine as an object of the kernel module: the engine's side of the boundary.
 //!
-//! It brings what `no_std` leaves to the surroundings, an allocator and a panic handler, and both
-//! lead back to the kernel half. Nothing of the kernel is known here but `shared/src/boundary.rs`.
+//! It provides what a `no_std` crate needs, an allocator and a panic handler. Both call the kernel
+//! half. This crate knows of the kernel only what is in `shared/src/boundary.rs`.
 #![no_std]
 
 extern crate alloc;
@@ -30,16 +30,16 @@ use nf_wasm_engine::{
 use nf_wasm_jit::Code;
 use nf_wasm_shared::{abi, boundary};
 
-/// What the kernel half handed over for the current call, and for filters that were compiled puts
-/// here itself.
+/// The kernel half's host of the current call. For a filter with native code, the kernel half
+/// itself writes the address here.
 #[repr(transparent)]
 struct KernelHost(*mut c_void);
 
 impl Host for KernelHost {
     #[inline]
     fn load(&mut self, offset: u32, to: &mut [u8]) -> Result<u32, i32> {
-        // SAFETY: `self.0` is the current call's; `to` is valid for its length, which is that of
-        // a part of linear memory and fits `u32`.
+        // SAFETY: `self.0` is the current call's. `to` is valid for its length, and is a part of
+        // linear memory, so its length fits `u32`.
         let result = unsafe { nf_wasm_host_load(self.0, offset, to.as_mut_ptr(), to.len() as u32) };
         u32::try_from(result).map_err(|_| result)
     }
@@ -69,7 +69,7 @@ impl Host for KernelHost {
     }
 
     fn pause(&mut self) -> bool {
-        // SAFETY: Only `build` has a filter compiled, and it runs on the thread that was made for it.
+        // SAFETY: Filters are compiled only in `build`, which runs on a build thread.
         unsafe { nf_wasm_host_pause() }
     }
 
@@ -91,7 +91,7 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_build(request: *mut BuildRequest)
     match build(request) {
         Ok(()) => 0,
         Err(refusal) => {
-            // SAFETY: by the declaration's contract the text's place is valid for its length.
+            // SAFETY: by the declaration's contract `text` is valid for `text_len` bytes.
             request.text_used = unsafe { report(&refusal, request.text, request.text_len) };
             -refusal.kind.errno()
         }
@@ -122,7 +122,8 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
                 return Err(Refusal::new(RefusalKind::Unsupported, message));
             }
             Err(why) => {
-                // It begins as zeros, of which the last stays.
+                // The field was zeroed, and its last byte is not overwritten, so the text ends with
+                // NUL.
                 let text = why.as_bytes();
                 let len = text.len().min(TIER_REASON_LEN - 1);
                 request.tier_reason[..len].copy_from_slice(&text[..len]);
@@ -130,12 +131,12 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
             }
         },
     };
-    // Each call brings its own; the one of `nfw_init` ends here.
+    // The host of `nfw_init` ends here; each call sets its own.
     instance.host_mut().0 = ptr::null_mut();
-    // Never dropped: the region that it lives in is freed as a whole.
+    // Never dropped: it lives in the region, which is freed as a whole.
     let instance = Box::into_raw(instance);
-    // SAFETY: it is valid, and stays there; who has the instance uses it, and what `link` returns, by one at a
-    // time, and keeps the program as long as it.
+    // SAFETY: it is valid, and does not move. The kernel half lets only one thread at a time use
+    // the instance and the result of `link`, and keeps the program as long as the instance.
     if let Some(call) = compiled.and_then(|compiled| unsafe { link(instance, &compiled) }) {
         request.native.write(call);
         request.compiled = true;
@@ -144,20 +145,20 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Native code of the kernel's making.
+/// A `bpf_prog` and its code.
 struct Native {
     program: *mut c_void,
     run: Run,
 }
 
-/// A filter's native code.
 struct Compiled {
     native: Native,
-    /// For packets in place.
+    /// The code that decides packets in place.
     in_place: Option<Native>,
 }
 
-/// Has the kernel compile the filter, or says why not; or refuses to go on with the build.
+/// Compiles the filter to native code. The inner `Err` says why it cannot be compiled; the outer
+/// one ends the build.
 #[inline(never)]
 fn compile(
     instance: &mut Instance<KernelHost>,
@@ -180,20 +181,22 @@ fn assemble(
 ) -> Result<Compiled, String> {
     let compiled = Compiled {
         native: native(code).map_err(|why| why.to_string_lossy().into_owned())?,
-        // From here on nothing may allocate: the program is not the region's, and would be lost.
+        // From here on nothing may allocate: a failure would end the thread and leak the program,
+        // which is not in the region.
         in_place: in_place.as_ref().and_then(|code| native(code).ok()),
     };
     instance.host_mut().enter(Stage::Ready);
     Ok(compiled)
 }
 
-/// Has the kernel make native code, or says why it does not. Allocates nothing of the engine's.
+/// Has the kernel's eBPF compiler make native code. `Err` says why it did not. Does not allocate
+/// from the region.
 fn native(code: &Code) -> Result<Native, &'static CStr> {
     let helpers = nf_wasm_jit::Helper::ALL.map(nf_wasm_engine::helper_address::<KernelHost>);
     let mut run = ptr::null();
     let mut reason = c"".as_ptr();
-    // SAFETY: instructions and calls are valid for their lengths, of helpers there are as many as calls name,
-    // and the rest is ours to be written to.
+    // SAFETY: instructions and calls are valid for their lengths. The calls' numbers are less than
+    // the number of helpers. The rest is ours, and may be written to.
     let program = unsafe {
         nf_wasm_host_jit(
             code.insns.as_ptr().cast(),
@@ -207,30 +210,31 @@ fn native(code: &Code) -> Result<Native, &'static CStr> {
         )
     };
     if program.is_null() {
-        // SAFETY: without a program the kernel half leaves a text with NUL there, a constant.
+        // SAFETY: if it returns null, the kernel half sets the reason to a constant text with NUL.
         return Err(unsafe { CStr::from_ptr(reason) });
     }
-    // SAFETY: the kernel half leaves a program's code there, which is not null, and a `bpf_func_t` as `Run` is.
+    // SAFETY: if it returns a program, the kernel half sets this to the program's code, which is
+    // not null, and is a `bpf_func_t` as `Run` is.
     let run = unsafe { core::mem::transmute::<*const c_void, Run>(run) };
     Ok(Native { program, run })
 }
 
-/// From here on the instance runs as native code.
+/// Makes the instance run as native code.
 ///
 /// # Safety
 ///
 /// As `Instance::link`.
 unsafe fn link(instance: *mut Instance<KernelHost>, compiled: &Compiled) -> Option<NativeCall> {
     let Native { program, run } = compiled.native;
-    // SAFETY: by the contract the instance is valid, stays, and is used by one at a time; and the code is what
-    // its `compile` gave, made native, and kept with it.
+    // SAFETY: by the contract the instance is valid, does not move, and is used by one thread at a
+    // time. The code was made from the result of its `compile`, and is kept with the instance.
     let entry = unsafe { Instance::link(instance, run)? };
     let in_place = compiled.in_place.as_ref();
     let in_place = InPlaceCall {
         program: in_place.map_or(ptr::null_mut(), |native| native.program),
         run: in_place.map(|native| native.run),
         window: entry.in_place.window,
-        // It has twelve words.
+        // The context has twelve words, so the set fits.
         context_words: entry.in_place.context as u32,
     };
     Some(NativeCall {
@@ -241,13 +245,13 @@ unsafe fn link(instance: *mut Instance<KernelHost>, compiled: &Compiled) -> Opti
         snaplen: entry.snaplen,
         window: entry.window,
         in_place,
-        // A host is such a pointer.
+        // `KernelHost` is a transparent pointer.
         host: entry.host.cast(),
         packet_len: entry.packet_len,
     })
 }
 
-/// Hands over as much of a refusal's text as fits, whole characters only. Returns its bytes.
+/// Copies as much of a refusal's text as fits, in whole characters. Returns the number of bytes.
 ///
 /// # Safety
 ///
@@ -258,7 +262,8 @@ unsafe fn report(refusal: &Refusal, to: *mut u8, room: usize) -> usize {
     while !text.is_char_boundary(len) {
         len -= 1;
     }
-    // SAFETY: `text` has `len` bytes and the caller's buffer at least as many; they are distinct.
+    // SAFETY: `text` has at least `len` bytes, and so does the caller's buffer; they do not
+    // overlap.
     unsafe { ptr::copy_nonoverlapping(text.as_ptr(), to, len) };
     len
 }
@@ -275,10 +280,10 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_call(
     context: *mut Context,
     fuel: u64,
 ) -> CallOutcome {
-    // SAFETY: `build` made it, and nobody else uses it now.
+    // SAFETY: `build` made it, and no other code uses it now.
     let instance = unsafe { &mut *instance.cast::<Instance<KernelHost>>() };
     instance.host_mut().0 = host;
-    // SAFETY: by the declaration's contract it is valid, and nobody else's meanwhile.
+    // SAFETY: by the declaration's contract it is valid, and no other code uses it until we return.
     let outcome = instance.call(unsafe { &mut *context }, fuel);
     let (verdict, trap) = match outcome.verdict {
         Ok(verdict) => (verdict, NO_TRAP),

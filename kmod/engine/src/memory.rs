@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The allocator: the kernel half's.
+//! The global allocator, which calls the kernel half.
 
 use core::alloc::{GlobalAlloc, Layout};
 
@@ -7,17 +7,18 @@ use crate::boundary::{nf_wasm_host_alloc, nf_wasm_host_free};
 
 struct KernelMemory;
 
-// SAFETY: the kernel half allocates as `GlobalAlloc` asks: blocks of that size and alignment, or
-// null, and it neither unwinds nor calls back.
+// SAFETY: the kernel half fulfils `GlobalAlloc`'s contract: it returns a block of that size and
+// alignment, or null, and neither unwinds nor calls the engine.
 unsafe impl GlobalAlloc for KernelMemory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: this is the engine. Where it runs, the kernel half has said which region is its own.
+        // SAFETY: this is the engine. While it runs, the kernel half has set the region that
+        // belongs to it.
         unsafe { nf_wasm_host_alloc(layout.size(), layout.align()) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: this is the engine, as for `alloc`. That `ptr` came from there with this layout, and is
-        // not used again, is `GlobalAlloc::dealloc`'s contract.
+        // SAFETY: this is the engine, as in `alloc`. By `GlobalAlloc::dealloc`'s contract `ptr`
+        // came from there with this layout, and is not used again.
         unsafe { nf_wasm_host_free(ptr, layout.size(), layout.align()) }
     }
 }

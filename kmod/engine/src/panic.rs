@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Panics, and allocations that failed where Rust has no way to say so: both end in the kernel
-//! half, which ends the load's thread.
+//! Panics, and allocations that fail without a way to report it. Both end in the kernel half, which
+//! ends the build thread.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
 use crate::boundary::nf_wasm_host_panic;
 
-/// Text that is cut off where it gets too long.
+/// A text that is cut off if it is too long.
 struct Text {
     bytes: [u8; 256],
     len: usize,
@@ -23,14 +23,14 @@ impl Write for Text {
     }
 }
 
-// `alloc`'s handler of failed allocations panics too, with "memory allocation of … failed".
+// `alloc` panics too if an allocation fails, with "memory allocation of … failed".
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let mut text = Text {
         bytes: [0; 256],
         len: 0,
     };
-    // Cutting off is the only thing that could go wrong.
+    // Infallible: text that does not fit is cut off.
     let _ = write!(text, "{info}");
     // SAFETY: `text` is valid for its length.
     unsafe { nf_wasm_host_panic(text.bytes.as_ptr(), text.len) }
