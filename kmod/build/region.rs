@@ -80,7 +80,7 @@ pub(crate) struct Region {
     /// The engine's last call of its allocator was an allocation that failed.
     pub(super) refused: bool,
     /// The requester was killed: all further allocations fail.
-    bail_outs: bool,
+    is_aborted: bool,
     /// The packet path has allocated blocks besides the reserve; see [`nf_wasm_host_free`].
     pub(super) overflowed: bool,
     /// Number of allocations so far. The one with the number `failing` fails.
@@ -122,7 +122,7 @@ impl Region {
                 budget,
                 node: requester.node,
                 refused: false,
-                bail_outs: false,
+                is_aborted: false,
                 overflowed: false,
                 allocations: 0,
                 failing: requester.failing,
@@ -142,8 +142,8 @@ impl Region {
     }
 
     /// Makes all further allocations fail.
-    pub(crate) fn give_up(&mut self) {
-        self.bail_outs = true;
+    pub(crate) fn abort(&mut self) {
+        self.is_aborted = true;
     }
 
     /// Whether the last call of the allocator was an allocation that failed. If an allocation has
@@ -158,7 +158,7 @@ impl Region {
             .checked_add(size_of::<Block>())?
             .checked_next_multiple_of(BLOCK_ALIGN)?;
         self.allocations += 1;
-        if bytes > self.budget - self.bytes || self.allocations == self.failing || self.bail_outs {
+        if bytes > self.budget - self.bytes || self.allocations == self.failing || self.is_aborted {
             return None;
         }
         let block = match asking {

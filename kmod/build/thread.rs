@@ -57,7 +57,7 @@ pub(crate) enum Outcome {
     /// The engine returned 0 or a negative errno.
     Returned(i32),
     /// The engine was ended: its work is incomplete.
-    GivenUp(Error),
+    Aborted(Error),
 }
 
 /// A work item, shared between the thread and the caller that waits for it.
@@ -101,7 +101,7 @@ pub(crate) fn current_region() -> *mut Region {
     // caller is a task that waits, and so does not end.
     unsafe {
         if (*(*job).caller).is_killed() {
-            (*(*job).region).give_up();
+            (*(*job).region).abort();
         }
         (*job).region
     }
@@ -254,10 +254,10 @@ unsafe extern "C" fn nf_wasm_host_panic(text: *const u8, len: usize) -> ! {
     // it. The engine does not continue, and everything that its frames own is in the region.
     unsafe {
         if (*(*job).region).has_refused() {
-            finish(job, Outcome::GivenUp(ENOMEM));
+            finish(job, Outcome::Aborted(ENOMEM));
         }
         pr_err!("the engine panicked: {}\n", text);
         kthread::warn_engine_panic();
-        finish(job, Outcome::GivenUp(EIO));
+        finish(job, Outcome::Aborted(EIO));
     }
 }

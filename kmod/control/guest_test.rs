@@ -124,7 +124,7 @@ fn on_thread(
                 text: Some(text),
             });
         }
-        Outcome::GivenUp(error) => {
+        Outcome::Aborted(error) => {
             // The session may be inconsistent.
             *slot = None;
             refuse!(

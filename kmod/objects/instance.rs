@@ -82,7 +82,7 @@ impl Instance {
         let error = match outcome {
             Outcome::Returned(0) => None,
             Outcome::Returned(errno) => Some(Error::from_errno(errno)),
-            Outcome::GivenUp(error) => Some(error),
+            Outcome::Aborted(error) => Some(error),
         };
         if let Some(error) = error {
             if *used == 0 && error == ENOMEM {
@@ -155,7 +155,7 @@ impl Instance {
         match outcome {
             // SAFETY: The thread writes the outcome before it returns.
             Outcome::Returned(_) => Ok(unsafe { request.outcome.assume_init() }),
-            Outcome::GivenUp(error) => refuse!(
+            Outcome::Aborted(error) => refuse!(
                 error,
                 "memory ran out while the filter ran, or the engine panicked; the kernel's log says which"
             ),
