@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! nf_wasm: WebAssembly packet filters behind netfilter hooks.
 //!
-//! A packet takes the path in [`packet`]: netfilter calls `hook.c`, which enters the CPU and calls
-//! a decider. The decider looks up the filter's program. The program's instance for this CPU
+//! A packet takes the path in [`packet`]: netfilter calls the hook in `hook.c`. The hook disables
+//! bottom halves, so that this CPU's packet path has one user, and calls a decider. The decider looks up the filter's program. The program's instance for this CPU
 //! decides the packet: in native code, or in the engine, which is called through the [`boundary`].
 //!
 //! A command takes the path in [`control`]: the device reads and validates its arguments, and

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the benchmarks' programs of type BPF_PROG_TYPE_NETFILTER share. */
+/* What the benchmarks' eBPF programs of type BPF_PROG_TYPE_NETFILTER share. */
 #ifndef NF_WASM_BENCH_H
 #define NF_WASM_BENCH_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Drops DNS queries for the names of a map and all that ends in one of them. */
+/* Drops DNS queries for the names in a map, and for all names that end in one of them. */
 #include "names.h"
 
-/* Bytes of a name; a power of two. */
+/* Maximum bytes of a name. A power of two, so that `& (NAME - 1)` bounds an index. */
 #define NAME 256
 #define LABELS 16
 

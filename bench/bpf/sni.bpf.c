@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Drops TLS handshakes with the names of a map: what a ClientHello, whole in one segment, says in
- * its extension server_name.
+ * Drops each TLS ClientHello whose extension server_name has a name of the map. Sees only a
+ * ClientHello that is whole in one segment.
  */
 #include "names.h"
 

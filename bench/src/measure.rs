@@ -23,7 +23,8 @@ pub fn workloads(contenders: &[Contender], workloads: &[Workload]) -> Result<Rep
     Ok(report)
 }
 
-/// Measures how costs grow: with the number of filters, the number of networks, the payload.
+/// Measures how costs grow with the number of filters, with the number of prefixes in a filter's
+/// list, and with the payload.
 pub fn curves() -> Result<Vec<Point>> {
     let mut sender = Sender::new()?;
     let mut points = Vec::new();

@@ -8,7 +8,7 @@ use nf_wasm_bench_traffic::tables::{flow, prefix, FLOWS};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-/// No nftables expression reads bytes at an offset that depends on other bytes.
+/// No nftables expression reads bytes at an offset that a rule computed from other bytes.
 const NO_PARSING: &str = "rules look at bytes in fixed places, and cannot walk a message";
 
 /// Loads the workload's rules.

@@ -17,7 +17,7 @@ use crate::instance::Instance;
 use crate::state::{bytes, fuel_to_move};
 use crate::trap::trap_number;
 
-/// The addresses that a caller of native code writes to for each packet.
+/// Where a caller of native code writes for each packet, and how much.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<H> {
     /// The argument of the code. The caller sets its fuel.

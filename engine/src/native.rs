@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiles an instance's filter, and owns the machine that the code runs on.
+//! Compiles an instance's filter, and owns the `Machine`, the struct that the code runs on.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -24,7 +24,7 @@ pub use nf_wasm_jit::Unsupported;
 /// Maximum number of instructions: some megabytes of native code.
 pub(crate) const MAX_INSTRUCTIONS: usize = 1 << 19;
 
-/// Slots of a machine.
+/// The size of a [`Machine`], in slots of 8 bytes.
 const MACHINE_SLOTS: usize = size_of::<Machine>() / size_of::<u64>();
 
 /// The state that an instance's compiled code runs on.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Grows the interpreter's stack to its maximum at load, so that no packet makes it grow.
+//! Grows the interpreter's call stack to its maximum at load, so that no packet makes it grow.
 
 use alloc::format;
 use wasmi::{Engine, Error, Instance, Module, Store};
@@ -16,7 +16,7 @@ const RECURSE: &[u8] = &[
 ];
 
 /// Recurses to the maximum depth once. The value stack has its full height from the start. The
-/// vector of call frames reaches it here. The engine keeps both for the next call.
+/// vector of call frames gets its full length here. The engine keeps both for the next call.
 pub(crate) fn warm(engine: &Engine) -> Result<(), Refusal> {
     recurse(engine).map_err(|error| {
         Refusal::new(

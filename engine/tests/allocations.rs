@@ -7,7 +7,8 @@ use common::counting::{self, RESERVE};
 use common::{call, load};
 use nf_wasm_shared::abi::trap::Trap;
 
-/// The number of allocations during `f`, and the maximum bytes that were allocated at once.
+/// Runs `f`. Also returns the number of its allocations, and the peak of the bytes that were
+/// allocated.
 fn counted<T>(f: impl FnOnce() -> T) -> (T, usize, usize) {
     let (value, allocated) = counting::counted(f);
     assert_eq!(allocated.live, 0, "a packet leaked memory");

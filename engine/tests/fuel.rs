@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The fuel of operators. It is proportional to the time that the interpreter takes.
+//! The fuel of operators. It is roughly proportional to the time that the interpreter takes.
 //! `nf-wasm-hostile ops` measures the time per unit for each.
 
 mod common;
@@ -9,8 +9,8 @@ use nf_wasm_engine::Instance;
 use nf_wasm_hostile::ops::{self, Op};
 use wasmparser::{Operator, Parser, Payload};
 
-/// The fuel of an operation in addition to that of its operators: for the bytes that they move, for
-/// the functions that they call, and for the branches that are taken.
+/// The fuel of a case beyond that of its operators: for the bytes that they move and the functions
+/// that they call. Negative if a branch is not taken.
 const ON_TOP: &[(&str, i64)] = &[
     ("memory.fill, 64 KiB", 1024),
     ("memory.copy, 64 KiB", 1024),

@@ -25,9 +25,10 @@ const STACK: usize = if cfg!(debug_assertions) {
 
 /// Maximum compile steps per byte, for the modules of the corpus. The limit for all modules is
 /// [`nf_wasm_jit::work::STEPS_FOR_A_BYTE`]. Beyond it, a module is interpreted.
-const MOST_STEPS_FOR_A_BYTE: u64 = 32;
-/// Additional steps for any module: one interval between yields, and a small function.
-const MOST_STEPS_FOR_A_MODULE: u64 = 1 << 18;
+const MAX_CORPUS_STEPS_FOR_A_BYTE: u64 = 32;
+/// Additional steps for any module: steps are counted in whole intervals between yields, and even a
+/// small function has a fixed cost.
+const MAX_CORPUS_STEPS_FOR_A_MODULE: u64 = 1 << 18;
 
 /// How often the last expected outcome is checked again.
 const AGAIN: usize = 20;
@@ -113,7 +114,7 @@ fn check_compiled(name: &str, wasm: &[u8], instance: &mut Instance<Packet>, live
         allocated.peak,
         compiled.as_ref().map(|(code, _)| code.insns.len()),
     );
-    let max = wasm.len() as u64 * MOST_STEPS_FOR_A_BYTE + MOST_STEPS_FOR_A_MODULE;
+    let max = wasm.len() as u64 * MAX_CORPUS_STEPS_FOR_A_BYTE + MAX_CORPUS_STEPS_FOR_A_MODULE;
     assert!(steps <= max, "{name}: {steps} of {max} steps");
     assert_ne!(compiled.err(), Some(Unsupported::Work), "{name}");
     let budget = limits::instance_bytes(wasm.len());

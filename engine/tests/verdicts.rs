@@ -21,7 +21,8 @@ fn verdicts() {
     }
 }
 
-/// The last of the values that `$f` returns is already in place when the others are copied.
+/// The last of the values that `$f` returns is already in its slot when the others are copied to
+/// theirs.
 #[test]
 fn values_in_their_places_stay() {
     let function = "(func $f (param i32 i32 i32) (result i64 i32 i64 i32)

@@ -4,8 +4,9 @@
 //!
 //! A step is one round of a loop whose length the guest decides: an operator, an operation, an
 //! edge, a word of a set, an instruction. Each loop counts its steps here before it runs. If the
-//! number is not known before and a limit bounds it, the loop counts right after it. So the
-//! module's size bounds the time, tests need no clock, and the compilation yields at intervals.
+//! number is not known before, but a limit bounds it, the steps are counted right after the loop.
+//! So the module's size bounds the time, tests need no clock, and the compilation yields at
+//! intervals.
 
 use core::cell::Cell;
 use core::fmt;
@@ -16,7 +17,8 @@ use crate::Unsupported;
 pub const STEPS_FOR_A_BYTE: u64 = 128;
 /// Additional steps for any module, because other limits allow small modules this much work.
 pub const STEPS_FOR_A_MODULE: u64 = 1 << 20;
-/// Steps between two yields, unless one loop counts more at once: a few milliseconds at most.
+/// Steps between two yields; they take a few milliseconds at most. A loop that counts more at once
+/// makes the interval longer.
 pub const STEPS_WITHOUT_A_PAUSE: u64 = 1 << 14;
 
 /// The work of one compilation.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Compares compiled code with the interpreter: results, trap, fuel, memory and globals are the
-//! same. For half of the modules, branches are mispredicted.
+//! same. For half of the modules, the test's eBPF machine also simulates mispredicted branches.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host compiled_modules
@@ -27,7 +27,8 @@ const CALLS: u32 = 6;
 
 /// Bytes of random data that a module is generated from.
 const BYTES: usize = 4_000;
-/// From this many modules on, the test checks how many were compiled, and how many calls returned.
+/// If at least this many modules run, the test also checks how many were compiled, and how many
+/// calls returned.
 const MANY: u64 = 200;
 
 /// Counts of modules and of calls, by outcome.

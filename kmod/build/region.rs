@@ -16,7 +16,7 @@ use crate::build::requester::Requester;
 use crate::kernel_ext::cpu::{Cpu, CACHE_LINE};
 use crate::kernel_ext::memory::{self, BLOCK_ALIGN};
 
-/// The most bytes that a packet path may have allocated at a time.
+/// Maximum number of bytes that a packet path may have allocated at a time.
 const RESERVE_BYTES: usize = 1024;
 
 /// The largest alignment of an allocation.

@@ -7,8 +7,9 @@
 //! failure, or the engine panics, the thread exits, and the waiting caller frees its region. The
 //! stack is not unwound.
 //!
-//! A job is found only through its thread. So any number of jobs run at the same time, and code
-//! that interrupts a thread, such as a packet path, does not find the thread's job.
+//! The allocator and the panic handler find a job only through the current thread. So any number of
+//! jobs run at the same time, and code that interrupts a build thread, such as a packet path, does
+//! not find that thread's job.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;

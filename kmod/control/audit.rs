@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Records in the kernel's audit log: which operation was carried out on which filter, and by which
+//! Records in the kernel's audit log which command was carried out on which filter, and by which
 //! task.
 
 use kernel::prelude::*;
@@ -16,7 +16,7 @@ use crate::objects::filter::Filter;
 pub(crate) struct Entry<'a>(Record<'a>);
 
 impl<'a> Entry<'a> {
-    /// A record of the operation `op` on the filter with this name and id. The id is 0 if it has
+    /// A record of the command `op` on the filter with this name and id. The id is 0 if it has
     /// none.
     pub(crate) fn new(op: &'static CStr, net: &'a Net, name: &'a Name, id: u32) -> Self {
         Entry(Record::new(op, net, name.as_c_str(), id))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Carries out commands: from validated arguments to a change of a network namespace.
+//! Carries out commands: from validated arguments to a change, or a listing, of a namespace's
+//! objects.
 
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;

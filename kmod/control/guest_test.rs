@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `NF_WASM_GUEST_TEST`: runs Wasm modules that are not filters, to test the engine.
 //!
-//! The tests run on build threads, with one region for each open file. As in a load, memory may run
-//! out and the engine may panic.
+//! The tests run on build threads, with one region for each open file. As in a load, if memory runs
+//! out or the engine panics, only the thread ends.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -24,7 +24,7 @@ use crate::decode::check;
 use crate::decode::exchange::Memory;
 use crate::module_parameters;
 
-/// The most bytes that all instances of a session may allocate together.
+/// Maximum number of bytes that all instances of one open file may allocate together.
 const BUDGET: usize = 64 << 20;
 
 /// The instances of one open file.

@@ -25,7 +25,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// For a CPU that `hook.c` has entered, and leaves later.
+    /// Makes the proof for a CPU whose packet path `hook.c` has entered, and leaves later.
     ///
     /// # Safety
     ///

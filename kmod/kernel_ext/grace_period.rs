@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! RCU grace periods that begin now. A later wait returns at once if the grace period is over by
-//! then.
+//! Cookies of RCU grace periods. A cookie stands for a full grace period from now on, and does not
+//! start one. A later wait returns at once if that grace period is over by then.
 //!
 //! C header: `include/linux/rcupdate.h`
 

@@ -20,8 +20,8 @@ pub(crate) trait CpuEvents {
     /// for each CPU that is online.
     unsafe fn prepare(cpu: usize) -> Result;
 
-    /// The CPU is dead. With `is_suspend`, it comes back after the suspend, with the same number
-    /// and memory.
+    /// The CPU is dead. With `is_suspend`, it comes back after the suspend with the same number,
+    /// and what was allocated for it can stay.
     ///
     /// # Safety
     ///

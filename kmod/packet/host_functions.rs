@@ -25,7 +25,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) len: u32,
 }
 
-/// The data of one call's callbacks. The engine carries its address as `host`.
+/// What the callbacks need during one call of the guest. The engine passes its address to them as
+/// `host`.
 pub(crate) struct Host<'a> {
     /// The packet; `None` in `nfw_init`.
     skb: Option<&'a SkBuff>,

@@ -3,8 +3,8 @@
 //!
 //! The test generates `_Static_assert`s from the Rust structs. The C compiler checks them against
 //! the header. No field can be missing on either side: the Rust structs are destructured without
-//! `..`, and have no padding, so a field that only C has would change an offset or a size.
-//! Constants are compared by name with the sources of both sides.
+//! `..`, and have no padding, so a field that only C has would change an offset or a size. The test
+//! reads the constants from the sources of both sides, and compares those of the same name.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

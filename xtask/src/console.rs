@@ -25,7 +25,7 @@ const COMPLAINTS: [&str; 16] = [
     "unreferenced object",
 ];
 
-/// The first line of a report of KCSAN, and its last.
+/// The title of a report of KCSAN, and the rule that ends it.
 const DATA_RACE: &str = "BUG: KCSAN:";
 const REPORT_END: &str = "==========";
 /// A line before each backtrace of a report.

@@ -5,9 +5,10 @@ use crate::progress::seconds;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many seconds each part of `cargo xtask test --kernel all` may take on two quiet processors, with
-/// a warm cache, beside what runs at the same time. A part that is over its budget is pointed out and
-/// does not fail: machines differ. Whether the part or the machine was slow, its processor time tells.
+/// How many seconds each part of `cargo xtask test --kernel all` may take while other parts of the
+/// run go on beside it, on two otherwise idle processors, with a warm cache. A part that is over
+/// its budget is pointed out and does not fail: machines differ. The part's processor time tells
+/// whether the part or the machine was slow.
 const BUDGETS: [(&str, u64); 16] = [
     ("lint", 150),
     ("build stock", 100),

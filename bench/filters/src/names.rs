@@ -15,7 +15,7 @@ impl Suffix {
     /// The hash of no bytes.
     pub const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
 
-    /// The hash with one more byte in front. Upper and lower case are equal.
+    /// Adds one byte in front. Upper and lower case are equal.
     #[inline]
     pub fn push(&mut self, byte: u8) {
         // FNV-1a.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Drops TCP to port 23, and TCP whose port cannot be seen. */
+/* Drops TCP to port 23, and TCP whose port is cut off. Accepts later fragments. */
 int filter(const unsigned char *packet, unsigned long len)
 {
 	unsigned long tcp;

@@ -7,8 +7,8 @@ use wasmi::TrapCode;
 use crate::host::Host;
 use crate::guest::Guest;
 
-/// The table charges twice as much fuel as for other functions: all CPUs contend for one rate
-/// limit.
+/// Writes a line. Costs twice the fuel of other host functions, because all CPUs contend for one
+/// rate limit.
 pub(super) fn write<H: Host>(
     guest: &mut impl Guest<H>,
     text: u32,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `nfw.packet`: the packet beyond the window.
+//! `nfw.packet`: the whole packet, also beyond the window.
 
 use wasmi::TrapCode;
 
@@ -24,7 +24,8 @@ pub(super) fn load<H: Host>(
         return Ok(EFAULT);
     }
     match state.host.load(offset, bytes) {
-        // The cost is known only now: a packet of thousands of fragments is walked from its start.
+        // The cost is known only now: a packet may have over a thousand pieces, and is walked from
+        // its start.
         Ok(pieces) => guest.charge(u64::from(pieces)).map(|()| 0),
         Err(errno) => Ok(errno),
     }

@@ -13,7 +13,8 @@ const CORE_VERSION: [u8; 4] = [1, 0, 0, 0];
 /// The second half of the version field is the layer: 1 is the component model.
 const COMPONENT_LAYER: [u8; 2] = [1, 0];
 
-/// Checks the header. The refusal names other formats that are mistaken for a Wasm binary.
+/// Checks the header. If the bytes are of another format that is often mistaken for a Wasm binary,
+/// the refusal names it.
 #[inline(never)]
 pub(super) fn check_header(wasm: &[u8]) -> Result<(), Refusal> {
     if wasm.len() > limits::MODULE_BYTES as usize {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Helpers of the tests, to load and call filters.
+//! Functions that the tests share, to load and call filters.
 #![allow(dead_code, reason = "each test uses some of these")]
 
 pub mod counting;

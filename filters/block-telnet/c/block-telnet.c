@@ -10,7 +10,8 @@ NFW_FILTER(ctx, pkt, len)
 {
 	const uint32_t protocol = ctx->transport_protocol;
 
-	/* There may be a port, and nobody sees it: drop. */
+	/* No port can be seen. Accept if there is none (no transport header, or a later fragment), else
+	 * drop. */
 	if (ctx->transport_offset == NFW_NO_TRANSPORT)
 		return protocol == NFW_NO_TRANSPORT || protocol == NFW_LATER_FRAGMENT ? NFW_ACCEPT :
 											NFW_DROP;

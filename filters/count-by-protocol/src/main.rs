@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counts packets by protocol and logs the counts after every hundredth packet. Needs `nfw.log`.
 //!
-//! Every CPU has its own instance. Each counts and logs the packets of its CPU.
+//! Every CPU has its own instance. Each counts the packets of its CPU, and logs its own counts.
 #![no_std]
 #![no_main]
 

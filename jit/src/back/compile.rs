@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiles an exported function and all functions that it may call into one unit of code.
+//! Compiles into one eBPF program: an exported function, and all functions that it may call.
 
 use alloc::vec::Vec;
 
@@ -10,7 +10,7 @@ use crate::module::Module;
 use crate::pointers::InPlace;
 use crate::{front, Code, Environment, Unsupported, Work};
 
-/// Compiles the exported function and all functions that it may call.
+/// Compiles the exported function and all functions that it may call, directly or through others.
 pub(crate) fn compile(
     module: &Module<'_>,
     export: &str,

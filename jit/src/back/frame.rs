@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The layout of frames, and of the kernel's stack below them.
+//! The layout of frames, and of the words that compiled code keeps on the kernel's stack.
 //!
-//! A frame is an array of 8-byte slots in the instance's memory, after the machine. R9 points
-//! [`HEADER`] bytes before its first slot:
+//! A frame is an array of 8-byte slots in the instance's memory, after the
+//! [`Machine`](crate::Machine), the struct that compiled code runs on. R9 points [`HEADER`] bytes
+//! before its first slot:
 //!
 //! | slot | |
 //! |---|---|
 //! | [`RETURN_SLOT`] | the number of the return site |
-//! | [`USED_SLOT`] | use of the interpreter's stack |
-//! | from [`FIRST_SLOT`] on | parameters, and after the return results |
+//! | [`USED_SLOT`] | how much of its stack the interpreter would have used at this call |
+//! | from [`FIRST_SLOT`] on | parameters; after the return, the results |
 //! | the rest | variables without a register, and registers that are saved during a call |
 //!
 //! A callee's frame follows its caller's.
@@ -24,7 +25,8 @@ pub(super) const RETURN_SLOT: u32 = 0;
 /// makes both tiers overflow at the same call.
 pub(super) const USED_SLOT: u32 = 1;
 pub(super) const USED_SHIFT: u32 = 12;
-/// Maximum slots of a frame. An offset also has to reach the callee's first slots after it.
+/// Maximum slots of a frame. The 16-bit offset of an instruction must also reach the first slots of
+/// the callee's frame, which follows.
 pub(super) const MAX_SLOTS: u32 = 4_000;
 
 /// Bytes of the kernel's stack that code with several functions takes: the addresses of the machine

@@ -25,7 +25,8 @@ pub(super) struct Emitter<'e, 'p> {
     pub(super) function: &'e Function,
     pub(super) allocation: Allocation,
     labels: Vec<Label>,
-    /// Slots of the interpreter's frame.
+    /// Number of slots that wasmi's frame of this function takes: the stack overflows at the same
+    /// point in both tiers.
     taken: u32,
     /// The position of the current operation, as liveness counts them.
     at: u32,

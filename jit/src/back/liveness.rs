@@ -11,11 +11,13 @@ use crate::{Unsupported, Work};
 
 /// Maximum words of a function's sets, one set for each block. This bounds memory.
 const MAX_WORDS: usize = 1 << 16;
-/// Maximum words that are merged in a round, for each operation and edge. This bounds time.
+/// Maximum words that one round merges, divided by the number of operations and edges. This bounds
+/// time.
 const MAX_WORDS_OF_AN_OPERATION: usize = 128;
-/// Maximum words that are merged, as a multiple of those for one visit of each edge.
+/// Maximum rounds. They are counted in merged words: one round merges as many as one visit of each
+/// edge.
 const MAX_ROUNDS: usize = 8;
-/// Variables per step, if only a table entry is initialised for each.
+/// Variables that count as one step in a loop that only initialises a table entry for each.
 const VARIABLES_OF_A_STEP: usize = 4;
 /// Words per step: they are merged without a look at single bits.
 const WORDS_OF_A_STEP: usize = 4;

@@ -23,7 +23,7 @@
 //! | R2 to R6 | variables; helpers change all but R6 |
 //! | R7 | address of the linear memory |
 //! | R8 | remaining fuel |
-//! | R9 | address of the frame (`frame.rs`); while the first function runs, of the machine |
+//! | R9 | address of the frame's header (`frame.rs`): in the first function, the `Machine` |
 //! | R10 | the kernel's stack, of which code with several functions takes two words |
 //!
 //! Calls within the module are jumps, so they take no kernel stack. Each return site has a number,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Indexed jumps as compare trees, because eBPF has no indirect jump.
+//! Indexed jumps as compare trees, so that native code has no indirect branch.
 
 use alloc::vec;
 use alloc::vec::Vec;

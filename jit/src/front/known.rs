@@ -21,12 +21,12 @@ pub(super) enum Space {
 /// The base of an address, and the memory that it is in.
 pub(super) type Base = (Value, Space);
 
-/// The bytes from its base on that an address may be used for, also under speculation.
+/// How many bytes, from its base on, may be accessed through an address, also under speculation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// A fixed number.
     Bytes(u64),
-    /// The extent for which the operation that computed the address is masked.
+    /// The extent for which the address was masked where it was computed.
     Extent(Extent),
 }
 

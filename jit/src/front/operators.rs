@@ -16,7 +16,8 @@ use crate::Unsupported;
 /// Maximum arguments of a host function, besides the machine and the function's index.
 const MAX_ARGUMENTS: usize = 3;
 
-/// The fuel of an operator, which its region pays on entry. wasmi's patch has the same costs.
+/// The fuel of an operator. It is paid when the function, loop or branch of an `if` around it is
+/// entered. wasmi's patch has the same costs.
 fn fuel(operator: &Operator<'_>) -> u32 {
     match operator {
         Operator::Nop

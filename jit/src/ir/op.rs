@@ -5,7 +5,7 @@ use nf_wasm_shared::abi::trap::Trap;
 
 use super::{Access, Binary, Compare, Divide, Extent, Mask, Place, Unary, Value, Var, Width};
 
-/// The helper that a host call runs.
+/// What a call out of compiled code runs: a host function, or a bulk operator of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Callee {
     /// A function that the module imports, by its index.

@@ -2,9 +2,8 @@
 //! An eBPF machine for the instructions that the compiler emits, according to RFC 9669. It panics
 //! on any error in the code.
 //!
-//! On request it simulates speculation: at a conditional branch it executes some hundred
-//! instructions on the wrong path, and then undoes them. Their loads and stores are checked like
-//! others.
+//! On request it simulates speculation: at a conditional branch it executes up to 300 instructions
+//! on the wrong path, and then undoes them. Their loads and stores are checked like others.
 //!
 //! rbpf cannot be used: its interpreter sign-extends the results of 32-bit operations, and its
 //! compiler is limited to one page of code.
@@ -20,9 +19,9 @@ use nf_wasm_shared::abi::trap::Trap;
 pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
 /// Instructions after which the code is assumed not to end.
-const MOST_STEPS: u64 = 1 << 32;
+const MAX_INSTRUCTIONS: u64 = 1 << 32;
 /// Instructions on a wrong path: the size of a large core's reorder buffer.
-const MOST_AHEAD: u32 = 300;
+const MAX_AHEAD: u32 = 300;
 /// One in this many branches is mispredicted, if neither path is a trap. Applies to the initial
 /// rate, and to further mispredictions on a wrong path.
 const RARITY: u64 = 64;
@@ -100,7 +99,7 @@ pub fn run(
         undo: None,
     };
     (vm.r[1], vm.r[10]) = (argument, vm.stack.end);
-    for steps in 1..MOST_STEPS {
+    for steps in 1..MAX_INSTRUCTIONS {
         if let Some(speculation) = &mut speculation {
             vm.speculate(speculation);
         }
@@ -129,7 +128,7 @@ impl Vm<'_> {
         let (registers, at, returns) = (self.r, self.at, self.returns);
         self.undo = Some(Vec::new());
         self.at = wrong;
-        for _ in 0..MOST_AHEAD {
+        for _ in 0..MAX_AHEAD {
             if let Some(wrong) = self.mistake(speculation, RARITY_AHEAD) {
                 self.at = wrong;
                 continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Panics, and allocations that fail without a way to report it. Both end in the kernel half, which
-//! ends the build thread.
+//! Panics, and allocations that fail without a way to report it. Both call the kernel half, which
+//! ends the build thread. On the packet path it is a BUG.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs filters on packets. Checks that none panics, uses more fuel than it was given, or
-//! allocates, that each gets a correct context, that a second run gives the same result, and that a
-//! run with exactly the reported fuel succeeds.
+//! Runs filters on packets. Checks that the engine does not panic, that no filter uses more fuel
+//! than it was given, that nothing is allocated but the error of a trap, that each filter gets a
+//! correct context, that a second run gives the same result, and that a run with exactly the
+//! reported fuel succeeds.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

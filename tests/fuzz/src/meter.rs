@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A counting allocator: bounds a load's memory, and finds allocations on the packet path.
+//! A counting allocator, with which targets check a load's peak of memory, and that the packet path
+//! allocates nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

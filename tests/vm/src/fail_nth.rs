@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 /// The calling thread's file.
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
 
-/// Settings below debugfs, and their values. Allocations that may sleep fail too. The kernel log
-/// gets no line for each failure.
+/// Settings below debugfs, and their values. Allocations that may sleep fail too. Failures are not
+/// logged.
 const SETTINGS: [(&str, &str); 8] = [
     ("failslab/ignore-gfp-wait", "N"),
     ("failslab/verbose", "0"),

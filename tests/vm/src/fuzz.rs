@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Fuzzes the inserted kernel module, from inside the machine.
+//! Fuzzes the inserted kernel module, from inside the virtual machine.
 //!
 //! - [`modules`]: filters made from a seed, run by the kernel and by the engine in user space: both
 //! must give the same verdict, trap, fuel, mark and output, or the same refusal

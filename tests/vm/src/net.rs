@@ -249,9 +249,7 @@ impl Net {
             }
             nix::Result::Ok(())
         });
-        made.join()
-            .expect("no panic")
-            .expect("a network namespace");
+        made.join().expect("no panic").expect("a network namespace");
         namespace
     }
 
@@ -286,10 +284,8 @@ impl Net {
             server: Self::namespace("server"),
             router: Some(router.clone()),
         };
-        for (side, device, subnet) in [
-            (&net.client, "to-client", 1),
-            (&net.server, "to-server", 2),
-        ] {
+        for (side, device, subnet) in [(&net.client, "to-client", 1), (&net.server, "to-server", 2)]
+        {
             let routes = format!(
                 "route add default via 10.77.{subnet}.2\nroute add default via fd77:{subnet}::2\n"
             );

@@ -3,10 +3,10 @@
 //!
 //! Whether a netfilter hook is in use is a static key: the first attachment patches a jump into the
 //! kernel's text, and the removal of the last one patches it out. About one in nine runs of these
-//! tests ended in an `Oops: int3` at such a jump. The fault is probably in QEMU: the same was
-//! reported for other patched jumps with several CPUs emulated in threads, where a CPU hits the
-//! breakpoint of a finished patch. These tests attach and detach hundreds of times, so a chain of
-//! nftables in a namespace without packets keeps each hook in use.
+//! tests ended in an `Oops: int3` at such a jump. The fault is probably in QEMU: when it emulates
+//! each CPU in a thread of its own, a CPU may still hit the patch's temporary breakpoint after the
+//! patch is complete. The same was reported for other patched jumps. These tests attach and detach
+//! hundreds of times, so a chain of nftables in a namespace without packets keeps each hook in use.
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `load`, `replace`, `unload` and `release`: load a filter, change it, free it.
+//! `load`, `replace`, `unload` and `release`: load a filter, replace its program, unload it, end
+//! its quarantine.
 
 use nix::errno::Errno;
 use serde::Serialize;

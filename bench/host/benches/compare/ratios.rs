@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 
-/// Prints each engine's time as a multiple of nf_wasm's.
+/// Prints each contender's time as a multiple of nf_wasm's.
 pub fn print(cases: &[Case]) -> Result<()> {
     let names: Vec<&str> = engines::ALL.iter().map(|(name, _)| *name).collect();
     println!("\ntime, as a multiple of nf_wasm's");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Native code in place and the interpreter on a copy must see the same packet. Each filter is
-//! loaded in both tiers. The fuel of both depends on what they read.
+//! loaded in both tiers. The bytes that a filter reads determine the fuel that it takes, so equal
+//! fuel shows that both saw the same bytes.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
