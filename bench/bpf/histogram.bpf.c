@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Drops UDP datagrams of which nine bytes in ten are the same. */
+/* Drops UDP datagrams of which more than nine bytes in ten are the same. */
 #include "scratch.h"
 
 SEC("netfilter")

@@ -2,11 +2,13 @@
 /* Lets each source send 10,000 packets a second, and bursts of a thousand. */
 #include "bench.h"
 
-/* Nanoseconds: what a packet takes, and what can be saved up. */
+/* Nanoseconds of a source's allowance: those that one packet uses, and those that can be saved up.
+ * */
 #define PACKET 100000ULL
 #define BURST (1000 * PACKET)
 
-/* When each source will have used up what it has. A lost update is a packet that is not counted. */
+/* For each source, the time up to which its packets have used its allowance. A lost update is a
+ * packet that is not counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);

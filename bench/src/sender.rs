@@ -10,15 +10,16 @@ use nix::sys::socket::{
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-/// Sends before the first measurement. In the first seconds after boot a send takes three times as
-/// long.
+/// Number of packets sent before the first measurement. In the first seconds after boot a send
+/// takes three times as long.
 const SINCE_BOOT: u32 = 100_000;
-/// Sends before each further measurement.
+/// Number of packets sent before each further measurement.
 const WARM_UP: u32 = 4_000;
 /// Timed rounds. A round sends every packet once.
 const ROUNDS: usize = 200;
-/// The rounds that are averaged, sorted by time: those in which the CPU does nothing but send. A
-/// timer tick makes its round a third slower, and the next round a little slower.
+/// The rounds that are averaged, as a range of all rounds sorted by duration: those in which the
+/// CPU does nothing but send. A timer tick makes its round a third slower, and the next round a
+/// little slower.
 const AVERAGED: std::ops::Range<usize> = 10..40;
 /// How many averages in a row have to agree.
 const AGREEING: usize = 3;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs the programs that set contenders up.
+//! Runs the commands that set contenders up.
 
 use anyhow::{bail, Context, Result};
 use std::io::Write;

@@ -20,7 +20,7 @@ pub enum Task {
     BlockTelnet { snaplen: Option<u32> },
     /// Drop the flows of [`flow`].
     Blocklist,
-    /// Drop packets from the first so many networks of [`prefix`].
+    /// Drop packets from the first networks of [`prefix`], as many as the number says.
     Prefixes(u32),
     /// Limit each source to 10,000 packets a second, with bursts of 1,000.
     TokenBucket,

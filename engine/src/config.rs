@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The Wasm features that filters may use, stated once for [`crate::inspect`] and wasmi.
+//! The Wasm features that filters may use, for [`crate::inspect`] and for wasmi.
 
 use nf_wasm_shared::abi::limits;
 use wasmi::{CompilationMode, Config};

@@ -6,7 +6,7 @@ use nf_wasm_shared::abi::guest::{Context, VERSION};
 /// Bytes of the context struct as the guest sees it.
 pub(crate) const CONTEXT_BYTES: u32 = size_of::<Context>() as u32;
 
-/// The location of the buffer. Linear memory never shrinks, so a buffer in bounds stays in bounds.
+/// Where the buffer is. Linear memory never shrinks, so a buffer in bounds stays in bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffer {
     address: u32,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The work of a compilation is linear in the size of the Wasm module, and a compilation can be
-//! aborted. The unit is the yields of the compiler ([`nf_wasm_jit::work`]), which do not depend on
-//! the machine's speed. `hostile.rs` has a bound for the whole corpus.
+//! aborted. Work is counted in yields of the compiler ([`nf_wasm_jit::work`]), whose number does
+//! not depend on the machine's speed. `hostile.rs` has a bound for the whole corpus.
 
 mod common;
 

@@ -21,7 +21,8 @@ const COMPARE: [&str; 10] = [
 ];
 const UNARY: [&str; 5] = ["clz", "ctz", "popcnt", "extend8_s", "extend16_s"];
 
-/// The minimum and maximum of each width, signed and unsigned, and their neighbours.
+/// The minimum and maximum of each width, signed and unsigned, shift counts at the width, and the
+/// neighbours of all these.
 const EDGES: [i64; 16] = [
     0,
     1,

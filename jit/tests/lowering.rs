@@ -84,11 +84,14 @@ const HEAD: &str = "<!-- SPDX-License-Identifier: GPL-2.0-only -->
 # How Wasm's operators are compiled
 
 The left column shows a Wasm operator. The right column shows the eBPF instructions that `jit/`
-compiles it to, in the notation of the kernel's verifier. `w2` is the lower half of `r2`; writing it
-clears the upper half. r7 is the address of the linear memory, r8 is the fuel, and r9 is the address
-of the frame. r0 and r1 are scratch registers. Variables are in r2 to r6 (`jit/src/back/mod.rs`).
+compiles it to, in the notation of the kernel's verifier. `trap KIND` is a jump to the code that
+ends the run with that trap, and `call NAME` calls a helper. `w2` is the lower half of `r2`; writing
+it clears the upper half. r7 is the address of the linear memory, r8 is the fuel, and r9 is the
+address of the frame. r0 and r1 are scratch registers. r10 is the kernel's stack: the words at -8
+and -16 hold the addresses of the `Machine` and of the globals. Variables are in r2 to r6
+(`jit/src/back/mod.rs`).
 
-In these examples the memory has one page, and `$a`, `$b` and the results are in registers. The
+In these examples the memory has one page, and operands and results are in registers. The
 table shows one example of each kind. Other widths, comparisons and sizes of access are compiled in
 the same way.
 ";
@@ -111,15 +114,13 @@ number is the *extent* of the access. The access becomes up to three operations 
   |---|---|---|---|
   | `Constant` | a constant base | `r2 = r7` | all of the memory |
   | `Bound(most)` | a base that is not checked | `r2 += r7`; if the base comes from the frame, it is first masked to at most `most` | the memory's size minus `most` |
-  | `Extent(e)` | other bases | if fewer than `e` bytes follow the base, the base becomes 0: `w1 = w2`, `r1 -= last + 1`, `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
+  | `Extent(e)` | other bases | if fewer than `e` bytes follow the base, the base becomes 0: `w1 = w2`, `r1 -= last + 1` (`last` is the memory's size minus `e`), `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
 
 * **`Load`** and **`Store`** add the lower part of the offset, which is less than 32,768. The
   address already contains the rest.
 
 **Raise.** A check shares one extent with the addresses that are masked for it. A wider access by
-the same local raises that extent, and so changes all of them at once. The compiler does this only
-until the next effect that is visible after a trap: a store, an assignment to a global, a call, a
-division or a new block. A raised check would trap before that effect. So a wider access after it
+the same local raises that extent, and so changes all of them at once. The compiler does this only until the next store, assignment to a global, call, division (which may trap itself) or beginning of a block. A raised check would trap before that, although the wider access comes after it. So a wider access after it
 gets a second check, with its own extent. Addresses that were computed before keep the first extent.
 
 **Reuse.** An access reuses an address if the local is the same, if the part of the offset above

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiled code only accesses the guest's memory, whichever branch is mispredicted.
+//! Compiled code accesses only memory that it may access, whichever branch is mispredicted.
 //!
 //! ```text
 //! NF_WASM_SEED=7 NF_WASM_CASES=1000000 cargo xtask test host accesses_in_any_order

@@ -2,8 +2,9 @@
 //! The engine's allocator: serves each allocation from the region that it belongs to.
 //!
 //! On a packet path, that is the region of the running instance. The memory comes from a small
-//! reserve in the region: the interpreter boxes its error when the guest traps. On a build thread,
-//! it is the region of the build. In any other context an allocation fails.
+//! reserve in the region, because all that is allocated there is the box of the interpreter's error
+//! when the guest traps. On a build thread, it is the region of the build. In any other context an
+//! allocation fails.
 
 use core::ptr::{self, NonNull};
 
@@ -27,7 +28,7 @@ fn packet_region() -> *mut Region {
 /// # Safety
 ///
 /// Only the engine calls this. So no other code uses the region of the caller's packet path or
-/// thread.
+/// thread during the call.
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_host_alloc(size: usize, align: usize) -> *mut u8 {
     if align > ALIGN {

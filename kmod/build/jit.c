@@ -7,9 +7,9 @@
 #include "../kernel_ext/helpers.h"
 
 /*
- * The most eBPF instructions if constants are blinded (net.core.bpf_jit_harden). For each
- * instruction that it blinds, the kernel moves the rest of the program and scans all of it for
- * jumps.
+ * The maximum number of eBPF instructions if constants are blinded (net.core.bpf_jit_harden). For
+ * each instruction that it blinds, the kernel moves the rest of the eBPF program and scans all of
+ * the program for jumps.
  */
 #define MAX_BLINDED 8192
 #define TEXT(number) TEXT_OF(number)

@@ -9,8 +9,8 @@ use crate::kernel_ext::memory;
 use crate::kernel_ext::owner::Owner;
 use crate::module_parameters;
 
-/// Value of the parameter `fail_allocations`: among the instances that loads and runs build, the
-/// first fails at its first allocation, the second at its second, and so on.
+/// Value of the parameter `fail_allocations`: of the instances that are built for a load or a run,
+/// the first fails at its first allocation, the second at its second, and so on.
 const FAIL_LOADS: u8 = 1;
 /// Value of the same parameter: each instance for a CPU that comes online fails at its first
 /// allocation.

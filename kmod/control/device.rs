@@ -15,8 +15,8 @@ use crate::control::request::exchange;
 use crate::module_parameters;
 use crate::objects::namespace::Namespace;
 
-/// An open device. Commands act on the network namespace of their caller. Only tests of the engine
-/// have a state.
+/// An open device. Commands act on the network namespace of their caller. An open device has a
+/// state only for tests of the engine.
 #[pin_data]
 pub(crate) struct Device {
     #[pin]

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 
 use kernel::prelude::*;
 
-/// The most bytes of a text.
+/// The maximum number of bytes of a text.
 const TEXT_BYTES: usize = 1024;
 
 /// A text of bounded length. Longer text is cut off.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Clocks that may be read in any context. Those of `kernel::time` may wait for an update of the
-//! time.
+//! Clocks that may be read in any context. Those of `kernel::time` may wait until a concurrent
+//! update of the time ends.
 //!
 //! C header: `include/linux/timekeeping.h`
 

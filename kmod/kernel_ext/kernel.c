@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Inline functions and per-CPU variables for the Rust half. */
+/* Inline functions and per-CPU variables for the kernel half's Rust code. */
 #include <generated/utsrelease.h>
 #include <linux/capability.h>
 #include <linux/completion.h>

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 use crate::kernel_ext::bindings;
 use crate::kernel_ext::net::Net;
 
-/// The state of a namespace.
+/// The state of a network namespace.
 pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// The static that registers this type.
     fn operations() -> &'static PerNetOperations<Self>;
@@ -25,8 +25,8 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
     /// `net` outlives the state.
     unsafe fn new(net: &Net) -> impl PinInit<Self>;
 
-    /// The namespace is being freed, or the kernel module unloaded. A grace period follows, then
-    /// [`Self::exit`].
+    /// The network namespace is being freed, or the kernel module unloaded. A grace period follows,
+    /// then [`Self::exit`].
     fn pre_exit(&self);
 
     /// The state is dropped after this. There is no other reference to it.

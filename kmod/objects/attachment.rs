@@ -22,7 +22,8 @@ use crate::packet::decider::Decider;
 /// # Invariants
 ///
 /// `device` is null if the hook's family is not netdev, or if the attachment was never registered.
-/// Otherwise the device is registered in the namespace for as long as the hook is.
+/// Otherwise the device is registered in the network namespace for as long as the hook is
+/// registered.
 pub(crate) struct Attachment {
     /// 0 until it is registered.
     pub(crate) id: u32,

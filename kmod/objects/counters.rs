@@ -6,7 +6,7 @@ use crate::abi::trap::Trap;
 use crate::kernel_ext::racy::Racy;
 use crate::objects::program::Decision;
 
-/// One CPU's counters, on separate cache lines.
+/// One CPU's counters, on cache lines that they share with no other CPU's.
 #[repr(align(128))]
 pub(crate) struct CpuCounters {
     packets: Racy<u64>,

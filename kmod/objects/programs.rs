@@ -2,12 +2,13 @@
 //! The list of all programs, and CPU hotplug.
 //!
 //! When a CPU comes online, each program gets an instance for it before the CPU runs. When a CPU is
-//! dead, its instances are freed. Both happen in hotplug callbacks, with CPU hotplug locked for
-//! writing. A load does not lock hotplug: the list has its own set of CPUs, and the list's lock
-//! orders loads and bring-ups.
+//! dead, its instances are freed, unless it is offline for a suspend. Both happen in hotplug
+//! callbacks, with CPU hotplug locked for writing. A load does not lock hotplug: the list has its
+//! own set of CPUs, and the list's lock orders loads and bring-ups.
 //!
 //! Lock order: the list's lock comes after a namespace's `turn` and after CPU hotplug. With it
-//! held, only the kernel's allocator is called, so nothing that locks hotplug, RTNL or tables.
+//! held, only the kernel's allocator is called and, in a bring-up, instances are built, so nothing
+//! locks hotplug, RTNL or tables.
 //!
 //! A filter never keeps a CPU offline. If an instance cannot be built, the CPU has none, and the
 //! filter's trap policy decides every packet there. The exception: if the task that brings the CPU

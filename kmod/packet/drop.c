@@ -2,9 +2,10 @@
 /*
  * One function for each cause of a drop, so that tools that show the address where a packet was
  * freed (dropwatch, perf, pwru) tell the causes apart. The drop reason is always
- * SKB_DROP_REASON_NETFILTER_DROP, because modules cannot add to that list.
+ * SKB_DROP_REASON_NETFILTER_DROP, because this module cannot add reasons to the kernel's list.
  *
- * NF_DROP_REASON() is not a tail call, because the verdict is computed after it. So the return
+ * NF_DROP_REASON() is inlined, and its call that frees the packet is not a tail call, because the
+ * hook's return value is computed after it. So the return
  * address that the kfree_skb tracepoint records is in these functions.
  */
 #include <linux/errno.h>

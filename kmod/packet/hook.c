@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The functions that netfilter calls. They enter the CPU, call the Rust half, and leave the CPU. */
+/* The functions that netfilter calls. They enter the CPU's packet path, call the Rust code, and
+ * leave the packet path. */
 #include <linux/bottom_half.h>
 #include <linux/local_lock.h>
 #include <linux/netfilter.h>
@@ -12,8 +13,8 @@
 #include "skb.h"
 
 /*
- * @owner tells the packet path from the code that it interrupted and, on PREEMPT_RT, from threads
- * that run on the CPU while the packet path is preempted.
+ * @owner distinguishes the packet path from the code that it interrupted and, on PREEMPT_RT, from
+ * threads that run on the CPU while the packet path is preempted.
  */
 struct nf_wasm_path {
 	/* The task that is on the packet path and has set a region, or NULL. */

@@ -2,7 +2,7 @@
 /*
  * The ioctls of /dev/nf_wasm, which loads WebAssembly packet filters.
  *
- * Every struct begins with the caller's size of it. If the caller's struct is
+ * Every struct begins with its size as the caller knows it. If the caller's struct is
  * longer than the kernel module's, the rest must be zero. If it is shorter, the
  * rest is not written. So old callers work with a new kernel module, and new
  * callers with an old one.

@@ -2,8 +2,8 @@
 //! The boundary between the two halves of the kernel module.
 //!
 //! Both halves include this file: the engine's object (`kmod/engine`, built by cargo) and the
-//! kernel half (built by Kbuild). There are no other calls between them. A *host* pointer belongs
-//! to the kernel half. The engine only passes it back.
+//! kernel half (built by Kbuild). All calls between them are declared here. A *host* pointer
+//! belongs to the kernel half. The engine only passes it back.
 
 use core::ffi::{c_char, c_void};
 use core::mem::MaybeUninit;

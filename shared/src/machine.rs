@@ -8,8 +8,8 @@ use core::ffi::c_void;
 #[repr(C)]
 #[derive(Debug)]
 pub struct Machine {
-    /// In and out: fuel. A host function that traps leaves the complement. Negative if the fuel did
-    /// not suffice for a block.
+    /// In and out: fuel. A host function that traps leaves the bitwise complement of the fuel,
+    /// which is negative. Negative if the fuel did not suffice for a block.
     pub fuel: i64,
     /// First byte of the linear memory.
     pub memory: *mut u8,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Copies the specification's test files that run out of the crate with the suite, whose size is 26
-//! MB.
+//! Extracts the specification's test files that are run. The crate that contains the whole suite
+//! has 26 MB.
 
 use std::env;
 use std::fmt::Write as _;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Performs a load in user space, with the same results and refusals as in the kernel.
 //!
-//! This links the code that the kernel module uses: `nf-wasm-decode` validates the settings, and
-//! the engine makes the instance. The guest's set-up functions really run. They read this machine's
-//! clocks, and their log lines are discarded.
+//! This links the code that the kernel module uses: `nf_wasm_shared::decode` validates the
+//! settings, and the engine makes the instance. The guest's set-up functions really run. They read
+//! this machine's clocks, and their log lines are discarded.
 
 use nf_wasm_engine::{Clock, Host, Instance, Options};
 use nf_wasm_shared::abi::{ioctl, limits};

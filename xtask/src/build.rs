@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Builds everything that a machine needs, in order, and in parallel if that saves time.
+//! Builds everything that a virtual machine needs. Each step follows those that it depends on;
+//! steps run in parallel if that saves time.
 
 use crate::error::{Context, Error, Result};
 use crate::files::{self, Cache};

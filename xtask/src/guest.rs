@@ -10,7 +10,7 @@ use crate::tool;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The archives of a guest, without those of a single run.
+/// The archives of a virtual machine, without those that only one run needs.
 pub struct Guest {
     /// The base: tools, libraries and Debian's modules. Then this checkout's products.
     pub archives: Vec<PathBuf>,

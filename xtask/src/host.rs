@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The host's programs that are used, and their Debian packages.
+/// The host's programs and files that are used, and their Debian packages.
 const TOOLS: [(&str, &str); 6] = [
     ("debootstrap", "debootstrap"),
     (

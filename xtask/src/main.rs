@@ -2,8 +2,8 @@
 //! `cargo xtask`: builds nf_wasm for Debian's current backports kernel and runs it in a virtual
 //! machine.
 //!
-//! The modules are in the order of the work. `host` and `root` make the build root. `offer` and
-//! `kernel` fetch and prepare Debian's kernel. `engine` and `module` build the two halves of
+//! What the modules do, in the order of the work: `host` and `root` make the build root. `offer`
+//! and `kernel` fetch and prepare Debian's kernel. `engine` and `module` build the two halves of
 //! nf_wasm.ko. `userland` builds the other programs. `guest` packs everything into an archive, and
 //! `vm` boots it.
 

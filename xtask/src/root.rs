@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The release with the compilers that built its backports kernel.
+/// The Debian release whose compilers built the kernel in its backports.
 const SUITE: &str = "trixie";
 /// The suite of the kernel.
 pub const KERNEL_SUITE: &str = "trixie-backports";

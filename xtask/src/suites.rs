@@ -13,16 +13,18 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
-/// Machines at a time. Each keeps one processor busy for most of its time.
+/// How many machines run at the same time. Each keeps one processor busy for most of its time.
 const AT_A_TIME: usize = 2;
-/// How long the tests of a machine may take: several times what they take on a kernel that checks itself,
-/// beside others, without KVM. What hangs has to be over before whoever waits for all of it gives up.
+/// The maximum duration of a machine's tests: several times their duration on a kernel with checks,
+/// without KVM, while other machines run. A machine that hangs must be stopped before the caller of
+/// `cargo xtask test` loses patience.
 const TIMEOUT: Duration = Duration::from_secs(45 * 60);
-/// The same where nothing is left out for time.
+/// The same with `--everything`, when no test is left out to save time.
 const LONG_TIMEOUT: Duration = Duration::from_secs(3 * 3600);
-/// Lockdown cannot be undone: it is the last that its machine does.
+/// The tests of lockdown. It cannot be undone, so they run last in their machine.
 const LOCKDOWN: &str = "lockdown";
-/// Longer than any test is silent, on a machine that is shared with others.
+/// A machine that prints nothing for this long is stopped. No test is silent for so long, even on a
+/// busy host.
 const SILENCE: Duration = Duration::from_secs(20 * 60);
 
 /// The tests of one `cargo xtask test`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The benchmarks' filters. Each is also a Wasm program in `bin/`. On the host they are called as
-//! native code.
+//! The benchmarks' filters. `bin/` builds each as a Wasm module. On the host they are called as
+//! Rust functions.
 #![no_std]
 
 pub mod blocklist;
@@ -20,7 +20,7 @@ use core::cell::UnsafeCell;
 struct State<T>(UnsafeCell<T>);
 
 // SAFETY: Wasm without the threads proposal has one thread, and so has the benchmark that calls
-// filters as native code.
+// filters as Rust functions.
 unsafe impl<T> Sync for State<T> {}
 
 impl<T> State<T> {

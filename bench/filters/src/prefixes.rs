@@ -9,19 +9,19 @@ use nf_wasm_bench_traffic::tables::prefix;
 use nf_wasm_sdk::{Packet, Verdict};
 
 /// The maximum number of networks of a list.
-const MOST: usize = 10_000;
+const MAX_PREFIXES: usize = 10_000;
 
 /// A list of networks.
 struct List {
     /// Where the networks of each /16 begin. They end where those of the next /16 begin.
     starts: [u16; 65_537],
     /// The address and the mask of each network.
-    networks: [(u32, u32); MOST],
+    networks: [(u32, u32); MAX_PREFIXES],
 }
 
 static LIST: State<List> = State::new(List {
     starts: [0; 65_537],
-    networks: [(0, 0); MOST],
+    networks: [(0, 0); MAX_PREFIXES],
 });
 
 /// Fills the list with the first `count` networks. Returns 0.

@@ -14,7 +14,7 @@ fn max_of(width: Width) -> u64 {
     }
 }
 
-/// All ones up to the highest one in `max`.
+/// A number with all bits set up to the highest bit that is set in `max`.
 fn ones(max: u64) -> u64 {
     u64::MAX.checked_shr(max.leading_zeros()).unwrap_or(0)
 }

@@ -10,25 +10,28 @@
 //! | `if` | the condition is popped, the rest settled; parameters are saved for `else` | kept in both branches | reachable; a region for each branch |
 //! | `else` | the results of `then` are copied to the results' variables; parameters are restored | as at `if` | reachable, because `if` was; a region |
 //! | `end`, if a branch or a missing `else` leads to it | values are copied to the results' variables, which replace everything above the frame's height | cleared: paths may differ | reachable; the outer region |
-//! | `end`, if only its last operator leads to it | kept | kept | reachable; the outer region |
+//! | `end`, if only the operator before it leads to it | kept | kept | reachable; the outer region
+//! |
 //! | `end`, if it cannot be reached | any | any | unreachable; see below |
 //! | `br` | the top values are copied to the target's variables | any | unreachable |
 //! | `br_if` | the condition is popped; if it branches, values are copied as for `br`; else they stay | kept on both paths | reachable; the same region |
 //! | `br_table` | the index is popped; values are copied as for `br`, once for each label | any | unreachable |
 //! | `return` | the top values are read | any | unreachable |
 //! | `unreachable` | any | any | unreachable |
-//! | an operator that may trap | as if it did not trap | a check has passed; a store, a call or a division is an effect | reachable, even after an operator that always traps |
+//! | an operator that may trap | as if it did not trap | a check that has passed is a new fact; a
+//! store, a call or a division is an effect, see below | reachable, even after an operator that
+//! always traps |
 //!
 //! - To settle the stack means to copy values that are locals to variables of their own
 //!   ([`Builder::settle`]), since the local may change on one side of a branch.
-//! - Known facts are a local's checked extent, native addresses, bound and constant (`memory.rs`).
-//!   They are also cleared when the local changes. From the beginning of a block or an effect on,
+//! - Known facts are a local's checked extent, native addresses, bound and constant (`known.rs`).
+//!   They are also cleared when the local changes. After an effect, and when a block begins,
 //!   earlier checks can no longer be raised ([`Known::effect`]): the trap would come before effects
 //!   that precede the access. Bounds of variables that are not locals stay, because these have one
 //!   definition (`bounds.rs`).
-//! - A region is the function, a loop, or a branch of an `if`. On entry it pays for all its
-//!   operators that can be reached and are not in an inner region. A trap or a branch in the middle
-//!   refunds nothing. Both tiers charge alike.
+//! - A region (of fuel, not of memory) is the function, a loop, or a branch of an `if`. On entry it
+//!   pays for all its operators that can be reached and are not in an inner region. A trap or a
+//!   branch in the middle refunds nothing. Both tiers charge alike.
 //! - Unreachable operators are skipped, and cost nothing ([`Builder::skip`]). This ends at the
 //!   `else` of a reachable `if`, or at an `end` to which a branch or an `if` without an `else`
 //!   leads. The end of a loop can only be reached through its last operator, because branches lead

@@ -4,10 +4,11 @@
 //! Memory does not grow while packets are decided, so its size is a constant. Within a block, a
 //! checked local stays checked until it changes, and its native address is computed once.
 //!
-//! A check and the addresses after it share one extent: the number of bytes from the local on that
-//! are checked, and that the addresses are masked for. A wider access raises the extent, and so all
-//! of them, unless there was an effect since the check. Then a new check with its own extent
-//! follows. `known.rs` only reuses an address that is masked for all bytes of an access.
+//! A check and the addresses after it share one extent: the number of bytes, from the address in
+//! the local on, that are checked, and that the addresses are masked for. A wider access raises the
+//! extent, for the check and all these addresses, unless there was an effect since the check. If
+//! there was one, a new check with its own extent follows. `known.rs` only reuses an address that
+//! is masked for all bytes of an access.
 
 use nf_wasm_shared::abi::trap::Trap;
 

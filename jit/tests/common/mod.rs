@@ -24,7 +24,7 @@ pub struct Instance {
     linear: Guarded,
     /// Whether the code returns a verdict.
     pub is_filter: bool,
-    /// The linear bytes of a packet in place.
+    /// The bytes of the linear part of a packet that is decided in place.
     pub packet: Vec<u8>,
     /// The simulation of mispredicted branches, if it is on.
     pub speculation: Option<vm::Speculation>,

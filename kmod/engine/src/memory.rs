@@ -11,8 +11,8 @@ struct KernelMemory;
 // alignment, or null, and neither unwinds nor calls the engine.
 unsafe impl GlobalAlloc for KernelMemory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: this is the engine. While it runs, the kernel half has set the region that
-        // belongs to it.
+        // SAFETY: this is the engine. While it runs, the kernel half has set the region for its
+        // allocations.
         unsafe { nf_wasm_host_alloc(layout.size(), layout.align()) }
     }
 

@@ -12,8 +12,8 @@ unsafe extern "C" {
 }
 
 /// The host's buffer: the rest of the last page after stack and statics, and more pages if that is
-/// not enough. A filter's heap must begin after the pages that exist when this is called, as Rust's
-/// own allocator's does. `nfw_init` is called later.
+/// not enough. A filter's heap must begin after the pages that exist when this returns, as the heap
+/// of Rust's own allocator does if it is first used in `nfw_init`. `nfw_init` is called later.
 #[unsafe(no_mangle)]
 extern "C" fn nfw_buf(bytes: usize) -> usize {
     let start = (&raw const __heap_base).addr().next_multiple_of(8);

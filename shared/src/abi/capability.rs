@@ -5,14 +5,14 @@
 //! the capability `nfw.packet`. In the ioctl interface a set of capabilities is a `u64` with one
 //! bit for each. A bit is never reused.
 //!
-//! Macros generate from the table: this file's constants, the engine's entries for the linker, the
-//! inspection and native code (`engine/src/capability.rs`), and the imports of the Rust SDK.
-//! `cargo xtask generate` generates parts of the C headers and of `docs/guest-interface.md`.
+//! Macros generate from the table: this file's constants; what the engine's linker, its inspection
+//! and native code need (`engine/src/capability.rs`); and the imports of the Rust SDK. `cargo xtask
+//! generate` generates parts of the C headers and of `docs/guest-interface.md`.
 
 /// Passes the table of capabilities to the macro `$with`.
 ///
-/// A row is `CONSTANT module "name" bit "summary" { functions }`. `module` is the module of the
-/// engine and of the Rust SDK that has the functions. A function is `"summary" name(parameter:
+/// A row is `CONSTANT module "name" bit "summary" { functions }`. `module` is the Rust module, in
+/// the engine and in the Rust SDK, that has the functions. A function is `"summary" name(parameter:
 /// Type) -> Type, [fuel], "fuel in words";` with [`Type`]s. `fuel` is an expression of type `u64`
 /// over the parameters. It is charged before the function does its work.
 #[macro_export]

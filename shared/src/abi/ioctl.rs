@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ioctls of `/dev/nf_wasm`.
 //!
-//! The conventions are those of `include/uapi/linux/iommufd.h`. Every struct begins with the
-//! caller's size of it. Commands are `_IO()` numbers. Pointers are 8-aligned `u64`. If the caller's
-//! struct is longer than the kernel module's, the rest must be zero. If it is shorter, the rest is
-//! not written. `include/nf_wasm.h` is the same interface in C.
+//! The conventions are those of `include/uapi/linux/iommufd.h`. Every struct begins with its size,
+//! as the caller was compiled with it. Commands are `_IO()` numbers. Pointers are 8-aligned `u64`.
+//! If the caller's struct is longer than the kernel module's, the rest of the caller's must be
+//! zero. If it is shorter, the rest of the kernel module's is taken as zero, and is not written
+//! back. `include/nf_wasm.h` is the same interface in C.
 //!
 //! Errors of every command:
 //!

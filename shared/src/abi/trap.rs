@@ -19,9 +19,9 @@ pub enum Trap {
     BadSignature = 4,
     /// Integer division or remainder by zero.
     IntegerDivisionByZero = 5,
-    /// The smallest integer divided by -1.
+    /// The smallest integer divided by -1, or a float converted that is out of the integer's range.
     IntegerOverflow = 6,
-    /// A float that has no integer value was converted.
+    /// A NaN was converted to an integer.
     BadConversionToInteger = 7,
     /// The guest's call or value stack is full.
     StackOverflow = 8,

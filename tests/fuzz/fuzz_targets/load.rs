@@ -17,7 +17,8 @@ static METER: Meter = Meter;
 /// Pages of a linear memory. Few pages make a run fast.
 const PAGES: u32 = 4;
 
-/// The memory that the kernel half grants a load, with at most [`PAGES`] pages.
+/// The memory that the kernel half grants a load of a Wasm module whose linear memory has at most
+/// [`PAGES`] pages.
 fn budget(wasm: &[u8]) -> usize {
     instance_bytes(wasm.len()) - 2 * (MEMORY_PAGES - PAGES) as usize * 65_536
 }

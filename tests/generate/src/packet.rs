@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use nf_wasm_shared::abi::limits::RUN_PACKET_BYTES;
 
-/// Extension headers of IPv6, TCP, UDP, ICMP, ESP, "no next header", and an unassigned number.
+/// TCP, UDP, ICMP, ESP, extension headers of IPv6, "no next header", and a number for experiments.
 const PROTOCOLS: [u8; 12] = [0, 6, 17, 1, 58, 43, 44, 60, 51, 50, 59, 253];
 
 /// A packet of at least one byte.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Checks the generator: most modules load, every kind occurs, and a seed repeats.
+//! Checks the generators: most modules load, every shape occurs, and a seed gives the same modules
+//! again.
 
 #[path = "../../../jit/tests/common/reference.rs"]
 mod reference;

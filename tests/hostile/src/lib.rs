@@ -14,7 +14,7 @@
 //! - [`slow`]: modules that may make a compiler repeat work, at any size
 //! - [`setup`]: failures between translation and the first packet
 //! - [`packets`]: attacks of a filter that runs on packets
-//! - [`ops`]: every operation in a loop, for measurements
+//! - [`ops`]: every operator and host function in a loop, for measurements
 
 pub mod bytes;
 pub mod declared;

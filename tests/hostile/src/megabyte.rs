@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Modules of the maximum size that repeat one construct. Validating and translating them takes a
 //! hundred million instructions and more. The engine's tests load them, and `nf-wasm-hostile`
-//! measures them. The subject `hostile` leaves them out.
+//! measures them. The subject `hostile` of the machine's tests leaves them out.
 
 use nf_wasm_shared::abi::limits;
 
@@ -9,8 +9,8 @@ use crate::bytes::{function_type, leb, Parts};
 use crate::heavy::ACCEPTS;
 use crate::{loaded, Case};
 
-/// Indices into [`types`]: `() -> ()`, then 32 parameters and 16 results, then no parameters and 16
-/// results, then 16 parameters and no results.
+/// Type indices; 0 is the type of `nfw_filter`, and [`types`] follow: `() -> ()`, then 32
+/// parameters and 16 results, then no parameters and 16 results, then 16 parameters and no results.
 const NOTHING: u32 = 1;
 const WIDE: u8 = 2;
 const TO_SIXTEEN: u8 = 3;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Every kind of operation in its own loop, to measure the cost of a unit of fuel.
+//! Every operator and host function in its own loop, to measure the cost of a unit of fuel.
 //!
-//! `nf-wasm-hostile ops` runs the measurements. A new operation is one line in one of the tables.
+//! `nf-wasm-hostile ops` runs the measurements. A new operator is one line in one of the tables.
 
 use Type::{I32, I64};
 
@@ -24,7 +24,7 @@ impl Type {
     }
 }
 
-/// Operations on two operands of the type in their name, and the type of the result.
+/// Operators with two operands of the type in their name, and the type of the result.
 const BINARY: &[(&str, Type)] = &[
     ("i32.add", I32),
     ("i32.sub", I32),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that misbehave on packets. Operations that may cost more than they are charged are in
+//! Filters that misbehave on packets. Operators that may cost more than they are charged are in
 //! [`crate::ops`].
 
 use nf_wasm_shared::abi::trap::Trap;

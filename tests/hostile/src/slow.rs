@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Modules that may take a compiler more than linear time. `engine/tests/work.rs` compiles each
-//! shape at several sizes and compares the steps.
+//! shape at two sizes and compares the numbers of yields.
 
 use nf_wasm_shared::abi::limits;
 

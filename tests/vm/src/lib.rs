@@ -11,7 +11,7 @@
 //! - [`fail_nth`]: lets allocations fail
 //! - [`kernel`]: the kernel log, tracepoints, inserting and removing modules
 //! - [`leaks`]: searches for leaks, if the kernel has kmemleak
-//! - [`pins`]: avoids a fault of the emulator with patched code
+//! - [`pins`]: avoids a fault that the emulator has when it runs code that was patched
 //! - [`storm`]: many processes that change filters at once
 //! - [`guest_test`]: runs Wasm modules in the kernel; [`spec`]: the WebAssembly specification's
 //! tests

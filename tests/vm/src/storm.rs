@@ -3,8 +3,8 @@
 //! network namespaces under traffic. At its end, every packet must be accounted for.
 //!
 //! In each namespace, the storm's own filters run before and after all filters of the [`worker`]s.
-//! The first filter counts all packets that were sent. The last filter counts these without those
-//! that the workers' filters dropped. All that it counts are received.
+//! The first filter counts all packets that were sent. The last filter counts all packets that the
+//! workers' filters did not drop. Every packet that it counts must be received.
 
 pub mod worker;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sends and receives, with sockets in a namespace and with raw frames.
+//! Sends and receives, with sockets in a network namespace and with raw frames.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};

@@ -11,7 +11,7 @@ pub const SCRIPTS: &str = ".blocks";
 /// Fuzzing runs of an hour are shortened: the test only shows that they start.
 const SECONDS: &str = "--seconds ";
 
-/// A command, and lines that it must print. Without any, it must succeed.
+/// A command, and lines that it must print. If no lines are given, the command must succeed.
 pub struct Command {
     place: String,
     text: String,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `cargo xtask test docs`: tests the code blocks of the documentation.
 //!
-//! docs/testing.md, "Documentation", describes the words for authors of pages.
+//! docs/testing.md, "Documentation", describes the words that may follow the opening fence of a
+//! code block.
 
 mod machine;
 mod page;

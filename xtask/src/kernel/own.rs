@@ -13,8 +13,8 @@ use std::path::Path;
 
 /// The folder of the configurations: `common.config`, and one for each kernel.
 const CONFIGURATIONS: &str = "qemu/kernel";
-/// Flags that make rustc instrument code for KCSAN. Rust-for-Linux has no flags for this: they add
-/// LLVM's pass and mark every function, as `-fsanitize=thread` does in C.
+/// Flags that make rustc instrument code for KCSAN. Rust-for-Linux has none. These add LLVM's pass
+/// and mark every function, as `-fsanitize=thread` does in C.
 const DATA_RACES: [&str; 5] = [
     "-Cllvm-args=-force-attribute=sanitize_thread",
     "-Cpasses=function(tsan)",

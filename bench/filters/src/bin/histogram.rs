@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Drops UDP datagrams in which nine bytes in ten are equal. Needs a snaplen of 1,500.
+//! Drops UDP datagrams in which more than nine bytes in ten are equal. Needs a snaplen of 1,500.
 #![no_std]
 #![no_main]
 

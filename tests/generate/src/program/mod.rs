@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Filters that resemble real ones, with values at the edges: they call host functions, copy memory
-//! and tables, call each other and loop. Most of their accesses are in bounds.
+//! Filters that resemble real ones, with values at the edges: their functions call host functions
+//! and each other, copy memory and tables, and loop. Most of their accesses are in bounds.
 
 mod number;
 mod statement;

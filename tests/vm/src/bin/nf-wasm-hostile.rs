@@ -7,9 +7,10 @@
 //!     --qemu-arg -icount --qemu-arg shift=0,sleep=off -- nf-wasm-hostile ops
 //! ```
 //!
-//! `ops [FILTER]` measures what a unit of fuel costs for each operation, with the default budget.
-//! `fuel FILTER` does the same with the maximum budget. `cases [FILTER]` measures the load and the
-//! packets of each guest of the corpus.
+//! `ops [FILTER]` measures what a unit of fuel costs for each operator and host function, with the
+//! default budget. `fuel FILTER` does the same with the maximum budget. `cases [FILTER]` measures
+//! the load and the packets of each guest of the corpus. FILTER is a part of the names of what is
+//! measured.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{exit, Command};

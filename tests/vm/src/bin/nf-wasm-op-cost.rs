@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Measures instructions per unit of fuel of each operation, to find operations that are charged
-//! too little. Needs `guest_test=1`.
+//! Measures instructions per unit of fuel of each operator, to find operators that are charged too
+//! little. Needs `guest_test=1`.
 //!
 //! The numbers are virtual nanoseconds. These are instructions if, and only if, QEMU counts them:
 //!
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nf_wasm_shared::abi::ioctl::GUEST_TEST_INVOKE;
 use nf_wasm_tests::guest_test::{named, Session};
 
-/// How often the loop's body repeats the operation.
+/// How often the loop's body repeats the operator.
 const COPIES: usize = 64;
 /// Rounds of the short and of the long loop. The result is the difference.
 const ROUNDS: [u64; 2] = [10, 210];

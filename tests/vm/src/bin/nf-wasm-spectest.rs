@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs the WebAssembly specification's tests on the engine in the kernel, which must have been
-//! inserted with `guest_test=1`, or in this process.
+//! Runs the WebAssembly specification's tests on the engine, either in this process or in the
+//! kernel module, which must then have been inserted with `guest_test=1`.
 //!
 //! ```text
 //! nf-wasm-spectest [--engine] [--write FILE] [PART OF A FILE'S NAME]

@@ -18,8 +18,8 @@ use crate::sys::Area;
 /// Pages of an area.
 pub const PAGES: usize = 32;
 
-/// Addresses without memory of this process: low, just below and above the largest user address,
-/// the kernel's, the largest.
+/// Addresses at which this process has no memory: low, just below and above the largest user
+/// address, the kernel's, the largest.
 const NOWHERE: [u64; 8] = [
     0,
     8,

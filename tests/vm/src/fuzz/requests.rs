@@ -26,7 +26,8 @@ use crate::{kernel, wasm};
 
 /// The number of threads. Each has its own namespace.
 const THREADS: usize = 4;
-/// Filters in a namespace before all are unloaded, so that the limit is not reached for long.
+/// When a namespace has so many filters, all are unloaded, so that it does not stay at the limit
+/// for long.
 const MAX_FILTERS: usize = 12;
 /// The errnos that the interface's documentation allows.
 const ERRNOS: [Errno; 18] = [

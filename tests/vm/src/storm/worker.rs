@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! One process of a storm. A seed decides its actions, in namespaces that it shares with other
-//! workers. It ends when its standard input ends. Its report has every packet that its filters
+//! workers. It ends when its standard input ends. Its report counts every packet that its filters
 //! dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};

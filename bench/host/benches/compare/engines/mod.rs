@@ -12,7 +12,7 @@ use anyhow::Result;
 use nf_wasm_sdk::{Packet, Verdict};
 use nf_wasm_shared::abi::guest::Context;
 
-/// A filter as native code: its initialization, then the filter function.
+/// A filter as Rust functions: its initialization, then the filter function.
 pub type Native = (fn() -> i32, fn(&Packet) -> Verdict);
 
 /// A filter, and a packet that it accepts.
@@ -26,7 +26,7 @@ pub struct Case {
     pub packet: Vec<u8>,
 }
 
-/// A filter with its packet in place.
+/// A filter that is ready to be called on its packet.
 pub trait Engine {
     /// Runs the filter on the packet. Returns its verdict.
     fn call(&mut self) -> Result<i32>;

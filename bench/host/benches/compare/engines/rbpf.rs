@@ -13,7 +13,7 @@ struct Rbpf {
 
 impl Engine for Rbpf {
     fn call(&mut self) -> Result<i32> {
-        // SAFETY: The program was compiled, and reads only the packet.
+        // SAFETY: The eBPF program was compiled, and reads only the packet.
         let verdict = unsafe { self.machine.execute_program_jit(&mut self.packet) };
         Ok(verdict.map_err(|error| anyhow!("{error}"))? as i32)
     }
@@ -25,7 +25,8 @@ pub fn make(case: &Case) -> Result<Option<Box<dyn Engine>>> {
     };
     let file = object::File::parse(file.as_slice())?;
     let code = file.section_by_name(".text").context("no code")?.data()?;
-    // The machine borrows its program, so the program is leaked: it lives as long as the benchmark.
+    // The machine borrows its eBPF program, so the eBPF program is leaked: it lives as long as the
+    // benchmark.
     let code: &'static [u8] = Box::leak(code.to_vec().into_boxed_slice());
     let mut machine = EbpfVmRaw::new(Some(code)).map_err(|error| anyhow!("{error}"))?;
     machine.jit_compile().map_err(|error| anyhow!("{error}"))?;

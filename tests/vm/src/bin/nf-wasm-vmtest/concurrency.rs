@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs one filter in several contexts and on several CPUs at once.
+//! Runs one filter in a process and in a softirq, and on several CPUs, at once.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
@@ -18,8 +18,8 @@ crate::tests![
     tables_are_read_while_packets_pass,
 ];
 
-/// A filter that takes long, so that another context may interrupt it. It traps if its memory does
-/// not have the values that it wrote.
+/// A filter that takes long, so that a softirq may interrupt it. It traps if its memory does not
+/// have the values that it wrote.
 fn busy() -> Vec<u8> {
     wasm::filter(
         "",

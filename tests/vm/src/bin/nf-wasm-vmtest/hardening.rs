@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's rules for compiled code (net.core.bpf_jit_harden, bpf_jit_limit) apply to the
-//! caller of a load, not to the kernel thread that compiles.
+//! The kernel's rules for native code (net.core.bpf_jit_harden, bpf_jit_limit) apply to the caller
+//! of a load, not to the kernel thread that compiles.
 
 use nf_wasm_shared::abi::ioctl::{FilterEntry, FAMILY_IPV4, HOOK_INPUT, TIER_AUTO, TIER_JIT};
 use nf_wasm_tests::cpu::Offline;

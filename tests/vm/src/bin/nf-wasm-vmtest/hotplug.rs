@@ -22,7 +22,8 @@ crate::tests![
     cpus_come_and_go_in_a_storm,
 ];
 
-/// A filter on a namespace's loopback device, a socket that sends to it, and one that receives.
+/// A filter on a network namespace's loopback device, a socket that sends to it, and one that
+/// receives.
 struct Loop {
     filter: Filter,
     socket: UdpSocket,

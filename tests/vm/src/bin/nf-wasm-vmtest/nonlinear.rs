@@ -26,7 +26,8 @@ crate::tests![
 /// first byte. Checks the window and the loads through `nfw.packet`. 251 does not divide the size
 /// of a page, so that swapped pages are noticed.
 fn counts_up(header: u32) -> Vec<u8> {
-    // The window of up to 65,535 bytes is after these two pages. The load's copy is in them.
+    // The memory's first two pages receive what `nfw.packet` `load` copies. The window of up to
+    // 65,535 bytes is after them.
     wasm::wat(&format!(
         r#"(module
   (import "nfw.packet" "load" (func $load (param i32 i32 i32) (result i32)))
