@@ -64,6 +64,6 @@ impl<'a> Requester<'a> {
 }
 
 fn node_of(cpu: usize) -> i32 {
-    // SAFETY: Both callers got the number from the kernel, so it is below `nr_cpu_ids`.
+    // SAFETY: Both callers got the number from the kernel, so the CPU is a possible one.
     unsafe { memory::node_of(cpu) }
 }

@@ -146,8 +146,7 @@ pub(crate) unsafe fn run(
     unsafe { (*job).done.init() };
 
     // SAFETY: `main` takes a job. This job outlives the thread's use of it, because we wait below.
-    let thread =
-        unsafe { NewThread::create(MAIN, job.cast(), requester.node, c"nf_wasm_load")? };
+    let thread = unsafe { NewThread::create(MAIN, job.cast(), requester.node, c"nf_wasm_load")? };
     // We cannot choose the flags with which the kernel's eBPF compiler allocates.
     let origin = requester.by_command.then(OomOrigin::mark);
     // INVARIANT: The region, the owner and the work are borrowed until we return, and we wait.

@@ -12,7 +12,6 @@ use kernel::sync::Mutex;
 
 use crate::abi::ioctl::{GuestTest, GUEST_TEST_INSTANTIATE, GUEST_TEST_READ, NO_TRAP};
 use crate::boundary::GuestTestRequest;
-use crate::kernel_ext::owner::Owner;
 use crate::build::region::Region;
 use crate::build::requester::Requester;
 use crate::build::thread::{self, Outcome, Work};
@@ -22,6 +21,7 @@ use crate::control::refusal::{refuse, Answer, Refusal, Text};
 use crate::control::request::Caller;
 use crate::decode::check;
 use crate::decode::exchange::Memory;
+use crate::kernel_ext::owner::Owner;
 use crate::module_parameters;
 
 /// Maximum number of bytes that all instances of one open file may allocate together.

@@ -4,11 +4,11 @@
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
 
-use crate::kernel_ext::owner::OomOrigin;
 use crate::control::refusal::{Answer, Refusal};
 use crate::decode::exchange::{self, Memory, Refused};
 use crate::decode::plain::Request;
 use crate::decode::wrong::Wrong;
+use crate::kernel_ext::owner::OomOrigin;
 
 /// The memory of the process that makes the call.
 pub(crate) struct Caller;

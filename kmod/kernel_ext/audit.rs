@@ -79,7 +79,7 @@ impl<'a> Record<'a> {
     /// Writes the record. Sleeps if the audit daemon is far behind. Process context.
     pub(crate) fn write(self) {
         // SAFETY: By the invariant the pointers are valid. A digest has as many bytes as the C half
-        // reads.
+        // reads. All commands, namespaces that end and the notifier are in process context.
         unsafe { bindings::nf_wasm_audit(&self.record) };
     }
 

@@ -25,7 +25,7 @@ pub(crate) trait CpuEvents {
     ///
     /// # Safety
     ///
-    /// The CPU does not run.
+    /// The CPU does not run, or [`HotplugRegistration::new`] fails.
     unsafe fn is_dead(cpu: usize, is_suspend: bool);
 }
 
@@ -42,7 +42,11 @@ pub(crate) struct HotplugRegistration<T> {
 impl<T: CpuEvents> HotplugRegistration<T> {
     /// Calls [`CpuEvents::prepare`] for each CPU that is online, and from then on for each that
     /// comes online.
-    pub(crate) fn new() -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// What `T` prepares is not in use on any CPU before this returns.
+    pub(crate) unsafe fn new() -> Result<Self> {
         // SAFETY: The callbacks do what the C half requires. They are functions of this kernel
         // module, and are unregistered in `drop`.
         let state = unsafe { bindings::nf_wasm_cpus_watch(Some(prepare::<T>), Some(dead::<T>)) };

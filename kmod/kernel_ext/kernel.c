@@ -47,7 +47,7 @@ void **nf_wasm_net_slot(const struct net *net, unsigned int id)
 
 struct net *nf_wasm_task_net(const struct task_struct *task)
 {
-	return task->nsproxy->net_ns;
+	return task->nsproxy ? task->nsproxy->net_ns : NULL;
 }
 
 bool nf_wasm_net_is_initial(const struct net *net)
@@ -84,7 +84,7 @@ void nf_wasm_dev_put(struct net_device *dev)
 
 u32 nf_wasm_dev_ifindex(const struct net_device *dev)
 {
-	return dev->ifindex;
+	return READ_ONCE(dev->ifindex);
 }
 
 void nf_wasm_dev_name(const struct net_device *dev, char *to)

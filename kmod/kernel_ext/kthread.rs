@@ -33,9 +33,15 @@ impl NewThread {
         node: i32,
         name: &'static CStr,
     ) -> Result<Self> {
-        // SAFETY: The name contains no format specifier; for the rest see the contract.
+        // SAFETY: The format takes one string; for the rest see the contract.
         let thread = from_err_ptr(unsafe {
-            kernel_bindings::kthread_create_on_node(Some(main), data, node, name.as_char_ptr())
+            kernel_bindings::kthread_create_on_node(
+                Some(main),
+                data,
+                node,
+                c"%s".as_char_ptr(),
+                name.as_char_ptr(),
+            )
         })?;
         NonNull::new(thread).map(NewThread).ok_or(ENOMEM)
     }

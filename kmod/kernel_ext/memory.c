@@ -25,6 +25,8 @@
 /* kmalloc() aligns to the largest power of two that divides the size. */
 void *nf_wasm_block_alloc(size_t bytes, int node)
 {
+	if (node < 0 || node >= MAX_NUMNODES || !node_online(node))
+		node = NUMA_NO_NODE;
 	if (bytes > LARGE)
 		return vrealloc_node_align(NULL, bytes, NF_WASM_BLOCK_ALIGN, MAY_FAIL, node);
 	return kvmalloc_node(bytes, MAY_FAIL, node);

@@ -18,7 +18,7 @@ pub(crate) const ANY_NODE: i32 = kernel_bindings::NUMA_NO_NODE;
 /// A block on NUMA node `node`, or near it. Null if there is no memory. Sleeps, but does not invoke
 /// the OOM killer.
 pub(crate) fn alloc(bytes: usize, node: i32) -> *mut c_void {
-    // SAFETY: Any size is permitted, and a number that is not a node's means any node.
+    // SAFETY: Any size and any number are permitted: one that is not an online node's means any node.
     unsafe { bindings::nf_wasm_block_alloc(bytes, node) }
 }
 
@@ -42,7 +42,7 @@ pub(crate) unsafe fn free(block: *const c_void) {
 ///
 /// # Safety
 ///
-/// The number is below `nr_cpu_ids`.
+/// The CPU is a possible one.
 pub(crate) unsafe fn node_of(cpu: usize) -> i32 {
     // SAFETY: Only reads the kernel's map, which by the contract has an entry for the number.
     unsafe { bindings::nf_wasm_cpu_node(cpu as u32) }

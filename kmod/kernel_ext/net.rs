@@ -37,12 +37,13 @@ impl Net {
     }
 
     /// The namespace of `task`, which cannot change during this system call.
-    pub(crate) fn of_task(task: &CurrentTask) -> &Self {
-        // SAFETY: `task` is the current task. Its `nsproxy` is not null, because a task loses it
-        // only on exit, and makes no system call after that. The `nsproxy` holds a reference to the
-        // namespace. Only the task itself can switch to another namespace, in a system call other
-        // than the one that `task` is borrowed in.
-        unsafe { Self::from_raw(bindings::nf_wasm_task_net(task.as_ptr())) }
+    /// `None` if the task is exiting.
+    pub(crate) fn of_task(task: &CurrentTask) -> Option<&Self> {
+        // SAFETY: `task` is the current task, and only the task itself changes its `nsproxy`.
+        let net = unsafe { bindings::nf_wasm_task_net(task.as_ptr()) };
+        // SAFETY: The `nsproxy` holds a reference to the namespace. The task can only switch to
+        // another namespace in a system call other than the one that `task` is borrowed in.
+        (!net.is_null()).then(|| unsafe { Self::from_raw(net) })
     }
 
     /// Whether this is the initial network namespace.

@@ -61,19 +61,25 @@ impl NetDevice {
         unsafe { bindings::nf_wasm_dev_name(self.as_raw(), to.as_mut_ptr().cast()) };
     }
 
-    /// The namespace that it is in.
-    pub(crate) fn net(&self) -> &Net {
-        // SAFETY: By the invariant the device is valid. A namespace outlives its devices.
+    /// The network namespace that it is in.
+    ///
+    /// # Safety
+    ///
+    /// RTNL is held while the result is used: with it the device stays in its namespace.
+    unsafe fn net(&self) -> &Net {
+        // SAFETY: By the invariant the device is valid. A namespace outlives its devices, and by the
+        // contract this one does not leave it.
         unsafe { Net::from_raw(bindings::nf_wasm_dev_net(self.as_raw())) }
     }
 }
 
 /// Callbacks for changes of devices. Called with RTNL held.
 pub(crate) trait DeviceEvents {
-    /// The device is being unregistered. It is not freed before this returns.
-    fn unregisters(device: &NetDevice);
-    /// The device was renamed.
-    fn is_renamed(device: &NetDevice);
+    /// The device leaves its network namespace `net`: it is unregistered or moved, or the notifier
+    /// is unregistered. It does not leave before this returns.
+    fn leaves(device: &NetDevice, net: &Net);
+    /// The device in `net` was renamed.
+    fn is_renamed(device: &NetDevice, net: &Net);
 }
 
 /// A notifier: `struct notifier_block`. It is in a static.
@@ -135,18 +141,20 @@ unsafe extern "C" fn notify<T: DeviceEvents>(
     info: *mut c_void,
 ) -> i32 {
     // SAFETY: They are constants of the C half.
-    let (unregisters, is_renamed) = unsafe {
+    let (leaves, is_renamed) = unsafe {
         (
             event == bindings::nf_wasm_netdev_unregister,
             event == bindings::nf_wasm_netdev_changename,
         )
     };
-    if unregisters || is_renamed {
+    if leaves || is_renamed {
         // SAFETY: `info` names a device that is valid during the call.
         let device = unsafe { NetDevice::from_raw(bindings::nf_wasm_notifier_dev(info)) };
-        match unregisters {
-            true => T::unregisters(device),
-            false => T::is_renamed(device),
+        // SAFETY: By the contract RTNL is held.
+        let net = unsafe { device.net() };
+        match leaves {
+            true => T::leaves(device, net),
+            false => T::is_renamed(device, net),
         }
     }
     kernel_bindings::NOTIFY_DONE as i32

@@ -25,9 +25,7 @@ pub(crate) use bindings::{
 };
 
 /// Return values of [`run_in_place`] for packets that must be decided on a copy.
-pub(crate) use bindings::{
-    NF_WASM_BAILED_OUT as BAILED_OUT, NF_WASM_NOT_IN_PLACE as NOT_IN_PLACE,
-};
+pub(crate) use bindings::{NF_WASM_BAILED_OUT as BAILED_OUT, NF_WASM_NOT_IN_PLACE as NOT_IN_PLACE};
 
 // Rust and C must agree on layout and numbers.
 const _: () = {
@@ -98,11 +96,7 @@ pub(crate) fn context(skb: &SkBuff, state: &HookState) -> Context {
     // SAFETY: Packet and state are valid by their types. `Context` has the layout of `struct
     // nf_wasm_context`, so it has room for that, and all of its fields are written.
     unsafe {
-        bindings::nf_wasm_context_fill(
-            context.as_mut_ptr().cast(),
-            skb.as_raw(),
-            state.as_raw(),
-        );
+        bindings::nf_wasm_context_fill(context.as_mut_ptr().cast(), skb.as_raw(), state.as_raw());
         context.assume_init()
     }
 }

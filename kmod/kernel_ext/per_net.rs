@@ -64,13 +64,18 @@ impl<T: PerNet> PerNetOperations<T> {
     ///
     /// # Safety
     ///
-    /// Called once. [`Self::get`] is not called before this has returned.
+    /// Called once, on `T::operations()`. [`Self::get`] is not called before this has returned.
     pub(crate) unsafe fn register(&'static self) -> Result<PerNetRegistration> {
         let operations = self.operations.get();
         // SAFETY: By the contract no other code uses them yet.
         unsafe { (*operations).id = self.id.get() };
         // SAFETY: The operations are valid and static, and by the contract not registered.
-        to_result(unsafe { kernel_bindings::register_pernet_subsys(operations) })?;
+        let registered = to_result(unsafe { kernel_bindings::register_pernet_subsys(operations) });
+        registered.inspect_err(|_| {
+            // SAFETY: The kernel does not use the id any more, and by the contract no other code reads
+            // it.
+            unsafe { self.id.get().write(0) }
+        })?;
         // INVARIANT: They were just registered.
         Ok(PerNetRegistration(operations))
     }
@@ -89,7 +94,8 @@ impl<T: PerNet> PerNetOperations<T> {
     /// The slot of `net` for our pointer, if the operations are registered.
     fn slot(&'static self, net: &Net) -> Option<*mut *mut c_void> {
         // SAFETY: The kernel writes the id while it registers the operations, before it calls any
-        // of them and before `register` returns, and never after that.
+        // of them and before `register` returns. It is written again only after they are
+        // unregistered.
         let id = unsafe { self.id.get().read() };
         if id == 0 {
             return None;
@@ -113,8 +119,12 @@ unsafe impl Sync for PerNetRegistration {}
 
 impl Drop for PerNetRegistration {
     fn drop(&mut self) {
-        // SAFETY: By the invariant they are registered.
-        unsafe { bindings::unregister_pernet_subsys(self.0) };
+        // SAFETY: By the invariant they are registered. After that the kernel does not use the id, and
+        // by the contract of `get` no other code reads it.
+        unsafe {
+            bindings::unregister_pernet_subsys(self.0);
+            (*self.0).id.write(0);
+        }
     }
 }
 

@@ -25,8 +25,8 @@ const _: () = assert!(
 ///
 /// # Invariants
 ///
-/// A reference is to a packet that only its holder uses, and that is not freed while the reference
-/// exists. The packet's network header is set.
+/// A reference is to a packet that only its holder uses. The packet is not freed while the reference
+/// exists, or until [`Self::drop_for`] is called: after that nobody uses the reference.
 #[repr(transparent)]
 pub(crate) struct SkBuff(Opaque<kernel_bindings::sk_buff>);
 

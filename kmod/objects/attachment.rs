@@ -83,7 +83,8 @@ impl Attachment {
         if let Some(device) = unsafe { device.as_ref() } {
             self.ifindex = device.ifindex();
         }
-        self.rename();
+        // SAFETY: As above.
+        unsafe { self.copy_device_name() };
         let place = Place {
             family: self.hook.family as u8,
             hook: self.hook.hook,
@@ -143,12 +144,7 @@ impl Attachment {
 
     /// Whether a packet of `protocol`, which is not inet, meets the attachment at the hook with
     /// this number, on `device`.
-    pub(crate) fn meets(
-        &self,
-        protocol: u32,
-        hook: u32,
-        device: *const NetDevice,
-    ) -> bool {
+    pub(crate) fn meets(&self, protocol: u32, hook: u32, device: *const NetDevice) -> bool {
         self.is_on(device)
             && self.hook.hook == hook
             && protocols(self.hook.family).contains(&protocol)
@@ -159,7 +155,17 @@ impl Attachment {
     /// the copy may have parts of both names. The notifier then waits for the tables, and calls
     /// this again.
     pub(crate) fn rename(&mut self) {
-        // SAFETY: By the invariant the device is registered, if there is one.
+        if self.is_registered() {
+            // SAFETY: By the invariant the device is registered, because the hook is.
+            unsafe { self.copy_device_name() };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The device is registered, if there is one.
+    unsafe fn copy_device_name(&mut self) {
+        // SAFETY: By the contract.
         if let Some(device) = unsafe { self.device.as_ref() } {
             device.copy_name(&mut self.hook.device);
         }

@@ -16,9 +16,9 @@ use crate::build::requester::Requester;
 use crate::build::thread::{self, CallRequest, Outcome, Work};
 use crate::control::refusal::{refuse, Answer, Refusal, Text};
 use crate::decode::check::Settings;
+use crate::kernel_ext::cpu::Cpu;
 use crate::kernel_ext::kthread::Killable;
 use crate::kernel_ext::packet_call;
-use crate::kernel_ext::cpu::Cpu;
 use crate::packet::host_functions::Host;
 use crate::packet::native::Native;
 

@@ -57,7 +57,7 @@ impl Namespace {
     /// The namespace of `task`, which cannot change during this system call.
     pub(crate) fn current(task: &CurrentTask) -> Result<&Self> {
         // SAFETY: The kernel module stays loaded: the caller has its device open.
-        unsafe { NAMESPACES.get(Net::of_task(task)) }.ok_or(ENODEV)
+        unsafe { NAMESPACES.get(Net::of_task(task).ok_or(ENODEV)?) }.ok_or(ENODEV)
     }
 
     pub(crate) fn net(&self) -> &Net {
@@ -253,9 +253,9 @@ impl Namespace {
             return Ok(ptr::null());
         }
         let name = CStr::from_bytes_until_nul(&hook.device).map_err(|_| EINVAL)?;
-        let found = self
-            .net()
-            .with_device(name, |device| (ptr::from_ref(device), device.is_registered()));
+        let found = self.net().with_device(name, |device| {
+            (ptr::from_ref(device), device.is_registered())
+        });
         // While the device is registered, its notifier has yet to take the lock that the caller
         // holds, and the device is not freed before that.
         match found {
@@ -371,24 +371,24 @@ struct Devices;
 static DEVICE_NOTIFIER: DeviceNotifier<Devices> = DeviceNotifier::new();
 
 impl Devices {
-    /// The namespace that `device` is in.
-    fn namespace(device: &NetDevice) -> Option<&Namespace> {
-        // SAFETY: A namespace outlives its devices, and so does its state: the state belongs to a
-        // pernet subsystem, and the kernel calls its exit after it has unregistered the devices.
-        // When the kernel module is unloaded, the notifier is unregistered first.
-        unsafe { NAMESPACES.get(device.net()) }
+    /// The state of `net`, which is a device's network namespace.
+    fn namespace(net: &Net) -> Option<&Namespace> {
+        // SAFETY: The state of a network namespace outlives its devices, because the kernel frees the
+        // state of subsystems after devices. When the kernel module is unloaded, the notifier is
+        // unregistered first.
+        unsafe { NAMESPACES.get(net) }
     }
 }
 
 impl DeviceEvents for Devices {
-    fn unregisters(device: &NetDevice) {
-        if let Some(namespace) = Self::namespace(device) {
+    fn leaves(device: &NetDevice, net: &Net) {
+        if let Some(namespace) = Self::namespace(net) {
             namespace.forget_device(device);
         }
     }
 
-    fn is_renamed(device: &NetDevice) {
-        if let Some(namespace) = Self::namespace(device) {
+    fn is_renamed(device: &NetDevice, net: &Net) {
+        if let Some(namespace) = Self::namespace(net) {
             namespace.rename_device(device);
         }
     }

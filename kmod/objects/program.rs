@@ -13,8 +13,6 @@ use crate::abi::guest::ACCEPT;
 use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TIER_REASON_LEN, TRAP_ACCEPT};
 use crate::abi::trap::Trap;
 use crate::boundary::CallOutcome;
-use crate::kernel_ext::owner::Owner;
-use crate::kernel_ext::packet_call;
 use crate::build::region;
 use crate::build::requester::Requester;
 use crate::control::admission::Admission;
@@ -22,6 +20,8 @@ use crate::control::refusal::Answer;
 use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::kernel_ext::cpu::{Cpu, PerCpu};
+use crate::kernel_ext::owner::Owner;
+use crate::kernel_ext::packet_call;
 use crate::kernel_ext::racy::Racy;
 use crate::objects::instance::Instance;
 use crate::packet::host_functions::{Host, Packet};
@@ -332,7 +332,12 @@ impl Program {
     ///
     /// The caller owns `packet`, which is at a hook with the state `packet.state`.
     #[inline(always)]
-    pub(crate) unsafe fn decide(&self, cpu: &Cpu, packet: &Packet<'_>, logger: &Logger) -> Decision {
+    pub(crate) unsafe fn decide(
+        &self,
+        cpu: &Cpu,
+        packet: &Packet<'_>,
+        logger: &Logger,
+    ) -> Decision {
         let policy = self.settings.trap_policy == TRAP_ACCEPT;
         let slot = self.slots.here(cpu);
         if self.quarantined() {

@@ -275,7 +275,8 @@ impl Registration {
         let cpus = KVec::from_elem(false, nr_cpu_ids() as usize, GFP_KERNEL)?;
         PROGRAMS.lock().cpus = cpus;
         let mut registration = Registration { cpus: None };
-        registration.cpus = Some(HotplugRegistration::new()?);
+        // SAFETY: By the contract there is no program.
+        registration.cpus = Some(unsafe { HotplugRegistration::new()? });
         Ok(registration)
     }
 }

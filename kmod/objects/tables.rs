@@ -218,12 +218,7 @@ impl Tables {
 
     /// Refuses an attachment if the filters that a packet meets at one hook would together have
     /// more than [`limits::HOOK_FUEL`].
-    pub(crate) fn check_fuel(
-        &self,
-        hook: &Hook,
-        device: *const NetDevice,
-        fuel: u64,
-    ) -> Answer {
+    pub(crate) fn check_fuel(&self, hook: &Hook, device: *const NetDevice, fuel: u64) -> Answer {
         for &protocol in protocols(hook.family) {
             let there = self.fuel_at(protocol, hook.hook, device, Filter::fuel);
             check_sum(protocol, hook.hook, there + fuel)?;

@@ -230,13 +230,7 @@ impl Decider {
     /// struct.
     #[cold]
     #[inline(never)]
-    fn trace_verdict(
-        &self,
-        skb: &SkBuff,
-        len: u32,
-        verdict: u32,
-        fuel: u64,
-    ) {
+    fn trace_verdict(&self, skb: &SkBuff, len: u32, verdict: u32, fuel: u64) {
         self.trace(skb, len, &Decision::verdict(verdict, fuel));
     }
 

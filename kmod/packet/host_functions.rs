@@ -68,7 +68,8 @@ impl<'a> Host<'a> {
     /// # Safety
     ///
     /// `host` came from [`Self::as_raw`]. The call that it was made for is in progress, and lasts
-    /// for `'b`. There is no other such reference during `'b`.
+    /// for `'b`. There is no other such reference during `'b`. The caller lets nothing that the host
+    /// borrows (`'a`) outlive `'b`.
     unsafe fn from_raw<'b>(host: *mut c_void) -> &'b mut Self {
         // SAFETY: The pointer is to a host that the caller of the engine borrows mutably for as
         // long as the call. Only references from here reach it, and by the contract this is the

@@ -5,7 +5,6 @@ use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::ptr;
 
-
 use crate::abi::ioctl::NO_TRAP;
 use crate::abi::trap::Trap;
 use crate::boundary::{self, CallOutcome, NativeCall};
