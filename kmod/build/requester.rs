@@ -15,8 +15,10 @@ const FAIL_LOADS: u8 = 1;
 /// Value of the same parameter: each instance for a CPU that comes online fails at its first
 /// allocation.
 const FAIL_BRING_UPS: u8 = 2;
+/// Value of the same parameter: as [`FAIL_LOADS`], but at every eighth allocation only.
+const FAIL_SOME_LOADS: u8 = 3;
 
-/// Number of builds since `insmod`, if the value is [`FAIL_LOADS`].
+/// Number of builds since `insmod`, if the value is [`FAIL_LOADS`] or [`FAIL_SOME_LOADS`].
 static BUILDS: Atomic<u64> = Atomic::new(0);
 
 /// The owner that a build thread acts for, and the place of its memory.
@@ -38,6 +40,7 @@ impl<'a> Requester<'a> {
     pub(crate) fn of_command(owner: &'a Owner, cpu: Option<usize>) -> Self {
         let failing = match module_parameters::fail_allocations.value() {
             FAIL_LOADS if admission::tests_allowed() => BUILDS.fetch_add(1, Relaxed) + 1,
+            FAIL_SOME_LOADS if admission::tests_allowed() => BUILDS.fetch_add(1, Relaxed) * 8 + 1,
             _ => 0,
         };
         Requester {

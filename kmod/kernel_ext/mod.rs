@@ -24,11 +24,11 @@ pub(crate) mod rcu_pointer;
 pub(crate) mod skb;
 pub(crate) mod trace;
 
-use core::ffi::CStr;
+use kernel::prelude::*;
 
 /// Release of the kernel that the kernel module was built for.
 pub(crate) fn built_for() -> &'static CStr {
     // SAFETY: A constant of the C half, which ends with NUL. It is unloaded with the kernel module,
     // as this code is.
-    unsafe { CStr::from_ptr(core::ptr::addr_of!(bindings::nf_wasm_built_for).cast()) }
+    unsafe { CStr::from_char_ptr(core::ptr::addr_of!(bindings::nf_wasm_built_for).cast()) }
 }

@@ -2,7 +2,7 @@
 //! Generates filters, settings and packets from random bytes.
 //!
 //! - [`case`]: a filter, its settings and packets, all made from random bytes. The filter is from
-//! [`smith`] (any valid module) or from [`program`] (a module that resembles real filters)
+//!   [`smith`] (any valid module) or from [`program`] (a module that resembles real filters)
 //! - [`arithmetic`]: modules that test compilers; [`cases`]: which cases a test runs
 //! - [`packet`]: packets only
 //! - [`random`]: bytes from a seed and an index, the same on every machine

@@ -8,7 +8,7 @@
 //! A new case is one entry in the file of its attack:
 //!
 //! - [`declared`]: large numbers in few bytes, and other encodings that declare more than they
-//! contain
+//!   contain
 //! - [`heavy`]: modules at the limits, which take time, memory and stack to load
 //! - [`megabyte`]: modules of the maximum size; minutes in an emulated machine
 //! - [`slow`]: modules that may make a compiler repeat work, at any size

@@ -2,9 +2,9 @@
 //! Fuzzes the inserted kernel module, from inside the virtual machine.
 //!
 //! - [`modules`]: filters made from a seed, run by the kernel and by the engine in user space: both
-//! must give the same verdict, trap, fuel, mark and output, or the same refusal
+//!   must give the same verdict, trap, fuel, mark and output, or the same refusal
 //! - [`requests`]: malformed requests, from several threads and network namespaces; `grammar` makes
-//! them
+//!   them
 
 mod grammar;
 pub mod modules;

@@ -44,6 +44,15 @@ pub fn is_everything_wanted() -> bool {
     std::env::var_os(EVERYTHING).is_some()
 }
 
+/// How often a test repeats something: `full` times, or only `few` times in CI on a kernel with
+/// checks, where each takes many times longer.
+pub fn rounds(full: u64, few: u64) -> u64 {
+    match is_slow() && !is_everything_wanted() {
+        true => few,
+        false => full,
+    }
+}
+
 /// Fuel for a packet that takes long: about a tenth of a second.
 pub fn much_fuel() -> u64 {
     match is_slow() {

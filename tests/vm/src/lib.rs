@@ -14,7 +14,7 @@
 //! - [`pins`]: avoids a fault that the emulator has when it runs code that was patched
 //! - [`storm`]: many processes that change filters at once
 //! - [`guest_test`]: runs Wasm modules in the kernel; [`spec`]: the WebAssembly specification's
-//! tests
+//!   tests
 //! - [`loader`]: runs `nfwasm`
 //! - [`setting`]: changes settings of the kernel
 //! - [`signed`]: a filter with signatures

@@ -8,6 +8,7 @@ use nf_wasm_shared::abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, HOOK_OUTPUT};
 use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::device::{hook, Spec};
 use nf_wasm_tests::filter::Filter;
+use nf_wasm_tests::kernel;
 use nf_wasm_tests::net::{Ip, Net};
 use nf_wasm_tests::traffic::{pin_to_cpu, receive, send};
 use nf_wasm_tests::{eventually, wasm};
@@ -103,7 +104,7 @@ fn tables_are_read_while_packets_pass() {
     let address = IpAddr::from(Ipv4Addr::LOCALHOST);
     let flood = net.server.flood(SocketAddr::new(address, 9));
     let mut last = 0;
-    for _ in 0..100 {
+    for _ in 0..kernel::rounds(100, 25) {
         let counters = filter.counters();
         assert!(counters.packets >= last, "counters do not go back");
         last = counters.packets;

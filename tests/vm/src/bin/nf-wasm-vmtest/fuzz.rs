@@ -14,11 +14,10 @@ crate::tests![
 
 /// A campaign. On a kernel with checks it has fewer `runs`: each takes ten times as long.
 fn campaign(runs: u64) -> Campaign {
-    let share = if kernel::is_slow() { 8 } else { 1 };
     Campaign {
         seed: 1,
         from: 0,
-        runs: Some(runs / share),
+        runs: Some(kernel::rounds(runs, runs.div_ceil(16))),
         time: Duration::ZERO,
     }
 }

@@ -276,7 +276,7 @@ fn the_specification_holds_interpreted() {
 /// On the stock kernel, every file that has compiled code: the host has no native code.
 fn the_specification_holds_compiled() {
     let files: &[&str] = match kernel::is_slow() {
-        true => &["wasm-v2/i64"],
+        true => &["wasm-v2/int_exprs"],
         false => &["wasm-v2"],
     };
     the_specification_holds("jit", files);

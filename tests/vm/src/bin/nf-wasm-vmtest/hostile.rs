@@ -379,7 +379,6 @@ fn memory_of_256_filters() {
 }
 
 fn a_storm_of_hostile_replacements() {
-    const ROUNDS: usize = 2;
     let (filter, net, sender) = input(Spec::new("stormed", wasm::always(1)).on_trap(TRAP_ACCEPT));
     let id = filter.id();
     let socket = net.server.udp(net.server_address(Ip::V4), 9);
@@ -391,7 +390,7 @@ fn a_storm_of_hostile_replacements() {
         .collect();
     let mut replaced = 0;
     let mut sent = 0;
-    for _ in 0..ROUNDS {
+    for _ in 0..kernel::rounds(2, 1) {
         for (name, wasm, expected) in &modules {
             let outcome = net.server.enter(|| Device::open().replace(id, wasm));
             match (outcome, expected) {

@@ -160,7 +160,7 @@ fn a_cpu_comes_online_without_memory_for_instances() {
 /// A short storm. `nf-wasm-storm --hotplug` runs a long one.
 fn cpus_come_and_go_in_a_storm() {
     let report = storm(&Plan {
-        seconds: 10,
+        seconds: kernel::rounds(10, 4),
         processes: 4,
         seed: 2,
         hotplug: true,

@@ -178,7 +178,7 @@ fn a_killed_process_leaves_whole_filters() {
     let mut random = Rng::with_seed(3);
     let most = while_at_work(&net.server);
     let mut left = 0;
-    for round in 0..40 {
+    for round in 0..kernel::rounds(40, 8) {
         let mut worker = worker(&net.server, round);
         // Kill it at any point: while it starts, in a command, between two.
         thread::sleep(part_of(most, &mut random));
@@ -197,7 +197,7 @@ fn a_stopped_process_holds_nobody_up() {
     let net = Net::pair();
     let mut random = Rng::with_seed(4);
     let most = while_at_work(&net.server);
-    for round in 0..20 {
+    for round in 0..kernel::rounds(20, 4) {
         let mut worker = worker(&net.server, round);
         thread::sleep(part_of(most, &mut random));
         let pid = Pid::from_raw(worker.id() as i32);

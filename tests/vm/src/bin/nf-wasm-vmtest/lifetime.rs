@@ -16,7 +16,7 @@ use nf_wasm_tests::{eventually, kernel, wasm};
 
 crate::tests![
     a_namespace_goes_under_traffic,
-    rmmod_and_insmod_ten_times_under_traffic,
+    rmmod_and_insmod_under_traffic,
     unloading_lets_packets_through,
     a_module_for_another_kernel_is_refused,
     an_open_device_keeps_the_module,
@@ -33,7 +33,7 @@ fn everywhere(name: &str, device: &str, verdict: i32) -> Spec {
 }
 
 fn a_namespace_goes_under_traffic() {
-    for _ in 0..5 {
+    for _ in 0..kernel::rounds(5, 2) {
         let net = Net::pair();
         let address = net.server_address(Ip::V4);
         let flood = net.client.flood(SocketAddr::new(address, 9));
@@ -57,7 +57,7 @@ fn a_namespace_goes_under_traffic() {
     kernel::insert();
 }
 
-fn rmmod_and_insmod_ten_times_under_traffic() {
+fn rmmod_and_insmod_under_traffic() {
     let net = Net::pair();
     let address = net.server_address(Ip::V4);
     let socket = net.server.udp(address, 9);
@@ -71,7 +71,7 @@ fn rmmod_and_insmod_ten_times_under_traffic() {
         }
         received
     });
-    for round in 0..10 {
+    for round in 0..kernel::rounds(10, 3) {
         let filter = net.server.load(everywhere("f", "to-client", 1));
         let other = net.client.load(everywhere("f", "to-server", 1));
         for filter in [&filter, &other] {

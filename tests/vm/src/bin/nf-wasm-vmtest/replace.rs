@@ -38,7 +38,7 @@ fn parity(parity: u32) -> Vec<u8> {
 /// Sends 100,000 packets, or fewer on a slow kernel, with a replacement every 100. It runs while
 /// the next 100 are sent.
 fn no_packet_is_unaccounted() {
-    let packets = if kernel::is_slow() { 4_000 } else { 100_000 };
+    let packets = kernel::rounds(100_000, 1_500);
     let net = Net::pair();
     let address = IpAddr::from(Ipv4Addr::LOCALHOST);
     let place = hook(FAMILY_IPV4, HOOK_INPUT, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Eight processes change filters under traffic. No packet is lost or decided twice.
 
+use nf_wasm_tests::kernel;
 use nf_wasm_tests::storm::{storm, Plan};
 
 crate::tests![packets_in_are_verdicts_out];
@@ -8,7 +9,7 @@ crate::tests![packets_in_are_verdicts_out];
 /// A short storm. `nf-wasm-storm` runs a long one.
 fn packets_in_are_verdicts_out() {
     let report = storm(&Plan {
-        seconds: 15,
+        seconds: kernel::rounds(15, 6),
         processes: 8,
         seed: 1,
         hotplug: false,
