@@ -3,8 +3,8 @@
 //! is tested.
 //!
 //! A new thread has an empty stack, so the stack that the engine may use does not depend on the
-//! caller's system call. And a new thread can be ended: if an allocation fails that cannot report
-//! failure, or the engine panics, the thread exits, and the waiting caller frees its region. The
+//! caller's system call. And a new thread can be ended: if the engine panics, or an allocation that
+//! cannot report failure fails, the thread exits, and the waiting caller frees its region. The
 //! stack is not unwound.
 //!
 //! The allocator and the panic handler find a job only through the current thread. So any number of

@@ -4,12 +4,10 @@
 //! C header: `include/net/net_namespace.h`
 
 use kernel::bindings as kernel_bindings;
-use kernel::prelude::*;
 use kernel::task::CurrentTask;
 use kernel::types::Opaque;
 
 use crate::kernel_ext::bindings;
-use crate::kernel_ext::netdevice::NetDevice;
 
 /// A network namespace: `struct net`.
 ///
@@ -58,20 +56,6 @@ impl Net {
         // SAFETY: By the invariant the namespace is valid. This is process context, so there is a
         // calling task.
         unsafe { bindings::nf_wasm_net_capable(self.as_raw(), user_namespaces) }
-    }
-
-    /// Calls `f` with the device of this name. Holds a reference to the device meanwhile.
-    pub(crate) fn with_device<R>(&self, name: &CStr, f: impl FnOnce(&NetDevice) -> R) -> Option<R> {
-        // SAFETY: By the invariant the namespace is valid, and the name ends with NUL.
-        let device = unsafe { bindings::dev_get_by_name(self.as_raw(), name.as_char_ptr()) };
-        if device.is_null() {
-            return None;
-        }
-        // SAFETY: We have a reference, which is dropped below.
-        let result = f(unsafe { NetDevice::from_raw(device) });
-        // SAFETY: We took the reference above.
-        unsafe { bindings::nf_wasm_dev_put(device) };
-        Some(result)
     }
 }
 

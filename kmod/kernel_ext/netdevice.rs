@@ -32,14 +32,28 @@ impl NetDevice {
     /// # Safety
     ///
     /// `device` points to a device that is not freed during `'a`.
-    pub(super) unsafe fn from_raw<'a>(device: *mut kernel_bindings::net_device) -> &'a Self {
+    unsafe fn from_raw<'a>(device: *mut kernel_bindings::net_device) -> &'a Self {
         // INVARIANT: By the contract.
         // SAFETY: The layout is that of `struct net_device`, and by the contract the pointer is
         // valid for `'a`.
         unsafe { &*device.cast() }
     }
 
-    pub(super) fn as_raw(&self) -> *mut kernel_bindings::net_device {
+    /// Calls `f` with the device of this name in `net`. Holds a reference to the device meanwhile.
+    pub(crate) fn with_name<R>(net: &Net, name: &CStr, f: impl FnOnce(&Self) -> R) -> Option<R> {
+        // SAFETY: The namespace is valid by its type, and the name ends with NUL.
+        let device = unsafe { bindings::dev_get_by_name(net.as_raw(), name.as_char_ptr()) };
+        if device.is_null() {
+            return None;
+        }
+        // SAFETY: We have a reference, which is dropped below.
+        let result = f(unsafe { Self::from_raw(device) });
+        // SAFETY: We took the reference above.
+        unsafe { bindings::nf_wasm_dev_put(device) };
+        Some(result)
+    }
+
+    fn as_raw(&self) -> *mut kernel_bindings::net_device {
         self.0.get()
     }
 

@@ -253,7 +253,7 @@ impl Namespace {
             return Ok(ptr::null());
         }
         let name = CStr::from_bytes_until_nul(&hook.device).map_err(|_| EINVAL)?;
-        let found = self.net().with_device(name, |device| {
+        let found = NetDevice::with_name(self.net(), name, |device| {
             (ptr::from_ref(device), device.is_registered())
         });
         // While the device is registered, its notifier has yet to take the lock that the caller

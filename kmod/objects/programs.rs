@@ -6,8 +6,8 @@
 //! callbacks, with CPU hotplug locked for writing. A load does not lock hotplug: the list has its
 //! own set of CPUs, and the list's lock orders loads and bring-ups.
 //!
-//! Lock order: the list's lock comes after a namespace's `turn` and after CPU hotplug. With it
-//! held, only the kernel's allocator is called and, in a bring-up, instances are built, so nothing
+//! Lock order: the list's lock comes after a namespace's `turn` and after CPU hotplug. While it is
+//! held, only the kernel's allocator is called, and in a bring-up instances are built. Neither
 //! locks hotplug, RTNL or tables.
 //!
 //! A filter never keeps a CPU offline. If an instance cannot be built, the CPU has none, and the

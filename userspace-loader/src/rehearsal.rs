@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Performs a load in user space, with the same results and refusals as in the kernel.
+//! Performs a load in user space, except for admission (signature, lockdown), with the same results
+//! and refusals as in the kernel.
 //!
 //! This links the code that the kernel module uses: `nf_wasm_shared::decode` validates the
 //! settings, and the engine makes the instance. The guest's set-up functions really run. They read

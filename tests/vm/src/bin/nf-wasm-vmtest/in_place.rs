@@ -25,7 +25,7 @@ crate::tests![
     the_whole_context_is_the_same,
 ];
 
-/// Runs `$j`, modulo 1,024, rounds of a loop, and accepts. `$j` is a hash of what the filter read.
+/// Runs a loop for `$j` modulo 1,024 rounds, and accepts. `$j` is a hash of what the filter read.
 const SPEND: &str = "
     (local.set $i (i32.and (local.get $j) (i32.const 1023)))
     (block $done (loop $round
