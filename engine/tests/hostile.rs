@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The corpus of hostile guests: each has the expected outcome, on a small stack, within the memory
-//! that the kernel half allows, and without an allocation for a packet. Each is also compiled, in a
-//! number of steps that is proportional to its size.
+//! The corpus of hostile guests: each has the expected outcome, on a small stack, and within the
+//! memory that the kernel half allows. A packet causes no allocation, except that a trap may use
+//! its reserve. Each that is not refused is also compiled, in a number of steps that is
+//! proportional to its size.
 
 mod common;
 

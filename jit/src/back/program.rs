@@ -20,7 +20,8 @@ use crate::module::Module;
 use crate::pointers::InPlace;
 use crate::{Environment, Reads, Results, Unsupported, Work};
 
-/// The functions that may return to a return site.
+/// The kind of caller that a return site is in: a caller of this function, or of functions of this
+/// type. Only they may return to the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Callers {
     /// The function with this index.

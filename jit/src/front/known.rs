@@ -21,7 +21,8 @@ pub(super) enum Space {
 /// The base of an address, and the memory that it is in.
 pub(super) type Base = (Value, Space);
 
-/// How many bytes, from its base on, may be accessed through an address, also under speculation.
+/// How many bytes may be accessed through an address, counted from its base, also under
+/// speculation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// A fixed number.
