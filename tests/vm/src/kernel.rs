@@ -28,7 +28,8 @@ pub fn log_tail(lines: usize) -> String {
 
 /// Whether the kernel has PREEMPT_RT.
 pub fn is_realtime() -> bool {
-    Path::new("/sys/kernel/realtime").exists()
+    let version = fs::read_to_string("/proc/sys/kernel/version");
+    version.is_ok_and(|version| version.contains("PREEMPT_RT"))
 }
 
 /// Whether this kernel has so many checks that everything takes many times longer.
