@@ -2,8 +2,9 @@
 //! nf_wasm: WebAssembly packet filters behind netfilter hooks.
 //!
 //! A packet takes the path in [`packet`]: netfilter calls the hook in `hook.c`. The hook disables
-//! bottom halves, so that this CPU's packet path has one user, and calls a decider. The decider looks up the filter's program. The program's instance for this CPU
-//! decides the packet: in native code, or in the engine, which is called through the [`boundary`].
+//! bottom halves, so that this CPU's packet path has one user, and calls a
+//! decider. The decider looks up the filter's program. The program's instance for this CPU decides
+//! the packet: in native code, or in the engine, which is called through the [`boundary`].
 //!
 //! A command takes the path in [`control`]: the device reads and validates its arguments, and
 //! admission decides whether the Wasm module may run. Build threads ([`build`]) make an instance

@@ -18,7 +18,8 @@ pub(crate) const ANY_NODE: i32 = kernel_bindings::NUMA_NO_NODE;
 /// A block on NUMA node `node`, or near it. Null if there is no memory. Sleeps, but does not invoke
 /// the OOM killer.
 pub(crate) fn alloc(bytes: usize, node: i32) -> *mut c_void {
-    // SAFETY: Any size and any number are permitted: one that is not an online node's means any node.
+    // SAFETY: Any size and any number are permitted: one that is not an online node's means any
+    // node.
     unsafe { bindings::nf_wasm_block_alloc(bytes, node) }
 }
 

@@ -72,8 +72,8 @@ impl<T: PerNet> PerNetOperations<T> {
         // SAFETY: The operations are valid and static, and by the contract not registered.
         let registered = to_result(unsafe { kernel_bindings::register_pernet_subsys(operations) });
         registered.inspect_err(|_| {
-            // SAFETY: The kernel does not use the id any more, and by the contract no other code reads
-            // it.
+            // SAFETY: The kernel does not use the id any more, and by the contract no other code
+            // reads it.
             unsafe { self.id.get().write(0) }
         })?;
         // INVARIANT: They were just registered.
@@ -119,8 +119,8 @@ unsafe impl Sync for PerNetRegistration {}
 
 impl Drop for PerNetRegistration {
     fn drop(&mut self) {
-        // SAFETY: By the invariant they are registered. After that the kernel does not use the id, and
-        // by the contract of `get` no other code reads it.
+        // SAFETY: By the invariant they are registered. After that the kernel does not use the id,
+        // and by the contract of `get` no other code reads it.
         unsafe {
             bindings::unregister_pernet_subsys(self.0);
             (*self.0).id.write(0);

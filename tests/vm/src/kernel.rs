@@ -45,10 +45,15 @@ pub fn is_everything_wanted() -> bool {
     std::env::var_os(EVERYTHING).is_some()
 }
 
-/// How often a test repeats something: `full` times, or only `few` times in CI on a kernel with
-/// checks, where each takes many times longer.
+/// Whether tests repeat less: in CI, on a kernel with so many checks that everything takes many times
+/// longer.
+pub fn is_shortened() -> bool {
+    is_slow() && !is_everything_wanted()
+}
+
+/// How often a test repeats something: `full` times, or `few` times if it [`is_shortened`].
 pub fn rounds(full: u64, few: u64) -> u64 {
-    match is_slow() && !is_everything_wanted() {
+    match is_shortened() {
         true => few,
         false => full,
     }

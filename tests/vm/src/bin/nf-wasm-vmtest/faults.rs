@@ -20,8 +20,10 @@ struct Failing;
 impl Failing {
     fn insert() -> Self {
         kernel::remove();
-        let which = kernel::rounds(1, 3);
-        kernel::insert_with(&[&format!("fail_allocations={which}")]);
+        kernel::insert_with(&[match kernel::is_shortened() {
+            true => "fail_allocations=3",
+            false => "fail_allocations=1",
+        }]);
         Self
     }
 }

@@ -148,6 +148,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // The tests share a kernel and its counters.
     arguments.test_threads = Some(1);
+    check_otherwise();
     let leaks = Leaks::look();
     let tests = SUBJECTS.iter().flat_map(|(subject, kernels, tests)| {
         tests.iter().filter_map(move |(name, test)| {
@@ -179,6 +180,17 @@ fn main() {
     drop(pins);
     print_slowest();
     conclusion.exit();
+}
+
+/// A misspelt name in [`OTHERWISE`] would have no effect.
+fn check_otherwise() {
+    for (name, _) in OTHERWISE {
+        let is_test = name.split_once("::").is_some_and(|(subject, name)| {
+            let mut rows = SUBJECTS.iter().filter(|row| row.0 == subject);
+            rows.any(|(_, _, tests)| tests.iter().any(|(test, _)| *test == name))
+        });
+        assert!(is_test, "OTHERWISE: there is no test {name}");
+    }
 }
 
 /// Whether this run has `subject`, which CI runs on `kernels`.
