@@ -96,7 +96,8 @@ fn result(called: Result<Called<u32>, Refusal>) -> Result<u32, Failure> {
     called.map_err(refused)?.result.map_err(Failure::Trapped)
 }
 
-fn refused(refusal: Refusal) -> Failure {
+/// The failure of an operation that the engine refused.
+pub fn refused(refusal: Refusal) -> Failure {
     Failure::Refused(Refused {
         errno: Errno::from_raw(refusal.kind.errno()),
         text: refusal.message,
