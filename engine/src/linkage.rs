@@ -24,9 +24,8 @@ pub struct Entry<H> {
     pub machine: *mut Machine,
     /// Maximum bytes of the window.
     pub snaplen: u32,
-    /// Destination of the context, followed by the window. Null if the filter reads none of: the
-    /// context, the window, the window's length. The length goes to the slot
-    /// [`nf_wasm_jit::machine::LEN_SLOT`].
+    /// Destination of the context, followed by the window. The window's length goes elsewhere, to
+    /// the slot [`nf_wasm_jit::machine::LEN_SLOT`]. Null if the filter reads none of these three.
     pub context: *mut u8,
     /// Bytes of the window that the filter can read.
     pub window: u32,

@@ -21,6 +21,7 @@ use crate::{back, front, Buffer, Code, Environment, Unsupported, Work};
 /// Maximum number of a function's Wasm operators, plus targets of `br_table`. For a larger function
 /// the cost of the copy does not matter.
 const MAX_OPERATORS: usize = 1 << 12;
+
 /// Compiles the exported function for packets in place, if that is possible.
 pub(crate) fn compile(
     module: &Module<'_>,
