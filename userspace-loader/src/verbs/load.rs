@@ -27,7 +27,7 @@ struct Filter<'a> {
     filter: &'a Selector,
 }
 
-/// Loads a filter and attaches it.
+/// Loads a filter, and attaches it at the hooks that were given, if any.
 pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let name = match &ask.name {
         Some(name) => name.clone(),

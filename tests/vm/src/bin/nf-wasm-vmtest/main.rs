@@ -111,7 +111,10 @@ const OTHERWISE: &[(&str, Kernels)] = &[
     ("verdicts::block_telnet_in_rust_at_every_hook", Stock),
     ("verdicts::block_telnet_in_c_at_every_hook", Stock),
     // PREEMPT_RT's spinlocks block too, and are counted.
-    ("attachments::a_hundred_attachments_are_waited_for_at_once", Debug),
+    (
+        "attachments::a_hundred_attachments_are_waited_for_at_once",
+        Debug,
+    ),
     ("in_place::each_byte_of_the_window_is_the_same", Stock),
     ("in_place::the_end_of_the_window_is_the_same", Stock),
     ("in_place::ports_are_the_same", Stock),
