@@ -41,7 +41,7 @@ module! {
     params: {
         fail_allocations: u8 {
             default: 0,
-            description: "For tests: 1: the build of the nth instance fails at its nth allocation; 2: builds for CPUs that come online fail; 3: as 1, at every eighth allocation",
+            description: "For tests: 1: the nth load or run fails at its nth allocation; 2: instances for CPUs that come online fail; 3: as 1, at every eighth allocation",
         },
         guest_test: bool {
             default: false,

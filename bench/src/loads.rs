@@ -44,7 +44,7 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
     let stages = stages(&tracepoint.lines())?;
     drop(tracepoint);
     let entry = device.filters()?.into_iter().find(|it| it.id == id);
-    let memory_per_cpu = entry.context("the filter")?.memory_per_cpu;
+    let entry = entry.context("the filter")?;
 
     // There is one CPU: the replacement and the sender share it.
     let per_packet = sender.settled()?.instructions;
@@ -72,7 +72,8 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
         stages,
         replace_instructions: elapsed - i64::from(sent) * per_packet,
         packets_meanwhile: sent,
-        memory_per_cpu,
+        memory_per_cpu: entry.memory_per_cpu,
+        memory_shared: entry.memory_shared,
     })
 }
 

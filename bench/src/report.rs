@@ -86,6 +86,9 @@ pub struct LoadCost {
     pub packets_meanwhile: u32,
     /// Bytes of kernel memory that the filter uses per CPU.
     pub memory_per_cpu: u64,
+    /// Bytes of kernel memory that all CPUs share.
+    #[serde(default)]
+    pub memory_shared: u64,
 }
 
 /// A stage of a load.
@@ -273,6 +276,7 @@ impl Report {
                 ("replace", thousands(load.replace_instructions)),
                 ("packets meanwhile", load.packets_meanwhile.to_string()),
                 ("bytes a CPU", load.memory_per_cpu.to_string()),
+                ("bytes shared", load.memory_shared.to_string()),
             ])
             .collect();
             if row == 0 {

@@ -6,14 +6,18 @@
 //! [`crate::inspect`]. It also charges the fuel. The file of each capability implements the
 //! functions, under the same names and with the same types.
 
+use core::ffi::c_void;
+
+use nf_wasm_jit::{HostFunction, Machine};
 use nf_wasm_shared::abi::capability::Capability;
 use nf_wasm_shared::nf_wasm_capabilities;
 use wasmi::errors::LinkerError;
-use wasmi::{Caller, Error, Linker, TrapCode};
+use wasmi::{Caller, Error, Linker};
 use wasmparser::ValType;
 
-use crate::guest::{Guest, NativeGuest};
+use crate::guest::Guest;
 use crate::host::Host;
+use crate::linkage::serve;
 use crate::state::State;
 
 /// One function of a capability.
@@ -26,9 +30,6 @@ pub struct Function {
     /// Types of its results.
     pub results: &'static [ValType],
 }
-
-/// The signature for compiled code: arguments and result have 64 bits.
-pub(crate) type Native<H> = fn(&mut NativeGuest<'_, H>, [u64; 3]) -> Result<u64, TrapCode>;
 
 /// An import module: the functions of one capability.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ type Out = u32;
 macro_rules! functions {
     ($($constant:ident $module:ident $name:literal $bit:literal $summary:literal {
         $($what:literal $function:ident($($parameter:ident: $type:ident),*) -> $result:ident,
-            [$($fuel:tt)*], $fuel_text:literal;)*
+            [$fuel:literal $(, $more:expr)?], $fuel_text:literal;)*
     })*) => {
         $(mod $module;)*
 
@@ -117,7 +118,7 @@ macro_rules! functions {
                     $name,
                     stringify!($function),
                     |mut guest: Caller<'_, State<H>> $(, $parameter: $type)*| {
-                        guest.charge($($fuel)*)?;
+                        guest.charge($fuel $(+ $more)?)?;
                         let result: $result = $module::$function(&mut guest $(, $parameter)*)?;
                         Ok::<_, Error>(result)
                     },
@@ -126,20 +127,56 @@ macro_rules! functions {
             Ok(())
         }
 
-        /// The function of a module, for compiled code.
-        pub(crate) fn native<H: Host>(module: &str, name: &str) -> Option<Native<H>> {
-            Some(match (module, name) {
-                $($(($name, function) if function == stringify!($function) => |guest, arguments| {
-                    let [$($parameter,)* ..] = arguments;
+        /// Module and name of each function, and how compiled code calls it. The index in this
+        /// list is the function's number.
+        const FUNCTIONS: &[(&str, &str, u32, bool)] = &[$($((
+            $name,
+            stringify!($function),
+            $fuel,
+            !<[&str]>::is_empty(&[$(stringify!($more))?]),
+        ),)*)*];
+
+        /// The functions' addresses for compiled code, in the order of their numbers. A function
+        /// takes the machine and three arguments of 64 bits.
+        pub(crate) fn addresses<H: Host>() -> [*const c_void; COUNT] {
+            [$($({
+                extern "C" fn $function<H: Host>(
+                    machine: *mut Machine,
+                    a: u64,
+                    b: u64,
+                    c: u64,
+                ) -> u64 {
+                    let [$($parameter,)* ..] = [a, b, c];
                     $(let $parameter = <$type as Number>::from_bits($parameter);)*
-                    guest.charge($($fuel)*)?;
-                    let result: $result = $module::$function(guest $(, $parameter)*)?;
-                    Ok(result.to_bits())
-                },)*)*
-                _ => return None,
-            })
+                    // SAFETY: Only compiled code calls this, and passes its machine.
+                    unsafe {
+                        serve::<H>(machine, |guest| {
+                            $(guest.charge($more)?;)?
+                            let result: $result = $module::$function(guest $(, $parameter)*)?;
+                            Ok(result.to_bits())
+                        })
+                    }
+                }
+                $function::<H> as *const c_void
+            },)*)*]
         }
     };
 }
 
 nf_wasm_capabilities!(functions);
+
+/// Number of host functions.
+pub(crate) const COUNT: usize = FUNCTIONS.len();
+
+/// How compiled code calls a function.
+pub(crate) fn host_function(module: &str, name: &str) -> Option<HostFunction> {
+    let at = FUNCTIONS
+        .iter()
+        .position(|row| (row.0, row.1) == (module, name))?;
+    let (.., fuel, may_trap) = FUNCTIONS[at];
+    Some(HostFunction {
+        number: at as u32,
+        fuel,
+        may_trap,
+    })
+}

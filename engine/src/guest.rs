@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A guest that calls a host function, in either tier.
 
+use nf_wasm_jit::machine::HostState;
 use wasmi::{Caller, TrapCode};
 
 use crate::state::{bytes, State};
@@ -10,15 +11,16 @@ pub(crate) trait Guest<H> {
     /// Charges fuel. A host function calls this before it does the work.
     fn charge(&mut self, fuel: u64) -> Result<(), TrapCode>;
 
-    /// The instance's state.
-    fn state(&mut self) -> &mut State<H>;
+    /// What host functions work on.
+    fn state(&mut self) -> &mut HostState<H>;
 
-    /// The guest's bytes `ptr..ptr + len` and the state. Traps as a load from that range would.
+    /// The guest's bytes `ptr..ptr + len`, and what host functions work on. Traps as a load from
+    /// that range would.
     fn bytes_and_state(
         &mut self,
         ptr: u32,
         len: u32,
-    ) -> Result<(&mut [u8], &mut State<H>), TrapCode>;
+    ) -> Result<(&mut [u8], &mut HostState<H>), TrapCode>;
 }
 
 impl<H> Guest<H> for Caller<'_, State<H>> {
@@ -28,21 +30,21 @@ impl<H> Guest<H> for Caller<'_, State<H>> {
         self.set_fuel(left).map_err(|_| TrapCode::OutOfFuel)
     }
 
-    fn state(&mut self) -> &mut State<H> {
-        self.data_mut()
+    fn state(&mut self) -> &mut HostState<H> {
+        &mut self.data_mut().host_state
     }
 
     fn bytes_and_state(
         &mut self,
         ptr: u32,
         len: u32,
-    ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
+    ) -> Result<(&mut [u8], &mut HostState<H>), TrapCode> {
         let Some(memory) = self.data().memory else {
             // A guest without a linear memory is treated as one with an empty memory.
-            return Ok((bytes(&mut [], ptr, len)?, self.data_mut()));
+            return Ok((bytes(&mut [], ptr, len)?, self.state()));
         };
         let (data, state) = memory.data_and_store_mut(self);
-        Ok((bytes(data, ptr, len)?, state))
+        Ok((bytes(data, ptr, len)?, &mut state.host_state))
     }
 }
 
@@ -50,7 +52,7 @@ impl<H> Guest<H> for Caller<'_, State<H>> {
 pub(crate) struct NativeGuest<'a, H> {
     pub(crate) fuel: &'a mut i64,
     pub(crate) memory: &'a mut [u8],
-    pub(crate) state: &'a mut State<H>,
+    pub(crate) state: &'a mut HostState<H>,
 }
 
 impl<H> Guest<H> for NativeGuest<'_, H> {
@@ -58,7 +60,7 @@ impl<H> Guest<H> for NativeGuest<'_, H> {
         charge(self.fuel, fuel)
     }
 
-    fn state(&mut self) -> &mut State<H> {
+    fn state(&mut self) -> &mut HostState<H> {
         self.state
     }
 
@@ -66,7 +68,7 @@ impl<H> Guest<H> for NativeGuest<'_, H> {
         &mut self,
         ptr: u32,
         len: u32,
-    ) -> Result<(&mut [u8], &mut State<H>), TrapCode> {
+    ) -> Result<(&mut [u8], &mut HostState<H>), TrapCode> {
         Ok((bytes(self.memory, ptr, len)?, self.state))
     }
 }

@@ -8,21 +8,20 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ptr;
 use nf_wasm_shared::abi::limits;
 use nf_wasm_shared::abi::trap::Trap;
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{
-    AsContextMut, Error, Extern, ExternRef, Func, Global, Instance, Memory, Module, Ref, Store,
-    StoreContext, StoreLimits, StoreLimitsBuilder, Val, ValType,
+    AsContextMut, Error, Extern, ExternRef, Func, Global, Instance, InstanceLayout, Memory, Module,
+    Ref, Store, StoreContext, StoreLimits, StoreLimitsBuilder, Val, ValType,
 };
 
 use nf_wasm_jit::{Code, Environment, Results};
 
 use crate::inspect::{inspect_by, Rules};
-use crate::instance::{new_engine, translate};
-use crate::native::{globals, Bare, NativeCode, MAX_INSTRUCTIONS};
+use crate::native::{call_bare, globals, set_globals, NativeCode, OwnedMachine, MAX_INSTRUCTIONS};
 use crate::refusal::{refuse, Refusal, RefusalKind};
+use crate::snapshot::{new_engine, translate};
 use crate::trap::trap_of;
 
 /// Instances that may import from each other.
@@ -188,14 +187,15 @@ impl Session {
                 *bits = u64::from(*bits as u32);
             }
         }
-        let Some((mut bare, code)) = self.compile(instance, name) else {
+        let Some((mut machine, code, layout)) = self.compile(instance, name) else {
             return Ok(None);
         };
         let Some(native) = assemble(&code) else {
             return Ok(None);
         };
         let count = (arguments, results.len());
-        let (result, left) = bare.call(&*native, values, count, fuel);
+        let (result, left) = call_bare(&mut machine, &*native, values, count, fuel);
+        set_globals(&layout, &machine);
         Ok(Some(Called {
             result: result.map(|()| results.len() as u32),
             fuel_used: fuel.saturating_sub(left),
@@ -203,37 +203,39 @@ impl Session {
     }
 
     /// Compiles an exported function for the current state of an instance.
-    fn compile(&mut self, instance: u32, name: &str) -> Option<(Bare, Code)> {
+    fn compile(
+        &mut self,
+        instance: u32,
+        name: &str,
+    ) -> Option<(OwnedMachine, Code, InstanceLayout)> {
         let Some(Some((instance, wasm))) = self.instances.get(instance as usize) else {
             return None;
         };
         let layout = instance.layout(&mut self.store)?;
-        let (globals, global_stride) = globals(&layout).ok()?;
         let mut memory_grows = false;
-        let memory = match layout.memory {
-            None => (ptr::null_mut(), 0),
+        let memory: *mut [u8] = match layout.memory {
+            None => &mut [],
             Some(memory) => {
                 let maximum = memory.ty(&self.store).maximum();
                 memory_grows = maximum != Some(memory.size(&self.store));
-                let data = memory.data_mut(&mut self.store);
-                (data.as_mut_ptr(), data.len())
+                memory.data_mut(&mut self.store)
             }
         };
         let environment = Environment {
-            memory_bytes: memory.1 as u64,
+            memory_bytes: memory.len() as u64,
             memory_grows,
             table: &layout.table,
             frame_slots: &layout.frame_slots,
-            global_stride,
+            // Functions of other modules cannot be called.
+            imports: &[],
+            fuel: None,
             max_instructions: MAX_INSTRUCTIONS,
             parameters: &[],
             results: Results::Stay,
         };
         let code = nf_wasm_jit::compile(wasm, name, &environment).ok()?;
-        if code.calls_host {
-            return None;
-        }
-        Some((Bare::new(&code, memory, globals), code))
+        let machine = OwnedMachine::new(&code, &globals(&layout), memory);
+        Some((machine, code, layout))
     }
 
     /// Reads an exported global.

@@ -11,7 +11,7 @@ pub enum Clock {
     Realtime,
 }
 
-/// The stages of a build, in this order.
+/// The stages of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stage {
@@ -22,9 +22,9 @@ pub enum Stage {
     /// Creates and fills memory and tables. Calls `_initialize`, `nfw_buf` and `nfw_init`, if they
     /// are exported.
     Instantiate,
-    /// Grows the interpreter's stack to its full size.
-    Warm,
-    /// The instance is ready.
+    /// Copies a snapshot for an interpreted instance.
+    Copy,
+    /// The snapshot or the instance is ready.
     Ready,
     /// Compiles the filter. `Ready` follows once more.
     Compile,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Compiles an instance's filter, and owns the `Machine`, the struct that the code runs on.
+//! Compiles an instance's filter, and describes the instances that the code runs on.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -8,12 +8,11 @@ use core::cell::RefCell;
 use core::ptr::{self, NonNull};
 
 use nf_wasm_jit::machine::{FIRST_SLOT, TRAPPED};
-use nf_wasm_jit::{Code, Environment, Machine, Reads, Results, Work};
+use nf_wasm_jit::{Code, Environment, HostFunction, Machine, Results, Work};
 use nf_wasm_shared::abi::guest::EXPORT_FILTER;
 use nf_wasm_shared::abi::trap::Trap;
-use wasmi::{InstanceLayout, Memory, Store};
+use wasmi::{InstanceLayout, Store};
 
-use crate::capability::Native;
 use crate::host::Host;
 use crate::state::State;
 use crate::window::Buffer;
@@ -24,51 +23,42 @@ pub use nf_wasm_jit::Unsupported;
 /// Maximum number of instructions: some megabytes of native code.
 pub(crate) const MAX_INSTRUCTIONS: usize = 1 << 19;
 
-/// The size of a [`Machine`], in slots of 8 bytes.
-const MACHINE_SLOTS: usize = size_of::<Machine>() / size_of::<u64>();
+/// The size of a [`Machine`], in words.
+const MACHINE_WORDS: usize = size_of::<Machine>() / size_of::<u64>();
 
-/// The state that an instance's compiled code runs on.
-pub(crate) struct NativeFilter<H> {
-    /// The machine, followed by the slots of frames.
-    pub(crate) machine: Box<[u64]>,
-    pub(crate) imports: Vec<Native<H>>,
-    pub(crate) run: Option<Run>,
-    pub(crate) shown: Shown,
-    /// The reads of the code for packets in place.
-    pub(crate) in_place: Reads,
+/// A filter as compiled code, and what the code needs of an instance besides the linear memory.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Code for packets on a copy.
+    pub code: Code,
+    /// Code for packets in place, if there can be any.
+    pub in_place: Option<Code>,
+    /// The values with which the globals begin.
+    pub globals: Vec<u64>,
+    /// Where a caller writes the context, followed by the window. `None` if the code reads none of
+    /// these: context, window, the window's length. The length also goes to the slot
+    /// [`nf_wasm_jit::machine::LEN_SLOT`].
+    pub context: Option<u32>,
+    /// Maximum bytes of the window.
+    pub snaplen: u32,
+    /// Bytes of the window that the code can read.
+    pub window: u32,
 }
 
-/// The parts of the buffer that the code can read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shown {
-    /// Whether it can read any of: the context, the window, the window's length.
-    pub(crate) anything: bool,
-    /// Bytes of the window.
-    pub(crate) window: u32,
-}
-
-impl<H: Host> NativeFilter<H> {
+impl Compiled {
     /// Compiles an instance that is set up: its memory and its table no longer change their sizes.
-    /// `buffer` is the linear memory, and the buffer in it.
-    pub(crate) fn compile(
+    pub(crate) fn new<H: Host>(
         wasm: &[u8],
-        imports: &[Native<H>],
+        imports: &[HostFunction],
         store: &mut Store<State<H>>,
         instance: wasmi::Instance,
-        buffer: Option<(Memory, Buffer)>,
-    ) -> Result<(Self, (Code, Option<Code>)), Unsupported> {
+        memory_bytes: usize,
+        buffer: Option<Buffer>,
+        fuel: u32,
+    ) -> Result<Self, Unsupported> {
         let layout = instance
             .layout(&mut *store)
             .ok_or(Unsupported::Operator("functions of other modules"))?;
-        let (globals, global_stride) = globals(&layout)?;
-        let (memory, memory_bytes) = match buffer {
-            None => (ptr::null_mut(), 0),
-            Some((memory, _)) => {
-                let data = memory.data_mut(&mut *store);
-                (data.as_mut_ptr(), data.len())
-            }
-        };
-        let buffer = buffer.map(|(_, buffer)| buffer);
         let parameters = match buffer {
             None => [Some(0); 3],
             Some(buffer) => [
@@ -82,111 +72,148 @@ impl<H: Host> NativeFilter<H> {
             memory_grows: false,
             table: &layout.table,
             frame_slots: &layout.frame_slots,
-            global_stride,
+            imports,
+            fuel: Some(fuel),
             max_instructions: MAX_INSTRUCTIONS,
             parameters: &parameters,
             results: Results::Verdict,
         };
-        let host = RefCell::new(&mut store.data_mut().host);
+        let host = RefCell::new(&mut store.data_mut().host_state.host);
         let pause = || host.borrow_mut().pause();
         let work = || Work::new(wasm.len(), &pause);
         let code = nf_wasm_jit::compile_with(wasm, EXPORT_FILTER, &environment, &work())?;
-        let machine = machine(&code, (memory, memory_bytes), globals);
-        let shown = Shown::of(&code, buffer);
-        let in_place = match buffer.filter(|_| shown.anything) {
+        let buffer = buffer.filter(|buffer| reads_buffer(&code, *buffer));
+        let in_place = match buffer {
             None => None,
-            Some(buffer) => {
-                let buffer = nf_wasm_jit::Buffer {
+            Some(buffer) => nf_wasm_jit::compile_in_place_with(
+                wasm,
+                EXPORT_FILTER,
+                &environment,
+                nf_wasm_jit::Buffer {
                     context: buffer.context_address(),
                     window: buffer.window_address(),
                     snaplen: buffer.snaplen(),
-                };
-                let work = work();
-                nf_wasm_jit::compile_in_place_with(
-                    wasm,
-                    EXPORT_FILTER,
-                    &environment,
-                    buffer,
-                    &work,
-                )?
-            }
+                },
+                &work(),
+            )?,
         };
-        let native = Self {
-            machine,
-            imports: imports.to_vec(),
-            run: None,
-            shown,
-            in_place: in_place.as_ref().map_or(Reads::default(), |it| it.in_place),
-        };
-        Ok((native, (code, in_place)))
-    }
-
-    pub(crate) fn is_linked(&self) -> bool {
-        self.run.is_some()
-    }
-
-    pub(crate) fn shown(&self) -> Shown {
-        self.shown
+        Ok(Self {
+            in_place,
+            globals: globals(&layout),
+            context: buffer.map(Buffer::context_address),
+            snaplen: buffer.map_or(0, Buffer::snaplen),
+            window: buffer.map_or(0, |buffer| {
+                let window = code
+                    .reads_below
+                    .saturating_sub(buffer.window_address().into());
+                window.min(buffer.snaplen().into()) as u32
+            }),
+            code,
+        })
     }
 }
 
-/// Makes a machine for code, with the slots that its frames need.
-fn machine(code: &Code, (memory, memory_bytes): (*mut u8, usize), globals: *mut u8) -> Box<[u64]> {
-    let mut slots = vec![0_u64; MACHINE_SLOTS + code.slots as usize].into_boxed_slice();
-    let machine = Machine {
-        fuel: 0,
-        memory,
-        memory_bytes,
-        globals,
-        trap: 0,
-        owner: ptr::null_mut(),
-        window: ptr::null(),
-        minus_end: 0,
-        state: ptr::null(),
-        shown: 0,
+/// Whether `code` can read any of: the context, the window, the window's length.
+fn reads_buffer(code: &Code, buffer: Buffer) -> bool {
+    code.reads_parameters || code.reads_below > buffer.context_address().into()
+}
+
+/// The globals' current values.
+pub(crate) fn globals(layout: &InstanceLayout) -> Vec<u64> {
+    let value = |global: &NonNull<_>| {
+        // SAFETY: It is the address of a value of 8 bytes, which nobody writes to meanwhile: the
+        // layout was just made, and the instance is not running.
+        unsafe { global.cast::<u64>().read() }
     };
-    // SAFETY: There are at least as many slots as a machine takes, aligned like its words.
-    unsafe { slots.as_mut_ptr().cast::<Machine>().write(machine) };
-    slots
+    layout.globals.iter().map(value).collect()
 }
 
-/// A single compiled function, for tests of the engine.
-pub(crate) struct Bare {
-    machine: Box<[u64]>,
+/// Sets the globals of an interpreted instance to those of a machine.
+pub(crate) fn set_globals(layout: &InstanceLayout, machine: &OwnedMachine) {
+    for (global, value) in layout.globals.iter().zip(machine.globals().iter().rev()) {
+        // SAFETY: As in `globals`: the store has not changed since the layout was made.
+        unsafe { global.cast::<u64>().write(*value) };
+    }
 }
 
-impl Bare {
-    /// The state for `code`. The instance must not be used otherwise as long as this is used.
-    pub(crate) fn new(code: &Code, memory: (*mut u8, usize), globals: *mut u8) -> Self {
-        Self {
-            machine: machine(code, memory, globals),
+/// A machine, with the globals before it and the slots of frames behind it.
+#[derive(Debug)]
+pub struct OwnedMachine {
+    words: Box<[u64]>,
+    globals: usize,
+}
+
+impl OwnedMachine {
+    /// A machine for `code`, which accesses `memory`.
+    pub fn new(code: &Code, globals: &[u64], memory: *mut [u8]) -> Self {
+        let mut words = vec![0; globals.len() + MACHINE_WORDS + code.slots as usize];
+        for (to, global) in words.iter_mut().zip(globals.iter().rev()) {
+            *to = *global;
         }
+        let mut this = Self {
+            words: words.into_boxed_slice(),
+            globals: globals.len(),
+        };
+        let machine = Machine {
+            fuel: 0,
+            memory: memory.cast(),
+            memory_bytes: memory.len(),
+            trap: 0,
+            host: ptr::null_mut(),
+            window: ptr::null(),
+            minus_end: 0,
+            state: ptr::null(),
+            shown: 0,
+        };
+        // SAFETY: There are at least as many words as a machine takes, aligned like its own.
+        unsafe { this.machine().write(machine) };
+        this
     }
 
-    /// Calls the code with the first `arguments` of `values`. Writes `results` results to `values`.
-    pub(crate) fn call(
-        &mut self,
-        native: &dyn NativeCode,
-        values: &mut [u64],
-        (arguments, results): (usize, usize),
-        fuel: u64,
-    ) -> (Result<(), Trap>, u64) {
-        let machine = self.machine.as_mut_ptr().cast::<Machine>();
-        let first = MACHINE_SLOTS + FIRST_SLOT as usize;
-        self.machine[first..first + arguments].copy_from_slice(&values[..arguments]);
-        // SAFETY: The code was compiled for this machine. `&mut self` excludes other users of the
-        // machine, and by the contract of `new` nobody uses the instance meanwhile.
-        let (code, left) = unsafe {
-            (*machine).fuel = fuel as i64;
-            (native.run(machine), (*machine).fuel)
-        };
-        let result = match code.checked_sub(TRAPPED) {
-            None => Ok(()),
-            Some(trap) => Err(Trap::from_number(trap).unwrap_or(Trap::Internal)),
-        };
-        values[..results].copy_from_slice(&self.machine[first..first + results]);
-        (result, left.max(0) as u64)
+    /// The machine's address, which is the argument of its code.
+    pub fn machine(&mut self) -> *mut Machine {
+        self.words[self.globals..].as_mut_ptr().cast()
     }
+
+    /// The slots of frames.
+    pub fn slots(&mut self) -> &mut [u64] {
+        &mut self.words[self.globals + MACHINE_WORDS..]
+    }
+
+    /// The globals, the first one last.
+    pub fn globals(&self) -> &[u64] {
+        &self.words[..self.globals]
+    }
+}
+
+/// Decodes the result of native code: a number, or the trap.
+pub(crate) fn result(code: u32) -> Result<i32, Trap> {
+    match code.checked_sub(TRAPPED) {
+        None => Ok(code as i32),
+        Some(trap) => Err(Trap::from_number(trap).unwrap_or(Trap::Internal)),
+    }
+}
+
+/// Calls a single compiled function, for tests of the engine, with the first `arguments` of
+/// `values`. Writes `results` results to `values`. Returns the result, and the fuel that is left.
+pub(crate) fn call_bare(
+    machine: &mut OwnedMachine,
+    native: &dyn NativeCode,
+    values: &mut [u64],
+    (arguments, results): (usize, usize),
+    fuel: u64,
+) -> (Result<(), Trap>, u64) {
+    let first = FIRST_SLOT as usize;
+    machine.slots()[first..first + arguments].copy_from_slice(&values[..arguments]);
+    let at = machine.machine();
+    // SAFETY: The caller made the machine for this code, and `&mut` excludes other users of it.
+    let (code, left) = unsafe {
+        (*at).fuel = fuel as i64;
+        (native.run(at), (*at).fuel)
+    };
+    values[..results].copy_from_slice(&machine.slots()[first..first + results]);
+    // The fuel is negative if it did not suffice for a block.
+    (result(code).map(|_| ()), left.max(0) as u64)
 }
 
 /// Native code that a test made of compiled code.
@@ -197,42 +224,4 @@ pub trait NativeCode {
     ///
     /// The code was compiled for `machine`.
     unsafe fn run(&self, machine: *mut Machine) -> u32;
-}
-
-/// The first global's address, and the bytes from one global to the next.
-pub(crate) fn globals(layout: &InstanceLayout) -> Result<(*mut u8, u32), Unsupported> {
-    let address = |global: &NonNull<_>| global.as_ptr() as usize;
-    let stride = match layout.globals.as_slice() {
-        [first, second, ..] => address(second).wrapping_sub(address(first)),
-        _ => 0,
-    };
-    let Some(first) = layout.globals.first() else {
-        return Ok((ptr::null_mut(), 0));
-    };
-    let is_at = |at: usize| address(first).wrapping_add(at * stride);
-    let mut all = layout.globals.iter().enumerate();
-    if !all.all(|(at, global)| address(global) == is_at(at)) {
-        return Err(Unsupported::Operator("scattered globals"));
-    }
-    // At most 1,024 globals of a few bytes.
-    Ok((first.as_ptr().cast(), stride as u32))
-}
-
-impl Shown {
-    /// Finds out the parts that `code` can read.
-    fn of(code: &Code, buffer: Option<Buffer>) -> Self {
-        let Some(buffer) = buffer else {
-            return Self {
-                anything: false,
-                window: 0,
-            };
-        };
-        let window = code
-            .reads_below
-            .saturating_sub(buffer.window_address().into());
-        Self {
-            anything: code.reads_parameters || code.reads_below > buffer.context_address().into(),
-            window: window.min(buffer.snaplen().into()) as u32,
-        }
-    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! State of an instance that host functions use.
+//! State of an interpreted instance that host functions use.
 
+use nf_wasm_jit::machine::HostState;
 use nf_wasm_shared::abi::limits;
 use wasmi::{nospec, Memory, StoreLimits, StoreLimitsBuilder, TrapCode};
 
@@ -10,20 +11,20 @@ const BYTES_PER_FUEL: u32 = 64;
 const PAGE_BYTES: usize = 65_536;
 
 pub(crate) struct State<H> {
-    pub(crate) host: H,
+    pub(crate) host_state: HostState<H>,
     /// The guest's linear memory, if it has one.
     pub(crate) memory: Option<Memory>,
-    /// Bytes of the current packet.
-    pub(crate) packet_len: u32,
     pub(crate) growth: StoreLimits,
 }
 
 impl<H> State<H> {
     pub(crate) fn new(host: H, memory_pages: u32) -> Self {
         Self {
-            host,
+            host_state: HostState {
+                host,
+                packet_len: 0,
+            },
             memory: None,
-            packet_len: 0,
             growth: growth_limits(memory_pages),
         }
     }

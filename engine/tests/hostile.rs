@@ -10,7 +10,7 @@ use std::thread;
 
 use common::counting::{counted, RESERVE};
 use common::{call, options, Packet};
-use nf_wasm_engine::{inspect, Instance, Unsupported};
+use nf_wasm_engine::{inspect, Snapshot, Unsupported};
 use nf_wasm_hostile::{cases, declared, heavy, megabyte, packets, setup, slow, Case, Expected};
 use nf_wasm_jit::work::STEPS_WITHOUT_A_PAUSE;
 use nf_wasm_shared::abi::limits;
@@ -54,7 +54,7 @@ fn check(cases: &'static [Case]) {
 fn check_wasm(case: &Case, wasm: &[u8]) {
     let name = case.name;
     let packet = Packet::new(&[0x5a; 600]);
-    let (instance, allocated) = counted(|| Instance::new(wasm, &options(), packet));
+    let (snapshot, allocated) = counted(|| Snapshot::new(wasm, &options(), packet.clone()));
     let budget = limits::instance_bytes(wasm.len());
     assert!(
         allocated.peak <= budget,
@@ -67,7 +67,7 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
         allocated.peak,
         (allocated.peak / wasm.len().max(1)),
     );
-    let outcomes = match (case.expected, instance) {
+    let outcomes = match (case.expected, snapshot) {
         (Expected::Refused(errno, words), Err(refusal)) => {
             assert_eq!(refusal.kind.errno(), errno, "{name}: {refusal}");
             for word in words {
@@ -84,7 +84,10 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
         }
         (Expected::Refused(..), Ok(_)) => panic!("{name}: not refused"),
         (Expected::Loaded(_), Err(refusal)) => panic!("{name}: {refusal}"),
-        (Expected::Loaded(outcomes), Ok(mut instance)) => {
+        (Expected::Loaded(outcomes), Ok(mut snapshot)) => {
+            let (instance, copied) = counted(|| snapshot.instance(packet));
+            assert!(copied.peak <= budget, "{name}: {copied:?}");
+            let mut instance = instance.expect("an instance");
             let last = outcomes.last().expect("an outcome");
             for expected in outcomes.iter().chain(std::iter::repeat_n(last, AGAIN)) {
                 let (outcome, allocated) = counted(|| call(&mut instance));
@@ -97,7 +100,7 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
                     Err(_) => assert!(allocated.peak <= RESERVE, "{name}: {allocated:?}"),
                 }
             }
-            check_compiled(name, wasm, &mut instance, allocated.live);
+            check_compiled(name, wasm, &mut snapshot, allocated.live);
             outcomes
         }
     };
@@ -106,14 +109,14 @@ fn check_wasm(case: &Case, wasm: &[u8]) {
 
 /// Compiles a module. Checks the steps against its size, and the memory against the rest of the
 /// budget.
-fn check_compiled(name: &str, wasm: &[u8], instance: &mut Instance<Packet>, live: usize) {
-    let (compiled, allocated) = counted(|| instance.compile(wasm));
-    let steps = instance.host_mut().pauses * STEPS_WITHOUT_A_PAUSE;
+fn check_compiled(name: &str, wasm: &[u8], snapshot: &mut Snapshot<Packet>, live: usize) {
+    let (compiled, allocated) = counted(|| snapshot.compile(wasm, common::FUEL as u32));
+    let steps = snapshot.host_mut().pauses * STEPS_WITHOUT_A_PAUSE;
     println!(
         "    {steps} steps, {:.1} for a byte; {} bytes: {:?}",
         steps as f64 / wasm.len() as f64,
         allocated.peak,
-        compiled.as_ref().map(|(code, _)| code.insns.len()),
+        compiled.as_ref().map(|it| it.code.insns.len()),
     );
     let max = wasm.len() as u64 * MAX_CORPUS_STEPS_FOR_A_BYTE + MAX_CORPUS_STEPS_FOR_A_MODULE;
     assert!(steps <= max, "{name}: {steps} of {max} steps");

@@ -12,61 +12,41 @@ mod vm;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::ops::Range;
-use std::ptr;
 
-use nf_wasm_engine::{helper_address, Instance, Options, Outcome};
+use nf_wasm_engine::{helper_addresses, Options, Outcome, Snapshot};
 use nf_wasm_generate::case::{Case, Filters};
 use nf_wasm_generate::cases;
 use nf_wasm_generate::random::Random;
 use nf_wasm_generate::Unstructured;
 use nf_wasm_jit::machine::bpf_insn;
-use nf_wasm_jit::{Code, Helper, Machine};
+use nf_wasm_jit::{Code, Machine};
 use nf_wasm_shared::abi::guest::Context;
-use nf_wasm_test_host::Packet;
+use nf_wasm_test_host::{NativeInstance, Packet};
 use vm::Speculation;
-use wasmparser::{Parser, Payload};
 
 thread_local! {
     /// The compiled code of the running instance, and the number of its globals.
-    static CODE: RefCell<Option<(Code, u64)>> = const { RefCell::new(None) };
+    static CODE: RefCell<Option<(Code, usize)>> = const { RefCell::new(None) };
     /// The simulation of mispredicted branches, if it is on.
     static SPECULATION: RefCell<Option<Speculation>> = const { RefCell::new(None) };
-}
-
-/// Bytes of a global.
-const GLOBAL: u64 = 16;
-
-/// Number of a module's globals.
-fn globals(wasm: &[u8]) -> u64 {
-    let mut payloads = Parser::new(0).parse_all(wasm);
-    let count = payloads.find_map(|payload| match payload {
-        Ok(Payload::GlobalSection(section)) => Some(section.count()),
-        _ => None,
-    });
-    count.unwrap_or(0).into()
-}
-
-/// The address ranges that the code may access.
-fn bounds(code: &Code, globals: u64, machine: &Machine) -> [Range<u64>; 3] {
-    let range = |start: u64, bytes: u64| start..start + bytes;
-    let frames = size_of::<Machine>() as u64 + u64::from(code.slots) * 8;
-    [
-        range(ptr::from_ref(machine) as u64, frames),
-        range(machine.globals as u64, globals * GLOBAL),
-        range(machine.memory as u64, machine.memory_bytes as u64),
-    ]
 }
 
 /// Stands in for native code: runs the instructions in the eBPF machine.
 unsafe extern "C" fn run(machine: *const c_void, _: *const bpf_insn) -> u32 {
     CODE.with_borrow(|code| {
         let (code, globals) = code.as_ref().expect("code");
-        // SAFETY: The engine passes the machine of the running instance, and nobody writes to it
+        let range = |start: u64, bytes: usize| start..start + bytes as u64;
+        let (globals, start) = (8 * globals, machine as u64);
+        let frames = size_of::<Machine>() + code.slots as usize * 8;
+        // SAFETY: The argument is the machine of the running instance, and nobody writes to it
         // while the reference lives.
-        let bounds = bounds(code, *globals, unsafe { &*machine.cast::<Machine>() });
-        let helper = |number| {
-            let address = helper_address::<Packet>(Helper::ALL[number as usize]);
+        let memory = unsafe { &*machine.cast::<Machine>() };
+        let bounds = [
+            range(start - globals as u64, globals + frames),
+            range(memory.memory as u64, memory.memory_bytes),
+        ];
+        let helper = |number: i32| {
+            let address = helper_addresses::<Packet>()[number as usize];
             // SAFETY: All helpers take at most five arguments, in registers, and return one value.
             unsafe { std::mem::transmute::<*const c_void, vm::Helper>(address) }
         };
@@ -77,26 +57,38 @@ unsafe extern "C" fn run(machine: *const c_void, _: *const bpf_insn) -> u32 {
     }) as u32
 }
 
-fn start(case: &Case) -> Option<Box<Instance<Packet>>> {
+fn start(case: &Case) -> Option<Box<Snapshot<Packet>>> {
     let options = Options {
         capabilities: case.capabilities,
         snaplen: case.snaplen,
         memory_pages: 8,
         init_fuel: 50_000,
     };
-    Instance::new(&case.wasm, &options, Packet::none()).ok()
+    Snapshot::new(&case.wasm, &options, Packet::none()).ok()
 }
 
-fn call(case: &Case, packet: &[u8], instance: &mut Instance<Packet>) -> (Outcome, Context) {
-    let mut context = Context {
+fn context(case: &Case, packet: &[u8]) -> Context {
+    Context {
         hook: case.hook,
         family: case.family,
         packet_len: packet.len() as u32,
         mark: case.mark,
         ..Context::default()
-    };
-    instance.host_mut().show(packet.to_vec(), case.mark);
-    (instance.call(&mut context, case.fuel), context)
+    }
+}
+
+/// Makes an instance of compiled code, or says why there is none.
+fn compile(
+    snapshot: &mut Snapshot<Packet>,
+    wasm: &[u8],
+    fuel: u64,
+) -> Result<NativeInstance, String> {
+    let compiled = snapshot
+        .compile(wasm, fuel as u32)
+        .map_err(|why| why.to_string())?;
+    CODE.set(Some((compiled.code.clone(), compiled.globals.len())));
+    // SAFETY: `run` runs this code.
+    Ok(unsafe { NativeInstance::new(&compiled, snapshot, run) })
 }
 
 /// Runs a case in both tiers. Returns a summary of the outcome.
@@ -106,25 +98,29 @@ fn both(seed: u64, number: u64) -> String {
     let Ok(case) = Case::new(&mut u, Filters::Any, false) else {
         return "no case".into();
     };
-    let (Some(mut interpreted), Some(mut compiled)) = (start(&case), start(&case)) else {
+    let Some(mut snapshot) = start(&case) else {
         return "no module".into();
     };
-    match compiled.compile(&case.wasm) {
-        Ok((code, _)) => CODE.set(Some((code, globals(&case.wasm)))),
-        Err(why) => return why.to_string(),
-    }
+    let mut compiled = match compile(&mut snapshot, &case.wasm, case.fuel) {
+        Ok(compiled) => compiled,
+        Err(why) => return why,
+    };
+    let host = snapshot.host_mut().clone();
+    let mut interpreted = snapshot.instance(host).expect("an instance");
     SPECULATION.set((number % 2 == 1).then(|| Speculation::new(Random::new(seed, !number))));
-    // SAFETY: `run` runs the code that was just compiled.
-    unsafe { Instance::link(&raw mut *compiled, run) };
     let mut outcomes = Vec::new();
     for packet in &case.packets {
-        let expected = call(&case, packet, &mut interpreted);
-        assert_eq!(call(&case, packet, &mut compiled), expected);
+        let context = context(&case, packet);
+        for host in [interpreted.host_mut(), compiled.host_mut()] {
+            host.show(packet.clone(), case.mark);
+        }
+        let expected = interpreted.call(&mut context.clone(), case.fuel);
+        assert_eq!(compiled.call(&context, case.fuel), expected);
         let (one, other) = (compiled.host_mut(), interpreted.host_mut());
         // In a compiled filter, only the bytes that it can read are copied, so the cost differs.
         one.charged = other.charged;
         assert_eq!(one, other);
-        outcomes.push(expected.0.verdict.is_ok());
+        outcomes.push(expected.verdict.is_ok());
     }
     if outcomes.contains(&true) {
         "verdicts"
@@ -157,23 +153,20 @@ fn outcome_of_both(wasm: &[u8]) -> Outcome {
         memory_pages: 8,
         init_fuel: 50_000,
     };
-    let start = || Instance::new(wasm, &options, Packet::none()).expect("an instance");
-    let (mut interpreted, mut compiled) = (start(), start());
-    let (code, _) = compiled.compile(wasm).expect("code");
-    CODE.set(Some((code, 0)));
+    let mut snapshot = Snapshot::new(wasm, &options, Packet::none()).expect("a snapshot");
+    let mut compiled = compile(&mut snapshot, wasm, 1_000_000).expect("code");
+    let mut interpreted = snapshot.instance(Packet::none()).expect("an instance");
     SPECULATION.set(None);
-    // SAFETY: `run` runs the code that was just compiled.
-    unsafe { Instance::link(&raw mut *compiled, run) };
-    let outcomes = [&mut interpreted, &mut compiled].map(|instance| {
-        instance.host_mut().show(vec![0x5a; 40], 0);
-        let mut context = Context {
-            packet_len: 40,
-            ..Context::default()
-        };
-        instance.call(&mut context, 1_000_000)
-    });
-    assert_eq!(outcomes[0], outcomes[1]);
-    outcomes[0]
+    for host in [interpreted.host_mut(), compiled.host_mut()] {
+        host.show(vec![0x5a; 40], 0);
+    }
+    let context = Context {
+        packet_len: 40,
+        ..Context::default()
+    };
+    let outcome = interpreted.call(&mut context.clone(), 1_000_000);
+    assert_eq!(compiled.call(&context, 1_000_000), outcome);
+    outcome
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{options, Packet};
-use nf_wasm_engine::{Instance, Unsupported};
+use nf_wasm_engine::{Snapshot, Unsupported};
 use nf_wasm_hostile::slow;
 use nf_wasm_jit::{compile_in_place_with, Buffer, Environment, Results, Work};
 
@@ -15,11 +15,11 @@ use nf_wasm_jit::{compile_in_place_with, Buffer, Environment, Results, Work};
 fn compile(wasm: &[u8], max: u64) -> (u64, Result<bool, Unsupported>) {
     let mut host = Packet::new(&[]);
     host.max_pauses = max;
-    let mut instance = Instance::new(wasm, &options(), host).expect("a filter");
-    let outcome = instance
-        .compile(wasm)
-        .map(|(_, in_place)| in_place.is_some());
-    (instance.host_mut().pauses, outcome)
+    let mut snapshot = Snapshot::new(wasm, &options(), host).expect("a filter");
+    let outcome = snapshot
+        .compile(wasm, common::FUEL as u32)
+        .map(|compiled| compiled.in_place.is_some());
+    (snapshot.host_mut().pauses, outcome)
 }
 
 /// The expected outcome for the large module of a shape.
@@ -71,7 +71,8 @@ fn code_for_packets_in_place_is_given_up_too() {
         memory_grows: false,
         table: &[],
         frame_slots: &[1_000],
-        global_stride: 8,
+        imports: &[],
+        fuel: None,
         max_instructions: 1 << 19,
         parameters: &[None; 3],
         results: Results::Verdict,

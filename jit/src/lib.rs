@@ -43,14 +43,27 @@ pub struct Environment<'a> {
     pub table: &'a [Option<u32>],
     /// For each function, the number of slots of the interpreter's frame.
     pub frame_slots: &'a [u16],
-    /// Bytes from one global to the next.
-    pub global_stride: u32,
+    /// The functions that the module imports, by their indices.
+    pub imports: &'a [HostFunction],
+    /// Fuel of each call, if it is always the same. Otherwise the machine has it.
+    pub fuel: Option<u32>,
     /// Maximum number of instructions.
     pub max_instructions: usize,
     /// The constant values of parameters of the exported function.
     pub parameters: &'a [Option<u32>],
     /// How it returns its results.
     pub results: Results,
+}
+
+/// A function that the module imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostFunction {
+    /// Its number, counted from [`Helper::COUNT`], in calls.
+    pub number: u32,
+    /// Fuel that the code charges before the call.
+    pub fuel: u32,
+    /// Whether the function itself charges fuel, accesses linear memory, and may trap.
+    pub may_trap: bool,
 }
 
 /// How the exported function returns its results.
@@ -74,7 +87,7 @@ impl Environment<'_> {
 /// Compiled code.
 #[derive(Clone, Debug)]
 pub struct Code {
-    /// The instructions. Each call holds the number of a [`Helper`].
+    /// The instructions. Each call holds the number of a [`Helper`] or of a [`HostFunction`].
     pub insns: Vec<Insn>,
     /// Indices of the calls.
     pub calls: Vec<u32>,

@@ -74,7 +74,8 @@ fn case(seed: u64, number: u64, outcomes: &mut Outcomes) {
         memory_grows: false,
         table: &layout.table,
         frame_slots: &layout.frame_slots,
-        global_stride: 8,
+        imports: &[],
+        fuel: None,
         max_instructions: 1_000_000,
         parameters: &known,
         results: if is_filter {

@@ -12,7 +12,7 @@ mod text;
 use std::fmt::Write;
 use std::path::Path;
 
-use nf_wasm_jit::{compile, Environment, Insn, Results};
+use nf_wasm_jit::{compile, Environment, HostFunction, Insn, Results};
 
 /// The module sets a global to these constants before and after an operator. They mark its
 /// instructions.
@@ -165,7 +165,12 @@ fn lowered(body: &str) -> Vec<String> {
         memory_grows: false,
         table: &[Some(2), None],
         frame_slots: &[10; 8],
-        global_stride: 8,
+        imports: &[HostFunction {
+            number: 0,
+            fuel: 10,
+            may_trap: false,
+        }],
+        fuel: None,
         max_instructions: 1_000_000,
         parameters: &[],
         results: Results::Stay,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Regions: the memory of one instance.
+//! Regions: the memory of a snapshot, or of an interpreted instance.
 //!
-//! All memory that the engine allocates for an instance belongs to the instance's region, counts
-//! against the region's budget, and is freed with the region. So the memory of a filter is known to
-//! the byte, an instance needs no destructor, and an aborted build leaks nothing.
+//! All memory that the engine allocates for one of them belongs to its region, counts against the
+//! region's budget, and is freed with the region. So the memory of a filter is known to the byte,
+//! an instance needs no destructor, and an aborted build leaks nothing.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -63,13 +63,14 @@ impl Reserve {
     }
 }
 
-/// The memory of one instance.
+/// The memory of a snapshot or of an interpreted instance.
 ///
 /// # Invariants
 ///
 /// `head` begins a doubly linked list of blocks from [`memory::alloc`] or [`memory::alloc_atomic`].
 /// Their sizes add up to `bytes`, and no code uses them once the region is dropped. One thread at a
-/// time uses a region: the build that fills it, and later the packet path of its CPU.
+/// time uses a region: the build or copy that fills it, and later the packet path of its CPU. Copies
+/// read a snapshot's region.
 #[repr(align(64))]
 pub(crate) struct Region {
     head: *mut Block,
@@ -110,8 +111,12 @@ pub(super) enum Asking {
 impl Region {
     /// An empty region that may grow to `budget` bytes.
     pub(crate) fn new(budget: usize, requester: &Requester<'_>) -> Result<KBox<Self>> {
-        let node = NumaNode::new(requester.node).unwrap_or(NumaNode::NO_NODE);
-        let memory = Kmalloc::alloc(Layout::new::<Self>(), GFP_KERNEL_ACCOUNT, node)?;
+        let node = NumaNode::new(requester.node()).unwrap_or(NumaNode::NO_NODE);
+        let flags = match requester.is_charged() {
+            true => GFP_KERNEL_ACCOUNT,
+            false => GFP_KERNEL,
+        };
+        let memory = Kmalloc::alloc(Layout::new::<Self>(), flags, node)?;
         let region = memory.cast::<Self>().as_ptr();
         // INVARIANT: The list is empty.
         // SAFETY: This is new memory of that layout, from the allocator that the box frees it with.
@@ -120,12 +125,12 @@ impl Region {
                 head: ptr::null_mut(),
                 bytes: 0,
                 budget,
-                node: requester.node,
+                node: requester.node(),
                 refused: false,
                 is_aborted: false,
                 overflowed: false,
                 allocations: 0,
-                failing: requester.failing,
+                failing: requester.failing(),
                 reserve: Reserve {
                     bytes: [0; RESERVE_BYTES],
                     used: 0,
@@ -139,6 +144,11 @@ impl Region {
     /// Bytes of the region, its header included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes + size_of::<Self>()
+    }
+
+    /// Number of allocations so far.
+    pub(crate) fn allocations(&self) -> u64 {
+        self.allocations
     }
 
     /// Makes all further allocations fail.

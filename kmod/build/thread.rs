@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Build threads: new kernel threads on which the engine builds instances, runs a guest once, and
-//! is tested.
+//! Build threads: new kernel threads on which the engine builds and copies snapshots, runs a guest
+//! once, and is tested.
 //!
 //! A new thread has an empty stack, so the stack that the engine may use does not depend on the
 //! caller's system call. And a new thread can be ended: if the engine panics, or an allocation that
@@ -41,11 +41,22 @@ pub(crate) struct CallRequest {
     pub(crate) outcome: MaybeUninit<CallOutcome>,
 }
 
+/// Arguments and result of a copy.
+pub(crate) struct CopyRequest {
+    /// See [`boundary::nf_wasm_engine_copy`].
+    pub(crate) snapshot: *const c_void,
+    pub(crate) host: *mut c_void,
+    /// Out: the instance, or null.
+    pub(crate) instance: *mut c_void,
+}
+
 /// The work of a thread.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
-    /// Builds an instance.
+    /// Builds a snapshot.
     Build(*mut BuildRequest),
+    /// Copies a snapshot for an interpreted instance.
+    Copy(*mut CopyRequest),
     /// Runs a guest once.
     Call(*mut CallRequest),
     /// Carries out one operation of a test.
@@ -72,6 +83,7 @@ struct Job {
     work: Work,
     /// The region that serves the thread's allocations.
     region: *mut Region,
+    /// Null if the thread acts for nobody.
     owner: *const Owner,
     by_command: bool,
     /// The task that waits.
@@ -122,18 +134,20 @@ pub(crate) fn is_wanted() -> bool {
 /// # Safety
 ///
 /// The request in `work` and its pointers are valid as their documentation says. Anything that the
-/// engine has kept from earlier work lives in `region`.
+/// engine has kept from earlier work lives in `region`, or in a snapshot that outlives `region` and
+/// is only read.
 pub(crate) unsafe fn run(
     work: Work,
     region: &mut Region,
     requester: &Requester<'_>,
 ) -> Result<Outcome> {
+    let before = region.allocations();
     let caller: &Task = current!();
     let mut job = Job {
         done: ThreadEnd::uninit(),
         work,
-        region,
-        owner: requester.owner,
+        region: ptr::from_mut(region),
+        owner: requester.owner.map_or(ptr::null(), ptr::from_ref),
         by_command: requester.by_command,
         caller: ptr::from_ref::<Task>(caller),
         own_credentials: None,
@@ -146,7 +160,7 @@ pub(crate) unsafe fn run(
     unsafe { (*job).done.init() };
 
     // SAFETY: `main` takes a job. This job outlives the thread's use of it, because we wait below.
-    let thread = unsafe { NewThread::create(MAIN, job.cast(), requester.node, c"nf_wasm_load")? };
+    let thread = unsafe { NewThread::create(MAIN, job.cast(), requester.node(), c"nf_wasm_load")? };
     // We cannot choose the flags with which the kernel's eBPF compiler allocates.
     let origin = requester.by_command.then(OomOrigin::mark);
     // INVARIANT: The region, the owner and the work are borrowed until we return, and we wait.
@@ -154,6 +168,7 @@ pub(crate) unsafe fn run(
     // SAFETY: It is initialised, and the thread completes it when it ends.
     unsafe { (*job).done.wait() };
     drop(origin);
+    requester.count(region.allocations() - before);
     // SAFETY: The thread has completed the job, and does not use it again.
     Ok(unsafe { (*job).outcome })
 }
@@ -202,10 +217,11 @@ unsafe extern "C" fn main(job: *mut c_void) -> i32 {
     unsafe {
         // If this fails because memory ran out, the build's CPU time is accounted to the root
         // cgroup.
-        if (*job).by_command {
+        // A copy is too short for its CPU time to matter, and the move takes a grace period.
+        if (*job).by_command && !matches!((*job).work, Work::Copy(_)) {
             let _ = kthread::join_cgroups(&*(*job).caller);
         }
-        (*job).own_credentials = Some((*(*job).owner).assume());
+        (*job).own_credentials = (*job).owner.as_ref().map(|owner| owner.assume());
         kthread::paint_stack();
     }
     // SAFETY: This is a separate thread, with a region of its own. By the contract of `run`, whose
@@ -213,6 +229,11 @@ unsafe extern "C" fn main(job: *mut c_void) -> i32 {
     let outcome = unsafe {
         match (*job).work {
             Work::Build(request) => boundary::nf_wasm_engine_build(request),
+            Work::Copy(request) => {
+                let CopyRequest { snapshot, host, .. } = *request;
+                (*request).instance = boundary::nf_wasm_engine_copy(snapshot, host);
+                0
+            }
             Work::GuestTest(request) => boundary::nf_wasm_engine_guest_test(request),
             Work::Call(request) => {
                 let CallRequest {

@@ -244,6 +244,7 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
         entry.tier = settings.tier;
         entry.compiled = program.compiled();
         entry.tier_reason = program.tier_reason();
+        entry.memory_shared = program.memory_shared() as u64;
     }
     entry
 }

@@ -76,11 +76,7 @@ fn on_thread(
 ) -> Answer {
     let mut text = Text::new()?;
     let owner = Owner::current();
-    let requester = &Requester {
-        // A move between cgroups takes a grace period, and a test makes thousands of these calls.
-        by_command: false,
-        ..Requester::of_command(&owner, None)
-    };
+    let requester = &Requester::of_test(&owner);
     let mut slot = slot.lock();
     let session = match &mut *slot {
         Some(session) => session,

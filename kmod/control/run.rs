@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `NF_WASM_RUN`: runs a filter once, without a hook, on a packet that the caller supplies.
 
+use core::ptr;
+
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
@@ -18,8 +20,10 @@ use crate::kernel_ext::packet_call;
 use crate::kernel_ext::skb::{HookState, OwnedSkBuff};
 use crate::objects::instance::Instance;
 use crate::objects::namespace::Namespace;
-use crate::packet::host_functions::Host;
+use crate::objects::snapshot::Snapshot;
+use crate::packet::host_functions::{Host, Packet};
 use crate::packet::logger::{Logger, Speaker};
+use crate::packet::native::Call;
 
 /// Runs a filter once, in a new instance, so that it neither reads nor changes the memory of a
 /// loaded filter.
@@ -38,32 +42,44 @@ pub(crate) fn run(namespace: &Namespace, request: &mut Run) -> Answer {
     let packet = OwnedSkBuff::new(&bytes, request.family, request.mark)?;
 
     let owner = Owner::current();
-    let requester = &Requester::of_command(&owner, None);
+    let requester = &Requester::of_command(&owner);
     let speaker = Speaker {
         name,
         is_initial: namespace.is_initial(),
     };
     let logger = KBox::pin_init(Logger::new(speaker), GFP_KERNEL)?;
     let mut output = Text::new()?;
-    let mut instance = Instance::build(
-        &wasm,
-        &settings,
-        &mut Host::init(&logger).capture(&mut output),
-        requester,
-    )?;
+    let init = &mut Host::init(&logger).capture(&mut output);
+    let snapshot = Snapshot::build(&wasm, &settings, init, requester)?;
+    // SAFETY: It is declared after the snapshot, so it is dropped first.
+    let instance = unsafe { snapshot.instance(init, requester)? };
     let state = HookState::without_devices(request.family as u8, request.hook as u8);
-    let mut context = packet_call::context(&packet, &state);
     let host = Host::packet(&packet, &logger);
     let host = &mut host.capture(&mut output);
-    let outcome = instance.run_once(host, &mut context, settings.fuel, requester)?;
+    let outcome = match instance {
+        Instance::Interpreted(mut instance) => {
+            let mut context = packet_call::context(&packet, &state);
+            instance.run_once(host, &mut context, settings.fuel, requester)?
+        }
+        Instance::Native(instance) => {
+            let code = snapshot.native().ok_or(EINVAL)?;
+            let call = Call::<()>::new(code, &instance, settings.fuel, ptr::null());
+            let packet = Packet {
+                skb: &packet,
+                state: &state,
+                len: request.packet_len,
+            };
+            // SAFETY: Code, instance, host and packet are ours until it returns.
+            unsafe { call.run_once(&packet, host) }
+        }
+    };
 
     request.verdict = outcome.verdict;
     request.trap = outcome.trap;
     request.fuel_used = outcome.fuel_used;
-    request.tier = if instance.is_native() {
-        TIER_JIT
-    } else {
-        TIER_INTERP
+    request.tier = match snapshot.native() {
+        Some(_) => TIER_JIT,
+        None => TIER_INTERP,
     };
     request.mark = packet.mark();
     request.output.used = 0;

@@ -17,10 +17,10 @@ use crate::kernel_ext::bindings;
 ///
 /// # Invariants
 ///
-/// While it exists, bottom halves are off and, on PREEMPT_RT, the CPU's lock is held. `number` is
-/// that of the CPU that the caller runs on and cannot leave; it is a possible CPU.
+/// While it exists, bottom halves are off and, on PREEMPT_RT, the CPU's lock is held. `offset` is
+/// the entry in `__per_cpu_offset` of the CPU that the caller runs on and cannot leave.
 pub(crate) struct Cpu {
-    number: usize,
+    offset: usize,
     _here: NotThreadSafe,
 }
 
@@ -29,30 +29,30 @@ impl Cpu {
     ///
     /// # Safety
     ///
-    /// The invariants hold for `number` until the caller returns.
+    /// The invariants hold for `offset` until the caller returns.
     #[inline(always)]
-    pub(crate) unsafe fn entered(number: usize) -> Self {
+    pub(crate) unsafe fn entered(offset: usize) -> Self {
         // INVARIANT: By the contract.
         Cpu {
-            number,
+            offset,
             _here: NotThreadSafe,
         }
     }
 
-    /// The same, for callers that do not know the CPU's number.
+    /// The same, for callers that do not know the offset.
     ///
     /// # Safety
     ///
     /// The invariants hold for the CPU that the caller runs on, until it returns.
     pub(crate) unsafe fn entered_here() -> Self {
-        // SAFETY: Bottom halves are off, so the caller stays on its CPU, and the number is right
+        // SAFETY: Bottom halves are off, so the caller stays on its CPU, and the offset is right
         // until it returns. The other invariants hold by the contract.
-        unsafe { Self::entered(CpuId::current().as_u32() as usize) }
+        unsafe { Self::entered(offset_of_cpu(CpuId::current().as_u32() as usize)) }
     }
 
     #[inline(always)]
-    pub(crate) fn number(&self) -> usize {
-        self.number
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
     }
 
     /// Sets the region for allocations on this packet path; returns the previous one.
@@ -120,9 +120,11 @@ impl<T> PerCpu<T> {
     /// This CPU's value. The caller owns the CPU's packet path for as long.
     #[inline(always)]
     pub(crate) fn here<'a>(&'a self, cpu: &'a Cpu) -> &'a T {
-        // SAFETY: The CPU is a possible one. By the invariant it has an initialised `T`, which
-        // lives as long as `self`. There is no mutable reference to it, because none are given out.
-        unsafe { &*place(self.all, cpu.number()) }
+        let here = self.all.as_ptr().wrapping_byte_add(cpu.offset());
+        // SAFETY: It is the CPU's memory of `all`, as `place` computes it. By the invariant it has an
+        // initialised `T`, which lives as long as `self`. There is no mutable reference to it,
+        // because none are given out.
+        unsafe { &*here }
     }
 
     /// The value of the CPU with number `cpu`, if that is a possible CPU.
@@ -156,16 +158,25 @@ impl<T> Drop for PerCpu<T> {
 /// # Safety
 ///
 /// `cpu` is the number of a possible CPU.
-#[inline(always)]
 unsafe fn place<T>(all: NonNull<T>, cpu: usize) -> *mut T {
+    // SAFETY: By the contract.
+    let offset = unsafe { offset_of_cpu(cpu) };
+    all.as_ptr().wrapping_byte_add(offset)
+}
+
+/// The distance of a CPU's memory from an address that `nf_wasm_percpu_alloc` returned.
+///
+/// # Safety
+///
+/// `cpu` is the number of a possible CPU.
+unsafe fn offset_of_cpu(cpu: usize) -> usize {
     // SAFETY: The kernel's table has an entry for each possible CPU, and is constant once kernel
     // modules can be loaded.
-    let offset = unsafe {
+    unsafe {
         *(&raw const kernel_bindings::__per_cpu_offset)
             .cast::<usize>()
             .add(cpu)
-    };
-    all.as_ptr().wrapping_byte_add(offset)
+    }
 }
 
 fn is_possible(cpu: usize) -> bool {

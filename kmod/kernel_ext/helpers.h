@@ -84,8 +84,6 @@ struct nf_wasm_owner {
 /* Credentials and memory cgroup of current. Takes references. */
 void nf_wasm_owner_get(struct nf_wasm_owner *owner);
 void nf_wasm_owner_put(const struct nf_wasm_owner *owner);
-/* The credentials of @owner, without a memory cgroup. */
-void nf_wasm_owner_copy_cred(const struct nf_wasm_owner *owner, struct nf_wasm_owner *to);
 /*
  * Makes this kernel thread act with @owner's credentials, and charge its memory cgroup. To undo
  * that, pass the return value to nf_wasm_owner_leave().
@@ -117,10 +115,10 @@ void nf_wasm_oom_origin_clear(void);
 #define NF_WASM_BLOCK_ALIGN 64
 
 /*
- * A block of memory on @node, or near it; NUMA_NO_NODE means any. Charged to the active memory
- * cgroup. Sleeps. Returns NULL instead of invoking the OOM killer.
+ * A block of memory on @node, or near it; NUMA_NO_NODE means any. If @charge, charged to the active
+ * memory cgroup. Sleeps. Returns NULL instead of invoking the OOM killer.
  */
-void *nf_wasm_block_alloc(size_t bytes, int node);
+void *nf_wasm_block_alloc(size_t bytes, int node, bool charge);
 /* The same on any node. Any context. */
 void *nf_wasm_block_alloc_atomic(size_t bytes);
 /* Frees a block of either function. */
@@ -152,10 +150,13 @@ unsigned int nf_wasm_hook(void *attachment, struct sk_buff *skb,
 			  const struct nf_hook_state *state);
 unsigned int nf_wasm_netdev_hook(void *attachment, struct sk_buff *skb,
 				 const struct nf_hook_state *state);
-/* In decider.rs: decides a packet of @packet_len bytes on @cpu, which was entered. */
+/*
+ * In decider.rs: decides a packet of @packet_len bytes. The CPU whose per-CPU data is at @offset was
+ * entered. Lengths and offsets have the size of a register.
+ */
 unsigned int nf_wasm_attachment_decide(void *attachment, struct sk_buff *skb,
-				       const struct nf_hook_state *state, u32 packet_len,
-				       unsigned long cpu);
+				       const struct nf_hook_state *state,
+				       unsigned long packet_len, unsigned long offset);
 
 /* ---- admission.c ---- */
 
@@ -242,9 +243,8 @@ struct nf_wasm_machine {
 	s64 fuel;
 	void *memory;
 	size_t memory_bytes;
-	void *globals;
 	u64 trap;
-	void *owner;
+	void *host;
 	const void *window;
 	s64 minus_end;
 	const struct nf_hook_state *state;
@@ -271,8 +271,6 @@ typedef unsigned int (*nf_wasm_run)(const void *machine, const struct bpf_insn *
 struct nf_wasm_call {
 	nf_wasm_run run;
 	struct nf_wasm_machine *machine;
-	/* Units for each packet. */
-	s64 fuel;
 	/* The context, and the window behind it. NULL if the code reads neither. */
 	struct nf_wasm_context *context;
 	/* The maximum length of the window, and the number of its bytes that the code may read. */

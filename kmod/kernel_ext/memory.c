@@ -23,13 +23,15 @@
 #define LARGE (2 * PAGE_SIZE)
 
 /* kmalloc() aligns to the largest power of two that divides the size. */
-void *nf_wasm_block_alloc(size_t bytes, int node)
+void *nf_wasm_block_alloc(size_t bytes, int node, bool charge)
 {
+	gfp_t flags = charge ? MAY_FAIL : MAY_FAIL & ~__GFP_ACCOUNT;
+
 	if (node < 0 || node >= MAX_NUMNODES || !node_online(node))
 		node = NUMA_NO_NODE;
 	if (bytes > LARGE)
-		return vrealloc_node_align(NULL, bytes, NF_WASM_BLOCK_ALIGN, MAY_FAIL, node);
-	return kvmalloc_node(bytes, MAY_FAIL, node);
+		return vrealloc_node_align(NULL, bytes, NF_WASM_BLOCK_ALIGN, flags, node);
+	return kvmalloc_node(bytes, flags, node);
 }
 
 void *nf_wasm_block_alloc_atomic(size_t bytes)

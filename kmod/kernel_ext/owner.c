@@ -25,12 +25,6 @@ void nf_wasm_owner_put(const struct nf_wasm_owner *owner)
 	put_cred(owner->cred);
 }
 
-void nf_wasm_owner_copy_cred(const struct nf_wasm_owner *owner, struct nf_wasm_owner *to)
-{
-	to->cred = get_cred(owner->cred);
-	to->memcg = NULL;
-}
-
 const struct cred *nf_wasm_owner_assume(const struct nf_wasm_owner *owner)
 {
 	set_active_memcg(owner->memcg);

@@ -18,8 +18,8 @@ use crate::kernel_ext::bindings;
 ///
 /// # Invariants
 ///
-/// Both pointers are references that we own. The reference to the memory cgroup is null if nothing
-/// is charged, or if the kernel has no memory cgroups.
+/// Both pointers are references that we own. The reference to the memory cgroup is null if the
+/// kernel has no memory cgroups.
 pub(crate) struct Owner(bindings::nf_wasm_owner);
 
 // SAFETY: References to credentials and to memory cgroups are counted atomically, and are not tied
@@ -39,18 +39,6 @@ impl Owner {
         // whose credentials and memory cgroup pointer do not change during the call.
         unsafe { bindings::nf_wasm_owner_get(&mut owner) };
         // INVARIANT: The references were just taken.
-        Owner(owner)
-    }
-
-    /// The same credentials, without a memory cgroup to charge.
-    pub(crate) fn uncharged(&self) -> Self {
-        let mut owner = bindings::nf_wasm_owner {
-            cred: ptr::null(),
-            memcg: ptr::null_mut(),
-        };
-        // SAFETY: We may write to the struct, and by the invariant `self` has credentials.
-        unsafe { bindings::nf_wasm_owner_copy_cred(&self.0, &mut owner) };
-        // INVARIANT: The reference to the credentials was just taken.
         Owner(owner)
     }
 

@@ -9,9 +9,9 @@ use crate::objects::program::Decision;
 /// One CPU's counters, on cache lines that they share with no other CPU's.
 #[repr(align(128))]
 pub(crate) struct CpuCounters {
-    packets: Racy<u64>,
     bytes: Racy<u64>,
     accepted: Racy<u64>,
+    dropped: Racy<u64>,
     quarantined: Racy<u64>,
     fuel_total: Racy<u64>,
     fuel_min: Racy<u64>,
@@ -28,9 +28,9 @@ fn add(counter: &Racy<u64>, amount: u64) {
 impl CpuCounters {
     pub(crate) fn new() -> Self {
         CpuCounters {
-            packets: Racy::new(0),
             bytes: Racy::new(0),
             accepted: Racy::new(0),
+            dropped: Racy::new(0),
             quarantined: Racy::new(0),
             fuel_total: Racy::new(0),
             fuel_min: Racy::new(u64::MAX),
@@ -39,13 +39,21 @@ impl CpuCounters {
         }
     }
 
-    /// Counts one packet. Called on the counters' own CPU, which the caller has entered.
-    pub(crate) fn count(&self, bytes: u32, decision: &Decision) {
-        add(&self.packets, 1);
-        add(&self.bytes, u64::from(bytes));
-        if decision.accept {
-            add(&self.accepted, 1);
-        }
+    /// Counts a packet's bytes. Called on the counters' own CPU, which the caller has entered.
+    #[inline(always)]
+    pub(crate) fn count_bytes(&self, bytes: u64) {
+        add(&self.bytes, bytes);
+    }
+
+    /// Counts a packet, without its bytes.
+    pub(crate) fn count(&self, decision: &Decision) {
+        add(
+            match decision.accept {
+                true => &self.accepted,
+                false => &self.dropped,
+            },
+            1,
+        );
         if decision.quarantined {
             add(&self.quarantined, 1);
             return;
@@ -58,17 +66,15 @@ impl CpuCounters {
         self.count_fuel(decision.fuel);
     }
 
-    pub(crate) fn packets(&self) -> u64 {
-        self.packets.get()
+    /// Counts a packet that the filter accepted, without its bytes.
+    #[inline(always)]
+    pub(crate) fn count_accepted(&self, fuel: u64) {
+        add(&self.accepted, 1);
+        self.count_fuel(fuel);
     }
 
-    /// Counts one packet that the filter decided: `verdict` is 1 if it accepts, and 0 if it drops.
-    #[inline(always)]
-    pub(crate) fn count_verdict(&self, bytes: u32, verdict: u32, fuel: u64) {
-        add(&self.packets, 1);
-        add(&self.bytes, u64::from(bytes));
-        add(&self.accepted, u64::from(verdict));
-        self.count_fuel(fuel);
+    pub(crate) fn packets(&self) -> u64 {
+        self.accepted.get() + self.dropped.get()
     }
 
     #[inline(always)]
@@ -121,15 +127,14 @@ impl Totals {
         }
     }
 
-    /// Adds one CPU's counters. `dropped` is computed, so that accepted and dropped packets add up
-    /// to all packets in every snapshot. `accepted` is read before `packets`, so it is not larger.
+    /// Adds one CPU's counters. `packets` is computed, so that accepted and dropped packets always
+    /// add up to all packets.
     pub(crate) fn add_cpu(&mut self, cpu: &CpuCounters) {
-        let accepted = cpu.accepted.get();
-        let packets = cpu.packets.get();
+        let (accepted, dropped) = (cpu.accepted.get(), cpu.dropped.get());
         let sum = &mut self.counters;
-        sum.packets += packets;
+        sum.packets += accepted + dropped;
         sum.accepted += accepted;
-        sum.dropped += packets.saturating_sub(accepted);
+        sum.dropped += dropped;
         sum.bytes += cpu.bytes.get();
         sum.quarantined += cpu.quarantined.get();
         sum.fuel_total += cpu.fuel_total.get();

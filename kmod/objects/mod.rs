@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The objects that commands make and packets use: namespaces, filters, programs, instances,
-//! attachments.
+//! The objects that commands make and packets use: namespaces, filters, programs, snapshots,
+//! instances, attachments.
 
 pub(crate) mod attachment;
 pub(crate) mod counters;
@@ -9,4 +9,5 @@ pub(crate) mod instance;
 pub(crate) mod namespace;
 pub(crate) mod program;
 pub(crate) mod programs;
+pub(crate) mod snapshot;
 pub(crate) mod tables;

@@ -1,29 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Programs: a Wasm module with one instance for each CPU. Decides packets on this CPU's instance.
+//! Programs: a Wasm module that was built once, with one instance for each CPU. Decides packets on
+//! this CPU's instance.
 
 use core::cell::{Cell, UnsafeCell};
+use core::ffi::c_void;
 use core::marker::PhantomPinned;
 use core::mem::MaybeUninit;
+use core::ptr;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::{new_spinlock, SpinLock};
 
+use crate::abi::capability::LOG;
 use crate::abi::guest::ACCEPT;
 use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TIER_REASON_LEN, TRAP_ACCEPT};
 use crate::abi::trap::Trap;
 use crate::boundary::CallOutcome;
-use crate::build::region;
 use crate::build::requester::Requester;
 use crate::control::admission::Admission;
 use crate::control::refusal::Answer;
 use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::kernel_ext::cpu::{Cpu, PerCpu};
-use crate::kernel_ext::owner::Owner;
 use crate::kernel_ext::packet_call;
 use crate::kernel_ext::racy::Racy;
+use crate::machine::{HostState, TRAPPED};
 use crate::objects::instance::Instance;
+use crate::objects::snapshot::Snapshot;
 use crate::packet::host_functions::{Host, Packet};
 use crate::packet::logger::{Logger, Speaker};
 use crate::packet::native;
@@ -31,31 +34,67 @@ use crate::packet::native;
 /// An instance's native code, with what it needs to decide packets.
 pub(crate) type Call = native::Call<Program>;
 
+/// How an instance decides its next packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Path {
+    /// Native code alone decides it. It neither reads the packet nor calls host functions.
+    Bare,
+    /// Native code alone decides it. It calls no host function.
+    Fast,
+    /// Native code decides it, with host functions.
+    Host,
+    /// [`Program::decide`]: there is no native code, its host functions may send packets, or it has
+    /// just trapped.
+    Slow,
+}
+
+/// The capabilities whose host functions may send packets, which may reach the same filter: a line
+/// of the log may go to a network console.
+const SENDING: u64 = LOG.bit;
+
 /// One CPU's instance, and its state.
-#[repr(align(128))]
+#[repr(C, align(128))]
 struct Slot {
+    /// Initialised if the instance has native code. The first field, so that its address is the
+    /// slot's.
+    call: UnsafeCell<MaybeUninit<Call>>,
     instance: UnsafeCell<Option<Instance>>,
     /// Whether the instance is deciding a packet. Detects recursion.
     busy: Cell<bool>,
     consecutive_traps: Cell<u32>,
     /// The value of [`Program::releases`] when `consecutive_traps` was last counted.
     releases: Cell<u32>,
-    /// Whether the instance may take the fast path, on which `call` alone decides packets: it has
-    /// native code, calls no host function, and has not just trapped.
-    is_fast: Cell<bool>,
-    /// Initialised if the instance has native code.
-    call: UnsafeCell<MaybeUninit<Call>>,
+    path: Cell<Path>,
+    /// What host functions of native code work on.
+    host_state: UnsafeCell<HostState<*mut c_void>>,
 }
 
 impl Slot {
+    /// Sets what host functions work on. The caller owns the CPU's packet path.
+    #[inline(always)]
+    fn set_host(&self, host: &mut Host<'_>, packet_len: u32) {
+        // SAFETY: By the contract no code of the instance runs, so nobody else uses the state.
+        unsafe {
+            *self.host_state.get() = HostState {
+                host: host.as_raw(),
+                packet_len,
+            };
+        }
+    }
+
     fn empty() -> Self {
         Slot {
+            call: UnsafeCell::new(MaybeUninit::uninit()),
             instance: UnsafeCell::new(None),
             busy: Cell::new(false),
             consecutive_traps: Cell::new(0),
             releases: Cell::new(0),
-            is_fast: Cell::new(false),
-            call: UnsafeCell::new(MaybeUninit::uninit()),
+            path: Cell::new(Path::Slow),
+            host_state: UnsafeCell::new(HostState {
+                host: ptr::null_mut(),
+                packet_len: 0,
+            }),
         }
     }
 }
@@ -90,10 +129,12 @@ impl Decision {
     }
 }
 
-/// A Wasm module with its settings, and an instance for each CPU that is online.
+/// A Wasm module with its settings and snapshot, and an instance for each CPU that is online.
 #[pin_data]
 pub(crate) struct Program {
+    /// Declared before `snapshot`, so that the instances are dropped first.
     slots: PerCpu<Slot>,
+    snapshot: Snapshot,
     settings: Settings,
     quarantined: Racy<bool>,
     /// How often the program was released from quarantine.
@@ -102,19 +143,8 @@ pub(crate) struct Program {
     admission: Admission,
     /// Identifies its filter in the kernel's log.
     speaker: Speaker,
-    /// The credentials of the task that loaded the program. All of its instances are built with
-    /// them, later ones too. Instances for CPUs that come online are charged to no memory cgroup:
-    /// with CPU hotplug locked, a charge must not wait for a full cgroup.
-    owner: Owner,
     /// Number of CPUs that have an instance.
     instances: Atomic<u32>,
-    /// Number of instances that run as native code.
-    compiled: Atomic<u32>,
-    /// Why the last instance that was built without native code has none.
-    #[pin]
-    tier_reason: SpinLock<[u8; TIER_REASON_LEN]>,
-    /// Set of the capabilities that the Wasm module imports from.
-    capabilities_used: Atomic<u64>,
     /// Bytes of kernel memory for each instance.
     memory_per_cpu: Atomic<usize>,
     /// Pinned, because the list of programs contains its address.
@@ -132,30 +162,28 @@ unsafe impl Send for Program {}
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// A program without instances, of an admitted Wasm module. Later builds use the credentials of
-    /// `owner`.
+    /// Builds a program without instances, of an admitted Wasm module, for `requester`.
     pub(crate) fn new(
         wasm: KVVec<u8>,
         admission: Admission,
         settings: Settings,
         logger: &Logger,
-        owner: Owner,
+        requester: &Requester<'_>,
     ) -> Answer<Pin<KBox<Self>>> {
+        let host = &mut Host::init(logger);
+        let snapshot = Snapshot::build(&wasm, &settings, host, requester)?;
         let slots = PerCpu::new(Slot::empty)?;
         Ok(KBox::pin_init(
             try_pin_init!(Program {
                 slots,
+                snapshot,
                 settings,
                 quarantined: Racy::new(false),
                 releases: Atomic::new(0),
                 wasm,
                 admission,
                 speaker: *logger.speaker(),
-                owner,
                 instances: Atomic::new(0),
-                compiled: Atomic::new(0),
-                tier_reason <- new_spinlock!([0; TIER_REASON_LEN]),
-                capabilities_used: Atomic::new(0),
                 memory_per_cpu: Atomic::new(0),
                 _pin: PhantomPinned,
             }? Error),
@@ -172,10 +200,6 @@ impl Program {
         &self.speaker
     }
 
-    pub(crate) fn owner(&self) -> &Owner {
-        &self.owner
-    }
-
     /// Whether the CPU with number `cpu` has an instance.
     ///
     /// # Safety
@@ -189,7 +213,7 @@ impl Program {
         })
     }
 
-    /// Builds an instance for the CPU with number `cpu`, which has none.
+    /// Makes an instance for the CPU with number `cpu`, which has none.
     ///
     /// # Safety
     ///
@@ -204,27 +228,46 @@ impl Program {
     ) -> Answer {
         let slot = self.slots.of(cpu).ok_or(EINVAL)?;
         let host = &mut Host::init(logger);
-        let instance = Instance::build(&self.wasm, &self.settings, host, requester)?;
-        self.capabilities_used
-            .store(instance.capabilities_used, Relaxed);
+        // SAFETY: The slots, which own it, are dropped before the snapshot.
+        let instance = unsafe { self.snapshot.instance(host, requester)? };
         self.memory_per_cpu
             .store(size_of::<Slot>() + instance.bytes(), Relaxed);
         slot.consecutive_traps.set(0);
-        slot.is_fast.set(instance.is_fast());
-        if let Some(native) = &instance.native {
-            let call = Call::new(&native.0, self.settings.fuel, self);
+        if let (Instance::Native(instance), Some(code)) = (&instance, self.snapshot.native()) {
+            let call = Call::new(code, instance, self.settings.fuel, self);
             // SAFETY: By the contract no packet reaches the slot, and no other code equips or
-            // strips it.
-            unsafe { (*slot.call.get()).write(call) };
-            self.compiled.fetch_add(1, Relaxed);
-        } else {
-            *self.tier_reason.lock() = instance.tier_reason;
+            // strips it. The slot does not move, and only the code's host functions and the code's
+            // caller on that CPU use the state.
+            unsafe {
+                call.set_host(slot.host_state.get());
+                (*slot.call.get()).write(call);
+            }
         }
+        slot.path.set(self.best_path(slot));
         // SAFETY: By the contract no packet reaches the slot, and no other code equips or strips
         // it.
         unsafe { *slot.instance.get() = Some(instance) };
         self.instances.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// The path of an instance that has not just trapped. If there is native code, the slot's call
+    /// was written.
+    fn best_path(&self, slot: &Slot) -> Path {
+        let Some(code) = self.snapshot.native() else {
+            return Path::Slow;
+        };
+        if code.calls_host() {
+            return match self.snapshot.capabilities_used & SENDING {
+                0 => Path::Host,
+                _ => Path::Slow,
+            };
+        }
+        // SAFETY: By the contract. Nobody writes it now: the caller owns the slot.
+        match unsafe { (*slot.call.get()).assume_init_ref() }.reads_packet() {
+            true => Path::Fast,
+            false => Path::Bare,
+        }
     }
 
     /// Frees the instance of the CPU with number `cpu`, if it has one.
@@ -236,14 +279,11 @@ impl Program {
         let Some(slot) = self.slots.of(cpu) else {
             return;
         };
-        slot.is_fast.set(false);
+        slot.path.set(Path::Slow);
         // SAFETY: By the contract no packet reaches the slot, and no other code equips or strips
         // it.
-        if let Some(instance) = unsafe { (*slot.instance.get()).take() } {
+        if unsafe { (*slot.instance.get()).take() }.is_some() {
             self.instances.fetch_sub(1, Relaxed);
-            if instance.native.is_some() {
-                self.compiled.fetch_sub(1, Relaxed);
-            }
         }
     }
 
@@ -261,7 +301,7 @@ impl Program {
 
     /// Set of the capabilities that the Wasm module imports from.
     pub(crate) fn capabilities_used(&self) -> u64 {
-        self.capabilities_used.load(Relaxed)
+        self.snapshot.capabilities_used
     }
 
     /// Bytes of kernel memory for each instance.
@@ -269,20 +309,27 @@ impl Program {
         self.memory_per_cpu.load(Relaxed)
     }
 
+    /// Bytes of kernel memory that all instances share.
+    pub(crate) fn memory_shared(&self) -> usize {
+        size_of::<Self>() + self.wasm.len() + self.snapshot.bytes()
+    }
+
     /// Number of CPUs that have an instance.
     pub(crate) fn instances(&self) -> u32 {
         self.instances.load(Relaxed)
     }
 
-    /// Number of instances that run as native code.
+    /// Number of instances that run as native code: all or none.
     pub(crate) fn compiled(&self) -> u32 {
-        self.compiled.load(Relaxed)
+        match self.snapshot.native() {
+            Some(_) => self.instances(),
+            None => 0,
+        }
     }
 
-    /// Why an instance has no native code, unless `interp` was requested: text with NUL. Empty if
-    /// all have it.
+    /// Why there is no native code, unless `interp` was requested: text with NUL. Empty if there is.
     pub(crate) fn tier_reason(&self) -> [u8; TIER_REASON_LEN] {
-        *self.tier_reason.lock()
+        self.snapshot.tier_reason
     }
 
     pub(crate) fn quarantined(&self) -> bool {
@@ -297,17 +344,50 @@ impl Program {
         self.quarantined.set(false);
     }
 
-    /// The native code of this CPU's instance, if it may take the fast path: see [`Slot::is_fast`].
+    /// The native code of this CPU's instance, if that alone decides the next packet:
+    /// [`Path::Bare`] or [`Path::Fast`].
     #[inline(always)]
-    pub(crate) fn fast_path<'a>(&'a self, cpu: &'a Cpu) -> Option<&'a Call> {
+    pub(crate) fn fast_path<'a>(&'a self, cpu: &'a Cpu) -> Option<(Path, &'a Call)> {
         let slot = self.slots.here(cpu);
-        if !slot.is_fast.get() || self.quarantined() {
+        let path = slot.path.get();
+        if path as u8 > Path::Fast as u8 || self.quarantined() {
             return None;
         }
-        // SAFETY: It was written before `is_fast` was set. The cell is written only while no packet
+        // SAFETY: `equip` wrote it before it set the path. The cell is written only while no packet
         // can reach the slot. A packet can while `cpu` is entered, and the reference does not
         // outlive `cpu`.
-        Some(unsafe { (*slot.call.get()).assume_init_ref() })
+        Some((path, unsafe { (*slot.call.get()).assume_init_ref() }))
+    }
+
+    /// Has native code that calls host functions decide a packet: [`Path::Host`]. `None` if this
+    /// CPU's instance takes another path.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns `packet`, which is at a hook with the state `packet.state`.
+    #[inline(always)]
+    pub(crate) unsafe fn decide_with_host(
+        &self,
+        cpu: &Cpu,
+        packet: &Packet<'_>,
+        logger: &Logger,
+    ) -> Option<Decision> {
+        let slot = self.slots.here(cpu);
+        if slot.path.get() != Path::Host || self.quarantined() || slot.busy.replace(true) {
+            return None;
+        }
+        let mut host = Host::packet(packet.skb, logger);
+        slot.set_host(&mut host, packet.len);
+        // SAFETY: As in `fast_path`. By `busy` no call further up the stack uses it.
+        let call = unsafe { (*slot.call.get()).assume_init_ref() };
+        // SAFETY: `cpu` is entered. By the contract the caller owns the packet. The host lives until
+        // the code has returned.
+        let code = unsafe { call.run_any(packet) };
+        slot.busy.set(false);
+        if code < TRAPPED {
+            return Some(Decision::verdict(code, call.fuel_used()));
+        }
+        Some(self.conclude(slot, &call.outcome(code)))
     }
 
     /// The decision for a packet on which a call of [`Self::fast_path`] trapped with `code`. Counts
@@ -401,32 +481,18 @@ impl Program {
     ) -> CallOutcome {
         let fuel = self.settings.fuel;
         let mut host = Host::packet(packet.skb, logger);
-        let Some(native) = &instance.native else {
+        if let Instance::Interpreted(instance) = instance {
             let mut context = packet_call::context(packet.skb, packet.state);
             // SAFETY: By the contract `cpu` is entered, and no other code uses the instance.
             return unsafe { instance.call(cpu, &mut host, &mut context, fuel) };
-        };
-        let native = &native.0;
-        // SAFETY: It was written together with the instance, which has native code. By the contract
-        // no other code uses the slot.
-        let call = unsafe { (*slot.call.get()).assume_init_ref() };
-        if !native.host.is_null() {
-            // SAFETY: Both addresses are in the instance's region, which no other code uses. If one
-            // is not null, neither is the other.
-            unsafe {
-                *native.host = host.as_raw();
-                *native.packet_len = packet.len;
-            }
         }
-        // SAFETY: `cpu` is entered, and no other code uses the instance's region. The code runs on
-        // the machine of the same instance. The caller owns the packet. The host, which the code
-        // passes to host functions, lives until the code has returned.
-        let code = unsafe {
-            region::on_packet_path(cpu, &mut *instance.region, || match call.run(packet) {
-                code if call.wants_copy(code) => call.run_on_copy(packet.skb, packet.len),
-                code => code,
-            })
-        };
+        slot.set_host(&mut host, packet.len);
+        // SAFETY: It was written together with the instance, which is native. By the contract no
+        // other code uses the slot.
+        let call = unsafe { (*slot.call.get()).assume_init_ref() };
+        // SAFETY: `cpu` is entered. The code runs on the machine of the same instance. The caller
+        // owns the packet. The host, which host functions use, lives until the code has returned.
+        let code = unsafe { call.run_any(packet) };
         call.outcome(code)
     }
 
@@ -434,15 +500,13 @@ impl Program {
     #[cold]
     fn forget_traps(&self, slot: &Slot) {
         slot.consecutive_traps.set(0);
-        // SAFETY: The slot is that of the caller's CPU, and no call is in progress.
-        let instance = unsafe { (*slot.instance.get()).as_ref() };
-        slot.is_fast.set(instance.is_some_and(Instance::is_fast));
+        slot.path.set(self.best_path(slot));
     }
 
     /// Counts a trap, and quarantines the program if it keeps trapping.
     #[cold]
     fn note_trap(&self, slot: &Slot) {
-        slot.is_fast.set(false);
+        slot.path.set(Path::Slow);
         let releases = self.releases.load(Relaxed);
         if slot.releases.replace(releases) != releases {
             slot.consecutive_traps.set(0);

@@ -7,10 +7,10 @@
 //! own set of CPUs, and the list's lock orders loads and bring-ups.
 //!
 //! Lock order: the list's lock comes after a namespace's `turn` and after CPU hotplug. While it is
-//! held, only the kernel's allocator is called, and in a bring-up instances are built. Neither
-//! locks hotplug, RTNL or tables.
+//! held, only the kernel's allocator is called, and in a bring-up interpreted instances are copied
+//! on threads. Neither locks hotplug, RTNL or tables.
 //!
-//! A filter never keeps a CPU offline. If an instance cannot be built, the CPU has none, and the
+//! A filter never keeps a CPU offline. If an instance cannot be made, the CPU has none, and the
 //! filter's trap policy decides every packet there. The exception: if the task that brings the CPU
 //! up is killed, the CPU stays offline.
 
@@ -65,7 +65,7 @@ impl Programs {
         self.all.iter().map(|entry| unsafe { &*entry.0 })
     }
 
-    /// Builds an instance of each program for `cpu`, as far as memory permits.
+    /// Makes an instance of each program for `cpu`, as far as memory permits.
     ///
     /// # Safety
     ///
@@ -130,7 +130,7 @@ impl Programs {
 pub(crate) struct ListedProgram(Pin<KBox<Program>>);
 
 impl ListedProgram {
-    /// Builds the instances of an admitted Wasm module, on behalf of the calling task.
+    /// Builds an admitted Wasm module, on behalf of the calling task.
     pub(crate) fn new(
         wasm: KVVec<u8>,
         admission: Admission,
@@ -138,9 +138,10 @@ impl ListedProgram {
         logger: &Logger,
     ) -> Answer<Self> {
         let owner = &Owner::current();
-        let program = Program::new(wasm, admission, settings, logger, owner.uncharged())?;
+        let requester = &Requester::of_command(owner);
+        let program = Program::new(wasm, admission, settings, logger, requester)?;
         // SAFETY: It was just made: no other code knows it, and it is not on the list.
-        unsafe { enlist(program.as_ref(), logger, owner)? };
+        unsafe { enlist(program.as_ref(), logger, requester)? };
         // INVARIANT: It is on the list now, and pinned.
         Ok(Self(program))
     }
@@ -177,7 +178,7 @@ impl Drop for ListedProgram {
     }
 }
 
-/// Builds an instance for a CPU that comes online, unless one was kept during a suspend.
+/// Makes an instance for a CPU that comes online, unless one was kept during a suspend.
 ///
 /// # Safety
 ///
@@ -190,21 +191,21 @@ unsafe fn equip(program: &Program, cpu: usize) -> Answer {
     // The filter, with its own logger, may be freed by now. A new rate limit also bounds the log
     // lines of one bring-up.
     let logger = KBox::pin_init(Logger::new(*program.speaker()), GFP_KERNEL)?;
-    let requester = Requester::of_bring_up(program.owner(), cpu);
+    let requester = Requester::of_bring_up(cpu);
     // SAFETY: By the contract the CPU does not run, and the caller holds the list's lock.
     unsafe { program.equip(cpu, &logger, &requester) }
 }
 
-/// Builds the instances of a new program, charged to `owner`, and adds the program to the list. On
+/// Makes the instances of a new program, for `requester`, and adds the program to the list. On
 /// failure the program is not on the list, and may be dropped.
 ///
 /// # Safety
 ///
 /// No other code uses the program, which is not on the list yet.
-unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answer {
+unsafe fn enlist(program: Pin<&Program>, logger: &Logger, requester: &Requester<'_>) -> Answer {
     let program = program.get_ref();
     loop {
-        // Do not build with the lock held: a bring-up would have to wait.
+        // Do not copy with the lock held: a bring-up would have to wait.
         let missing = {
             let mut programs = PROGRAMS.lock();
             let missing = (0..programs.cpus.len()).find(|&cpu| {
@@ -223,10 +224,10 @@ unsafe fn enlist(program: Pin<&Program>, logger: &Logger, owner: &Owner) -> Answ
         let Some(cpu) = missing else {
             return Ok(());
         };
-        let requester = Requester::of_command(owner, Some(cpu));
+        requester.move_to(cpu);
         // SAFETY: By the contract no other code uses the program. It is not published, so no packet
         // reaches it.
-        unsafe { program.equip(cpu, logger, &requester)? };
+        unsafe { program.equip(cpu, logger, requester)? };
     }
 }
 
@@ -234,7 +235,7 @@ fn delist(program: &Program) {
     PROGRAMS.lock().all.retain(|it| !ptr::eq(it.0, program));
 }
 
-/// Builds instances for CPUs that come online, and frees those of dead CPUs.
+/// Makes instances for CPUs that come online, and frees those of dead CPUs.
 struct Cpus;
 
 impl CpuEvents for Cpus {

@@ -244,7 +244,6 @@ static __always_inline u32 ready(const struct nf_wasm_call *call, u32 packet_len
 	u32 window_len = min(packet_len, call->snaplen);
 
 	call->machine->slots[NF_WASM_LEN_SLOT] = window_len;
-	call->machine->fuel = call->fuel;
 	return window_len;
 }
 

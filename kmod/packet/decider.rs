@@ -3,6 +3,7 @@
 //! it.
 
 use core::ffi::{c_uint, c_void};
+use core::ptr;
 
 use kernel::sync::Arc;
 
@@ -15,8 +16,9 @@ use crate::kernel_ext::trace;
 use crate::machine::TRAPPED;
 use crate::objects::counters::{CpuCounters, Totals};
 use crate::objects::filter::Filter;
-use crate::objects::program::{Call, Decision, Program};
+use crate::objects::program::{Call, Decision, Path, Program};
 use crate::packet::host_functions::Packet;
+use crate::packet::native::Current;
 
 /// The data of a hook registration. CPUs share it. Only the counters change, and each CPU has its
 /// own.
@@ -77,52 +79,85 @@ impl Decider {
     ///
     /// # Safety
     ///
-    /// As for a netfilter hook: the caller owns the packet until this returns a verdict,
-    /// `packet.state` is the hook's, and the caller is in an RCU read-side critical section.
+    /// As for a netfilter hook: the caller owns the packet until this returns a verdict, `state` is
+    /// the hook's, and the caller is in an RCU read-side critical section.
     #[inline(always)]
-    unsafe fn decide(&self, packet: Packet<'_>, cpu: &Cpu) -> c_uint {
-        let Packet { skb, state, len } = packet;
+    unsafe fn decide(&self, skb: &SkBuff, state: &HookState, len: usize, cpu: &Cpu) -> c_uint {
         // SAFETY: The caller is in an RCU read-side critical section, which outlasts this function.
         // By the invariant the filter has a program.
         let program = unsafe { self.filter.program_in_section() };
-        let Some(call) = program.fast_path(cpu) else {
+        let Some((path, call)) = program.fast_path(cpu) else {
             // SAFETY: By the contract we own the packet. By the type `Cpu` the CPU is entered, and
             // the caller leaves it only after we have returned.
-            return unsafe { self.decide_slow_path(program, skb, state, len, cpu.number()) };
+            return unsafe { self.decide_slow_path(skb, state, len, cpu.offset()) };
         };
         let counters = self.counters.here(cpu);
+        counters.count_bytes(len as u64);
+        call.set_current(Current {
+            attachment: ptr::from_ref(self).cast(),
+            skb,
+            len: len as u32,
+        });
         // SAFETY: The call is that of this CPU's slot, and by `cpu` no other code uses it. It calls
-        // no host function, because `fast_path` returned it. We own the packet.
-        let code = unsafe { call.run(&packet) };
+        // no host function, because `fast_path` returned it. We own the packet. `path` says whether
+        // the code reads it.
+        let code = unsafe {
+            match path {
+                Path::Bare => call.run_bare(),
+                _ => call.run(&Packet {
+                    skb,
+                    state,
+                    len: len as u32,
+                }),
+            }
+        };
+        if code == NF_ACCEPT && !trace::is_verdict_wanted() {
+            counters.count_accepted(call.fuel_used());
+            return code;
+        }
+        // SAFETY: We still own the call and the packet, and we are still in the critical section
+        // that keeps the call's program alive. The call has decided no other packet since.
+        unsafe { Self::not_accepted(call, code) }
+    }
+
+    /// The rest of [`Self::decide`], if the packet is not accepted, or has to be traced. `code` is
+    /// the return value of `call`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::decide`], for the attachment and the packet in `call.current()`. `call` is this
+    /// CPU's. The packet's bytes were counted.
+    #[inline(never)]
+    unsafe fn not_accepted(call: &Call, code: u32) -> c_uint {
+        let Current {
+            attachment,
+            skb,
+            len,
+        } = call.current();
+        // SAFETY: By the contract both are still valid: the hook function has not returned.
+        let (this, skb) = unsafe { (&*attachment.cast::<Self>(), &*skb) };
+        // SAFETY: The CPU is entered, and is left only after we have returned.
+        let cpu = unsafe { Cpu::entered_here() };
+        let counters = this.counters.here(&cpu);
         if code >= TRAPPED {
-            // SAFETY: We still own the call, the counters and the packet, and we are still in the
-            // critical section that keeps the call's program alive.
+            // SAFETY: By the contract.
             return unsafe {
                 match call.wants_copy(code) {
-                    true => self.decide_copy(call, counters, skb, len, code),
-                    false => self.trapped(call, counters, skb, len, code),
+                    true => this.decide_copy(call, counters, skb, len, code),
+                    false => this.trapped(call, counters, skb, len, code),
                 }
             };
         }
-        let fuel = call.fuel_used();
-        counters.count_verdict(len, code, fuel);
-        if trace::is_verdict_wanted() {
-            self.trace_verdict(skb, len, code, fuel);
-        }
-        if code != 0 {
-            return code;
-        }
-        // SAFETY: We own the packet, and it is not used after this: the return value tells
-        // netfilter that it is gone.
-        unsafe { skb.drop_for(DropCause::Verdict) }
+        let decision = Decision::verdict(code, call.fuel_used());
+        // SAFETY: By the contract.
+        unsafe { this.carry_out(skb, len, counters, &decision) }
     }
 
     /// Decides a packet on a copy, because it could not be decided in place. `code` says why.
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]. [`Program::fast_path`] returned `call`, which has just returned `code`
-    /// for this packet. `counters` are this CPU's.
+    /// As [`Self::decide`]. `call` has just returned `code` for this packet. `counters` are this CPU's.
     #[inline(never)]
     unsafe fn decide_copy(
         &self,
@@ -170,30 +205,38 @@ impl Decider {
     }
 
     /// The slow path of [`Self::decide`]. Takes its arguments as [`nf_wasm_attachment_decide`]
-    /// does, so that they stay in their registers.
+    /// does, so that they stay in their registers. So it looks up the program again.
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]; `cpu` is entered.
+    /// As [`Self::decide`]. The CPU with `offset` is entered.
     #[inline(never)]
     unsafe fn decide_slow_path(
         &self,
-        program: &Program,
         skb: &SkBuff,
         state: &HookState,
-        len: u32,
-        cpu: usize,
+        len: usize,
+        offset: usize,
     ) -> c_uint {
+        let len = len as u32;
+        // SAFETY: As in `decide`.
+        let program = unsafe { self.filter.program_in_section() };
         let packet = &Packet { skb, state, len };
         // SAFETY: The caller has entered that CPU, and leaves it only after we have returned.
-        let cpu = &unsafe { Cpu::entered(cpu) };
+        let cpu = &unsafe { Cpu::entered(offset) };
+        let logger = &self.filter.logger;
         // SAFETY: We own the packet, and `state` is that of its hook.
-        let decision = unsafe { program.decide(cpu, packet, &self.filter.logger) };
+        let decision = unsafe {
+            program
+                .decide_with_host(cpu, packet, logger)
+                .unwrap_or_else(|| program.decide(cpu, packet, logger))
+        };
+        self.counters.here(cpu).count_bytes(len.into());
         // SAFETY: We still own the packet: guests cannot take it.
         unsafe { self.carry_out(skb, len, self.counters.here(cpu), &decision) }
     }
 
-    /// Counts and traces a packet, and accepts or drops it.
+    /// Counts and traces a packet, whose bytes were counted, and accepts or drops it.
     ///
     /// # Safety
     ///
@@ -207,7 +250,7 @@ impl Decider {
         counters: &CpuCounters,
         decision: &Decision,
     ) -> c_uint {
-        counters.count(len, decision);
+        counters.count(decision);
         if trace::is_verdict_wanted() {
             self.trace(skb, len, decision);
         }
@@ -224,14 +267,6 @@ impl Decider {
         // SAFETY: We own the packet, and it is not used after this: the return value tells
         // netfilter that it is gone.
         unsafe { skb.drop_for(cause) }
-    }
-
-    /// [`Self::trace`] with arguments that fit in registers, so that the fast path builds no
-    /// struct.
-    #[cold]
-    #[inline(never)]
-    fn trace_verdict(&self, skb: &SkBuff, len: u32, verdict: u32, fuel: u64) {
-        self.trace(skb, len, &Decision::verdict(verdict, fuel));
     }
 
     fn trace(&self, skb: &SkBuff, len: u32, decision: &Decision) {
@@ -253,7 +288,8 @@ impl Decider {
 ///
 /// # Safety
 ///
-/// `private` is the [`Decider`] of a live registration. `cpu` was entered, and is left after this.
+/// `private` is the [`Decider`] of a live registration. The CPU with `offset` was entered, and is left
+/// after this.
 /// `skb` and `state` are the arguments of netfilter's call, which fulfil their types' invariants.
 /// For the rest see [`Decider::decide`].
 #[no_mangle]
@@ -261,18 +297,13 @@ unsafe extern "C" fn nf_wasm_attachment_decide(
     private: *mut c_void,
     skb: &SkBuff,
     state: &HookState,
-    packet_len: u32,
-    cpu: usize,
+    packet_len: usize,
+    offset: usize,
 ) -> c_uint {
     // SAFETY: A registration frees its data, and borrows it mutably, no earlier than a grace period
     // after netfilter stopped calling this. We are in a critical section that began before that.
     let decider = unsafe { &*private.cast::<Decider>() };
-    let packet = Packet {
-        skb,
-        state,
-        len: packet_len,
-    };
     // SAFETY: The CPU was entered, and is left after this. The packet and the hook's state are the
     // arguments of netfilter's call, which is in an RCU read-side critical section.
-    unsafe { decider.decide(packet, &Cpu::entered(cpu)) }
+    unsafe { decider.decide(skb, state, packet_len, &Cpu::entered(offset)) }
 }

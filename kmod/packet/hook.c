@@ -40,7 +40,7 @@ static __always_inline unsigned long enter(void)
 {
 	local_bh_disable();
 	local_lock_nested_bh(&nf_wasm_cpu.lock);
-	return smp_processor_id();
+	return __my_cpu_offset;
 }
 
 /* Runs pending softirqs; returns @verdict. */
@@ -98,9 +98,9 @@ void *nf_wasm_packet_region(void)
 static __always_inline unsigned int decide(void *attachment, struct sk_buff *skb,
 					   const struct nf_hook_state *state, unsigned int start)
 {
-	unsigned long cpu = enter();
+	unsigned long offset = enter();
 
-	return leave(nf_wasm_attachment_decide(attachment, skb, state, skb->len - start, cpu));
+	return leave(nf_wasm_attachment_decide(attachment, skb, state, skb->len - start, offset));
 }
 
 unsigned int nf_wasm_hook(void *attachment, struct sk_buff *skb, const struct nf_hook_state *state)

@@ -42,7 +42,7 @@ TRACE_EVENT(nf_wasm_verdict,
 		  (int)__entry->trap, __entry->fuel)
 );
 
-/* The build of an instance enters a stage. Each CPU gets an instance. */
+/* The build of a program, or the copy of an interpreted instance, enters a stage. */
 TRACE_EVENT(nf_wasm_build,
 	TP_PROTO(const char *filter, u32 stage),
 	TP_ARGS(filter, stage),
@@ -56,7 +56,7 @@ TRACE_EVENT(nf_wasm_build,
 	),
 	TP_printk("filter=%s stage=%s", __get_str(filter),
 		  __print_symbolic(__entry->stage, { 0, "check" }, { 1, "translate" },
-				   { 2, "instantiate" }, { 3, "warm" }, { 4, "ready" }, { 5, "compile" }))
+				   { 2, "instantiate" }, { 3, "copy" }, { 4, "ready" }, { 5, "compile" }))
 );
 
 #endif

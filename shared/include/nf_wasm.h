@@ -503,8 +503,11 @@ struct nf_wasm_counters {
  * @origin: Why the Wasm module was admitted: one of NF_WASM_ORIGIN_*.
  * @digest: SHA-256 of the Wasm binary.
  * @tier: The requested tier: one of NF_WASM_TIER_*.
- * @compiled: Number of @instances that run as native code.
- * @tier_reason: Why some do not, unless @tier forbids it: text with NUL.
+ * @compiled: Number of @instances that run as native code: all or none.
+ * @tier_reason: Why they do not, unless @tier forbids it: text with NUL.
+ * @memory_shared: Bytes of kernel memory that all instances share: the Wasm
+ *                 binary, the translation or the native code, and the snapshot
+ *                 that instances begin as.
  */
 struct nf_wasm_filter_entry {
 	__u32 id;
@@ -527,6 +530,7 @@ struct nf_wasm_filter_entry {
 	__u32 tier;
 	__u32 compiled;
 	char tier_reason[NF_WASM_TIER_REASON_LEN];
+	__aligned_u64 memory_shared;
 };
 
 /**

@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 
 use super::abi::guest::Context;
 use super::abi::ioctl::TIER_REASON_LEN;
-use super::machine::{Machine, Run};
+use super::machine::Run;
 
 /// The arguments and results of a build.
 #[repr(C)]
@@ -27,6 +27,8 @@ pub struct BuildRequest {
     pub memory_pages: u32,
     /// Fuel for `nfw_init`.
     pub init_fuel: u64,
+    /// Fuel for each packet, at most [`MAX_FUEL`](super::abi::limits::MAX_FUEL).
+    pub fuel: u64,
     /// Passed to the callbacks during `nfw_init`.
     pub host: *mut c_void,
     /// A buffer for the text of a refusal.
@@ -35,55 +37,62 @@ pub struct BuildRequest {
     pub text_len: usize,
     /// Out: bytes of text written.
     pub text_used: usize,
-    /// Out: the instance. It lives in the build's region, and nobody drops it: freeing the region
-    /// is enough.
-    pub instance: *mut c_void,
+    /// Out: the snapshot. It lives in the build's region, and nobody drops it: freeing the region is
+    /// enough.
+    pub snapshot: *mut c_void,
     /// Out: set of the capabilities that the module imports from.
     pub capabilities_used: u64,
     /// The requested tier: one of the `TIER_*`.
     pub tier: u32,
     /// Out: whether it was compiled.
     pub compiled: bool,
-    /// Out: how to call the native code. Initialised if `compiled` is set.
-    pub native: MaybeUninit<NativeCall>,
+    /// Out: the native code. Initialised if `compiled` is set.
+    pub native: MaybeUninit<NativeFilter>,
     /// Out: why it was not compiled, unless `tier` forbids that. Text with NUL.
     pub tier_reason: [u8; TIER_REASON_LEN],
 }
 
-/// How the kernel half calls a compiled filter without the engine: it writes context and window,
-/// sets the machine's fuel, and calls the code.
+/// A filter as native code, and what its instances begin with. The kernel half makes the instances
+/// and calls the code, without the engine: it writes context and window, and calls the code.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct NativeCall {
-    /// The result of [`nf_wasm_host_jit`]. It lives as long as the instance, but freeing the region
-    /// does not free it.
+pub struct NativeFilter {
+    /// The result of [`nf_wasm_host_jit`]. Freeing the region does not free it.
     pub program: *mut c_void,
-    /// The code.
+    /// The code. It gives each packet the fuel of the build's request.
     pub run: Run,
-    /// The argument of the code.
-    pub machine: *mut Machine,
-    /// Destination of the context, followed by the window. Null if the code reads neither of them
-    /// nor the window's length.
-    pub context: *mut u8,
-    /// Size of the window.
+    /// Slots of frames, which follow the machine.
+    pub slots: u32,
+    /// Number of globals.
+    pub globals_len: u32,
+    /// The values with which the globals begin. They live in the region.
+    pub globals: *const u64,
+    /// The bytes with which the linear memory begins. They live in the region.
+    pub memory: *const u8,
+    /// Bytes of the linear memory.
+    pub memory_bytes: usize,
+    /// Whether the code reads any of: context, window, the window's length.
+    pub reads_packet: bool,
+    /// Whether the code calls host functions.
+    pub calls_host: bool,
+    /// Where the context is in linear memory, followed by the window, if the code reads them.
+    pub context: u32,
+    /// Maximum bytes of the window.
     pub snaplen: u32,
     /// Bytes of the window that the code can read.
     pub window: u32,
     /// The code for packets in place.
     pub in_place: InPlaceCall,
-    /// Destination of the host, for host functions. Null if the filter imports none.
-    pub host: *mut *mut c_void,
-    /// Destination of the packet's length, for host functions. Null if the filter imports none.
-    pub packet_len: *mut u32,
 }
 
-/// How a filter that only reads is called on a packet in place. It shares [`NativeCall`]'s machine
-/// and context; the window points into the skb. If the code would read beyond the linear bytes, it
-/// bails out with the trap `memory-out-of-bounds`, and `NativeCall` decides the packet on a copy.
+/// How a filter that only reads is called on a packet in place. It runs on the same machine, and
+/// reads the same context; the window points into the skb. If the code would read beyond the linear
+/// bytes, it bails out with the trap `memory-out-of-bounds`, and [`NativeFilter::run`] decides the
+/// packet on a copy.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct InPlaceCall {
-    /// See [`NativeCall::program`]; null if there is no code for packets in place.
+    /// See [`NativeFilter::program`]; null if there is no code for packets in place.
     pub program: *mut c_void,
     /// The code, if there is any.
     pub run: Option<Run>,
@@ -157,7 +166,7 @@ pub struct GuestTestRequest {
 extern "C" {
     // The engine, called by the kernel half.
 
-    /// Builds an instance. Returns 0, or a negative errno and a text.
+    /// Builds a snapshot. Returns 0, or a negative errno and a text.
     ///
     /// # Safety
     ///
@@ -165,12 +174,21 @@ extern "C" {
     /// in `request` are valid for their documented use.
     pub fn nf_wasm_engine_build(request: *mut BuildRequest) -> i32;
 
+    /// Copies a snapshot for an interpreted instance. Returns the instance, or null if the engine
+    /// contradicts itself. The instance lives in the thread's region, and nobody drops it.
+    ///
+    /// # Safety
+    ///
+    /// Called as [`nf_wasm_engine_build`], which made `snapshot`. The snapshot's region lives as
+    /// long as the instance. The callbacks accept `host`.
+    pub fn nf_wasm_engine_copy(snapshot: *const c_void, host: *mut c_void) -> *mut c_void;
+
     /// Runs `nfw_filter` once, with `fuel`. Does not lock, sleep, or allocate more than the packet
     /// reserve. Fills in `version`, `size` and `window_len` of the context.
     ///
     /// # Safety
     ///
-    /// `instance` came from [`nf_wasm_engine_build`], its region lives, and nobody else uses it
+    /// `instance` came from [`nf_wasm_engine_copy`], its region lives, and nobody else uses it
     /// during the call. `context` is valid. The callbacks accept `host`.
     pub fn nf_wasm_engine_call(
         instance: *mut c_void,
@@ -280,8 +298,9 @@ extern "C" {
     /// As [`nf_wasm_engine_build`], whose thread this is called on.
     pub fn nf_wasm_host_pause() -> bool;
 
-    /// Reports that the build enters a stage: check (0), translate, instantiate, warm, ready (4).
-    /// If the filter is compiled, compile (5) and ready (4) follow.
+    /// Reports that the build enters a stage: check (0), translate, instantiate, then ready (4). If
+    /// the filter is compiled, compile (5) and ready follow. For an interpreted instance: copy (3)
+    /// and ready.
     ///
     /// # Safety
     ///

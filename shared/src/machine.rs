@@ -4,23 +4,23 @@
 use core::ffi::c_void;
 
 /// The struct that compiled code runs on. Its address is the code's only argument. The slots of the
-/// code's frames follow it, beginning with those of the first function.
+/// code's frames follow it, beginning with those of the first function. The instance's globals
+/// precede it, the first one last: see [`global_offset`].
 #[repr(C)]
 #[derive(Debug)]
 pub struct Machine {
-    /// In and out: fuel. A host function that traps leaves the bitwise complement of the fuel,
-    /// which is negative. Negative if the fuel did not suffice for a block.
+    /// Out: the fuel that is left. In, too, for code that has no constant fuel. A host function that
+    /// traps leaves the bitwise complement of the fuel, which is negative. Negative if the fuel did
+    /// not suffice for a block.
     pub fuel: i64,
     /// First byte of the linear memory.
     pub memory: *mut u8,
     /// Bytes of the linear memory.
     pub memory_bytes: usize,
-    /// Value of the first global. The others follow at `Environment::global_stride`.
-    pub globals: *mut u8,
     /// Out: number of a host function's trap.
     pub trap: u64,
-    /// The instance that the machine belongs to.
-    pub owner: *mut c_void,
+    /// What host functions work on: a [`HostState`]. The code ignores it.
+    pub host: *mut c_void,
     /// In place only: address of the packet's first byte.
     pub window: *const u8,
     /// In place only: negated address of the end of the linear bytes.
@@ -57,6 +57,22 @@ pub const FIRST_SLOT: u32 = 2;
 
 /// The slot of a filter's third parameter, the window's length. The other parameters are constants.
 pub const LEN_SLOT: u32 = FIRST_SLOT + 2;
+
+/// Bytes from the machine's address to the value of a global, which has 8 bytes.
+pub const fn global_offset(global: u32) -> i32 {
+    // At most 1,024 globals.
+    -8 * (global as i32 + 1)
+}
+
+/// What host functions of a native instance work on.
+#[repr(C)]
+#[derive(Debug)]
+pub struct HostState<H> {
+    /// The host.
+    pub host: H,
+    /// Bytes of the current packet.
+    pub packet_len: u32,
+}
 
 impl Machine {
     /// A slot's address.

@@ -81,7 +81,7 @@ fn structs() -> Vec<Struct> {
         FilterEntry = nf_wasm_filter_entry {
             id, state, name, trap_policy, snaplen, quarantine, attachments, capabilities,
             capabilities_used, fuel, module_bytes, replaced, memory_per_cpu, counters,
-            instances, origin, digest, tier, compiled, tier_reason,
+            instances, origin, digest, tier, compiled, tier_reason, memory_shared,
         }
         AttachmentEntry = nf_wasm_attachment_entry {
             id, filter, hook, ifindex, reserved, counters,

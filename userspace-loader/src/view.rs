@@ -38,6 +38,8 @@ pub struct Filter {
     pub origin: String,
     pub replaced: u32,
     pub memory_per_cpu: u64,
+    /// 0 if the kernel module does not report it.
+    pub memory_shared: u64,
     pub instances: u32,
     /// The tier: `jit` or `interp`, or `mixed` if CPUs differ.
     pub tier: String,
@@ -193,6 +195,7 @@ impl Filter {
             },
             replaced: of.replaced,
             memory_per_cpu: of.memory_per_cpu,
+            memory_shared: of.memory_shared,
             instances: of.instances,
             tier: match of.compiled {
                 0 => "interp",

@@ -157,6 +157,7 @@ fn filters() {
       "origin": "unchecked",
       "replaced": 0,
       "memory_per_cpu": 100000,
+      "memory_shared": 20000,
       "instances": 2,
       "tier": "jit",
       "tier_asked": "auto",

@@ -67,7 +67,7 @@ module        73 bytes
 SHA-256       abababababababababababababababababababababababababababababababab
 origin        unchecked
 replacements  1
-memory        97.7 KiB on each of 2 CPUs
+memory        97.7 KiB on each of 2 CPUs, 19.5 KiB shared
 packets       0 (0 accepted, 0 dropped)
 bytes         0
 traps         0
@@ -143,7 +143,7 @@ module        73 bytes
 SHA-256       abababababababababababababababababababababababababababababababab
 origin        unchecked
 replacements  0
-memory        97.7 KiB on each of 2 CPUs
+memory        97.7 KiB on each of 2 CPUs, 19.5 KiB shared
 packets       100 (60 accepted, 40 dropped)
 bytes         8400
 traps         12 (out-of-fuel 12)

@@ -7,6 +7,7 @@ use super::allocation::Location;
 use super::function::Emitter;
 use super::insn::{alu, load, store, Alu, Jump, Reg, Size, Source, ALU32, JMP, R0, R1, R7};
 use crate::ir::{Access, Extent, Mask, Place, Value, Var, Width};
+use crate::machine::global_offset;
 
 fn size(bytes: u8) -> Size {
     match bytes {
@@ -132,25 +133,21 @@ impl Emitter<'_, '_> {
         self.push(store(size(bytes), base, place.offset as i16, source));
     }
 
-    fn global_offset(&self, global: u32) -> i16 {
-        // At most 1,024 globals, 16 bytes each.
-        (global * self.program.environment.global_stride) as i16
-    }
-
     pub(super) fn global_get(&mut self, to: Var, global: u32) {
         if self.location(to) == Location::Nowhere {
             return;
         }
-        self.program.globals(R1);
+        let machine = self.program.machine_in(R1);
         let target = self.target(to);
-        self.push(load(Size::B8, target, R1, self.global_offset(global)));
+        let offset = global_offset(global) as i16;
+        self.push(load(Size::B8, target, machine, offset));
         self.done(to);
     }
 
     pub(super) fn global_set(&mut self, global: u32, from: Value) {
-        self.program.globals(R1);
+        let machine = self.program.machine_in(R1);
         let from = self.in_register(from, R0);
-        let offset = self.global_offset(global);
-        self.push(store(Size::B8, R1, offset, Source::Reg(from)));
+        let offset = global_offset(global) as i16;
+        self.push(store(Size::B8, machine, offset, Source::Reg(from)));
     }
 }

@@ -29,12 +29,10 @@ pub(super) const USED_SHIFT: u32 = 12;
 /// the callee's frame, which follows.
 pub(super) const MAX_SLOTS: u32 = 4_000;
 
-/// Bytes of the kernel's stack that code with several functions takes: the addresses of the machine
-/// and of the globals.
-pub(super) const STACK: u32 = 16;
-/// Their offsets from R10.
+/// Bytes of the kernel's stack that code with several functions takes: the machine's address.
+pub(super) const STACK: u32 = 8;
+/// Its offset from R10.
 pub(super) const MACHINE: i16 = -8;
-pub(super) const GLOBALS: i16 = -16;
 
 /// The offset of a slot from R9. Larger frames than [`MAX_SLOTS`] are refused, so it fits.
 pub(super) fn slot_offset(slot: u32) -> i16 {

@@ -146,11 +146,19 @@ impl Emitter<'_, '_> {
     }
 
     /// Charges fuel. If the code charges only once, in memory instead of in R8.
-    fn charge(&mut self, fuel: u32) {
+    pub(super) fn charge(&mut self, fuel: u32) {
         let out = self.program.trap(Trap::OutOfFuel);
+        let at = offset_of!(Machine, fuel) as i16;
+        if let (true, Some(all)) = (self.program.charges_once(), self.program.environment.fuel) {
+            // The front end limits what a block costs.
+            let left = all as i32 - fuel as i32;
+            if left < 0 {
+                self.asm().jump(out);
+            }
+            return self.push(store(Size::B8, R9, at, Source::Imm(left)));
+        }
         let fuel = Source::Imm(-(fuel as i32));
         if self.program.charges_once() {
-            let at = offset_of!(Machine, fuel) as i16;
             self.push(load(Size::B8, R0, R9, at));
             self.alu64(Alu::Add, R0, fuel);
             self.asm().branch(JMP, Jump::Slt, R0, Source::Imm(0), out);

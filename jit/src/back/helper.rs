@@ -46,8 +46,6 @@ macro_rules! define {
         /// A helper. Instructions hold its number until they are linked.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Helper {
-            /// A host function. Takes the machine, three arguments, and the function's index.
-            Import,
             /// `memory.copy`. Takes the machine, destination, source and bytes.
             MemoryCopy,
             /// `memory.fill`. Takes the machine, destination, value and bytes.
@@ -58,14 +56,14 @@ macro_rules! define {
         impl Helper {
             /// All helpers. A helper's index is its number.
             pub const ALL: [Self; Self::COUNT] =
-                [Self::Import, Self::MemoryCopy, Self::MemoryFill, $(Self::$name),*];
+                [Self::MemoryCopy, Self::MemoryFill, $(Self::$name),*];
             /// Number of helpers.
-            pub const COUNT: usize = 3 + [$(stringify!($name)),*].len();
+            pub const COUNT: usize = 2 + [$(stringify!($name)),*].len();
 
             /// The result of a helper that only computes; 0 for the others.
             pub fn compute(self, x: u64, y: u64) -> u64 {
                 match self {
-                    Self::Import | Self::MemoryCopy | Self::MemoryFill => 0,
+                    Self::MemoryCopy | Self::MemoryFill => 0,
                     $(Self::$name => {
                         let ($a, $b) = (x, y);
                         $value

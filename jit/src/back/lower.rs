@@ -7,7 +7,7 @@ use super::function::Emitter;
 use super::helper::Helper;
 use super::insn::{
     alu, constant, load, store, Alu, Jump, Reg, Size, Source, ALU32, ALU64, JMP, JMP32, R0, R1, R2,
-    R3, R4, R5, R8, R9,
+    R3, R4, R8, R9,
 };
 use crate::ir::{Callee, Compare, Condition, Op, Value, Var, Width};
 use crate::Machine;
@@ -277,29 +277,34 @@ impl Emitter<'_, '_> {
 
     fn host(&mut self, op: &Op, callee: Callee, arguments: (u32, u32), to: Option<Var>) {
         let arguments = self.function.values[arguments.0 as usize..arguments.1 as usize].to_vec();
-        let helper = match callee {
-            Callee::Import(_) => Helper::Import,
-            Callee::MemoryCopy => Helper::MemoryCopy,
-            Callee::MemoryFill => Helper::MemoryFill,
+        let own = |helper: Helper| (helper.number(), true);
+        let (number, may_trap) = match callee {
+            Callee::Import(index) => {
+                let function = self.program.environment.imports[index as usize];
+                self.check_host_slots(index);
+                self.charge(function.fuel);
+                let number = Helper::COUNT as i32 + function.number as i32;
+                (number, function.may_trap)
+            }
+            Callee::MemoryCopy => own(Helper::MemoryCopy),
+            Callee::MemoryFill => own(Helper::MemoryFill),
         };
-        if let Callee::Import(index) = callee {
-            self.check_host_slots(index);
-        }
         let saved = self.save(op.calls(), op.writes());
         let registers = [R2, R3, R4];
         self.set_all(&registers[..arguments.len()], &arguments);
-        if let Callee::Import(index) = callee {
-            self.set(R5, Value::Const(index.into()));
-        }
         let fuel = offset_of!(Machine, fuel) as i16;
         self.program.machine(R1);
-        self.push(store(Size::B8, R1, fuel, Source::Reg(R8)));
-        self.asm().call(helper.number());
-        let machine = self.program.machine_in(R1);
-        self.push(load(Size::B8, R8, machine, fuel));
-        let trapped = self.program.host_trap();
-        self.asm()
-            .branch(JMP, Jump::Slt, R8, Source::Imm(0), trapped);
+        if may_trap {
+            self.push(store(Size::B8, R1, fuel, Source::Reg(R8)));
+        }
+        self.asm().call(number);
+        if may_trap {
+            let machine = self.program.machine_in(R1);
+            self.push(load(Size::B8, R8, machine, fuel));
+            let trapped = self.program.host_trap();
+            self.asm()
+                .branch(JMP, Jump::Slt, R8, Source::Imm(0), trapped);
+        }
         if let Some(to) = to {
             self.take_result(to);
         }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use nf_wasm_shared::abi::trap::Trap;
 
 use super::assembler::{Assembler, Label};
-use super::frame::{slot_offset, FIRST_SLOT, GLOBALS, MACHINE, RETURN_SLOT, USED_SHIFT, USED_SLOT};
+use super::frame::{slot_offset, FIRST_SLOT, MACHINE, RETURN_SLOT, USED_SHIFT, USED_SLOT};
 use super::insn::{
     alu, exit, load, store, Alu, Jump, Reg, Size, Source, ALU32, ALU64, JMP32, R0, R1, R10, R7, R8,
     R9,
@@ -62,7 +62,6 @@ mod offset {
 
     pub(super) const MEMORY: i16 = offset_of!(Machine, memory) as i16;
     pub(super) const FUEL: i16 = offset_of!(Machine, fuel) as i16;
-    pub(super) const GLOBALS: i16 = offset_of!(Machine, globals) as i16;
     pub(super) const TRAP: i16 = offset_of!(Machine, trap) as i16;
     pub(super) const WINDOW: i16 = offset_of!(Machine, window) as i16;
     pub(super) const MINUS_END: i16 = offset_of!(Machine, minus_end) as i16;
@@ -114,7 +113,10 @@ impl Program<'_> {
 
     /// Loads the fuel.
     pub(super) fn load_fuel(&mut self) {
-        self.load(R8, R9, offset::FUEL);
+        match self.environment.fuel {
+            Some(fuel) => self.push(alu(ALU32, Alu::Mov, R8, Source::Imm(fuel as i32))),
+            None => self.load(R8, R9, offset::FUEL),
+        }
     }
 
     /// Whether there is only one frame, so that R9 is always the machine's address.
@@ -145,15 +147,6 @@ impl Program<'_> {
         scratch
     }
 
-    /// Loads the first global's address into `reg`.
-    pub(super) fn globals(&mut self, reg: Reg) {
-        if self.is_alone() {
-            self.load(reg, R9, offset::GLOBALS);
-        } else {
-            self.load(reg, R10, GLOBALS);
-        }
-    }
-
     /// The upper limit for computed addresses in linear memory.
     pub(super) fn limit(&self) -> u64 {
         let in_place = self.in_place.map(InPlace::limit);
@@ -179,8 +172,6 @@ impl Program<'_> {
         self.push(alu(ALU64, Alu::Mov, R9, Source::Reg(R1)));
         if !self.is_alone() {
             self.store(R10, MACHINE, Source::Reg(R9));
-            self.load(R1, R9, offset::GLOBALS);
-            self.store(R10, GLOBALS, Source::Reg(R1));
         }
         if self.environment.memory_bytes > 0 {
             self.load(R7, R9, offset::MEMORY);

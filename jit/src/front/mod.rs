@@ -44,7 +44,7 @@ use crate::ir::{
 };
 use crate::module::Module;
 use crate::pointers::{Bits, InPlace};
-use crate::{Environment, Unsupported, Work};
+use crate::{Environment, HostFunction, Unsupported, Work};
 use control::Frame;
 use known::Known;
 
@@ -68,6 +68,7 @@ struct Builder<'m, 'a> {
     /// The upper limit for computed addresses.
     limit: u64,
     memory_grows: bool,
+    imports: &'m [HostFunction],
     in_place: Option<&'m InPlace>,
     function: Function,
     /// Number of operations so far.
@@ -139,6 +140,7 @@ pub(crate) fn build(
         memory_bytes: environment.memory_bytes,
         limit: in_place.map_or(environment.memory_bytes, InPlace::limit),
         memory_grows: environment.memory_grows,
+        imports: environment.imports,
         in_place,
         function: Function {
             index,

@@ -13,7 +13,7 @@ use crate::ir::Width::{W32, W64};
 use crate::ir::{Access, Callee, Compare, Divide, Op, Value, Width};
 use crate::Unsupported;
 
-/// Maximum arguments of a host function, besides the machine and the function's index.
+/// Maximum arguments of a host function, besides the machine.
 const MAX_ARGUMENTS: usize = 3;
 
 /// The fuel of an operator. It is paid when the function, loop or branch of an `if` around it is
@@ -116,7 +116,10 @@ impl Builder<'_, '_> {
                 return Err(Unsupported::Operator("memory that grows"));
             }
             Operator::MemoryGrow { .. } => self.grow(),
-            Operator::MemoryCopy { .. } => self.host(Callee::MemoryCopy, 3, false),
+            Operator::MemoryCopy { .. } => {
+                self.reads(u64::MAX);
+                self.host(Callee::MemoryCopy, 3, false);
+            }
             Operator::MemoryFill { .. } => self.host(Callee::MemoryFill, 3, false),
 
             Operator::I32Eqz => self.is_zero(W32),
@@ -307,11 +310,18 @@ impl Builder<'_, '_> {
         let ty = self.module.type_of(function);
         let (params, results) = (ty.params().len(), ty.results().len());
         if function < self.module.imports {
+            let Some(host) = self.imports.get(function as usize) else {
+                return Err(Unsupported::Operator("an import that is not the host's"));
+            };
             if params > MAX_ARGUMENTS {
                 return Err(Unsupported::Operator(
                     "an import of more than three parameters",
                 ));
             }
+            if host.may_trap {
+                self.reads(u64::MAX);
+            }
+            self.function.calls_host = true;
             self.host(Callee::Import(function), params, results == 1);
             return Ok(());
         }
@@ -352,10 +362,6 @@ impl Builder<'_, '_> {
     fn host(&mut self, callee: Callee, params: usize, has_result: bool) {
         let arguments = self.pop_list(params);
         self.known.effect();
-        if callee != Callee::MemoryFill {
-            self.reads(u64::MAX);
-        }
-        self.function.calls_host |= matches!(callee, Callee::Import(_));
         let to = has_result.then(|| self.new_var());
         self.emit(Op::Host {
             callee,

@@ -19,8 +19,9 @@ pub struct Outcome {
 /// packet. Any other access panics.
 pub struct Instance {
     code: Code,
+    /// The globals, the first one last; the machine; the slots of its frames.
     frames: Vec<u64>,
-    globals: Vec<u64>,
+    globals: usize,
     linear: Guarded,
     /// Whether the code returns a verdict.
     pub is_filter: bool,
@@ -59,8 +60,12 @@ impl Instance {
     pub fn of(code: &Code, pages: usize, globals: &[u64]) -> Self {
         Self {
             code: code.clone(),
-            frames: vec![0; MACHINE + code.slots as usize],
-            globals: globals.to_vec(),
+            frames: {
+                let mut frames: Vec<u64> = globals.iter().rev().copied().collect();
+                frames.resize(globals.len() + MACHINE + code.slots as usize, 0);
+                frames
+            },
+            globals: globals.len(),
             linear: Guarded::new((pages << 16) / 8),
             is_filter: false,
             packet: Vec::new(),
@@ -84,13 +89,13 @@ impl Instance {
 
     #[allow(dead_code, reason = "not all tests look at one")]
     pub fn global(&self, index: usize) -> u64 {
-        self.globals[index]
+        self.frames[self.globals - 1 - index]
     }
 
     /// The first results of the last call, if it returned.
     #[allow(dead_code, reason = "not all tests look at them")]
     pub fn results(&self, count: usize) -> &[u64] {
-        &self.frames[MACHINE + FIRST_SLOT as usize..][..count]
+        &self.frames[self.globals + MACHINE + FIRST_SLOT as usize..][..count]
     }
 
     pub fn call(&mut self, arguments: [u64; 3], fuel: i64) -> Outcome {
@@ -102,38 +107,34 @@ impl Instance {
         }
         let window = packet.words().as_ptr().cast::<u8>();
         let linear = self.linear.words_mut().as_mut_ptr_range();
-        let globals = self.globals.as_mut_ptr_range();
         let machine = Machine {
             fuel,
             memory: linear.start.cast(),
             memory_bytes: self.memory().len(),
-            globals: globals.start.cast(),
             trap: 0,
-            owner: ptr::null_mut(),
+            host: ptr::null_mut(),
             window,
             minus_end: -(window as i64 + self.packet.len() as i64),
             state: ptr::null(),
             shown: 0,
         };
-        let first = MACHINE + FIRST_SLOT as usize;
-        let start = self.frames.as_mut_ptr();
+        let first = self.globals + MACHINE + FIRST_SLOT as usize;
+        let start = self.frames[self.globals..].as_mut_ptr();
         // SAFETY: The words have room for a machine, and are aligned for it.
         unsafe { start.cast::<Machine>().write(machine) };
         self.frames[first..first + 3].copy_from_slice(&arguments);
         let frames = self.frames.as_mut_ptr_range();
         let bounds = [
             frames.start as u64..frames.end as u64,
-            globals.start as u64..globals.end as u64,
             linear.start as u64..linear.end as u64,
             window as u64..window as u64 + self.packet.len() as u64,
         ];
         let (insns, speculation) = (&self.code.insns, self.speculation.as_mut());
         let helper = |number| helper(Helper::ALL[number as usize]);
-        let (code, instructions) =
-            vm::run(insns, frames.start as u64, &bounds, helper, speculation);
+        let (code, instructions) = vm::run(insns, start as u64, &bounds, helper, speculation);
         self.instructions += instructions;
         // SAFETY: It was written above, and any bit pattern is valid.
-        let machine = unsafe { frames.start.cast::<Machine>().read() };
+        let machine = unsafe { start.cast::<Machine>().read() };
         Outcome {
             result: match code as u32 {
                 0 if self.is_filter => Ok(0),
@@ -203,7 +204,6 @@ macro_rules! computing {
                 }
                 fill
             }
-            helper => panic!("{helper:?}"),
         }
     };
 }

@@ -53,7 +53,10 @@ fn line(insns: &[Insn], at: usize) -> String {
         2 => format!("{} = {imm}", place(dst)),
         3 => format!("{} = r{src}", place(dst)),
         4 | 7 => format!("{register}{dst} {} {operand}", operator(op)),
-        _ if op == 0x80 => format!("call {:?}", Helper::ALL[imm as usize]),
+        _ if op == 0x80 => match Helper::ALL.get(imm as usize) {
+            Some(helper) => format!("call {helper:?}"),
+            None => "call the host function".to_owned(),
+        },
         _ if op == 0x90 => "exit".to_owned(),
         _ if op == 0 => to(insns, at, if class == 5 { offset.into() } else { imm }),
         _ => format!(

@@ -15,23 +15,24 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::ffi::{c_void, CStr};
-use core::{ptr, slice};
+use core::{mem, ptr, slice};
 
 use abi::guest::Context;
 use abi::ioctl::{NO_TRAP, TIER_INTERP, TIER_JIT, TIER_REASON_LEN};
 use boundary::{
     nf_wasm_host_enter, nf_wasm_host_jit, nf_wasm_host_load, nf_wasm_host_log, nf_wasm_host_mark,
     nf_wasm_host_now, nf_wasm_host_pause, nf_wasm_host_set_mark, BuildRequest, CallOutcome,
-    InPlaceCall, NativeCall,
+    InPlaceCall, NativeFilter,
 };
 use nf_wasm_engine::{
-    Clock, Host, Instance, Options, Refusal, RefusalKind, Run, Stage, Unsupported,
+    Clock, Compiled, Host, Instance, Options, Refusal, RefusalKind, Run, Snapshot, Stage,
+    Unsupported,
 };
 use nf_wasm_jit::Code;
 use nf_wasm_shared::{abi, boundary};
 
-/// The kernel half's host of the current call. For a filter with native code, the kernel half
-/// itself writes the address here.
+/// The kernel half's host of the current call. For native code, the kernel half itself writes the
+/// address to the [`HostState`](nf_wasm_shared::machine::HostState).
 #[repr(transparent)]
 struct KernelHost(*mut c_void);
 
@@ -100,7 +101,7 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_build(request: *mut BuildRequest)
 
 fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
     request.text_used = 0;
-    request.instance = ptr::null_mut();
+    request.snapshot = ptr::null_mut();
     // SAFETY: by the contract of `nf_wasm_engine_build` it is valid for its length.
     let wasm = unsafe { slice::from_raw_parts(request.wasm, request.wasm_len) };
     let options = Options {
@@ -109,14 +110,14 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
         memory_pages: request.memory_pages,
         init_fuel: request.init_fuel,
     };
-    let mut instance = Instance::new(wasm, &options, KernelHost(request.host))?;
-    request.capabilities_used = instance.capabilities_used();
+    let mut snapshot = Snapshot::new(wasm, &options, KernelHost(request.host))?;
+    request.capabilities_used = snapshot.capabilities_used();
     request.compiled = false;
     request.tier_reason = [0; TIER_REASON_LEN];
-    let compiled = match request.tier {
+    let native = match request.tier {
         TIER_INTERP => None,
-        tier => match compile(&mut instance, wasm)? {
-            Ok(compiled) => Some(compiled),
+        tier => match compile(&mut snapshot, wasm, request.fuel)? {
+            Ok(native) => Some(native),
             Err(why) if tier == TIER_JIT => {
                 let message = format!("the filter cannot run as native code, because {why}; load it with --tier auto to have it interpreted");
                 return Err(Refusal::new(RefusalKind::Unsupported, message));
@@ -131,42 +132,29 @@ fn build(request: &mut BuildRequest) -> Result<(), Refusal> {
             }
         },
     };
-    // The host of `nfw_init` ends here; each call sets its own.
-    instance.host_mut().0 = ptr::null_mut();
-    // Never dropped: it lives in the region, which is freed as a whole.
-    let instance = Box::into_raw(instance);
-    // SAFETY: it is valid, and does not move. The kernel half lets only one thread at a time use
-    // the instance and the result of `link`, and keeps the program as long as the instance.
-    if let Some(call) = compiled.and_then(|compiled| unsafe { link(instance, &compiled) }) {
-        request.native.write(call);
+    if let Some(native) = native {
+        request.native.write(native);
         request.compiled = true;
     }
-    request.instance = instance.cast();
+    // The host of `nfw_init` ends here.
+    snapshot.host_mut().0 = ptr::null_mut();
+    // Never dropped: it lives in the region, which is freed as a whole.
+    request.snapshot = Box::into_raw(snapshot).cast();
     Ok(())
-}
-
-/// A `bpf_prog` and its code.
-struct Native {
-    program: *mut c_void,
-    run: Run,
-}
-
-struct Compiled {
-    native: Native,
-    /// The code that decides packets in place.
-    in_place: Option<Native>,
 }
 
 /// Compiles the filter to native code. The inner `Err` says why it cannot be compiled; the outer
 /// one ends the build.
 #[inline(never)]
 fn compile(
-    instance: &mut Instance<KernelHost>,
+    snapshot: &mut Snapshot<KernelHost>,
     wasm: &[u8],
-) -> Result<Result<Compiled, String>, Refusal> {
-    instance.host_mut().enter(Stage::Compile);
-    match instance.compile(wasm) {
-        Ok(code) => Ok(assemble(instance, &code)),
+    fuel: u64,
+) -> Result<Result<NativeFilter, String>, Refusal> {
+    snapshot.host_mut().enter(Stage::Compile);
+    // `MAX_FUEL` fits.
+    match snapshot.compile(wasm, fuel as u32) {
+        Ok(compiled) => Ok(assemble(snapshot, compiled)),
         Err(Unsupported::Aborted) => {
             let message = "the caller was killed while the filter was compiled";
             Err(Refusal::new(RefusalKind::Interrupted, message))
@@ -176,27 +164,65 @@ fn compile(
 }
 
 fn assemble(
-    instance: &mut Instance<KernelHost>,
-    (code, in_place): &(Code, Option<Code>),
-) -> Result<Compiled, String> {
-    let compiled = Compiled {
-        native: native(code).map_err(|why| why.to_string_lossy().into_owned())?,
-        // From here on nothing may allocate: a failure would end the thread and leak the program,
-        // which is not in the region.
-        in_place: in_place.as_ref().and_then(|code| native(code).ok()),
+    snapshot: &mut Snapshot<KernelHost>,
+    compiled: Compiled,
+) -> Result<NativeFilter, String> {
+    let code = &compiled.code;
+    let Native { program, run } = native(code).map_err(|why| why.to_string_lossy().into_owned())?;
+    // From here on nothing may allocate: a failure would end the thread and leak the `bpf_prog`,
+    // which is not in the region.
+    let in_place = compiled.in_place.as_ref();
+    let in_place = in_place.and_then(|code| Some((native(code).ok()?, code.in_place)));
+    let memory = snapshot.memory();
+    let filter = NativeFilter {
+        program,
+        run,
+        slots: code.slots,
+        globals_len: compiled.globals.len() as u32,
+        globals: compiled.globals.as_ptr(),
+        memory: memory.as_ptr(),
+        memory_bytes: memory.len(),
+        reads_packet: compiled.context.is_some(),
+        calls_host: code.calls_host,
+        context: compiled.context.unwrap_or(0),
+        snaplen: compiled.snaplen,
+        window: compiled.window,
+        in_place: match in_place {
+            None => InPlaceCall {
+                program: ptr::null_mut(),
+                run: None,
+                window: 0,
+                context_words: 0,
+            },
+            Some((Native { program, run }, reads)) => InPlaceCall {
+                program,
+                run: Some(run),
+                window: reads.window,
+                // The context has twelve words, so the set fits.
+                context_words: reads.context as u32,
+            },
+        },
     };
-    instance.host_mut().enter(Stage::Ready);
-    Ok(compiled)
+    // The globals live in the region.
+    mem::forget(compiled);
+    snapshot.host_mut().enter(Stage::Ready);
+    Ok(filter)
+}
+
+/// A `bpf_prog` and its code.
+struct Native {
+    program: *mut c_void,
+    run: Run,
 }
 
 /// Has the kernel's eBPF compiler make native code. `Err` says why it did not. Does not allocate
 /// from the region.
 fn native(code: &Code) -> Result<Native, &'static CStr> {
-    let helpers = nf_wasm_jit::Helper::ALL.map(nf_wasm_engine::helper_address::<KernelHost>);
+    let helpers = nf_wasm_engine::helper_addresses::<KernelHost>();
     let mut run = ptr::null();
     let mut reason = c"".as_ptr();
-    // SAFETY: instructions and calls are valid for their lengths. The calls' numbers are less than
-    // the number of helpers. The rest is ours, and may be written to.
+    // SAFETY: instructions and calls are valid for their lengths. The calls' numbers are indices
+    // of the addresses. The rest is ours, and may be written to.
     let program = unsafe {
         nf_wasm_host_jit(
             code.insns.as_ptr().cast(),
@@ -219,38 +245,6 @@ fn native(code: &Code) -> Result<Native, &'static CStr> {
     Ok(Native { program, run })
 }
 
-/// Makes the instance run as native code.
-///
-/// # Safety
-///
-/// As `Instance::link`.
-unsafe fn link(instance: *mut Instance<KernelHost>, compiled: &Compiled) -> Option<NativeCall> {
-    let Native { program, run } = compiled.native;
-    // SAFETY: by the contract the instance is valid, does not move, and is used by one thread at a
-    // time. The code was made from the result of its `compile`, and is kept with the instance.
-    let entry = unsafe { Instance::link(instance, run)? };
-    let in_place = compiled.in_place.as_ref();
-    let in_place = InPlaceCall {
-        program: in_place.map_or(ptr::null_mut(), |native| native.program),
-        run: in_place.map(|native| native.run),
-        window: entry.in_place.window,
-        // The context has twelve words, so the set fits.
-        context_words: entry.in_place.context as u32,
-    };
-    Some(NativeCall {
-        program,
-        run,
-        machine: entry.machine,
-        context: entry.context,
-        snaplen: entry.snaplen,
-        window: entry.window,
-        in_place,
-        // `KernelHost` is a transparent pointer.
-        host: entry.host.cast(),
-        packet_len: entry.packet_len,
-    })
-}
-
 /// Copies as much of a refusal's text as fits, in whole characters. Returns the number of bytes.
 ///
 /// # Safety
@@ -268,6 +262,27 @@ unsafe fn report(refusal: &Refusal, to: *mut u8, room: usize) -> usize {
     len
 }
 
+/// See [`boundary::nf_wasm_engine_copy`].
+///
+/// # Safety
+///
+/// As declared there.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn nf_wasm_engine_copy(
+    snapshot: *const c_void,
+    host: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: `build` made it, and its region lives. Nobody writes to it any more.
+    let snapshot = unsafe { &*snapshot.cast::<Snapshot<KernelHost>>() };
+    let instance = snapshot.instance(KernelHost(host)).map(|mut instance| {
+        // The host of the copy ends here; each call sets its own.
+        instance.host_mut().0 = ptr::null_mut();
+        instance
+    });
+    // Never dropped: it lives in the region.
+    instance.map_or(ptr::null_mut(), |instance| Box::into_raw(instance).cast())
+}
+
 /// See [`boundary::nf_wasm_engine_call`].
 ///
 /// # Safety
@@ -280,7 +295,7 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_call(
     context: *mut Context,
     fuel: u64,
 ) -> CallOutcome {
-    // SAFETY: `build` made it, and no other code uses it now.
+    // SAFETY: `copy` made it, and no other code uses it now.
     let instance = unsafe { &mut *instance.cast::<Instance<KernelHost>>() };
     instance.host_mut().0 = host;
     // SAFETY: by the declaration's contract it is valid, and no other code uses it until we return.

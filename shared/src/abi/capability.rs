@@ -13,8 +13,10 @@
 ///
 /// A row is `CONSTANT module "name" bit "summary" { functions }`. `module` is the Rust module, in
 /// the engine and in the Rust SDK, that has the functions. A function is `"summary" name(parameter:
-/// Type) -> Type, [fuel], "fuel in words";` with [`Type`]s. `fuel` is an expression of type `u64`
-/// over the parameters. It is charged before the function does its work.
+/// Type) -> Type, [fuel], "fuel in words";` with [`Type`]s. `fuel` is a number. If the cost depends
+/// on the parameters, an expression of type `u64` over them follows: `[fuel, more]`. Both are
+/// charged before the function does its work. Only a function with `more` may access linear memory,
+/// charge further fuel, or trap: compiled code calls the others without an exchange of fuel.
 #[macro_export]
 macro_rules! nf_wasm_capabilities {
     ($with:ident) => {
@@ -27,7 +29,7 @@ macro_rules! nf_wasm_capabilities {
                  if the packet ends before `offset + len`, or its bytes there are in a device's memory \
                  (device-memory TCP): nothing of use is copied then."
                 load(offset: U32, to: Out, len: U32) -> I32,
-                    [10 + u64::from(len / 64)],
+                    [10, u64::from(len / 64)],
                     "10, one for each 64 bytes, and one for each piece of memory (page, fragment) of the \
                      packet, beyond the first, that is searched for the bytes";
             }
@@ -37,7 +39,7 @@ macro_rules! nf_wasm_capabilities {
                  taken. The kernel log is that of the initial network namespace; lines from others get \
                  there only if its operator sets `net.netfilter.nf_log_all_netns` to 1."
                 write(text: In, len: U32) -> I32,
-                    [20 + u64::from(len.min(256) / 4)], "20, and one for each 4 bytes";
+                    [20, u64::from(len.min(256) / 4)], "20, and one for each 4 bytes";
             }
             CLOCK clock "nfw.clock" 2 "read the monotonic and the wall clock" {
                 "Nanoseconds of `CLOCK_MONOTONIC`."

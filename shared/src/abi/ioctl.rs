@@ -485,10 +485,13 @@ pub struct FilterEntry {
     pub digest: [u8; DIGEST_LEN],
     /// The requested tier: one of `TIER_*`.
     pub tier: u32,
-    /// Number of `instances` that run as native code.
+    /// Number of `instances` that run as native code: all or none.
     pub compiled: u32,
-    /// Why some do not, unless `tier` forbids it: text with NUL.
+    /// Why they do not, unless `tier` forbids it: text with NUL.
     pub tier_reason: [u8; TIER_REASON_LEN],
+    /// Bytes of kernel memory that all instances share: the Wasm binary, the translation or the
+    /// native code, and the snapshot that instances begin as.
+    pub memory_shared: u64,
 }
 
 /// One attachment in a listing.

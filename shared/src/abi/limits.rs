@@ -75,8 +75,9 @@ pub const LOG_LINE_BYTES: u32 = 256;
 /// Maximum bytes of a packet for `NF_WASM_RUN`.
 pub const RUN_PACKET_BYTES: u32 = 65_535;
 
-/// Bytes that an instance of a module of `module_bytes` may allocate: its linear memory, a second
-/// copy while the memory grows, its stacks, and the translated code.
+/// Bytes that the build of a module of `module_bytes` may allocate: its linear memory, a second copy
+/// while the memory grows, stacks, and the translated code. The copy of an interpreted instance
+/// takes less.
 pub const fn instance_bytes(module_bytes: usize) -> usize {
     const MEMORY: usize = MEMORY_PAGES as usize * 65_536;
     const STACKS: usize = VALUE_STACK_SLOTS as usize * 8 + CALL_DEPTH as usize * 64;

@@ -216,6 +216,7 @@ impl FilterEntry {
             tier: TIER_AUTO,
             compiled: 0,
             tier_reason: [0; TIER_REASON_LEN],
+            memory_shared: 0,
         }
     }
 }

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nf_wasm_engine::{inspect, Instance, Options};
+use nf_wasm_engine::{inspect, Options, Snapshot};
 use nf_wasm_fuzz_targets::meter::{peak, Meter};
 use nf_wasm_generate::{program, smith, Result, Unstructured};
 use nf_wasm_shared::abi::capability::ALL_BITS;
@@ -60,7 +60,7 @@ fuzz_target!(|data: &[u8]| {
         init_fuel: 50_000,
     };
     let inspection = inspect(&wasm);
-    let (loaded, bytes) = peak(|| Instance::new(&wasm, &options, Packet::none()));
+    let (loaded, bytes) = peak(|| Snapshot::new(&wasm, &options, Packet::none()));
     let budget = budget(&wasm);
     assert!(bytes <= budget, "{bytes} bytes to load {}", wasm.len());
     match (inspection, loaded) {
@@ -72,8 +72,11 @@ fuzz_target!(|data: &[u8]| {
         (Ok(_), Err(refusal)) => {
             assert!(!refusal.message.contains("contradicts itself"), "{refusal}");
         }
-        (Ok(inspection), Ok(instance)) => {
-            assert_eq!(inspection.capabilities, instance.capabilities_used());
+        (Ok(inspection), Ok(snapshot)) => {
+            assert_eq!(inspection.capabilities, snapshot.capabilities_used());
+            let (instance, bytes) = peak(|| snapshot.instance(Packet::none()));
+            assert!(instance.is_ok());
+            assert!(bytes <= budget, "{bytes} bytes to copy {}", wasm.len());
         }
     }
 });

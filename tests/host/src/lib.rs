@@ -2,7 +2,11 @@
 //! The host with which tests run filters outside the kernel. It answers as the kernel does in
 //! `NF_WASM_RUN`, counts calls, and fails on request.
 
+mod native;
+
 use nf_wasm_engine::{Clock, Host};
+
+pub use native::NativeInstance;
 
 /// Bytes of log lines that `NF_WASM_RUN` keeps.
 const OUTPUT_BYTES: usize = 1024;

@@ -7,19 +7,15 @@ mod vm;
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::ops::Range;
 
 use nf_wasm_engine::guest_test::Session;
-use nf_wasm_engine::{helper_address, NativeCode};
-use nf_wasm_jit::{Code, Helper, Insn, Machine};
+use nf_wasm_engine::{helper_addresses, NativeCode};
+use nf_wasm_jit::{Code, Insn, Machine};
 use nf_wasm_shared::abi::limits::INIT_FUEL;
 use nf_wasm_test_host::Packet;
 use nf_wasm_tests::guest_test::Failure;
 use nf_wasm_tests::spec::{self, refused, Guest};
 use wasmparser::{Parser, Payload, TypeRef};
-
-/// Bytes of a global.
-const GLOBAL: u64 = 16;
 
 /// More calls than this are compiled.
 const CALLS: usize = 10_000;
@@ -116,18 +112,14 @@ struct Emulated {
 impl NativeCode for Emulated {
     unsafe fn run(&self, machine: *mut Machine) -> u32 {
         let range = |start: u64, bytes: u64| start..start + bytes;
+        let globals = self.globals * 8;
         let frames = size_of::<Machine>() as u64 + u64::from(self.slots) * 8;
         // SAFETY: By the contract the code was compiled for this machine, and the engine does not
         // write to it until this returns.
-        let bounds: [Range<u64>; 3] = unsafe {
-            [
-                range(machine as u64, frames),
-                range((*machine).globals as u64, self.globals * GLOBAL),
-                range((*machine).memory as u64, (*machine).memory_bytes as u64),
-            ]
-        };
-        let helper = |number| {
-            let address = helper_address::<Packet>(Helper::ALL[number as usize]);
+        let memory = unsafe { range((*machine).memory as u64, (*machine).memory_bytes as u64) };
+        let bounds = [range(machine as u64 - globals, globals + frames), memory];
+        let helper = |number: i32| {
+            let address = helper_addresses::<Packet>()[number as usize];
             // SAFETY: All helpers take at most five arguments, in registers, and return one value.
             unsafe { std::mem::transmute::<*const c_void, vm::Helper>(address) }
         };

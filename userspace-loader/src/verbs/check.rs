@@ -150,7 +150,7 @@ pub fn check(ask: &Check, out: &mut Output<'_>) -> Result<Status> {
         .as_ref()
         .map(|inspection| Needs::new(inspection, manifest, granted));
     if let (Some(needs), Ok(instance)) = (&mut needs, &loaded) {
-        needs.memory_bytes = Some(instance.memory_bytes());
+        needs.memory_bytes = Some(instance.memory().len());
     }
     let file = ask.file.display().to_string();
     let refusal = loaded.err().map(|Refusal { errno, text }| RefusalView {

@@ -123,9 +123,10 @@ fn text(filter: &Filter, out: &mut Output<'_>) -> Result {
         (
             "memory",
             format!(
-                "{} on each of {} CPUs",
+                "{} on each of {} CPUs, {} shared",
                 view::bytes(filter.memory_per_cpu),
-                filter.instances
+                filter.instances,
+                view::bytes(filter.memory_shared)
             ),
         ),
         (

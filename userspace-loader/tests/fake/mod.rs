@@ -182,6 +182,7 @@ impl Device for Fake {
             snaplen: limits::DEFAULT_SNAPLEN,
             quarantine: limits::DEFAULT_QUARANTINE,
             memory_per_cpu: 100_000,
+            memory_shared: 20_000,
             instances: 2,
             ..FilterEntry::new()
         };

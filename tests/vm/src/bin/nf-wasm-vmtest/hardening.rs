@@ -50,14 +50,14 @@ fn constants_of_who_lacks_cap_bpf_are_blinded() {
     let net = Net::pair();
     let _hardened = Setting::set(HARDEN, "1");
     let spec = |name| Spec::new(name, with_constants(500)).tier(TIER_JIT);
-    let privileged = net.server.load(spec("privileged")).entry().memory_per_cpu;
+    let privileged = net.server.load(spec("privileged")).entry().memory_shared;
     let operators = load_as_operator(&net.server, &spec("operators")).expect("load");
     println!(
         "{privileged} bytes with CAP_BPF, {} without",
-        operators.memory_per_cpu
+        operators.memory_shared
     );
     // Hardening takes two more eBPF instructions of eight bytes for each constant.
-    assert!(operators.memory_per_cpu >= privileged + 1_000 * 2 * 8);
+    assert!(operators.memory_shared >= privileged + 1_000 * 2 * 8);
 }
 
 fn the_limit_of_code_holds_for_who_lacks_cap_bpf() {

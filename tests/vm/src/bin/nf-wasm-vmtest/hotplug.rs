@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 
-use nf_wasm_shared::abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, TRAP_DROP};
+use nf_wasm_shared::abi::capability::LOG;
+use nf_wasm_shared::abi::ioctl::{FAMILY_IPV4, HOOK_INPUT, TIER_INTERP, TIER_JIT, TRAP_DROP};
 use nf_wasm_shared::abi::trap::Trap;
 use nf_wasm_tests::cpu::Offline;
 use nf_wasm_tests::device::{hook, Spec};
@@ -16,6 +17,8 @@ use nf_wasm_tests::{eventually, kernel, wasm};
 
 crate::tests![
     instances_go_and_come_with_their_cpu,
+    initialisation_runs_once,
+    a_cpu_comes_online_with_a_hundred_programs,
     counters_of_a_cpu_that_is_gone_stay,
     a_cpu_comes_online_without_memory_for_instances,
     rmmod_and_insmod_with_a_cpu_offline,
@@ -69,7 +72,14 @@ fn five() -> Vec<u8> {
 }
 
 fn instances_go_and_come_with_their_cpu() {
-    let path = Loop::with(Spec::new("five", five()));
+    for tier in [TIER_JIT, TIER_INTERP] {
+        an_instance_goes_and_comes_with_its_cpu(tier);
+    }
+}
+
+/// No instance sees another's state, and the new one begins as the snapshot, which has not changed.
+fn an_instance_goes_and_comes_with_its_cpu(tier: u32) {
+    let path = Loop::with(Spec::new("five", five()).tier(tier));
     let memory = path.filter.entry().memory_per_cpu;
     assert_eq!(path.filter.entry().instances, 2);
     path.send_on(1, 5);
@@ -96,6 +106,62 @@ fn instances_go_and_come_with_their_cpu() {
     let counters = path.filter.counters();
     assert_eq!((counters.packets, counters.dropped), (12, 1));
     assert_eq!(counters.traps, [0; Trap::COUNT]);
+}
+
+fn initialisation_runs_once() {
+    let _heard = kernel::LogAll::namespaces();
+    let wasm = wasm::filter(
+        r#"(import "nfw.log" "write" (func $log (param i32 i32) (result i32)))
+           (data (i32.const 0) "beginning")
+           (func (export "nfw_init") (result i32)
+             (drop (call $log (i32.const 0) (i32.const 9))) (i32.const 0))"#,
+        "(i32.const 1)",
+    );
+    let said = |name: &str| {
+        let log = kernel::log();
+        log.lines().filter(|line| line.contains(name)).count()
+    };
+    let net = Net::pair();
+    for (tier, name) in [
+        (TIER_JIT, "once-compiled"),
+        (TIER_INTERP, "once-interpreted"),
+    ] {
+        let spec = Spec::new(name, wasm.clone()).allow(LOG.bit).tier(tier);
+        let filter = net.server.load(spec);
+        Offline::take(1).bring_back();
+        assert_eq!(filter.entry().instances, 2);
+        assert_eq!(said(name), 1, "{name}");
+    }
+}
+
+fn a_cpu_comes_online_with_a_hundred_programs() {
+    let path = Loop::with(Spec::new("counting", wasm::always(1)));
+    let tiers = [TIER_JIT, TIER_JIT, TIER_JIT, TIER_INTERP]
+        .into_iter()
+        .cycle();
+    let programs: Vec<Filter> = tiers
+        .take(kernel::rounds(100, 20) as usize)
+        .enumerate()
+        .map(|(at, tier)| {
+            let spec = Spec::new(&format!("f{at}"), five()).tier(tier);
+            path.net.client.load(spec)
+        })
+        .collect();
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let flood = path.net.server.flood_on_cpu(to, 0);
+    for _ in 0..2 {
+        flood.wait_for(50);
+        let cpu = Offline::take(1);
+        assert!(programs.iter().all(|it| it.entry().instances == 1));
+        flood.wait_for(50);
+        cpu.bring_back();
+        assert!(programs.iter().all(|it| it.entry().instances == 2));
+    }
+    let sent = flood.stop();
+    eventually("the packets are counted", || {
+        (path.filter.counters().packets == sent).then_some(())
+    });
+    assert_eq!(path.filter.counters().traps, [0; Trap::COUNT]);
 }
 
 fn counters_of_a_cpu_that_is_gone_stay() {

@@ -45,6 +45,11 @@ fn entry(name: &str) -> Option<FilterEntry> {
     filters.into_iter().find(|it| text(&it.name) == name)
 }
 
+/// Bytes of a filter's kernel memory, as listed.
+fn memory(entry: &FilterEntry) -> u64 {
+    entry.memory_per_cpu * u64::from(entry.instances) + entry.memory_shared
+}
+
 /// Bytes of kernel memory charged to the cgroup.
 fn charged(cgroup: &Cgroup) -> u64 {
     cgroup.number("memory.stat", "kernel")
@@ -64,7 +69,7 @@ fn memory_is_the_callers() {
     let output = load(&cgroup, "heavy");
     assert!(output.status.success(), "{output:?}");
     let entry = entry("heavy").expect("the filter is listed");
-    let listed = entry.memory_per_cpu * u64::from(entry.instances);
+    let listed = memory(&entry);
     assert!(listed >= 2 * 16 * 65_536, "{listed}");
     // The charge of the loader itself ends with its process.
     let least = eventually("the loader is gone", || {
@@ -84,7 +89,7 @@ fn memory_for_a_cpu_that_comes_is_nobodys() {
     let offline = Offline::take(1);
     let output = load(&cgroup, "heavy");
     assert!(output.status.success(), "{output:?}");
-    let of_one = entry("heavy").expect("the filter is listed").memory_per_cpu;
+    let of_one = memory(&entry("heavy").expect("the filter is listed"));
     eventually("the loader is gone", || {
         (charged(&cgroup) < of_one + of_one / 2).then_some(())
     });

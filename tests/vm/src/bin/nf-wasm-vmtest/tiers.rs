@@ -164,10 +164,13 @@ fn memory_includes_native_code() {
     let wasm = wasm::filter("", &body);
     let memory = |tier| {
         let spec = Spec::new("long", wasm.clone()).tier(tier);
-        net.server.load(spec).entry().memory_per_cpu
+        let entry = net.server.load(spec).entry();
+        (entry.memory_per_cpu, entry.memory_shared)
     };
     let (native, interpreted) = (memory(TIER_JIT), memory(TIER_INTERP));
-    println!("{native} bytes natively, {interpreted} interpreted");
+    println!("{native:?} bytes natively, {interpreted:?} interpreted, for each CPU and shared");
     // At least one eBPF instruction of eight bytes for each operation.
-    assert!(native >= interpreted + OPERATIONS as u64 * 8);
+    assert!(native.1 >= (wasm.len() + OPERATIONS * 8) as u64);
+    // Two pages of linear memory, and no interpreter.
+    assert!(native.0 <= (2 << 16) + (4 << 10) && native.0 < interpreted.0);
 }
