@@ -103,7 +103,7 @@ impl Decider {
         // the code reads it.
         let code = unsafe {
             match path {
-                Path::Bare => call.run_bare(),
+                Path::Bare => call.run_bare(skb),
                 _ => call.run(&Packet {
                     skb,
                     state,

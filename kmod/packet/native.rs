@@ -306,10 +306,12 @@ impl<P> Call<P> {
     /// The caller owns the code and its machine. [`Self::reads_packet`] is false. If the code calls
     /// host functions, the host was set.
     #[inline(always)]
-    pub(crate) unsafe fn run_bare(&self) -> u32 {
+    pub(crate) unsafe fn run_bare(&self, skb: &SkBuff) -> u32 {
+        // The code ignores its second argument. The packet's address is in that register already.
+        let ignored = ptr::from_ref(skb).cast();
         // SAFETY: By the contract the caller owns code and machine. The code was made for this
         // machine, and is called by its own type, `bpf_func_t`.
-        unsafe { (self.run)(self.raw().machine.cast(), ptr::null()) }
+        unsafe { (self.run)(self.raw().machine.cast(), ignored) }
     }
 
     /// Decides a packet, in place if there is code for that. Returns the code's return value: a
@@ -343,7 +345,7 @@ impl<P> Call<P> {
         // SAFETY: By the contract.
         unsafe {
             if !self.reads_packet() {
-                return self.run_bare();
+                return self.run_bare(packet.skb);
             }
             match self.run(packet) {
                 code if self.wants_copy(code) => self.run_on_copy(packet.skb, packet.len),
