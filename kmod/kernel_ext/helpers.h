@@ -262,7 +262,7 @@ struct nf_wasm_machine {
 #define NF_WASM_FIELDS_ALL 2
 
 /*
- * Native code, called with a struct nf_wasm_machine and NULL. The type must be identical to
+ * Native code, called with a struct nf_wasm_machine. It ignores the second argument. The type must be identical to
  * bpf_func_t: with CONFIG_CFI the caller checks a hash of it.
  */
 typedef unsigned int (*nf_wasm_run)(const void *machine, const struct bpf_insn *unused);

@@ -17,8 +17,9 @@ use crate::machine::{Machine, Run, LEN_SLOT, TRAPPED};
 /// A filter's native code, with what it needs to decide packets; `helpers.h` describes each field.
 pub(crate) use bindings::nf_wasm_call as PacketCall;
 
-/// Which fields of the context the code reads, apart from version and size, which are constant:
-/// any; at most the packet's length and the transport header's offset and protocol; none.
+/// Which fields of the context the code reads. `FIELDS_ALL`: any. `FIELDS_COMMON`: at most the
+/// packet's length, and the transport header's offset and protocol. `FIELDS_NONE`: none. Version
+/// and size are constant, and do not count.
 pub(crate) use bindings::{
     NF_WASM_FIELDS_ALL as FIELDS_ALL, NF_WASM_FIELDS_COMMON as FIELDS_COMMON,
     NF_WASM_FIELDS_NONE as FIELDS_NONE,

@@ -251,7 +251,7 @@ impl CpuEvents for Cpus {
 
     unsafe fn is_dead(cpu: usize, is_suspend: bool) {
         // A CPU that is offline for a suspend keeps its instances, with the state in their
-        // memories. So a resume, during which memory is scarce, builds none.
+        // memories. So a resume, during which memory is scarce, copies none.
         if !is_suspend {
             // SAFETY: By the contract the CPU does not run.
             unsafe { PROGRAMS.lock().forget(cpu) };

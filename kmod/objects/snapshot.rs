@@ -45,7 +45,7 @@ pub(crate) struct Snapshot {
 // tied to a thread.
 unsafe impl Send for Snapshot {}
 // SAFETY: It does not change. A copy only reads it, except for counters of references, which are
-// atomic, and takes no lock of the engine.
+// atomic, and takes no exclusive lock of the engine.
 unsafe impl Sync for Snapshot {}
 
 impl Snapshot {

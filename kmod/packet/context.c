@@ -17,7 +17,7 @@
 #include "../kernel_ext/helpers.h"
 #include "skb.h"
 
-/* As in shared/src/abi/guest.rs: values of transport_protocol if there is no transport header. */
+/* As in shared/src/abi/guest.rs: values of transport_protocol if no transport header is known. */
 #define NO_TRANSPORT U32_MAX
 #define LATER_FRAGMENT (U32_MAX - 1)
 #define TRANSPORT_NOT_FOUND (U32_MAX - 2)

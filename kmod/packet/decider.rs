@@ -74,8 +74,7 @@ impl Decider {
         totals
     }
 
-    /// Decides one packet. Looks up the filter's program once, so that one program decides, traces
-    /// and counts.
+    /// Decides one packet. The program that decides it also traces and counts it.
     ///
     /// # Safety
     ///

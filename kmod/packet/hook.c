@@ -40,7 +40,7 @@ static __always_inline unsigned long enter(void)
 {
 	local_bh_disable();
 	local_lock_nested_bh(&nf_wasm_cpu.lock);
-	return __my_cpu_offset;
+	return my_cpu_offset;
 }
 
 /* Runs pending softirqs; returns @verdict. */

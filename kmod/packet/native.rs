@@ -417,7 +417,7 @@ impl<P> Call<P> {
         self.outcome(code)
     }
 
-    /// Fuel that the last packet used, in units, unless it ran out of fuel.
+    /// Fuel that the last packet used, in units, unless it ran out of fuel or could not be read.
     #[inline(always)]
     pub(crate) fn fuel_used(&self) -> u64 {
         // SAFETY: The machine is part of the instance, which outlives this, and no code runs on it
@@ -435,12 +435,13 @@ impl<P> Call<P> {
                 _ => 0,
             },
             trap,
-            // Code pays for a block when it enters it. Fuel that does not suffice for the next
-            // block counts as used.
-            fuel_used: if trap == Trap::OutOfFuel as u32 {
-                self.fuel
-            } else {
-                self.fuel_used()
+            fuel_used: match Trap::from_number(trap) {
+                // Code pays for a block when it enters it. Fuel that does not suffice for the next
+                // block counts as used.
+                Some(Trap::OutOfFuel) => self.fuel,
+                // The code did not run.
+                Some(Trap::Packet) => 0,
+                _ => self.fuel_used(),
             },
         }
     }

@@ -30,7 +30,9 @@ pub(crate) fn compile(
         let parameters = if is_root { environment.parameters } else { &[] };
         let built = front::build(module, index, environment, parameters, in_place, work)?;
         program.calls_host |= built.calls_host;
-        program.charges_once = program.is_alone() && built.charges_once();
+        // If the stack overflows, no fuel has been charged, but what is left has to be stored.
+        program.charges_once =
+            program.is_alone() && !program.may_overflow() && built.charges_once();
         program.reads_below = program.reads_below.max(built.reads_below);
         if index == root {
             program.reads_parameters = built.reads_parameters;
