@@ -148,7 +148,8 @@ macro_rules! functions {
                 ) -> u64 {
                     let [$($parameter,)* ..] = [a, b, c];
                     $(let $parameter = <$type as Number>::from_bits($parameter);)*
-                    // SAFETY: Only compiled code calls this, and passes its machine.
+                    // SAFETY: Only compiled code calls this, and passes its machine. The caller of
+                    // the code has set the machine's host, and does not use it meanwhile.
                     unsafe {
                         serve::<H>(machine, |guest| {
                             $(guest.charge($more)?;)?

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use nf_wasm_jit::machine::{FIRST_SLOT, TRAPPED};
 use nf_wasm_jit::{Code, Environment, HostFunction, Machine, Results, Work};
@@ -154,17 +154,7 @@ impl OwnedMachine {
             words: words.into_boxed_slice(),
             globals: globals.len(),
         };
-        let machine = Machine {
-            fuel: 0,
-            memory: memory.cast(),
-            memory_bytes: memory.len(),
-            trap: 0,
-            host: ptr::null_mut(),
-            window: ptr::null(),
-            minus_end: 0,
-            state: ptr::null(),
-            shown: 0,
-        };
+        let machine = Machine::new(memory.cast(), memory.len());
         // SAFETY: There are at least as many words as a machine takes, aligned like its own.
         unsafe { this.machine().write(machine) };
         this

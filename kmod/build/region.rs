@@ -146,6 +146,11 @@ impl Region {
         self.bytes + size_of::<Self>()
     }
 
+    /// The maximum number of bytes.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget
+    }
+
     /// Number of allocations so far.
     pub(crate) fn allocations(&self) -> u64 {
         self.allocations

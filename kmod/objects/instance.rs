@@ -13,8 +13,8 @@ use crate::build::requester::Requester;
 use crate::build::thread::{self, CallRequest, Outcome, Work};
 use crate::control::refusal::{refuse, Answer};
 use crate::kernel_ext::cpu::Cpu;
+use crate::objects::native_code::NativeInstance;
 use crate::packet::host_functions::Host;
-use crate::packet::native::NativeInstance;
 
 /// One CPU's copy of a snapshot.
 pub(crate) enum Instance {

@@ -7,6 +7,7 @@ pub(crate) mod counters;
 pub(crate) mod filter;
 pub(crate) mod instance;
 pub(crate) mod namespace;
+pub(crate) mod native_code;
 pub(crate) mod program;
 pub(crate) mod programs;
 pub(crate) mod snapshot;

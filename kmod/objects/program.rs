@@ -71,16 +71,28 @@ struct Slot {
 }
 
 impl Slot {
-    /// Sets what host functions work on. The caller owns the CPU's packet path.
+    /// Has native code decide a packet, with host functions. Returns also the code's return value.
+    ///
+    /// # Safety
+    ///
+    /// The slot is that of the CPU that was entered, has a native instance, and is used by no other
+    /// code. The caller owns `packet`, which is at a hook with the state `packet.state`.
     #[inline(always)]
-    fn set_host(&self, host: &mut Host<'_>, packet_len: u32) {
-        // SAFETY: By the contract no code of the instance runs, so nobody else uses the state.
+    unsafe fn run_native(&self, packet: &Packet<'_>, logger: &Logger) -> (&Call, u32) {
+        let mut host = Host::packet(packet.skb, logger);
+        // SAFETY: By the contract the code does not run, so nobody else uses the state.
         unsafe {
             *self.host_state.get() = HostState {
                 host: host.as_raw(),
-                packet_len,
+                packet_len: packet.len,
             };
         }
+        // SAFETY: It was written together with the instance, and by the contract nobody writes it.
+        let call = unsafe { (*self.call.get()).assume_init_ref() };
+        // SAFETY: The code runs on the machine of the same instance. By the contract the caller owns
+        // the packet. The host lives until the code has returned.
+        let code = unsafe { call.run_any(packet) };
+        (call, code)
     }
 
     fn empty() -> Self {
@@ -157,8 +169,7 @@ pub(crate) struct Program {
 // `equip` and `strip`. Nothing else in a program is tied to a thread.
 unsafe impl Send for Program {}
 // SAFETY: Two threads with a `&Program` use different slots, or one of them waits until the other
-// has left the CPU, as above. Everything outside of the slots is atomic, behind a lock, or
-// constant.
+// has left the CPU, as above. Everything outside of the slots is atomic or constant.
 unsafe impl Sync for Program {}
 
 impl Program {
@@ -376,13 +387,9 @@ impl Program {
         if slot.path.get() != Path::Host || self.quarantined() || slot.busy.replace(true) {
             return None;
         }
-        let mut host = Host::packet(packet.skb, logger);
-        slot.set_host(&mut host, packet.len);
-        // SAFETY: As in `fast_path`. By `busy` no call further up the stack uses it.
-        let call = unsafe { (*slot.call.get()).assume_init_ref() };
-        // SAFETY: `cpu` is entered. By the contract the caller owns the packet. The host lives until
-        // the code has returned.
-        let code = unsafe { call.run_any(packet) };
+        // SAFETY: The instance is native, and by `busy` no call further up the stack uses the slot.
+        // By the contract the caller owns the packet.
+        let (call, code) = unsafe { slot.run_native(packet, logger) };
         slot.busy.set(false);
         if code < TRAPPED {
             return Some(Decision::verdict(code, call.fuel_used()));
@@ -479,20 +486,16 @@ impl Program {
         packet: &Packet<'_>,
         logger: &Logger,
     ) -> CallOutcome {
-        let fuel = self.settings.fuel;
-        let mut host = Host::packet(packet.skb, logger);
         if let Instance::Interpreted(instance) = instance {
+            let mut host = Host::packet(packet.skb, logger);
             let mut context = packet_call::context(packet.skb, packet.state);
+            let fuel = self.settings.fuel;
             // SAFETY: By the contract `cpu` is entered, and no other code uses the instance.
             return unsafe { instance.call(cpu, &mut host, &mut context, fuel) };
         }
-        slot.set_host(&mut host, packet.len);
-        // SAFETY: It was written together with the instance, which is native. By the contract no
-        // other code uses the slot.
-        let call = unsafe { (*slot.call.get()).assume_init_ref() };
-        // SAFETY: `cpu` is entered. The code runs on the machine of the same instance. The caller
-        // owns the packet. The host, which host functions use, lives until the code has returned.
-        let code = unsafe { call.run_any(packet) };
+        // SAFETY: The instance is native. By the contract no other code uses the slot, and the
+        // caller owns the packet.
+        let (call, code) = unsafe { slot.run_native(packet, logger) };
         call.outcome(code)
     }
 

@@ -26,6 +26,7 @@ use crate::control::admission::Admission;
 use crate::control::refusal::Answer;
 use crate::decode::check::Settings;
 use crate::kernel_ext::hotplug::{CpuEvents, HotplugRegistration};
+use crate::kernel_ext::kthread::Killable;
 use crate::kernel_ext::owner::Owner;
 use crate::kernel_ext::rcu_pointer::IntoRaw;
 use crate::objects::program::Program;
@@ -76,7 +77,8 @@ impl Programs {
             // SAFETY: The CPU does not run, and we hold the list's lock.
             match unsafe { equip(program, cpu) } {
                 Ok(()) => {}
-                Err(refusal) if refusal.error == EINTR => return Err(EINTR),
+                // A killed task gets no more memory: whatever failed, it failed for that.
+                Err(_) if current!().is_killed() => return Err(EINTR),
                 Err(refusal) => {
                     if missing == 0 {
                         pr_warn!(

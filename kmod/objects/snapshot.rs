@@ -17,8 +17,8 @@ use crate::control::refusal::{refuse, Answer, Refusal, Text};
 use crate::decode::check::Settings;
 use crate::kernel_ext::kthread::Killable;
 use crate::objects::instance::{Instance, Interpreted};
+use crate::objects::native_code::NativeCode;
 use crate::packet::host_functions::Host;
-use crate::packet::native::NativeCode;
 
 /// What the instances of a program begin as.
 enum Origin {
@@ -33,8 +33,6 @@ enum Origin {
 /// A Wasm module after validation, translation and initialisation, and its native code.
 pub(crate) struct Snapshot {
     origin: Origin,
-    /// Bytes that an instance may allocate.
-    budget: usize,
     /// Set of the capabilities that the Wasm module imports from.
     pub(crate) capabilities_used: u64,
     /// Why there is no native code, unless `interp` was requested: text with NUL.
@@ -111,7 +109,6 @@ impl Snapshot {
         };
         Ok(Snapshot {
             origin,
-            budget,
             capabilities_used: request.capabilities_used,
             tier_reason: request.tier_reason,
         })
@@ -140,45 +137,9 @@ impl Snapshot {
                 Err(error) => refuse!(error, "memory ran out for an instance; each CPU needs one"),
             },
             // SAFETY: By the contract.
-            Origin::Engine { snapshot, .. } => unsafe {
-                self.interpreted(*snapshot, host, requester)
+            Origin::Engine { snapshot, region } => unsafe {
+                interpreted(*snapshot, region.budget(), host, requester)
             },
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As [`Self::instance`]. `snapshot` is that of `self`.
-    unsafe fn interpreted(
-        &self,
-        snapshot: *const c_void,
-        host: &mut Host<'_>,
-        requester: &Requester<'_>,
-    ) -> Answer<Instance> {
-        let mut region = Region::new(self.budget, requester)?;
-        let mut request = CopyRequest {
-            snapshot,
-            host: host.as_raw(),
-            instance: ptr::null_mut(),
-        };
-        // SAFETY: The request is ours until the thread is done. The snapshot lives in its region,
-        // which `self` owns. By the contract the caller drops the instance first.
-        let outcome = unsafe { thread::run(Work::Copy(&mut request), &mut region, requester)? };
-        match outcome {
-            Outcome::Returned(_) if request.instance.is_null() => refuse!(
-                EIO,
-                "the engine contradicts itself, please report this: no instance"
-            ),
-            // SAFETY: The engine made it in this region, of a snapshot that outlives it.
-            Outcome::Returned(_) => Ok(Instance::Interpreted(unsafe {
-                Interpreted::new(request.instance, region)
-            })),
-            // A killed caller gets no more memory.
-            Outcome::Aborted(_) if current!().is_killed() => {
-                refuse!(EINTR, "the caller was killed")
-            }
-            Outcome::Aborted(ENOMEM) => Err(out_of_memory(&region, self.budget)),
-            Outcome::Aborted(error) => Err(error.into()),
         }
     }
 
@@ -196,6 +157,40 @@ impl Snapshot {
             Origin::Native(code) => code.bytes(),
             Origin::Engine { region, .. } => region.bytes(),
         }
+    }
+}
+
+/// Has the engine copy its snapshot, with at most `budget` bytes.
+///
+/// # Safety
+///
+/// The snapshot outlives the instance.
+unsafe fn interpreted(
+    snapshot: *const c_void,
+    budget: usize,
+    host: &mut Host<'_>,
+    requester: &Requester<'_>,
+) -> Answer<Instance> {
+    let mut region = Region::new(budget, requester)?;
+    let mut request = CopyRequest {
+        snapshot,
+        host: host.as_raw(),
+        instance: ptr::null_mut(),
+    };
+    // SAFETY: The request is ours until the thread is done. By the contract the snapshot outlives
+    // what is made in the region.
+    let outcome = unsafe { thread::run(Work::Copy(&mut request), &mut region, requester)? };
+    match outcome {
+        Outcome::Returned(_) if request.instance.is_null() => refuse!(
+            EIO,
+            "the engine contradicts itself, please report this: no instance"
+        ),
+        // SAFETY: The engine made it in this region, of a snapshot that outlives it.
+        Outcome::Returned(_) => Ok(Instance::Interpreted(unsafe {
+            Interpreted::new(request.instance, region)
+        })),
+        Outcome::Aborted(ENOMEM) => Err(out_of_memory(&region, budget)),
+        Outcome::Aborted(error) => Err(error.into()),
     }
 }
 

@@ -156,7 +156,8 @@ impl Decider {
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]. `call` has just returned `code` for this packet. `counters` are this CPU's.
+    /// As [`Self::decide`]. `call` has just returned `code` for this packet. `counters` are this
+    /// CPU's.
     #[inline(never)]
     unsafe fn decide_copy(
         &self,
@@ -287,10 +288,9 @@ impl Decider {
 ///
 /// # Safety
 ///
-/// `private` is the [`Decider`] of a live registration. The CPU with `offset` was entered, and is left
-/// after this.
-/// `skb` and `state` are the arguments of netfilter's call, which fulfil their types' invariants.
-/// For the rest see [`Decider::decide`].
+/// `private` is the [`Decider`] of a live registration. The CPU with `offset` was entered, and is
+/// left after this. `skb` and `state` are the arguments of netfilter's call, which fulfil their
+/// types' invariants. For the rest see [`Decider::decide`].
 #[no_mangle]
 unsafe extern "C" fn nf_wasm_attachment_decide(
     private: *mut c_void,

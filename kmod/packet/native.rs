@@ -1,178 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Native code of filters, its instances, and running it on packets.
+//! Runs native code on packets.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::ptr;
 
-use kernel::prelude::*;
-
 use crate::abi::ioctl::NO_TRAP;
 use crate::abi::trap::Trap;
-use crate::boundary::{self, CallOutcome, NativeFilter};
-use crate::kernel_ext::memory::{Block, Place, BLOCK_ALIGN};
+use crate::boundary::CallOutcome;
 use crate::kernel_ext::packet_call::{
     self, bpf_func, BpfFunc, PacketCall, BAILED_OUT, FIELDS_ALL, FIELDS_COMMON, FIELDS_NONE,
     NOT_IN_PLACE,
 };
 use crate::kernel_ext::skb::{HookState, SkBuff};
-use crate::machine::{global_offset, HostState, Machine, TRAPPED};
+use crate::machine::{HostState, Machine, TRAPPED};
+use crate::objects::native_code::{NativeCode, NativeInstance};
 use crate::packet::host_functions::{Host, Packet};
-
-/// A filter's native code, and the snapshot that its instances begin as.
-///
-/// # Invariants
-///
-/// `filter` came from a build, and `programs` has its code. `snapshot` has the layout that `layout`
-/// describes.
-pub(crate) struct NativeCode {
-    filter: NativeFilter,
-    programs: Programs,
-    layout: Layout,
-    snapshot: Block,
-}
-
-// SAFETY: Nothing in it is tied to a thread. Native code may run anywhere.
-unsafe impl Send for NativeCode {}
-// SAFETY: It is constant.
-unsafe impl Sync for NativeCode {}
-
-/// The parts of an instance's block: globals, the first one last; machine; slots of frames; linear
-/// memory. Their offsets are in bytes.
-#[derive(Clone, Copy)]
-struct Layout {
-    machine: usize,
-    memory: usize,
-    bytes: usize,
-}
-
-impl Layout {
-    fn of(filter: &NativeFilter) -> Self {
-        let word = size_of::<u64>();
-        // Machine and memory begin on cache lines. At most 1,024 globals, and some megabytes of
-        // slots and memory.
-        let machine = (filter.globals_len as usize * word).next_multiple_of(BLOCK_ALIGN);
-        let slots = size_of::<Machine>() + filter.slots as usize * word;
-        let memory = (machine + slots).next_multiple_of(BLOCK_ALIGN);
-        Layout {
-            machine,
-            memory,
-            bytes: (memory + filter.memory_bytes).next_multiple_of(BLOCK_ALIGN),
-        }
-    }
-}
-
-impl NativeCode {
-    /// Takes over the `bpf_prog`s of `filter`, and copies what its instances begin as.
-    ///
-    /// # Safety
-    ///
-    /// `filter` came from a build, whose region still lives, and is used only here.
-    pub(crate) unsafe fn new(filter: NativeFilter, place: Place) -> Result<Self> {
-        // INVARIANT: By the contract.
-        let programs = Programs([filter.program, filter.in_place.program]);
-        let layout = Layout::of(&filter);
-        let snapshot = Block::zeroed(layout.bytes, place)?;
-        // SAFETY: By the contract globals and memory are valid for their lengths. The snapshot is new,
-        // and has room for all of its parts.
-        unsafe {
-            let machine = snapshot.start().add(layout.machine);
-            for global in 0..filter.globals_len {
-                let to = machine.offset(global_offset(global) as isize).cast::<u64>();
-                to.write(*filter.globals.add(global as usize));
-            }
-            let memory = snapshot.start().add(layout.memory);
-            ptr::copy_nonoverlapping(filter.memory, memory, filter.memory_bytes);
-        }
-        // INVARIANT: By the contract, and the snapshot was just written.
-        Ok(NativeCode {
-            filter,
-            programs,
-            layout,
-            snapshot,
-        })
-    }
-
-    /// A new instance, which begins as the snapshot.
-    pub(crate) fn instance(&self, place: Place) -> Result<NativeInstance> {
-        let block = self.snapshot.copy(place)?;
-        // SAFETY: The new block is ours, and has the snapshot's layout. A machine is plain data.
-        let machine = unsafe {
-            let machine = block.start().add(self.layout.machine).cast::<Machine>();
-            machine.write(Machine {
-                fuel: 0,
-                memory: block.start().add(self.layout.memory),
-                memory_bytes: self.filter.memory_bytes,
-                trap: 0,
-                host: ptr::null_mut(),
-                window: ptr::null(),
-                minus_end: 0,
-                state: ptr::null(),
-                shown: 0,
-            });
-            machine
-        };
-        // INVARIANT: The machine was just written.
-        Ok(NativeInstance { machine, block })
-    }
-
-    /// Whether the code calls host functions.
-    pub(crate) fn calls_host(&self) -> bool {
-        self.filter.calls_host
-    }
-
-    /// Bytes of kernel memory for all instances together.
-    pub(crate) fn bytes(&self) -> usize {
-        let code = |program: *mut c_void| {
-            // SAFETY: By the invariants of `programs`, which are freed with `self`.
-            unsafe { packet_call::program_bytes(program) }
-        };
-        self.snapshot.bytes() + self.programs.iter().map(code).sum::<usize>()
-    }
-}
-
-/// The kernel's `bpf_prog`s of a filter. A null pointer stands for none.
-///
-/// # Invariants
-///
-/// They came from `nf_wasm_host_jit`, and are ours.
-struct Programs([*mut c_void; 2]);
-
-impl Programs {
-    fn iter(&self) -> impl Iterator<Item = *mut c_void> + '_ {
-        self.0.iter().copied().filter(|program| !program.is_null())
-    }
-}
-
-impl Drop for Programs {
-    fn drop(&mut self) {
-        for program in self.iter() {
-            // SAFETY: By the invariants. It is not running: the code that drops this has exclusive
-            // access to the filter's code.
-            unsafe { boundary::nf_wasm_host_jit_free(program) };
-        }
-    }
-}
-
-/// One CPU's instance of native code.
-///
-/// # Invariants
-///
-/// `machine` is in `block`, between its globals and slots, and its memory is in `block`, too.
-pub(crate) struct NativeInstance {
-    machine: *mut Machine,
-    block: Block,
-}
-
-// SAFETY: It owns its memory, and is not tied to a thread.
-unsafe impl Send for NativeInstance {}
-
-impl NativeInstance {
-    /// Bytes of its memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.block.bytes()
-    }
-}
 
 /// The fewest bytes of a packet that must be linear to decide it in place: an IPv4 header.
 const LEAST: u32 = 20;
@@ -194,7 +37,8 @@ fn fields(words: u32) -> u32 {
 /// Bail-outs between rate checks.
 const BAIL_OUTS_PER_CHECK: u32 = 64;
 
-/// A packet that native code is deciding, for the attachment that it belongs to.
+/// A packet that native code is deciding, for the attachment that it belongs to. No other packet
+/// replaces it meanwhile: hooks are not called in hard interrupts.
 #[derive(Clone, Copy)]
 pub(crate) struct Current {
     pub(crate) attachment: *const c_void,
@@ -231,12 +75,11 @@ impl<P> Call<P> {
         fuel: u64,
         program: *const P,
     ) -> Self {
-        let filter = &code.filter;
+        let filter = code.filter();
         let in_place = &filter.in_place;
         let run = bpf_func(filter.run);
         let context = match filter.reads_packet {
-            // SAFETY: By the invariants the memory is valid, and the context is in it.
-            true => unsafe { (*instance.machine).memory.add(filter.context as usize) },
+            true => instance.memory(filter.context as usize),
             false => ptr::null_mut(),
         };
         Self {
@@ -249,7 +92,7 @@ impl<P> Call<P> {
             }),
             call: UnsafeCell::new(PacketCall {
                 run: Some(run),
-                machine: instance.machine.cast(),
+                machine: instance.machine().cast(),
                 context: context.cast(),
                 snaplen: filter.snaplen,
                 window: filter.window,

@@ -2,6 +2,7 @@
 //! The machine: the struct that compiled code runs on. The kernel half includes this file, too.
 
 use core::ffi::c_void;
+use core::ptr;
 
 /// The struct that compiled code runs on. Its address is the code's only argument. The slots of the
 /// code's frames follow it, beginning with those of the first function. The instance's globals
@@ -75,6 +76,21 @@ pub struct HostState<H> {
 }
 
 impl Machine {
+    /// A machine for `bytes` bytes of linear memory at `memory`, before the first call.
+    pub const fn new(memory: *mut u8, bytes: usize) -> Self {
+        Self {
+            fuel: 0,
+            memory,
+            memory_bytes: bytes,
+            trap: 0,
+            host: ptr::null_mut(),
+            window: ptr::null(),
+            minus_end: 0,
+            state: ptr::null(),
+            shown: 0,
+        }
+    }
+
     /// A slot's address.
     ///
     /// # Safety

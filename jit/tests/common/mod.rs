@@ -109,14 +109,9 @@ impl Instance {
         let linear = self.linear.words_mut().as_mut_ptr_range();
         let machine = Machine {
             fuel,
-            memory: linear.start.cast(),
-            memory_bytes: self.memory().len(),
-            trap: 0,
-            host: ptr::null_mut(),
             window,
             minus_end: -(window as i64 + self.packet.len() as i64),
-            state: ptr::null(),
-            shown: 0,
+            ..Machine::new(linear.start.cast(), self.memory().len())
         };
         let first = self.globals + MACHINE + FIRST_SLOT as usize;
         let start = self.frames[self.globals..].as_mut_ptr();

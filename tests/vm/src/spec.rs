@@ -12,7 +12,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-pub use guest::{refused, Guest};
+pub use guest::{refused, values, Guest};
 
 /// The list of rejections, as committed.
 pub const REJECTED: &str = include_str!("../../spec/rejected.txt");

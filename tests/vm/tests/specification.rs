@@ -72,8 +72,7 @@ impl Guest for Compiled<'_> {
         name: &str,
         arguments: &[u64],
     ) -> Result<Vec<u64>, Failure> {
-        let mut values = [0; nf_wasm_shared::abi::ioctl::GUEST_TEST_VALUES];
-        values[..arguments.len()].copy_from_slice(arguments);
+        let mut values = spec::values(arguments);
         let globals = self.globals[instance as usize];
         let emulated = |code: &Code| -> Option<Box<dyn NativeCode>> {
             Some(Box::new(Emulated {

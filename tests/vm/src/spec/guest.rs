@@ -3,6 +3,7 @@
 
 use nf_wasm_engine::guest_test::{self as engine, Called};
 use nf_wasm_engine::Refusal;
+use nf_wasm_shared::abi::ioctl::GUEST_TEST_VALUES;
 use nf_wasm_shared::abi::limits::INIT_FUEL;
 use nix::errno::Errno;
 
@@ -81,8 +82,7 @@ impl Guest for engine::Session {
         name: &str,
         arguments: &[u64],
     ) -> Result<Vec<u64>, Failure> {
-        let mut values = [0; nf_wasm_shared::abi::ioctl::GUEST_TEST_VALUES];
-        values[..arguments.len()].copy_from_slice(arguments);
+        let mut values = values(arguments);
         let called = self.invoke(instance, name, &mut values, arguments.len(), INIT_FUEL);
         Ok(values[..result(called)? as usize].to_vec())
     }
@@ -90,6 +90,13 @@ impl Guest for engine::Session {
     fn get(&mut self, instance: u32, name: &str) -> Result<u64, Failure> {
         engine::Session::get(self, instance, name).map_err(refused)
     }
+}
+
+/// The arguments of a call, with room for its results.
+pub fn values(arguments: &[u64]) -> [u64; GUEST_TEST_VALUES] {
+    let mut values = [0; GUEST_TEST_VALUES];
+    values[..arguments.len()].copy_from_slice(arguments);
+    values
 }
 
 fn result(called: Result<Called<u32>, Refusal>) -> Result<u32, Failure> {

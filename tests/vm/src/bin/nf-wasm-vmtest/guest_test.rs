@@ -273,8 +273,8 @@ fn the_specification_holds_interpreted() {
     the_specification_holds("interp", files);
 }
 
-/// On the stock kernel, the files that together need every kind of instruction of compiled code: the
-/// host runs it in an eBPF machine, only the kernel translates it for the processor.
+/// On the stock kernel, the files on integers, memory, calls, tables and traps: the host runs compiled
+/// code in an eBPF machine, only the kernel translates it for the processor.
 fn the_specification_holds_compiled() {
     let files: &[&str] = match kernel::is_slow() {
         true => &["wasm-v2/int_exprs"],
