@@ -79,7 +79,7 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
 
 /// A filter of about `size` bytes, in functions that load, add and store. All can be reached from
 /// `nfw_filter`, but no packet reaches them.
-fn module(size: usize) -> Vec<u8> {
+pub(crate) fn module(size: usize) -> Vec<u8> {
     let (mut types, mut functions, mut code) = (
         TypeSection::new(),
         FunctionSection::new(),

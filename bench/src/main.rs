@@ -9,6 +9,7 @@
 //! ```
 
 mod contender;
+mod cpus;
 mod ebpf;
 mod iptables;
 mod loads;
@@ -57,6 +58,8 @@ enum Command {
     Loads,
     /// Measures while all CPUs send, and prints the results as JSON.
     Scaling,
+    /// Measures a load, and a CPU that comes online, and prints the results as JSON.
+    Cpus,
     /// Prints a report as a table.
     Report {
         file: PathBuf,
@@ -72,6 +75,9 @@ enum Command {
         /// The output of `scaling`, once for each machine.
         #[arg(long)]
         scaling: Vec<PathBuf>,
+        /// The output of `cpus`, once for each machine.
+        #[arg(long)]
+        cpus: Vec<PathBuf>,
         /// The checkout in which to update results, tables and plots.
         #[arg(long)]
         publish: Option<PathBuf>,
@@ -102,6 +108,7 @@ fn main() -> Result<()> {
         Command::Curves => println!("{}", serde_json::to_string(&measure::curves()?)?),
         Command::Loads => println!("{}", serde_json::to_string(&loads::measure()?)?),
         Command::Scaling => println!("{}", serde_json::to_string(&scaling::measure()?)?),
+        Command::Cpus => println!("{}", serde_json::to_string(&cpus::measure()?)?),
         Command::Profile { workload } => be_profiled(&workload)?,
         Command::Report {
             file,
@@ -109,6 +116,7 @@ fn main() -> Result<()> {
             curves,
             loads,
             scaling,
+            cpus,
             publish,
         } => {
             let mut report = Report::finish(&file, commit)?;
@@ -120,6 +128,9 @@ fn main() -> Result<()> {
             }
             for file in scaling {
                 report.scaling.push(report::read(&file)?);
+            }
+            for file in cpus {
+                report.cpus.push(report::read(&file)?);
             }
             print!("{report}");
             if let Some(checkout) = publish {

@@ -34,6 +34,22 @@ pub struct Report {
     pub loads: Vec<LoadCost>,
     #[serde(default)]
     pub scaling: Vec<Scaling>,
+    #[serde(default)]
+    pub cpus: Vec<CpuCosts>,
+}
+
+/// Costs that may depend on the number of CPUs, in instructions.
+#[derive(Serialize, Deserialize)]
+pub struct CpuCosts {
+    pub cpus: usize,
+    /// Bytes of the Wasm module that is loaded.
+    pub module_bytes: usize,
+    pub load_instructions: i64,
+    /// To bring the last CPU online, without programs and with `programs` of them. `None` if there
+    /// is only one CPU.
+    pub bring_up_instructions: Option<i64>,
+    pub programs: usize,
+    pub bring_up_with_programs: Option<i64>,
 }
 
 /// One cell of the table.
@@ -130,6 +146,7 @@ impl Report {
             curves: Vec::new(),
             loads: Vec::new(),
             scaling: Vec::new(),
+            cpus: Vec::new(),
         })
     }
 
@@ -245,6 +262,7 @@ impl Report {
             ("workloads", self.table()),
             ("loads", self.table_of_loads()),
             ("scaling", self.table_of_scaling()),
+            ("cpus", self.table_of_cpus()),
         ];
         for (mark, table) in tables {
             let marks = [
@@ -295,6 +313,24 @@ impl Report {
         for it in &self.scaling {
             let cells = [it.cpus as i64, it.instructions, it.added_instructions];
             let cells = cells.map(|cell| cell.to_string());
+            table += &markdown(cells.iter().map(String::as_str));
+        }
+        table
+    }
+
+    /// The cost of loads and of CPUs that come online, in Markdown, in thousands of instructions.
+    fn table_of_cpus(&self) -> String {
+        let mut table = markdown(["CPUs", "load", "CPU online", "with programs"].into_iter());
+        table += &markdown(["--:"; 4].into_iter());
+        for it in &self.cpus {
+            let thousands = |cost: i64| (cost / 1_000).to_string();
+            let online = |cost: Option<i64>| cost.map_or("-".to_owned(), thousands);
+            let cells = [
+                it.cpus.to_string(),
+                thousands(it.load_instructions),
+                online(it.bring_up_instructions),
+                online(it.bring_up_with_programs),
+            ];
             table += &markdown(cells.iter().map(String::as_str));
         }
         table
@@ -368,6 +404,9 @@ impl Display for Report {
         }
         if !self.scaling.is_empty() {
             writeln!(f, "block-telnet:\n{}", self.table_of_scaling())?;
+        }
+        if !self.cpus.is_empty() {
+            writeln!(f, "thousands of instructions:\n{}", self.table_of_cpus())?;
         }
         Ok(())
     }

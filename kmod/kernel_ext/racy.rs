@@ -14,7 +14,7 @@ pub(crate) struct Racy<T>(UnsafeCell<T>);
 ///
 /// # Safety
 ///
-/// The type is an integer, a boolean or a pointer of at most a machine word.
+/// The type is an integer, a boolean, a pointer or an enum, of at most a machine word.
 pub(crate) unsafe trait Word: Copy {}
 
 // SAFETY: A boolean is a byte.

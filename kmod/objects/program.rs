@@ -9,7 +9,8 @@ use core::mem::MaybeUninit;
 use core::ptr;
 
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use kernel::sync::barrier::smp_mb;
 
 use crate::abi::capability::LOG;
 use crate::abi::guest::ACCEPT;
@@ -23,8 +24,8 @@ use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::kernel_ext::cpu::{Cpu, PerCpu};
 use crate::kernel_ext::packet_call;
-use crate::kernel_ext::racy::Racy;
-use crate::machine::{HostState, TRAPPED};
+use crate::kernel_ext::racy::{Racy, Word};
+use crate::machine::HostState;
 use crate::objects::instance::Instance;
 use crate::objects::snapshot::Snapshot;
 use crate::packet::host_functions::{Host, Packet};
@@ -49,6 +50,10 @@ pub(crate) enum Path {
     Slow,
 }
 
+// SAFETY: It has the size of an integer of one byte, and every value that is written is one of its
+// own.
+unsafe impl Word for Path {}
+
 /// The capabilities whose host functions may send packets, which may reach the same filter: a line
 /// of the log may go to a network console.
 const SENDING: u64 = LOG.bit;
@@ -65,34 +70,41 @@ struct Slot {
     consecutive_traps: Cell<u32>,
     /// The value of [`Program::releases`] when `consecutive_traps` was last counted.
     releases: Cell<u32>,
-    path: Cell<Path>,
+    /// Written by other CPUs too, when they quarantine the program.
+    path: Racy<Path>,
+    /// The path of the instance unless it has just trapped, or the program is quarantined.
+    best_path: Cell<Path>,
     /// What host functions of native code work on.
     host_state: UnsafeCell<HostState<*mut c_void>>,
 }
 
+/// The instance is deciding a packet, until this is dropped.
+pub(crate) struct Busy<'a>(&'a Cell<bool>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 impl Slot {
-    /// Has native code decide a packet, with host functions. Returns also the code's return value.
+    /// The native code, whose host functions work on `host` and a packet of `len` bytes.
     ///
     /// # Safety
     ///
-    /// The slot is that of the CPU that was entered, has a native instance, and is used by no other
-    /// code. The caller owns `packet`, which is at a hook with the state `packet.state`.
+    /// The slot is that of the CPU that was entered, has a native instance, and its code does not
+    /// run.
     #[inline(always)]
-    unsafe fn run_native(&self, packet: &Packet<'_>, logger: &Logger) -> (&Call, u32) {
-        let mut host = Host::packet(packet.skb, logger);
-        // SAFETY: By the contract the code does not run, so nobody else uses the state.
+    unsafe fn call_with_host(&self, host: &mut Host<'_>, len: u32) -> &Call {
+        // SAFETY: By the contract nobody else uses the state. The call was written together with the
+        // instance, and nobody writes it while packets reach the slot.
         unsafe {
             *self.host_state.get() = HostState {
                 host: host.as_raw(),
-                packet_len: packet.len,
+                packet_len: len,
             };
+            (*self.call.get()).assume_init_ref()
         }
-        // SAFETY: It was written together with the instance, and by the contract nobody writes it.
-        let call = unsafe { (*self.call.get()).assume_init_ref() };
-        // SAFETY: The code runs on the machine of the same instance. By the contract the caller owns
-        // the packet. The host lives until the code has returned.
-        let code = unsafe { call.run_any(packet) };
-        (call, code)
     }
 
     fn empty() -> Self {
@@ -102,7 +114,8 @@ impl Slot {
             busy: Cell::new(false),
             consecutive_traps: Cell::new(0),
             releases: Cell::new(0),
-            path: Cell::new(Path::Slow),
+            path: Racy::new(Path::Slow),
+            best_path: Cell::new(Path::Slow),
             host_state: UnsafeCell::new(HostState {
                 host: ptr::null_mut(),
                 packet_len: 0,
@@ -254,7 +267,8 @@ impl Program {
                 (*slot.call.get()).write(call);
             }
         }
-        slot.path.set(self.best_path(slot));
+        slot.best_path.set(self.best_path(slot));
+        self.restore_path(slot);
         // SAFETY: By the contract no packet reaches the slot, and no other code equips or strips
         // it.
         unsafe { *slot.instance.get() = Some(instance) };
@@ -356,45 +370,38 @@ impl Program {
     }
 
     /// The native code of this CPU's instance, if that alone decides the next packet:
-    /// [`Path::Bare`] or [`Path::Fast`].
+    /// [`Path::Bare`] or [`Path::Fast`]. `Err` is another path.
     #[inline(always)]
-    pub(crate) fn fast_path<'a>(&'a self, cpu: &'a Cpu) -> Option<(Path, &'a Call)> {
+    pub(crate) fn fast_path<'a>(&'a self, cpu: &'a Cpu) -> Result<(Path, &'a Call), Path> {
         let slot = self.slots.here(cpu);
         let path = slot.path.get();
-        if path as u8 > Path::Fast as u8 || self.quarantined() {
-            return None;
+        if path as u8 > Path::Fast as u8 {
+            return Err(path);
         }
         // SAFETY: `equip` wrote it before it set the path. The cell is written only while no packet
         // can reach the slot. A packet can while `cpu` is entered, and the reference does not
         // outlive `cpu`.
-        Some((path, unsafe { (*slot.call.get()).assume_init_ref() }))
+        Ok((path, unsafe { (*slot.call.get()).assume_init_ref() }))
     }
 
-    /// Has native code that calls host functions decide a packet: [`Path::Host`]. `None` if this
-    /// CPU's instance takes another path.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns `packet`, which is at a hook with the state `packet.state`.
+    /// The native code of this CPU's instance, whose host functions work on `host` and on a packet
+    /// of `len` bytes: [`Path::Host`]. `None` if the instance takes another path, or is deciding a
+    /// packet further up the stack.
     #[inline(always)]
-    pub(crate) unsafe fn decide_with_host(
-        &self,
-        cpu: &Cpu,
-        packet: &Packet<'_>,
-        logger: &Logger,
-    ) -> Option<Decision> {
+    pub(crate) fn host_path<'a>(
+        &'a self,
+        cpu: &'a Cpu,
+        host: &mut Host<'_>,
+        len: u32,
+    ) -> Option<(&'a Call, Busy<'a>)> {
         let slot = self.slots.here(cpu);
-        if slot.path.get() != Path::Host || self.quarantined() || slot.busy.replace(true) {
+        if slot.path.get() != Path::Host || slot.busy.replace(true) {
             return None;
         }
-        // SAFETY: The instance is native, and by `busy` no call further up the stack uses the slot.
-        // By the contract the caller owns the packet.
-        let (call, code) = unsafe { slot.run_native(packet, logger) };
-        slot.busy.set(false);
-        if code < TRAPPED {
-            return Some(Decision::verdict(code, call.fuel_used()));
-        }
-        Some(self.conclude(slot, &call.outcome(code)))
+        // SAFETY: The slot is this CPU's. By the path its instance is native, and by `busy` no call
+        // further up the stack runs the code.
+        let call = unsafe { slot.call_with_host(host, len) };
+        Some((call, Busy(&slot.busy)))
     }
 
     /// The decision for a packet on which a call of [`Self::fast_path`] trapped with `code`. Counts
@@ -465,7 +472,8 @@ impl Program {
             let policy = self.settings.trap_policy == TRAP_ACCEPT;
             return Decision::trapped(policy, outcome.trap, outcome.fuel_used);
         }
-        if slot.consecutive_traps.get() != 0 {
+        // After a release, the path of a CPU without traps is still the slow one.
+        if slot.consecutive_traps.get() != 0 || slot.path.get() != slot.best_path.get() {
             self.forget_traps(slot);
         }
         Decision::verdict(outcome.verdict as u32, outcome.fuel_used)
@@ -493,17 +501,41 @@ impl Program {
             // SAFETY: By the contract `cpu` is entered, and no other code uses the instance.
             return unsafe { instance.call(cpu, &mut host, &mut context, fuel) };
         }
+        let mut host = Host::packet(packet.skb, logger);
         // SAFETY: The instance is native. By the contract no other code uses the slot, and the
-        // caller owns the packet.
-        let (call, code) = unsafe { slot.run_native(packet, logger) };
-        call.outcome(code)
+        // caller owns the packet. The host lives until the code has returned.
+        unsafe {
+            let call = slot.call_with_host(&mut host, packet.len);
+            call.outcome(call.run_any(packet))
+        }
     }
 
     /// Returns to the fast path after traps, if the instance may take it.
     #[cold]
     fn forget_traps(&self, slot: &Slot) {
         slot.consecutive_traps.set(0);
-        slot.path.set(self.best_path(slot));
+        self.restore_path(slot);
+    }
+
+    /// Lets an instance take its best path, unless the program is quarantined.
+    fn restore_path(&self, slot: &Slot) {
+        slot.path.set(slot.best_path.get());
+        // Pairs with the barrier in `begin_quarantine`: either this sees the quarantine, or the path
+        // is overwritten there.
+        smp_mb(Full);
+        if self.quarantined() {
+            slot.path.set(Path::Slow);
+        }
+    }
+
+    /// Quarantines the program. The fast paths do not look at `quarantined`.
+    #[cold]
+    fn begin_quarantine(&self) {
+        self.quarantined.set(true);
+        smp_mb(Full);
+        for slot in self.slots.iter() {
+            slot.path.set(Path::Slow);
+        }
     }
 
     /// Counts a trap, and quarantines the program if it keeps trapping.
@@ -518,7 +550,7 @@ impl Program {
         slot.consecutive_traps.set(consecutive);
         if self.settings.quarantine != QUARANTINE_NEVER && consecutive >= self.settings.quarantine {
             // Keep the count: a release or a verdict resets it.
-            self.quarantined.set(true);
+            self.begin_quarantine();
         }
     }
 }

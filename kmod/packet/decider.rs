@@ -17,7 +17,7 @@ use crate::machine::TRAPPED;
 use crate::objects::counters::{CpuCounters, Totals};
 use crate::objects::filter::Filter;
 use crate::objects::program::{Call, Decision, Path, Program};
-use crate::packet::host_functions::Packet;
+use crate::packet::host_functions::{Host, Packet};
 use crate::packet::native::Current;
 
 /// The data of a hook registration. CPUs share it. Only the counters change, and each CPU has its
@@ -85,10 +85,16 @@ impl Decider {
         // SAFETY: The caller is in an RCU read-side critical section, which outlasts this function.
         // By the invariant the filter has a program.
         let program = unsafe { self.filter.program_in_section() };
-        let Some((path, call)) = program.fast_path(cpu) else {
+        let (path, call) = match program.fast_path(cpu) {
+            Ok(fast) => fast,
             // SAFETY: By the contract we own the packet. By the type `Cpu` the CPU is entered, and
             // the caller leaves it only after we have returned.
-            return unsafe { self.decide_slow_path(skb, state, len, cpu.offset()) };
+            Err(path) => unsafe {
+                return match path {
+                    Path::Host => self.decide_with_host(skb, state, len, cpu.offset()),
+                    _ => self.decide_slow_path(skb, state, len, cpu.offset()),
+                };
+            },
         };
         let counters = self.counters.here(cpu);
         counters.count_bytes(len as u64);
@@ -116,6 +122,58 @@ impl Decider {
         }
         // SAFETY: We still own the call and the packet, and we are still in the critical section
         // that keeps the call's program alive. The call has decided no other packet since.
+        unsafe { Self::not_accepted(call, code) }
+    }
+
+    /// [`Self::decide`] for native code that calls host functions. Takes its arguments as
+    /// [`nf_wasm_attachment_decide`] does, so that they stay in their registers. So it looks up the
+    /// program again.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::decide`]. The CPU with `offset` is entered.
+    #[inline(never)]
+    unsafe fn decide_with_host(
+        &self,
+        skb: &SkBuff,
+        state: &HookState,
+        len: usize,
+        offset: usize,
+    ) -> c_uint {
+        // SAFETY: As in `decide`.
+        let program = unsafe { self.filter.program_in_section() };
+        // SAFETY: The caller has entered that CPU, and leaves it only after we have returned.
+        let cpu = &unsafe { Cpu::entered(offset) };
+        let packet = &Packet {
+            skb,
+            state,
+            len: len as u32,
+        };
+        let host = &mut Host::packet(skb, &self.filter.logger);
+        let Some((call, _busy)) = program.host_path(cpu, host, packet.len) else {
+            // SAFETY: As in `decide`.
+            return unsafe { self.decide_slow_path(skb, state, len, offset) };
+        };
+        let counters = self.counters.here(cpu);
+        counters.count_bytes(len as u64);
+        call.set_current(Current {
+            attachment: ptr::from_ref(self).cast(),
+            skb,
+            len: packet.len,
+        });
+        // SAFETY: The call is that of this CPU's slot, and by `cpu` and `busy` no other code uses
+        // it. The host was set, and lives until we return. We own the packet.
+        let code = unsafe {
+            match call.reads_packet() {
+                true => call.run(packet),
+                false => call.run_bare(skb),
+            }
+        };
+        if code == NF_ACCEPT && !trace::is_verdict_wanted() {
+            counters.count_accepted(call.fuel_used());
+            return code;
+        }
+        // SAFETY: As in `decide`.
         unsafe { Self::not_accepted(call, code) }
     }
 
@@ -224,13 +282,8 @@ impl Decider {
         let packet = &Packet { skb, state, len };
         // SAFETY: The caller has entered that CPU, and leaves it only after we have returned.
         let cpu = &unsafe { Cpu::entered(offset) };
-        let logger = &self.filter.logger;
         // SAFETY: We own the packet, and `state` is that of its hook.
-        let decision = unsafe {
-            program
-                .decide_with_host(cpu, packet, logger)
-                .unwrap_or_else(|| program.decide(cpu, packet, logger))
-        };
+        let decision = unsafe { program.decide(cpu, packet, &self.filter.logger) };
         self.counters.here(cpu).count_bytes(len.into());
         // SAFETY: We still own the packet: guests cannot take it.
         unsafe { self.carry_out(skb, len, self.counters.here(cpu), &decision) }

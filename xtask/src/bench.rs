@@ -19,12 +19,15 @@ use std::time::Duration;
 const RESULTS: &str = "bench/results/latest.json";
 /// The other measurements, each in its own machine: the report's option, the command, the number of
 /// CPUs.
-const OTHERS: [(&str, &str, u32); 5] = [
+const OTHERS: [(&str, &str, u32); 8] = [
     ("--curves", "curves", 1),
     ("--loads", "loads", 1),
     ("--scaling", "scaling", 1),
     ("--scaling", "scaling", 2),
     ("--scaling", "scaling", 4),
+    ("--cpus", "cpus", 1),
+    ("--cpus", "cpus", 4),
+    ("--cpus", "cpus", 16),
 ];
 /// How much larger, in percent, a figure may be before the tests fail.
 const GROWTH: &str = "3";
