@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The objects that commands make and packets use: namespaces, filters, programs, snapshots,
-//! instances, attachments.
+//! instances, slots, attachments.
 
 pub(crate) mod attachment;
 pub(crate) mod counters;
@@ -10,5 +10,6 @@ pub(crate) mod namespace;
 pub(crate) mod native_code;
 pub(crate) mod program;
 pub(crate) mod programs;
+pub(crate) mod slot;
 pub(crate) mod snapshot;
 pub(crate) mod tables;

@@ -2,11 +2,7 @@
 //! Programs: a Wasm module that was built once, with one instance for each CPU. Decides packets on
 //! this CPU's instance.
 
-use core::cell::{Cell, UnsafeCell};
-use core::ffi::c_void;
 use core::marker::PhantomPinned;
-use core::mem::MaybeUninit;
-use core::ptr;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
@@ -24,9 +20,9 @@ use crate::decode::check::Settings;
 use crate::decode::name::Name;
 use crate::kernel_ext::cpu::{Cpu, PerCpu};
 use crate::kernel_ext::packet_call;
-use crate::kernel_ext::racy::{Racy, Word};
-use crate::machine::HostState;
+use crate::kernel_ext::racy::Racy;
 use crate::objects::instance::Instance;
+use crate::objects::slot::{Path, Slot};
 use crate::objects::snapshot::Snapshot;
 use crate::packet::host_functions::{Host, Packet};
 use crate::packet::logger::{Logger, Speaker};
@@ -35,94 +31,9 @@ use crate::packet::native;
 /// An instance's native code, with what it needs to decide packets.
 pub(crate) type Call = native::Call<Program>;
 
-/// How an instance decides its next packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Path {
-    /// Native code alone decides it. It neither reads the packet nor calls host functions.
-    Bare,
-    /// Native code alone decides it. It calls no host function.
-    Fast,
-    /// Native code decides it, with host functions.
-    Host,
-    /// [`Program::decide`]: there is no native code, its host functions may send packets, or it has
-    /// just trapped.
-    Slow,
-}
-
-// SAFETY: It has the size of an integer of one byte, and every value that is written is one of its
-// own.
-unsafe impl Word for Path {}
-
 /// The capabilities whose host functions may send packets, which may reach the same filter: a line
 /// of the log may go to a network console.
 const SENDING: u64 = LOG.bit;
-
-/// One CPU's instance, and its state.
-#[repr(C, align(128))]
-struct Slot {
-    /// Initialised if the instance has native code. The first field, so that its address is the
-    /// slot's.
-    call: UnsafeCell<MaybeUninit<Call>>,
-    instance: UnsafeCell<Option<Instance>>,
-    /// Whether the instance is deciding a packet. Detects recursion.
-    busy: Cell<bool>,
-    consecutive_traps: Cell<u32>,
-    /// The value of [`Program::releases`] when `consecutive_traps` was last counted.
-    releases: Cell<u32>,
-    /// Written by other CPUs too, when they quarantine the program.
-    path: Racy<Path>,
-    /// The path of the instance unless it has just trapped, or the program is quarantined.
-    best_path: Cell<Path>,
-    /// What host functions of native code work on.
-    host_state: UnsafeCell<HostState<*mut c_void>>,
-}
-
-/// The instance is deciding a packet, until this is dropped.
-pub(crate) struct Busy<'a>(&'a Cell<bool>);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
-}
-
-impl Slot {
-    /// The native code, whose host functions work on `host` and a packet of `len` bytes.
-    ///
-    /// # Safety
-    ///
-    /// The slot is that of the CPU that was entered, has a native instance, and its code does not
-    /// run.
-    #[inline(always)]
-    unsafe fn call_with_host(&self, host: &mut Host<'_>, len: u32) -> &Call {
-        // SAFETY: By the contract nobody else uses the state. The call was written together with the
-        // instance, and nobody writes it while packets reach the slot.
-        unsafe {
-            *self.host_state.get() = HostState {
-                host: host.as_raw(),
-                packet_len: len,
-            };
-            (*self.call.get()).assume_init_ref()
-        }
-    }
-
-    fn empty() -> Self {
-        Slot {
-            call: UnsafeCell::new(MaybeUninit::uninit()),
-            instance: UnsafeCell::new(None),
-            busy: Cell::new(false),
-            consecutive_traps: Cell::new(0),
-            releases: Cell::new(0),
-            path: Racy::new(Path::Slow),
-            best_path: Cell::new(Path::Slow),
-            host_state: UnsafeCell::new(HostState {
-                host: ptr::null_mut(),
-                packet_len: 0,
-            }),
-        }
-    }
-}
 
 /// The decision for a packet.
 pub(crate) struct Decision {
@@ -158,7 +69,7 @@ impl Decision {
 #[pin_data]
 pub(crate) struct Program {
     /// Declared before `snapshot`, so that the instances are dropped first.
-    slots: PerCpu<Slot>,
+    slots: PerCpu<Slot<Self>>,
     snapshot: Snapshot,
     settings: Settings,
     quarantined: Racy<bool>,
@@ -255,17 +166,13 @@ impl Program {
         // SAFETY: The slots, which own it, are dropped before the snapshot.
         let instance = unsafe { self.snapshot.instance(host, requester)? };
         self.memory_per_cpu
-            .store(size_of::<Slot>() + instance.bytes(), Relaxed);
+            .store(size_of::<Slot<Self>>() + instance.bytes(), Relaxed);
         slot.consecutive_traps.set(0);
         if let (Instance::Native(instance), Some(code)) = (&instance, self.snapshot.native()) {
             let call = Call::new(code, instance, self.settings.fuel, self);
             // SAFETY: By the contract no packet reaches the slot, and no other code equips or
-            // strips it. The slot does not move, and only the code's host functions and the code's
-            // caller on that CPU use the state.
-            unsafe {
-                call.set_host(slot.host_state.get());
-                (*slot.call.get()).write(call);
-            }
+            // strips it. Slots do not move.
+            unsafe { slot.set_call(call) };
         }
         slot.best_path.set(self.best_path(slot));
         self.restore_path(slot);
@@ -278,7 +185,7 @@ impl Program {
 
     /// The path of an instance that has not just trapped. If there is native code, the slot's call
     /// was written.
-    fn best_path(&self, slot: &Slot) -> Path {
+    fn best_path(&self, slot: &Slot<Self>) -> Path {
         let Some(code) = self.snapshot.native() else {
             return Path::Slow;
         };
@@ -289,9 +196,11 @@ impl Program {
             };
         }
         // SAFETY: By the contract. Nobody writes it now: the caller owns the slot.
-        match unsafe { (*slot.call.get()).assume_init_ref() }.reads_packet() {
-            true => Path::Fast,
-            false => Path::Bare,
+        let call = unsafe { slot.call() };
+        match (call.reads_packet(), call.runs_in_place()) {
+            (false, _) => Path::Bare,
+            (true, true) => Path::InPlace,
+            (true, false) => Path::Copy,
         }
     }
 
@@ -304,7 +213,7 @@ impl Program {
         let Some(slot) = self.slots.of(cpu) else {
             return;
         };
-        slot.path.set(Path::Slow);
+        slot.set_path(Path::Slow);
         // SAFETY: By the contract no packet reaches the slot, and no other code equips or strips
         // it.
         if unsafe { (*slot.instance.get()).take() }.is_some() {
@@ -369,42 +278,13 @@ impl Program {
         self.quarantined.set(false);
     }
 
-    /// The native code of this CPU's instance, if that alone decides the next packet:
-    /// [`Path::Bare`] or [`Path::Fast`]. `Err` is another path.
+    /// This CPU's instance.
     #[inline(always)]
-    pub(crate) fn fast_path<'a>(&'a self, cpu: &'a Cpu) -> Result<(Path, &'a Call), Path> {
-        let slot = self.slots.here(cpu);
-        let path = slot.path.get();
-        if path as u8 > Path::Fast as u8 {
-            return Err(path);
-        }
-        // SAFETY: `equip` wrote it before it set the path. The cell is written only while no packet
-        // can reach the slot. A packet can while `cpu` is entered, and the reference does not
-        // outlive `cpu`.
-        Ok((path, unsafe { (*slot.call.get()).assume_init_ref() }))
+    pub(crate) fn slot<'a>(&'a self, cpu: &'a Cpu) -> &'a Slot<Self> {
+        self.slots.here(cpu)
     }
 
-    /// The native code of this CPU's instance, whose host functions work on `host` and on a packet
-    /// of `len` bytes: [`Path::Host`]. `None` if the instance takes another path, or is deciding a
-    /// packet further up the stack.
-    #[inline(always)]
-    pub(crate) fn host_path<'a>(
-        &'a self,
-        cpu: &'a Cpu,
-        host: &mut Host<'_>,
-        len: u32,
-    ) -> Option<(&'a Call, Busy<'a>)> {
-        let slot = self.slots.here(cpu);
-        if slot.path.get() != Path::Host || slot.busy.replace(true) {
-            return None;
-        }
-        // SAFETY: The slot is this CPU's. By the path its instance is native, and by `busy` no call
-        // further up the stack runs the code.
-        let call = unsafe { slot.call_with_host(host, len) };
-        Some((call, Busy(&slot.busy)))
-    }
-
-    /// The decision for a packet on which a call of [`Self::fast_path`] trapped with `code`. Counts
+    /// The decision for a packet on which `call` trapped with `code`. Counts
     /// the trap for the program of `call`, even if the filter has another one by now.
     ///
     /// # Safety
@@ -418,6 +298,20 @@ impl Program {
         let program = unsafe { &*call.program };
         let outcome = call.outcome(code);
         program.conclude(program.slots.here(cpu), &outcome)
+    }
+
+    /// Stops deciding packets in place, after [`Call::note_copy`] returned true for `call`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::note_fast_path_trap`].
+    #[cold]
+    pub(crate) unsafe fn stop_in_place(cpu: &Cpu, call: &Call) {
+        // SAFETY: As in `note_fast_path_trap`.
+        let program = unsafe { &*call.program };
+        let slot = program.slots.here(cpu);
+        slot.best_path.set(program.best_path(slot));
+        program.restore_path(slot);
     }
 
     /// Decides a packet.
@@ -442,9 +336,9 @@ impl Program {
                 fuel: 0,
             };
         }
-        if slot.busy.replace(true) {
+        let Some(busy) = slot.enter() else {
             return Decision::trapped(policy, Trap::Reentered as u32, 0);
-        }
+        };
         // SAFETY: The slot is this CPU's, we own the CPU's packet path, and by `busy` no call
         // further up the stack uses the slot. By the contract we own the packet.
         let outcome = unsafe {
@@ -452,7 +346,7 @@ impl Program {
                 .as_mut()
                 .map(|instance| self.ask(slot, instance, cpu, packet, logger))
         };
-        slot.busy.set(false);
+        drop(busy);
         match outcome {
             Some(outcome) => self.conclude(slot, &outcome),
             // Memory ran out when the CPU came online. The filter did not trap, so this does not
@@ -463,7 +357,7 @@ impl Program {
 
     /// Counts traps towards quarantine, and returns the decision.
     #[inline(always)]
-    fn conclude(&self, slot: &Slot, outcome: &CallOutcome) -> Decision {
+    fn conclude(&self, slot: &Slot<Self>, outcome: &CallOutcome) -> Decision {
         if outcome.trap != NO_TRAP {
             // Bytes that the kernel cannot read (device memory) are not the filter's fault.
             if outcome.trap != Trap::Packet as u32 {
@@ -473,7 +367,7 @@ impl Program {
             return Decision::trapped(policy, outcome.trap, outcome.fuel_used);
         }
         // After a release, the path of a CPU without traps is still the slow one.
-        if slot.consecutive_traps.get() != 0 || slot.path.get() != slot.best_path.get() {
+        if slot.consecutive_traps.get() != 0 || !slot.takes(slot.best_path.get()) {
             self.forget_traps(slot);
         }
         Decision::verdict(outcome.verdict as u32, outcome.fuel_used)
@@ -488,7 +382,7 @@ impl Program {
     #[inline(always)]
     unsafe fn ask(
         &self,
-        slot: &Slot,
+        slot: &Slot<Self>,
         instance: &mut Instance,
         cpu: &Cpu,
         packet: &Packet<'_>,
@@ -505,26 +399,27 @@ impl Program {
         // SAFETY: The instance is native. By the contract no other code uses the slot, and the
         // caller owns the packet. The host lives until the code has returned.
         unsafe {
-            let call = slot.call_with_host(&mut host, packet.len);
+            slot.set_host(&mut host, packet.len);
+            let call = slot.call();
             call.outcome(call.run_any(packet))
         }
     }
 
     /// Returns to the fast path after traps, if the instance may take it.
     #[cold]
-    fn forget_traps(&self, slot: &Slot) {
+    fn forget_traps(&self, slot: &Slot<Self>) {
         slot.consecutive_traps.set(0);
         self.restore_path(slot);
     }
 
     /// Lets an instance take its best path, unless the program is quarantined.
-    fn restore_path(&self, slot: &Slot) {
-        slot.path.set(slot.best_path.get());
+    fn restore_path(&self, slot: &Slot<Self>) {
+        slot.set_path(slot.best_path.get());
         // Pairs with the barrier in `begin_quarantine`: either this sees the quarantine, or the path
         // is overwritten there.
         smp_mb(Full);
         if self.quarantined() {
-            slot.path.set(Path::Slow);
+            slot.set_path(Path::Slow);
         }
     }
 
@@ -534,14 +429,14 @@ impl Program {
         self.quarantined.set(true);
         smp_mb(Full);
         for slot in self.slots.iter() {
-            slot.path.set(Path::Slow);
+            slot.set_path(Path::Slow);
         }
     }
 
     /// Counts a trap, and quarantines the program if it keeps trapping.
     #[cold]
-    fn note_trap(&self, slot: &Slot) {
-        slot.path.set(Path::Slow);
+    fn note_trap(&self, slot: &Slot<Self>) {
+        slot.set_path(Path::Slow);
         let releases = self.releases.load(Relaxed);
         if slot.releases.replace(releases) != releases {
             slot.consecutive_traps.set(0);

@@ -239,11 +239,11 @@ static __always_inline void fill_constants(struct nf_wasm_context *context, u32 
 }
 
 /* Prepares the machine for a packet. Returns the window's length. */
-static __always_inline u32 ready(const struct nf_wasm_call *call, u32 packet_len)
+static __always_inline u32 ready(struct nf_wasm_machine *machine, u32 snaplen, u32 packet_len)
 {
-	u32 window_len = min(packet_len, call->snaplen);
+	u32 window_len = min(packet_len, snaplen);
 
-	call->machine->slots[NF_WASM_LEN_SLOT] = window_len;
+	machine->slots[NF_WASM_LEN_SLOT] = window_len;
 	return window_len;
 }
 
@@ -264,7 +264,7 @@ static noinline u32 run_on_copy(const struct nf_wasm_call *call, const struct sk
 {
 	struct nf_wasm_context *context = call->context;
 	struct nf_wasm_machine *machine = call->machine;
-	u32 window_len = ready(call, packet_len);
+	u32 window_len = ready(machine, call->snaplen, packet_len);
 	u32 window = min(window_len, call->window);
 	unsigned int start = skb->len - packet_len;
 
@@ -285,7 +285,7 @@ u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *s
 	struct nf_wasm_context *context = call->context;
 	struct nf_wasm_machine *machine = call->machine;
 	s32 room = in_one_piece(skb, packet_len);
-	u32 window_len = ready(call, packet_len);
+	u32 window_len = ready(machine, call->snaplen, packet_len);
 	u32 window = min(window_len, call->window);
 	const u8 *packet = beginning(skb, packet_len);
 
@@ -305,12 +305,16 @@ u32 nf_wasm_run_on_copy(const struct nf_wasm_call *call, const struct sk_buff *s
 	return call->run(machine, NULL);
 }
 
-/* Points the machine at the packet's bytes. Returns false if too few of them are linear. */
-static __always_inline bool look_at(const struct nf_wasm_call *call, const struct sk_buff *skb,
+/*
+ * Points @machine, which is that of @call, at the packet's bytes. Returns false if too few of them
+ * are linear.
+ */
+static __always_inline bool look_at(const struct nf_wasm_call *call,
+				    struct nf_wasm_machine *machine, const struct sk_buff *skb,
 				    const struct nf_hook_state *state, u32 packet_len)
 {
-	struct nf_wasm_machine *machine = call->machine;
-	s32 room = min_t(s32, in_one_piece(skb, packet_len), call->snaplen);
+	u32 snaplen = call->snaplen;
+	s32 room = min_t(s32, in_one_piece(skb, packet_len), snaplen);
 	s32 short_of = call->least - 1 - room;
 	unsigned long inside, packet;
 
@@ -323,7 +327,7 @@ static __always_inline bool look_at(const struct nf_wasm_call *call, const struc
 	packet = (unsigned long)beginning(skb, packet_len) & inside;
 	machine->window = (const void *)packet;
 	machine->minus_end = -(s64)(packet + (room & inside));
-	ready(call, packet_len);
+	ready(machine, snaplen, packet_len);
 	return true;
 }
 
@@ -332,35 +336,37 @@ static noinline u32 run_in_place(const struct nf_wasm_call *call, const struct s
 				 const struct nf_hook_state *state, u32 packet_len)
 {
 	struct nf_wasm_context *context = call->context;
+	struct nf_wasm_machine *machine = call->machine;
 
-	if (!look_at(call, skb, state, packet_len))
+	if (!look_at(call, machine, skb, state, packet_len))
 		return NF_WASM_NOT_IN_PLACE;
 	context->window_len = min(packet_len, call->snaplen);
 	fill(context, skb, state, skb->len - packet_len, packet_len);
-	return call->run_in_place(call->machine, NULL);
+	return call->run_in_place(machine, NULL);
 }
 
 u32 nf_wasm_run_in_place(const struct nf_wasm_call *call, const struct sk_buff *skb,
 			 const struct nf_hook_state *state, u32 packet_len)
 {
 	struct nf_wasm_context *context = call->context;
+	struct nf_wasm_machine *machine = call->machine;
 
 	if (call->fields == NF_WASM_FIELDS_COMMON) {
 		if (unlikely(state->pf != NFPROTO_IPV4))
 			return run_in_place(call, skb, state, packet_len);
-		if (!look_at(call, skb, state, packet_len))
+		if (!look_at(call, machine, skb, state, packet_len))
 			return NF_WASM_NOT_IN_PLACE;
 		context->packet_len = packet_len;
 		context->transport_offset = NO_TRANSPORT;
 		context->transport_protocol = NO_TRANSPORT;
-		transport_of_ipv4(context, call->machine->window, packet_len);
+		transport_of_ipv4(context, machine->window, packet_len);
 	} else if (call->fields == NF_WASM_FIELDS_NONE) {
-		if (!look_at(call, skb, state, packet_len))
+		if (!look_at(call, machine, skb, state, packet_len))
 			return NF_WASM_NOT_IN_PLACE;
 	} else {
 		return run_in_place(call, skb, state, packet_len);
 	}
-	return call->run_in_place(call->machine, NULL);
+	return call->run_in_place(machine, NULL);
 }
 
 /* Counts pages and fragments of @skb that skb_copy_bits() visits up to byte @end. */

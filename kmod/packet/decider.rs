@@ -16,7 +16,8 @@ use crate::kernel_ext::trace;
 use crate::machine::TRAPPED;
 use crate::objects::counters::{CpuCounters, Totals};
 use crate::objects::filter::Filter;
-use crate::objects::program::{Call, Decision, Path, Program};
+use crate::objects::program::{Call, Decision, Program};
+use crate::objects::slot::{Path, Slot};
 use crate::packet::host_functions::{Host, Packet};
 use crate::packet::native::Current;
 
@@ -85,17 +86,42 @@ impl Decider {
         // SAFETY: The caller is in an RCU read-side critical section, which outlasts this function.
         // By the invariant the filter has a program.
         let program = unsafe { self.filter.program_in_section() };
-        let (path, call) = match program.fast_path(cpu) {
-            Ok(fast) => fast,
-            // SAFETY: By the contract we own the packet. By the type `Cpu` the CPU is entered, and
-            // the caller leaves it only after we have returned.
-            Err(path) => unsafe {
-                return match path {
-                    Path::Host => self.decide_with_host(skb, state, len, cpu.offset()),
-                    _ => self.decide_slow_path(skb, state, len, cpu.offset()),
-                };
-            },
+        let slot = program.slot(cpu);
+        let packet = &Packet {
+            skb,
+            state,
+            len: len as u32,
         };
+        // Each test reads the path again. If another CPU quarantines the program meanwhile, all of
+        // them may fail.
+        // SAFETY: By the paths there is native code, which reads the packet as they say. By `cpu` no
+        // other code uses it. We own the packet, and the CPU is left only after we have returned.
+        unsafe {
+            if slot.takes(Path::Bare) {
+                let call = slot.call();
+                let counters = self.begin(call, skb, len, cpu);
+                return Self::end(call, call.run_bare(skb), counters);
+            }
+            if slot.takes(Path::InPlace) {
+                let call = slot.call();
+                let counters = self.begin(call, skb, len, cpu);
+                return Self::end(call, call.run_in_place(packet), counters);
+            }
+            if slot.takes(Path::Host) {
+                return self.decide_with_host(skb, state, len, cpu.offset(), slot);
+            }
+            if slot.takes(Path::Copy) {
+                let call = slot.call();
+                let counters = self.begin(call, skb, len, cpu);
+                return Self::end(call, call.run_on_copy(packet), counters);
+            }
+            self.decide_slow_path(skb, state, len, cpu.offset())
+        }
+    }
+
+    /// Counts the bytes of a packet that `call` decides next. Returns the CPU's counters.
+    #[inline(always)]
+    fn begin<'a>(&'a self, call: &Call, skb: &SkBuff, len: usize, cpu: &'a Cpu) -> &'a CpuCounters {
         let counters = self.counters.here(cpu);
         counters.count_bytes(len as u64);
         call.set_current(Current {
@@ -103,19 +129,17 @@ impl Decider {
             skb,
             len: len as u32,
         });
-        // SAFETY: The call is that of this CPU's slot, and by `cpu` no other code uses it. It calls
-        // no host function, because `fast_path` returned it. We own the packet. `path` says whether
-        // the code reads it.
-        let code = unsafe {
-            match path {
-                Path::Bare => call.run_bare(skb),
-                _ => call.run(&Packet {
-                    skb,
-                    state,
-                    len: len as u32,
-                }),
-            }
-        };
+        counters
+    }
+
+    /// Counts a packet for which `call` returned `code`, and accepts or drops it.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::decide`]. [`Self::begin`] was called with `call`, which is this CPU's, and returned
+    /// `counters`.
+    #[inline(always)]
+    unsafe fn end(call: &Call, code: u32, counters: &CpuCounters) -> c_uint {
         if code == NF_ACCEPT && !trace::is_verdict_wanted() {
             counters.count_accepted(call.fuel_used());
             return code;
@@ -126,12 +150,12 @@ impl Decider {
     }
 
     /// [`Self::decide`] for native code that calls host functions. Takes its arguments as
-    /// [`nf_wasm_attachment_decide`] does, so that they stay in their registers. So it looks up the
-    /// program again.
+    /// [`nf_wasm_attachment_decide`] does, so that they stay in their registers.
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]. The CPU with `offset` is entered.
+    /// As [`Self::decide`]. The CPU with `offset` is entered, and `slot` is that CPU's, on
+    /// [`Path::Host`].
     #[inline(never)]
     unsafe fn decide_with_host(
         &self,
@@ -139,42 +163,28 @@ impl Decider {
         state: &HookState,
         len: usize,
         offset: usize,
+        slot: &Slot<Program>,
     ) -> c_uint {
-        // SAFETY: As in `decide`.
-        let program = unsafe { self.filter.program_in_section() };
-        // SAFETY: The caller has entered that CPU, and leaves it only after we have returned.
-        let cpu = &unsafe { Cpu::entered(offset) };
+        let Some(_busy) = slot.enter() else {
+            // SAFETY: By the contract.
+            return unsafe { self.decide_slow_path(skb, state, len, offset) };
+        };
         let packet = &Packet {
             skb,
             state,
             len: len as u32,
         };
-        let host = &mut Host::packet(skb, &self.filter.logger);
-        let Some((call, _busy)) = program.host_path(cpu, host, packet.len) else {
-            // SAFETY: As in `decide`.
-            return unsafe { self.decide_slow_path(skb, state, len, offset) };
-        };
-        let counters = self.counters.here(cpu);
-        counters.count_bytes(len as u64);
-        call.set_current(Current {
-            attachment: ptr::from_ref(self).cast(),
-            skb,
-            len: packet.len,
-        });
-        // SAFETY: The call is that of this CPU's slot, and by `cpu` and `busy` no other code uses
-        // it. The host was set, and lives until we return. We own the packet.
-        let code = unsafe {
-            match call.reads_packet() {
-                true => call.run(packet),
-                false => call.run_bare(skb),
-            }
-        };
-        if code == NF_ACCEPT && !trace::is_verdict_wanted() {
-            counters.count_accepted(call.fuel_used());
-            return code;
+        let mut host = Host::quiet(skb);
+        // SAFETY: The caller has entered that CPU, and leaves it only after we have returned. By the
+        // path there is native code, and by `busy` no call further up the stack uses it. The host
+        // lives until we return. By the contract we own the packet.
+        unsafe {
+            let cpu = &Cpu::entered(offset);
+            slot.set_host(&mut host, packet.len);
+            let call = slot.call();
+            let counters = self.begin(call, skb, len, cpu);
+            Self::end(call, call.run(packet), counters)
         }
-        // SAFETY: As in `decide`.
-        unsafe { Self::not_accepted(call, code) }
     }
 
     /// The rest of [`Self::decide`], if the packet is not accepted, or has to be traced. `code` is
@@ -200,8 +210,8 @@ impl Decider {
             // SAFETY: By the contract.
             return unsafe {
                 match call.wants_copy(code) {
-                    true => this.decide_copy(call, counters, skb, len, code),
-                    false => this.trapped(call, counters, skb, len, code),
+                    true => this.decide_copy(call, &cpu, skb, len, code),
+                    false => this.trapped(call, &cpu, skb, len, code),
                 }
             };
         }
@@ -214,25 +224,31 @@ impl Decider {
     ///
     /// # Safety
     ///
-    /// As [`Self::decide`]. `call` has just returned `code` for this packet. `counters` are this
-    /// CPU's.
+    /// As [`Self::decide`]. `call` has just returned `code` for this packet.
     #[inline(never)]
     unsafe fn decide_copy(
         &self,
         call: &Call,
-        counters: &CpuCounters,
+        cpu: &Cpu,
         skb: &SkBuff,
         len: u32,
         code: u32,
     ) -> c_uint {
-        call.note_copy(code, counters.packets());
-        // SAFETY: The call is this CPU's, which is entered. It has just run on this packet, so the
-        // machine still has the state of the packet's hook.
-        let code = unsafe { call.run_on_copy(skb, len) };
+        let counters = self.counters.here(cpu);
+        // SAFETY: The call is this CPU's. Its program is the one that `decide` looked up, and the
+        // RCU critical section that we are in keeps it alive. The code has just run on this packet,
+        // in place, so the machine has the state of the packet's hook.
+        let code = unsafe {
+            if call.note_copy(code, counters.packets()) {
+                Program::stop_in_place(cpu, call);
+            }
+            let state = call.state();
+            call.run_on_copy(&Packet { skb, state, len })
+        };
         // SAFETY: By the contract all arguments are ours, and nothing before this gave them away.
         unsafe {
             if code >= TRAPPED {
-                return self.trapped(call, counters, skb, len, code);
+                return self.trapped(call, cpu, skb, len, code);
             }
             let decision = Decision::verdict(code, call.fuel_used());
             self.carry_out(skb, len, counters, &decision)
@@ -245,21 +261,12 @@ impl Decider {
     ///
     /// As [`Self::decide_copy`].
     #[inline(never)]
-    unsafe fn trapped(
-        &self,
-        call: &Call,
-        counters: &CpuCounters,
-        skb: &SkBuff,
-        len: u32,
-        code: u32,
-    ) -> c_uint {
-        // SAFETY: The CPU is entered, and is left only after we have returned.
-        let cpu = unsafe { Cpu::entered_here() };
+    unsafe fn trapped(&self, call: &Call, cpu: &Cpu, skb: &SkBuff, len: u32, code: u32) -> c_uint {
         // SAFETY: The call is this CPU's. Its program is the one that `decide` looked up, and the
         // RCU critical section that we are in keeps it alive.
-        let decision = unsafe { Program::note_fast_path_trap(&cpu, call, code) };
+        let decision = unsafe { Program::note_fast_path_trap(cpu, call, code) };
         // SAFETY: We own the packet.
-        unsafe { self.carry_out(skb, len, counters, &decision) }
+        unsafe { self.carry_out(skb, len, self.counters.here(cpu), &decision) }
     }
 
     /// The slow path of [`Self::decide`]. Takes its arguments as [`nf_wasm_attachment_decide`]

@@ -30,9 +30,24 @@ pub(crate) struct Packet<'a> {
 pub(crate) struct Host<'a> {
     /// The packet; `None` in `nfw_init`.
     skb: Option<&'a SkBuff>,
+    /// `None` if the guest does not log.
+    log: Option<Log<'a>>,
+}
+
+/// Where log lines go.
+struct Log<'a> {
     logger: &'a Logger,
-    /// If set, log lines are written here instead of to the kernel's log.
+    /// If set, lines are written here instead of to the kernel's log.
     capture: Option<&'a mut Text>,
+}
+
+impl<'a> Log<'a> {
+    fn new(logger: &'a Logger) -> Option<Self> {
+        Some(Log {
+            logger,
+            capture: None,
+        })
+    }
 }
 
 impl<'a> Host<'a> {
@@ -40,8 +55,16 @@ impl<'a> Host<'a> {
     pub(crate) fn packet(skb: &'a SkBuff, logger: &'a Logger) -> Self {
         Host {
             skb: Some(skb),
-            logger,
-            capture: None,
+            log: Log::new(logger),
+        }
+    }
+
+    /// For a call that decides a packet and does not log.
+    #[inline(always)]
+    pub(crate) fn quiet(skb: &'a SkBuff) -> Self {
+        Host {
+            skb: Some(skb),
+            log: None,
         }
     }
 
@@ -49,14 +72,15 @@ impl<'a> Host<'a> {
     pub(crate) fn init(logger: &'a Logger) -> Self {
         Host {
             skb: None,
-            logger,
-            capture: None,
+            log: Log::new(logger),
         }
     }
 
     /// Redirects log lines from the kernel's log to `text`.
     pub(crate) fn capture(mut self, text: &'a mut Text) -> Self {
-        self.capture = Some(text);
+        if let Some(log) = &mut self.log {
+            log.capture = Some(text);
+        }
         self
     }
 
@@ -133,13 +157,16 @@ unsafe extern "C" fn nf_wasm_host_log(host: *mut c_void, text: *const u8, len: u
     // SAFETY: By the contract `text` is valid for `len` bytes, and these are a part of them. They
     // are in linear memory, which does not change before this returns.
     let line = unsafe { slice::from_raw_parts(text, len.min(LOG_LINE_BYTES as usize)) };
-    match &mut host.capture {
+    let Some(log) = &mut host.log else {
+        return;
+    };
+    match &mut log.capture {
         Some(capture) => {
             // Infallible: text that does not fit is cut off.
             let _ = capture.write_fmt(fmt!("{}\n", Line(line)));
         }
-        None if host.logger.may_log() => {
-            pr_info!("{}: {}\n", host.logger.name(), Line(line));
+        None if log.logger.may_log() => {
+            pr_info!("{}: {}\n", log.logger.name(), Line(line));
         }
         None => {}
     }
@@ -196,5 +223,7 @@ unsafe extern "C" fn nf_wasm_host_enter(host: *mut c_void, stage: u32) {
     // SAFETY: The engine passes the host of the build in progress, and the reference ends when this
     // returns. Callbacks of one build do not nest.
     let host = unsafe { Host::from_raw(host) };
-    trace::build(host.logger.name().as_c_str(), stage);
+    if let Some(log) = &host.log {
+        trace::build(log.logger.name().as_c_str(), stage);
+    }
 }

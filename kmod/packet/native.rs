@@ -141,6 +141,11 @@ impl<P> Call<P> {
         !self.raw().context.is_null()
     }
 
+    /// Whether there is code that decides packets in place.
+    pub(crate) fn runs_in_place(&self) -> bool {
+        self.raw().run_in_place.is_some()
+    }
+
     /// Runs code that reads none of these. Returns its return value: a verdict, or [`TRAPPED`] plus
     /// a trap.
     ///
@@ -157,23 +162,48 @@ impl<P> Call<P> {
         unsafe { (self.run)(self.raw().machine.cast(), ignored) }
     }
 
-    /// Decides a packet, in place if there is code for that. Returns the code's return value: a
-    /// verdict, or [`TRAPPED`] and up, which is a trap unless [`Self::wants_copy`] says otherwise.
+    /// Decides a packet in place. Returns the code's return value: a verdict, or [`TRAPPED`] and up,
+    /// which is a trap unless [`Self::wants_copy`] says otherwise.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the code, its machine and `packet`. [`Self::runs_in_place`] is true. If the
+    /// code calls host functions, the host was set.
+    #[inline(always)]
+    pub(crate) unsafe fn run_in_place(&self, packet: &Packet<'_>) -> u32 {
+        let Packet { skb, state, len } = *packet;
+        // SAFETY: By the contract the caller owns code, machine and packet. The code was made for
+        // this machine.
+        unsafe { packet_call::run_in_place(self.raw(), skb, state, len) }
+    }
+
+    /// Decides a packet on a copy. Returns a verdict, or [`TRAPPED`] plus a trap.
     ///
     /// # Safety
     ///
     /// The caller owns the code, its machine and `packet`. [`Self::reads_packet`] is true. If the
     /// code calls host functions, the host was set.
     #[inline(always)]
-    pub(crate) unsafe fn run(&self, packet: &Packet<'_>) -> u32 {
-        let call = self.raw();
+    pub(crate) unsafe fn run_on_copy(&self, packet: &Packet<'_>) -> u32 {
         let Packet { skb, state, len } = *packet;
-        // SAFETY: By the contract the caller owns code, machine and packet. The code was made for
-        // this machine.
+        // SAFETY: As in `run_in_place`.
+        unsafe { packet_call::run_on_copy(self.raw(), skb, state, len) }
+    }
+
+    /// Decides a packet, in place if there is code for that. Returns what that code returned.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the code, its machine and `packet`. If the code calls host functions, the
+    /// host was set.
+    #[inline(always)]
+    pub(crate) unsafe fn run(&self, packet: &Packet<'_>) -> u32 {
+        // SAFETY: By the contract.
         unsafe {
-            match call.run_in_place {
-                Some(_) => packet_call::run_in_place(call, skb, state, len),
-                None => packet_call::run_on_copy(call, skb, state, len),
+            match (self.reads_packet(), self.runs_in_place()) {
+                (false, _) => self.run_bare(packet.skb),
+                (true, true) => self.run_in_place(packet),
+                (true, false) => self.run_on_copy(packet),
             }
         }
     }
@@ -187,11 +217,8 @@ impl<P> Call<P> {
     pub(crate) unsafe fn run_any(&self, packet: &Packet<'_>) -> u32 {
         // SAFETY: By the contract.
         unsafe {
-            if !self.reads_packet() {
-                return self.run_bare(packet.skb);
-            }
             match self.run(packet) {
-                code if self.wants_copy(code) => self.run_on_copy(packet.skb, packet.len),
+                code if self.wants_copy(code) => self.run_on_copy(packet),
                 code => code,
             }
         }
@@ -200,46 +227,43 @@ impl<P> Call<P> {
     /// Whether `code`, which [`Self::run`] returned, says that the packet must be decided on a
     /// copy.
     pub(crate) fn wants_copy(&self, code: u32) -> bool {
-        self.raw().run_in_place.is_some() && matches!(code, NOT_IN_PLACE | BAILED_OUT)
+        self.runs_in_place() && matches!(code, NOT_IN_PLACE | BAILED_OUT)
     }
 
     /// Counts a bail-out, if that is why [`Self::run`] returned `code`. `packets` is the
     /// attachment's packet count. If more packets bail out than not, this stops running code in
-    /// place.
-    pub(crate) fn note_copy(&self, code: u32, packets: u64) {
+    /// place, and returns true.
+    pub(crate) fn note_copy(&self, code: u32, packets: u64) -> bool {
         if code != BAILED_OUT {
-            return;
+            return false;
         }
         self.bail_outs.set(self.bail_outs.get() + 1);
         if self.bail_outs.get() < BAIL_OUTS_PER_CHECK {
-            return;
+            return false;
         }
         // If the filter has several attachments, this may be another one's count. The error only
         // costs time.
-        if packets.wrapping_sub(self.packets_before.get()) < u64::from(2 * BAIL_OUTS_PER_CHECK) {
+        let before = self.packets_before.replace(packets);
+        self.bail_outs.set(0);
+        let is_frequent = packets.wrapping_sub(before) < u64::from(2 * BAIL_OUTS_PER_CHECK);
+        if is_frequent {
             // SAFETY: This is between two runs of the code, on the one packet path that uses it, so
             // there is no reference.
             unsafe { (*self.call.get()).run_in_place = None };
         }
-        self.bail_outs.set(0);
-        self.packets_before.set(packets);
+        is_frequent
     }
 
-    /// Decides a packet on a copy, after [`Self::run`] could not decide it in place.
+    /// The state of the hook of the packet that the code runs on, or ran on, in place.
     ///
     /// # Safety
     ///
-    /// The caller owns the code and its machine. `skb` is the packet that [`Self::run`] was called
-    /// with, at the same hook. If the code calls the host, the host was set.
-    pub(crate) unsafe fn run_on_copy(&self, skb: &SkBuff, len: u32) -> u32 {
-        let call = self.raw();
-        // SAFETY: By the contract the caller owns code, machine and packet. `run` stored the hook's
-        // state in the machine, and the state is still valid, because the hook function has not
-        // returned.
-        unsafe {
-            let state = HookState::from_raw((*call.machine).state);
-            packet_call::run_on_copy(call, skb, state, len)
-        }
+    /// [`Self::run_in_place`] was called for that packet, and the hook function has not returned.
+    pub(crate) unsafe fn state(&self) -> &HookState {
+        let machine = self.raw().machine;
+        // SAFETY: By the contract the machine has the state's address, which is still valid. The
+        // machine belongs to the instance, which outlives this.
+        unsafe { HookState::from_raw((*machine).state) }
     }
 
     /// Decides one packet outside of packet paths, in place or on a copy.
