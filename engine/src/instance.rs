@@ -79,6 +79,13 @@ impl<H: Host> Instance<H> {
         }))
     }
 
+    /// Restores the state that the instance began with: linear memory, globals, table and segments.
+    /// The instance came from [`Snapshot::instance`] of `snapshot`. Allocates nothing.
+    pub fn restore(&mut self, snapshot: &Snapshot<H>) {
+        self.store.restore(snapshot.store());
+        self.shown = 0;
+    }
+
     /// The linear memory. Empty if the guest has none.
     pub fn memory(&self) -> &[u8] {
         self.buffer

@@ -166,6 +166,10 @@ impl<H: Host> Snapshot<H> {
             .map_or(&[], |(memory, _)| memory.data(&self.store))
     }
 
+    pub(crate) fn store(&self) -> &Store<State<H>> {
+        &self.store
+    }
+
     /// Set of the capabilities that the module imports from.
     pub fn capabilities_used(&self) -> u64 {
         self.capabilities_used

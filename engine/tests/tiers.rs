@@ -109,6 +109,7 @@ fn both(seed: u64, number: u64) -> String {
     let mut interpreted = snapshot.instance(host).expect("an instance");
     SPECULATION.set((number % 2 == 1).then(|| Speculation::new(Random::new(seed, !number))));
     let mut outcomes = Vec::new();
+    let mut fresh = Vec::new();
     for packet in &case.packets {
         let context = context(&case, packet);
         for host in [interpreted.host_mut(), compiled.host_mut()] {
@@ -121,6 +122,14 @@ fn both(seed: u64, number: u64) -> String {
         one.charged = other.charged;
         assert_eq!(one, other);
         outcomes.push(expected.verdict.is_ok());
+        fresh.push((expected, interpreted.host_mut().mark));
+    }
+    // A restored instance does as a new one.
+    interpreted.restore(&snapshot);
+    for (packet, expected) in case.packets.iter().zip(fresh) {
+        interpreted.host_mut().show(packet.clone(), case.mark);
+        let outcome = interpreted.call(&mut context(&case, packet), case.fuel);
+        assert_eq!((outcome, interpreted.host_mut().mark), expected);
     }
     if outcomes.contains(&true) {
         "verdicts"

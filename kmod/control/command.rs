@@ -245,6 +245,8 @@ fn filter_entry(tables: &Tables, record: &Record) -> FilterEntry {
         entry.compiled = program.compiled();
         entry.tier_reason = program.tier_reason();
         entry.memory_shared = program.memory_shared() as u64;
+        entry.recycle = settings.recycle;
+        entry.reloads = program.reloads();
     }
     entry
 }

@@ -88,6 +88,21 @@ impl Interpreted {
         }
     }
 
+    /// Has the engine restore the instance.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::call`]. `snapshot` is what the instance was copied from.
+    pub(crate) unsafe fn restore(&mut self, cpu: &Cpu, snapshot: *const c_void) {
+        let region: *mut Region = &mut *self.region;
+        // SAFETY: As in `call`, and by the contract.
+        unsafe {
+            region::on_packet_path(cpu, region, || {
+                boundary::nf_wasm_engine_restore(self.engine, snapshot);
+            });
+        }
+    }
+
     /// Has the engine decide a packet.
     ///
     /// # Safety

@@ -10,6 +10,7 @@ pub(crate) mod namespace;
 pub(crate) mod native_code;
 pub(crate) mod program;
 pub(crate) mod programs;
+mod reload;
 pub(crate) mod slot;
 pub(crate) mod snapshot;
 pub(crate) mod tables;

@@ -3,7 +3,9 @@
 
 use core::ffi::c_void;
 use core::ptr;
+use core::slice;
 
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 
 use crate::boundary::{self, NativeFilter};
@@ -103,6 +105,35 @@ impl NativeCode {
         };
         // INVARIANT: The machine was just written.
         Ok(NativeInstance { machine, block })
+    }
+
+    /// Restores an instance: its globals and linear memory. Copies only pages that differ.
+    ///
+    /// # Safety
+    ///
+    /// `instance` came from [`Self::instance`] of this, and no other code uses it.
+    pub(crate) unsafe fn restore(&self, instance: &NativeInstance) {
+        let machine = self.layout.machine;
+        let parts = [0..machine, self.layout.memory..self.layout.bytes];
+        for part in parts {
+            // SAFETY: Both blocks have this layout. By the contract the instance's is ours, and the
+            // snapshot does not change.
+            let (to, from) = unsafe {
+                let to = instance.block.start().add(part.start);
+                let from = self.snapshot.start().add(part.start);
+                (
+                    slice::from_raw_parts_mut(to, part.len()),
+                    slice::from_raw_parts(from, part.len()),
+                )
+            };
+            for (to, from) in to.chunks_mut(PAGE_SIZE).zip(from.chunks(PAGE_SIZE)) {
+                if to != from {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+        // SAFETY: By the contract. The memory shows no window now.
+        unsafe { (*instance.machine).shown = 0 };
     }
 
     /// How the code is called.

@@ -10,7 +10,7 @@ use kernel::sync::barrier::smp_mb;
 
 use crate::abi::capability::LOG;
 use crate::abi::guest::ACCEPT;
-use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TIER_REASON_LEN, TRAP_ACCEPT};
+use crate::abi::ioctl::{NO_TRAP, QUARANTINE_NEVER, TIER_REASON_LEN};
 use crate::abi::trap::Trap;
 use crate::boundary::CallOutcome;
 use crate::build::requester::Requester;
@@ -22,6 +22,7 @@ use crate::kernel_ext::cpu::{Cpu, PerCpu};
 use crate::kernel_ext::packet_call;
 use crate::kernel_ext::racy::Racy;
 use crate::objects::instance::Instance;
+use crate::objects::reload::Before;
 use crate::objects::slot::{Path, Slot};
 use crate::objects::snapshot::Snapshot;
 use crate::packet::host_functions::{Host, Packet};
@@ -38,7 +39,7 @@ const SENDING: u64 = LOG.bit;
 /// The decision for a packet.
 pub(crate) struct Decision {
     pub(crate) accept: bool,
-    /// The filter is quarantined, and did not run.
+    /// The filter did not run: it is quarantined, or the instance waits for its reload.
     pub(crate) quarantined: bool,
     /// Number of a [`Trap`], or [`NO_TRAP`].
     pub(crate) trap: u32,
@@ -52,6 +53,16 @@ impl Decision {
             quarantined: false,
             trap: NO_TRAP,
             fuel,
+        }
+    }
+
+    /// The trap policy decides, without asking the filter.
+    fn unasked(accept: bool) -> Self {
+        Decision {
+            accept,
+            quarantined: true,
+            trap: NO_TRAP,
+            fuel: 0,
         }
     }
 
@@ -168,6 +179,8 @@ impl Program {
         self.memory_per_cpu
             .store(size_of::<Slot<Self>>() + instance.bytes(), Relaxed);
         slot.consecutive_traps.set(0);
+        slot.releases.set(self.releases.load(Relaxed));
+        slot.reload.forget();
         if let (Instance::Native(instance), Some(code)) = (&instance, self.snapshot.native()) {
             let call = Call::new(code, instance, self.settings.fuel, self);
             // SAFETY: By the contract no packet reaches the slot, and no other code equips or
@@ -186,13 +199,16 @@ impl Program {
     /// The path of an instance that has not just trapped. If there is native code, the slot's call
     /// was written.
     fn best_path(&self, slot: &Slot<Self>) -> Path {
+        if self.settings.recycle != 0 {
+            return Path::Checked;
+        }
         let Some(code) = self.snapshot.native() else {
-            return Path::Slow;
+            return Path::Any;
         };
         if code.calls_host() {
             return match self.snapshot.capabilities_used & SENDING {
                 0 => Path::Host,
-                _ => Path::Slow,
+                _ => Path::Any,
             };
         }
         // SAFETY: By the contract. Nobody writes it now: the caller owns the slot.
@@ -213,7 +229,7 @@ impl Program {
         let Some(slot) = self.slots.of(cpu) else {
             return;
         };
-        slot.set_path(Path::Slow);
+        slot.set_path(Path::Checked);
         // SAFETY: By the contract no packet reaches the slot, and no other code equips or strips
         // it.
         if unsafe { (*slot.instance.get()).take() }.is_some() {
@@ -270,8 +286,13 @@ impl Program {
         self.quarantined.get()
     }
 
-    /// Lets a quarantined program run again, and resets the trap count of each CPU. The caller has
-    /// waited for the packets that arrived before the quarantine: a trap on one of them would
+    /// Number of reloads of its instances.
+    pub(crate) fn reloads(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.reload.count()).sum()
+    }
+
+    /// Lets a quarantined program run again. Resets the trap count of each CPU, whose instance is
+    /// restored before it decides a packet. The caller has waited for the packets that arrived before the quarantine: a trap on one of them would
     /// quarantine the program again.
     pub(crate) fn release(&self) {
         self.releases.fetch_add(1, Relaxed);
@@ -297,7 +318,7 @@ impl Program {
         // slot is ours.
         let program = unsafe { &*call.program };
         let outcome = call.outcome(code);
-        program.conclude(program.slots.here(cpu), &outcome)
+        program.conclude_trap(program.slots.here(cpu), &outcome)
     }
 
     /// Stops deciding packets in place, after [`Call::note_copy`] returned true for `call`.
@@ -326,51 +347,70 @@ impl Program {
         packet: &Packet<'_>,
         logger: &Logger,
     ) -> Decision {
-        let policy = self.settings.trap_policy == TRAP_ACCEPT;
+        let policy = self.settings.accepts_trapped();
         let slot = self.slots.here(cpu);
-        if self.quarantined() {
-            return Decision {
-                accept: policy,
-                quarantined: true,
-                trap: NO_TRAP,
-                fuel: 0,
-            };
-        }
         let Some(busy) = slot.enter() else {
             return Decision::trapped(policy, Trap::Reentered as u32, 0);
         };
         // SAFETY: The slot is this CPU's, we own the CPU's packet path, and by `busy` no call
-        // further up the stack uses the slot. By the contract we own the packet.
-        let outcome = unsafe {
-            (*slot.instance.get())
-                .as_mut()
-                .map(|instance| self.ask(slot, instance, cpu, packet, logger))
-        };
-        drop(busy);
-        match outcome {
-            Some(outcome) => self.conclude(slot, &outcome),
+        // further up the stack uses the slot.
+        let Some(instance) = (unsafe { (*slot.instance.get()).as_mut() }) else {
             // Memory ran out when the CPU came online. The filter did not trap, so this does not
             // count towards quarantine.
-            None => Decision::trapped(policy, Trap::Internal as u32, 0),
+            return Decision::trapped(policy, Trap::Internal as u32, 0);
+        };
+        let is_checked = slot.takes(Path::Checked);
+        // SAFETY: As above, for the slot and its instance.
+        if is_checked && !unsafe { self.check(slot, instance, cpu) } {
+            return Decision::unasked(policy);
         }
-    }
-
-    /// Counts traps towards quarantine, and returns the decision.
-    #[inline(always)]
-    fn conclude(&self, slot: &Slot<Self>, outcome: &CallOutcome) -> Decision {
+        // SAFETY: As above, for the slot and its instance. By the contract we own the packet.
+        let outcome = unsafe { self.ask(slot, instance, cpu, packet, logger) };
+        drop(busy);
         if outcome.trap != NO_TRAP {
-            // Bytes that the kernel cannot read (device memory) are not the filter's fault.
-            if outcome.trap != Trap::Packet as u32 {
-                self.note_trap(slot);
-            }
-            let policy = self.settings.trap_policy == TRAP_ACCEPT;
-            return Decision::trapped(policy, outcome.trap, outcome.fuel_used);
+            return self.conclude_trap(slot, &outcome);
         }
-        // After a release, the path of a CPU without traps is still the slow one.
-        if slot.consecutive_traps.get() != 0 || !slot.takes(slot.best_path.get()) {
+        if is_checked {
             self.forget_traps(slot);
         }
         Decision::verdict(outcome.verdict as u32, outcome.fuel_used)
+    }
+
+    /// Prepares an instance on [`Path::Checked`] for a packet. Returns false if the trap policy has
+    /// to decide the packet.
+    ///
+    /// # Safety
+    ///
+    /// The instance is that of `slot`, `slot` is that of `cpu`, and no other code uses the instance.
+    #[cold]
+    unsafe fn check(&self, slot: &Slot<Self>, instance: &mut Instance, cpu: &Cpu) -> bool {
+        if self.quarantined() {
+            return false;
+        }
+        let releases = self.releases.load(Relaxed);
+        if slot.releases.replace(releases) != releases {
+            slot.consecutive_traps.set(0);
+            slot.reload.forget();
+            slot.reload.want();
+        }
+        match slot.reload.before_packet(self.settings.recycle) {
+            Before::Nothing => {}
+            Before::Wait => return false,
+            // SAFETY: By the contract. Every instance of a program is its snapshot's.
+            Before::Restore => unsafe { self.snapshot.restore(instance, cpu) },
+        }
+        true
+    }
+
+    /// Counts a trap towards quarantine, and returns the decision.
+    #[cold]
+    fn conclude_trap(&self, slot: &Slot<Self>, outcome: &CallOutcome) -> Decision {
+        // Bytes that the kernel cannot read (device memory) are not the filter's fault.
+        if outcome.trap != Trap::Packet as u32 {
+            self.note_trap(slot);
+        }
+        let policy = self.settings.accepts_trapped();
+        Decision::trapped(policy, outcome.trap, outcome.fuel_used)
     }
 
     /// Has an instance decide a packet.
@@ -409,7 +449,9 @@ impl Program {
     #[cold]
     fn forget_traps(&self, slot: &Slot<Self>) {
         slot.consecutive_traps.set(0);
-        self.restore_path(slot);
+        if slot.best_path.get() != Path::Checked {
+            self.restore_path(slot);
+        }
     }
 
     /// Lets an instance take its best path, unless the program is quarantined.
@@ -419,7 +461,7 @@ impl Program {
         // is overwritten there.
         smp_mb(Full);
         if self.quarantined() {
-            slot.set_path(Path::Slow);
+            slot.set_path(Path::Checked);
         }
     }
 
@@ -429,21 +471,18 @@ impl Program {
         self.quarantined.set(true);
         smp_mb(Full);
         for slot in self.slots.iter() {
-            slot.set_path(Path::Slow);
+            slot.set_path(Path::Checked);
         }
     }
 
     /// Counts a trap, and quarantines the program if it keeps trapping.
-    #[cold]
     fn note_trap(&self, slot: &Slot<Self>) {
-        slot.set_path(Path::Slow);
-        let releases = self.releases.load(Relaxed);
-        if slot.releases.replace(releases) != releases {
-            slot.consecutive_traps.set(0);
-        }
+        slot.set_path(Path::Checked);
         let consecutive = slot.consecutive_traps.get().saturating_add(1);
         slot.consecutive_traps.set(consecutive);
-        if self.settings.quarantine != QUARANTINE_NEVER && consecutive >= self.settings.quarantine {
+        let gives_up = self.settings.reloads_trapped() && !slot.reload.want_after_trap();
+        let limit = self.settings.quarantine;
+        if limit != QUARANTINE_NEVER && (gives_up || consecutive >= limit) {
             // Keep the count: a release or a verdict resets it.
             self.begin_quarantine();
         }

@@ -9,6 +9,7 @@ use core::ptr;
 use crate::kernel_ext::racy::{Racy, Word};
 use crate::machine::HostState;
 use crate::objects::instance::Instance;
+use crate::objects::reload::Reload;
 use crate::packet::host_functions::Host;
 use crate::packet::native::Call;
 
@@ -24,9 +25,10 @@ pub(crate) enum Path {
     Host,
     /// Native code alone. It reads a copy of the packet.
     Copy,
-    /// The program's slow path: there is no native code, its host functions may send packets, it has
-    /// just trapped, or the program is quarantined.
-    Slow,
+    /// The program's slow path, for interpreted instances and native code that logs.
+    Any,
+    /// The slow path, after a look at quarantine, traps and reloads.
+    Checked,
 }
 
 // SAFETY: It has the size of an integer of one byte, and every value that is written is one of its
@@ -44,10 +46,12 @@ pub(crate) struct Slot<P> {
     busy: Cell<bool>,
     /// Written by other CPUs too, when they quarantine the program.
     path: Racy<Path>,
-    /// The path of the instance unless it has just trapped, or the program is quarantined.
+    /// The path of the instance unless it has just trapped, or the program is quarantined. Always
+    /// [`Path::Checked`] if it is recycled.
     pub(super) best_path: Cell<Path>,
     pub(super) consecutive_traps: Cell<u32>,
-    /// The value of the program's count of releases when `consecutive_traps` was last counted.
+    pub(super) reload: Reload,
+    /// The value of the program's count of releases when this last looked.
     pub(super) releases: Cell<u32>,
     /// What host functions of native code work on.
     host_state: UnsafeCell<HostState<*mut c_void>>,
@@ -68,9 +72,10 @@ impl<P> Slot<P> {
             call: UnsafeCell::new(MaybeUninit::uninit()),
             instance: UnsafeCell::new(None),
             busy: Cell::new(false),
-            path: Racy::new(Path::Slow),
-            best_path: Cell::new(Path::Slow),
+            path: Racy::new(Path::Checked),
+            best_path: Cell::new(Path::Checked),
             consecutive_traps: Cell::new(0),
+            reload: Reload::new(),
             releases: Cell::new(0),
             host_state: UnsafeCell::new(HostState {
                 host: ptr::null_mut(),

@@ -15,6 +15,7 @@ use crate::build::requester::Requester;
 use crate::build::thread::{self, CopyRequest, Outcome, Work};
 use crate::control::refusal::{refuse, Answer, Refusal, Text};
 use crate::decode::check::Settings;
+use crate::kernel_ext::cpu::Cpu;
 use crate::kernel_ext::kthread::Killable;
 use crate::objects::instance::{Instance, Interpreted};
 use crate::objects::native_code::NativeCode;
@@ -140,6 +141,27 @@ impl Snapshot {
             Origin::Engine { snapshot, region } => unsafe {
                 interpreted(*snapshot, region.budget(), host, requester)
             },
+        }
+    }
+
+    /// Makes an instance what it was when it was made.
+    ///
+    /// # Safety
+    ///
+    /// The instance came from [`Self::instance`] of this. `cpu` is its packet path, and no other code
+    /// uses it on it.
+    pub(crate) unsafe fn restore(&self, instance: &mut Instance, cpu: &Cpu) {
+        match (&self.origin, instance) {
+            (Origin::Native(code), Instance::Native(instance)) => {
+                // SAFETY: By the contract.
+                unsafe { code.restore(instance) };
+            }
+            (Origin::Engine { snapshot, .. }, Instance::Interpreted(instance)) => {
+                // SAFETY: By the contract.
+                unsafe { instance.restore(cpu, *snapshot) };
+            }
+            // An instance is of its snapshot's kind.
+            _ => {}
         }
     }
 

@@ -62,6 +62,11 @@
 /* Trap policies: the decision for packets on which a filter traps. */
 #define NF_WASM_TRAP_ACCEPT 0
 #define NF_WASM_TRAP_DROP 1
+/*
+ * Added to a trap policy: restore the instance from the snapshot before it
+ * decides a packet again.
+ */
+#define NF_WASM_TRAP_RELOAD (1u << 8)
 
 /* nf_wasm_load.tier: as native code if possible, otherwise interpreted. */
 #define NF_WASM_TIER_AUTO 0
@@ -271,7 +276,8 @@ struct nf_wasm_hook {
  *        id.
  * @module: In: address of the Wasm binary.
  * @module_len: In: bytes of the Wasm binary.
- * @trap_policy: In: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP.
+ * @trap_policy: In: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP, with or without
+ *               NF_WASM_TRAP_RELOAD.
  * @capabilities: In: set of granted capabilities.
  * @fuel: In: fuel for one packet; 0 for the default.
  * @snaplen: In: bytes of the window; 0 for the default.
@@ -281,7 +287,8 @@ struct nf_wasm_hook {
  * @hook_count: In: number of elements in the array.
  * @hook_size: In: bytes of one element, sizeof(struct nf_wasm_hook).
  * @id: Out: the new filter's id.
- * @reserved: Must be 0.
+ * @recycle: In: restore an instance from the snapshot after each so many
+ *           packets; 0 for never.
  * @log: Text of a refusal.
  * @signature: In: address of a detached PKCS#7 signature of the Wasm binary, in
  *             DER, or 0. It is checked even if none is required.
@@ -312,7 +319,7 @@ struct nf_wasm_load {
 	__u32 hook_count;
 	__u32 hook_size;
 	__u32 id;
-	__u32 reserved;
+	__u32 recycle;
 	struct nf_wasm_log log;
 	__aligned_u64 signature;
 	__u32 signature_len;
@@ -326,6 +333,7 @@ struct nf_wasm_load {
 #define NF_WASM_REPLACE_TRAP_POLICY (1u << 3)
 #define NF_WASM_REPLACE_QUARANTINE (1u << 4)
 #define NF_WASM_REPLACE_TIER (1u << 5)
+#define NF_WASM_REPLACE_RECYCLE (1u << 6)
 
 /**
  * struct nf_wasm_replace - Swap a filter's program.
@@ -346,6 +354,8 @@ struct nf_wasm_load {
  * @signature: As in struct nf_wasm_load.
  * @signature_len: As in struct nf_wasm_load.
  * @tier: As in struct nf_wasm_load.
+ * @recycle: As in struct nf_wasm_load.
+ * @reserved: Must be 0.
  *
  * Attachments, id and counters stay; a quarantine ends. Either the old program
  * or the new one decides each packet.
@@ -369,6 +379,8 @@ struct nf_wasm_replace {
 	__aligned_u64 signature;
 	__u32 signature_len;
 	__u32 tier;
+	__u32 recycle;
+	__u32 reserved;
 };
 
 /**
@@ -485,7 +497,8 @@ struct nf_wasm_counters {
  * @id: Its id, unique in the namespace as long as the kernel module is loaded.
  * @state: NF_WASM_STATE_ACTIVE or NF_WASM_STATE_QUARANTINED.
  * @name: Its name with NUL.
- * @trap_policy: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP.
+ * @trap_policy: NF_WASM_TRAP_ACCEPT or NF_WASM_TRAP_DROP, with or without
+ *               NF_WASM_TRAP_RELOAD.
  * @snaplen: Bytes of its window.
  * @quarantine: Consecutive traps until quarantine.
  * @attachments: Number of its attachments.
@@ -508,6 +521,10 @@ struct nf_wasm_counters {
  * @memory_shared: Bytes of kernel memory that all instances share: the Wasm
  *                 binary, the translation or the native code, and the snapshot
  *                 that instances begin as.
+ * @reloads: Number of times that instances of the program were restored from
+ *           the snapshot.
+ * @recycle: Packets after which an instance is restored, or 0.
+ * @reserved: 0.
  */
 struct nf_wasm_filter_entry {
 	__u32 id;
@@ -531,6 +548,9 @@ struct nf_wasm_filter_entry {
 	__u32 compiled;
 	char tier_reason[NF_WASM_TIER_REASON_LEN];
 	__aligned_u64 memory_shared;
+	__aligned_u64 reloads;
+	__u32 recycle;
+	__u32 reserved;
 };
 
 /**

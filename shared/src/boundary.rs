@@ -197,6 +197,13 @@ extern "C" {
         fuel: u64,
     ) -> CallOutcome;
 
+    /// Restores the state that an instance began with. Does not lock, sleep or allocate.
+    ///
+    /// # Safety
+    ///
+    /// As [`nf_wasm_engine_call`]. `snapshot` is what the instance was copied from.
+    pub fn nf_wasm_engine_restore(instance: *mut c_void, snapshot: *const c_void);
+
     /// Runs an operation of a test. Returns 0, or a negative errno and a text.
     ///
     /// # Safety

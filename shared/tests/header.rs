@@ -65,12 +65,12 @@ fn structs() -> Vec<Struct> {
         Hook = nf_wasm_hook { family, hook, priority, reserved, device }
         Load = nf_wasm_load {
             size, flags, name, module, module_len, trap_policy, capabilities, fuel, snaplen,
-            quarantine, hooks, hook_count, hook_size, id, reserved, log, signature, signature_len,
+            quarantine, hooks, hook_count, hook_size, id, recycle, log, signature, signature_len,
             tier,
         }
         Replace = nf_wasm_replace {
             size, id, name, flags, set, module, module_len, trap_policy, capabilities, fuel,
-            snaplen, quarantine, log, signature, signature_len, tier,
+            snaplen, quarantine, log, signature, signature_len, tier, recycle, reserved,
         }
         Attach = nf_wasm_attach { size, id, name, flags, attachment, hook, log }
         Detach = nf_wasm_detach { size, flags, attachment, reserved, log }
@@ -81,7 +81,8 @@ fn structs() -> Vec<Struct> {
         FilterEntry = nf_wasm_filter_entry {
             id, state, name, trap_policy, snaplen, quarantine, attachments, capabilities,
             capabilities_used, fuel, module_bytes, replaced, memory_per_cpu, counters,
-            instances, origin, digest, tier, compiled, tier_reason, memory_shared,
+            instances, origin, digest, tier, compiled, tier_reason, memory_shared, reloads,
+            recycle, reserved,
         }
         AttachmentEntry = nf_wasm_attachment_entry {
             id, filter, hook, ifindex, reserved, counters,
@@ -109,6 +110,7 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
         ABI_VERSION,
         TRAP_ACCEPT,
         TRAP_DROP,
+        TRAP_RELOAD,
         QUARANTINE_NEVER,
         NAME_LEN,
         DEVICE_LEN,
@@ -118,6 +120,7 @@ fn ioctl_constants() -> Vec<(&'static str, u64)> {
         REPLACE_TRAP_POLICY,
         REPLACE_QUARANTINE,
         REPLACE_TIER,
+        REPLACE_RECYCLE,
         TIER_AUTO,
         TIER_INTERP,
         TIER_JIT,

@@ -2,6 +2,7 @@
 //! The command line. The doc comments here are also the help texts and the man pages; the types
 //! also make the completions.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -97,8 +98,17 @@ pub struct Load {
     pub grant: Grant,
 
     /// Decision for packets on which the filter traps, and for all packets during a quarantine
+    ///
+    /// With `reload`, an instance that trapped is restored before its next packet: its memory
+    /// becomes what it was after the filter's initialisation. If it keeps trapping, it waits before
+    /// each reload, from 1 ms to 1 s, and the decision above holds meanwhile. Then the filter is
+    /// quarantined.
     #[arg(long, value_name = "POLICY", default_value = "drop")]
     pub on_trap: TrapPolicy,
+
+    /// Restore each CPU's instance after this many packets, 0 for never [default: 0]
+    #[arg(long, value_name = "PACKETS")]
+    pub recycle: Option<u32>,
 
     /// Quarantine the filter after this many traps in a row on one CPU, or `never`
     /// [default: 1000]
@@ -193,6 +203,12 @@ pub enum TrapPolicy {
     Accept,
     /// Drop the packet
     Drop,
+    /// Accept the packet, and restore the instance
+    #[value(name = "reload,accept")]
+    ReloadAccept,
+    /// Drop the packet, and restore the instance
+    #[value(name = "reload,drop")]
+    ReloadDrop,
 }
 
 impl TrapPolicy {
@@ -201,6 +217,25 @@ impl TrapPolicy {
         match self {
             Self::Accept => ioctl::TRAP_ACCEPT,
             Self::Drop => ioctl::TRAP_DROP,
+            Self::ReloadAccept => ioctl::TRAP_RELOAD | ioctl::TRAP_ACCEPT,
+            Self::ReloadDrop => ioctl::TRAP_RELOAD | ioctl::TRAP_DROP,
+        }
+    }
+
+    /// The policy with this number, if there is one.
+    pub fn of(number: u32) -> Option<Self> {
+        Self::value_variants()
+            .iter()
+            .copied()
+            .find(|policy| policy.number() == number)
+    }
+}
+
+impl Display for TrapPolicy {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.to_possible_value() {
+            Some(value) => f.write_str(value.get_name()),
+            None => Ok(()),
         }
     }
 }
@@ -282,6 +317,10 @@ pub struct Replace {
     #[arg(long, value_name = "POLICY")]
     pub on_trap: Option<TrapPolicy>,
 
+    /// Restore each CPU's instance after this many packets, 0 for never
+    #[arg(long, value_name = "PACKETS")]
+    pub recycle: Option<u32>,
+
     /// Quarantine the filter after this many traps in a row on one CPU, or `never`
     #[arg(long, value_name = "TRAPS", value_parser = parse_quarantine)]
     pub quarantine: Option<u32>,
@@ -335,8 +374,8 @@ fn parse_interval(text: &str) -> Result<f64, String> {
 
 /// Let a quarantined filter run again
 ///
-/// The filter continues with the memory that its traps left. `nfwasm replace`, also with the same
-/// module, ends a quarantine too, and starts with fresh memory.
+/// Each CPU's instance is restored before its next packet: its memory becomes what it was after the
+/// filter's initialisation.
 #[derive(Debug, Args)]
 pub struct Release {
     /// Name or id of the filter

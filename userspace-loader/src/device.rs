@@ -39,12 +39,14 @@ pub struct Settings {
     pub fuel: Option<u64>,
     /// Maximum size of the window in bytes.
     pub snaplen: Option<u32>,
-    /// One of the ABI's `TRAP_*`.
+    /// One of the ABI's `TRAP_*`, with or without `TRAP_RELOAD`.
     pub trap_policy: Option<u32>,
     /// Consecutive traps until quarantine.
     pub quarantine: Option<u32>,
     /// One of the ABI's `TIER_*`.
     pub tier: Option<u32>,
+    /// Packets after which an instance is restored, or 0.
+    pub recycle: Option<u32>,
 }
 
 /// The code that `run` executes.
@@ -374,6 +376,7 @@ fn load_request(name: &Name, module: &Module, settings: &Settings, hooks: &[Hook
         snaplen: settings.snaplen.unwrap_or(0),
         quarantine: settings.quarantine.unwrap_or(0),
         tier: settings.tier.unwrap_or(ioctl::TIER_AUTO),
+        recycle: settings.recycle.unwrap_or(0),
         hooks: address(hooks),
         hook_count: length(hooks),
         hook_size: request::size::<Hook>(),
@@ -392,7 +395,8 @@ fn replace_request(filter: &Selector, module: &Module, settings: &Settings) -> R
             | given(settings.snaplen.is_some(), ioctl::REPLACE_SNAPLEN)
             | given(settings.trap_policy.is_some(), ioctl::REPLACE_TRAP_POLICY)
             | given(settings.quarantine.is_some(), ioctl::REPLACE_QUARANTINE)
-            | given(settings.tier.is_some(), ioctl::REPLACE_TIER),
+            | given(settings.tier.is_some(), ioctl::REPLACE_TIER)
+            | given(settings.recycle.is_some(), ioctl::REPLACE_RECYCLE),
         module: address(&module.wasm),
         module_len: length(&module.wasm),
         signature: signature_address(module),
@@ -403,6 +407,7 @@ fn replace_request(filter: &Selector, module: &Module, settings: &Settings) -> R
         snaplen: settings.snaplen.unwrap_or(0),
         quarantine: settings.quarantine.unwrap_or(0),
         tier: settings.tier.unwrap_or(ioctl::TIER_AUTO),
+        recycle: settings.recycle.unwrap_or(0),
         ..Replace::new()
     }
 }

@@ -76,6 +76,7 @@ fn settings_of(settings: &Settings) -> check::Settings {
         trap_policy: settings.trap_policy.unwrap_or(ioctl::TRAP_DROP),
         quarantine: settings.quarantine.unwrap_or(0),
         tier: settings.tier.unwrap_or(ioctl::TIER_AUTO),
+        recycle: settings.recycle.unwrap_or(0),
     }
 }
 

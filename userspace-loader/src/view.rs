@@ -6,12 +6,13 @@ use std::fmt::Write;
 use nf_wasm_shared::abi::ioctl::{
     AttachmentEntry, Counters, FilterEntry, DIGEST_LEN, ORIGIN_ALLOWLIST, ORIGIN_SIGNATURE,
     ORIGIN_UNCHECKED, QUARANTINE_NEVER, STATE_ACTIVE, STATE_QUARANTINED, TIER_AUTO, TIER_INTERP,
-    TIER_JIT, TRAP_ACCEPT, TRAP_DROP,
+    TIER_JIT,
 };
 use nf_wasm_shared::abi::trap::Trap;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::cli::TrapPolicy;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::name::{self, Selector};
@@ -29,6 +30,9 @@ pub struct Filter {
     pub fuel: u64,
     /// `null` for never.
     pub quarantine: Option<u32>,
+    /// `null` for never.
+    pub recycle: Option<u32>,
+    pub reloads: u64,
     pub capabilities: Vec<String>,
     pub capabilities_used: Vec<String>,
     pub module_bytes: u32,
@@ -175,14 +179,13 @@ impl Filter {
                 STATE_QUARANTINED => "quarantined".to_owned(),
                 other => format!("state-{other}"),
             },
-            trap_policy: match of.trap_policy {
-                TRAP_ACCEPT => "accept".to_owned(),
-                TRAP_DROP => "drop".to_owned(),
-                other => format!("policy-{other}"),
-            },
+            trap_policy: TrapPolicy::of(of.trap_policy)
+                .map_or_else(|| format!("policy-{}", of.trap_policy), |it| it.to_string()),
             snaplen: of.snaplen,
             fuel: of.fuel,
             quarantine: (of.quarantine != QUARANTINE_NEVER).then_some(of.quarantine),
+            recycle: (of.recycle != 0).then_some(of.recycle),
+            reloads: of.reloads,
             capabilities: capabilities::names(of.capabilities),
             capabilities_used: capabilities::names(of.capabilities_used),
             module_bytes: of.module_bytes,

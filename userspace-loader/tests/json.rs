@@ -150,6 +150,8 @@ fn filters() {
       "snaplen": 256,
       "fuel": 100000,
       "quarantine": 1000,
+      "recycle": null,
+      "reloads": 0,
       "capabilities": [],
       "capabilities_used": [],
       "module_bytes": 73,

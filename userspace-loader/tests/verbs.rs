@@ -58,6 +58,8 @@ id            1
 state         active
 on trap       accept
 quarantine    never
+recycle       never
+reloads       0
 tier          jit
 window        256 bytes
 fuel          100000 per packet
@@ -134,6 +136,8 @@ id            1
 state         quarantined
 on trap       drop
 quarantine    after 1000 traps in a row on one CPU
+recycle       never
+reloads       0
 tier          jit
 window        256 bytes
 fuel          100000 per packet

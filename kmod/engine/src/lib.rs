@@ -310,3 +310,24 @@ pub(crate) unsafe extern "C" fn nf_wasm_engine_call(
         fuel_used: outcome.fuel_used,
     }
 }
+
+/// See [`boundary::nf_wasm_engine_restore`].
+///
+/// # Safety
+///
+/// As declared there.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn nf_wasm_engine_restore(
+    instance: *mut c_void,
+    snapshot: *const c_void,
+) {
+    // SAFETY: `build` made the snapshot, its region lives, and nobody writes to it any more. `copy`
+    // made the instance, and no other code uses it now.
+    let (instance, snapshot) = unsafe {
+        (
+            &mut *instance.cast::<Instance<KernelHost>>(),
+            &*snapshot.cast::<Snapshot<KernelHost>>(),
+        )
+    };
+    instance.restore(snapshot);
+}

@@ -92,6 +92,8 @@ pub const ABI_VERSION: u32 = 1;
 pub const TRAP_ACCEPT: u32 = 0;
 /// Trap policy: drop the packet.
 pub const TRAP_DROP: u32 = 1;
+/// Added to a trap policy: restore the instance from the snapshot before it decides a packet again.
+pub const TRAP_RELOAD: u32 = 1 << 8;
 
 /// [`Load::tier`]: as native code if possible, otherwise interpreted.
 pub const TIER_AUTO: u32 = 0;
@@ -255,7 +257,7 @@ pub struct Load {
     pub module: u64,
     /// In: bytes of the Wasm binary.
     pub module_len: u32,
-    /// In: [`TRAP_ACCEPT`] or [`TRAP_DROP`].
+    /// In: [`TRAP_ACCEPT`] or [`TRAP_DROP`], with or without [`TRAP_RELOAD`].
     pub trap_policy: u32,
     /// In: set of granted capabilities.
     pub capabilities: u64,
@@ -273,8 +275,8 @@ pub struct Load {
     pub hook_size: u32,
     /// Out: the new filter's id.
     pub id: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// In: restore an instance from the snapshot after each so many packets; 0 for never.
+    pub recycle: u32,
     /// Text of a refusal.
     pub log: Log,
     /// In: address of a detached PKCS#7 signature of the Wasm binary, in DER, or 0. It is checked
@@ -298,6 +300,8 @@ pub const REPLACE_TRAP_POLICY: u32 = 1 << 3;
 pub const REPLACE_QUARANTINE: u32 = 1 << 4;
 /// [`Replace::set`]: set `tier`.
 pub const REPLACE_TIER: u32 = 1 << 5;
+/// [`Replace::set`]: set `recycle`.
+pub const REPLACE_RECYCLE: u32 = 1 << 6;
 
 /// Swap a filter's program. Attachments, id and counters stay; a quarantine ends. Either the old
 /// program or the new one decides each packet.
@@ -338,6 +342,10 @@ pub struct Replace {
     pub signature_len: u32,
     /// As in [`Load`].
     pub tier: u32,
+    /// As in [`Load`].
+    pub recycle: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 /// Attach a filter to a hook.
@@ -454,7 +462,7 @@ pub struct FilterEntry {
     pub state: u32,
     /// Its name with NUL.
     pub name: [u8; NAME_LEN],
-    /// [`TRAP_ACCEPT`] or [`TRAP_DROP`].
+    /// [`TRAP_ACCEPT`] or [`TRAP_DROP`], with or without [`TRAP_RELOAD`].
     pub trap_policy: u32,
     /// Bytes of its window.
     pub snaplen: u32,
@@ -492,6 +500,12 @@ pub struct FilterEntry {
     /// Bytes of kernel memory that all instances share: the Wasm binary, the translation or the
     /// native code, and the snapshot that instances begin as.
     pub memory_shared: u64,
+    /// Number of times that instances of the program were restored from the snapshot.
+    pub reloads: u64,
+    /// Packets after which an instance is restored, or 0.
+    pub recycle: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// One attachment in a listing.

@@ -116,7 +116,7 @@ impl Load {
             hook_count: 0,
             hook_size: size::<Hook>(),
             id: 0,
-            reserved: 0,
+            recycle: 0,
             log: NO_LOG,
             signature: 0,
             signature_len: 0,
@@ -145,6 +145,8 @@ impl Replace {
             signature: 0,
             signature_len: 0,
             tier: TIER_AUTO,
+            recycle: 0,
+            reserved: 0,
         }
     }
 }
@@ -217,6 +219,9 @@ impl FilterEntry {
             compiled: 0,
             tier_reason: [0; TIER_REASON_LEN],
             memory_shared: 0,
+            reloads: 0,
+            recycle: 0,
+            reserved: 0,
         }
     }
 }

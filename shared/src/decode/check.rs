@@ -6,8 +6,8 @@ use super::abi::ioctl::{
     Attach, Detach, Family, GuestTest, Hook, List, Load, Replace, Run, Select, FAMILY_IPV4,
     FAMILY_IPV6, FAMILY_NETDEV, GUEST_TEST_NAME_LEN, GUEST_TEST_READ, GUEST_TEST_READ_BYTES,
     GUEST_TEST_VALUES, NAME_LEN, REPLACE_CAPABILITIES, REPLACE_FUEL, REPLACE_QUARANTINE,
-    REPLACE_SNAPLEN, REPLACE_TIER, REPLACE_TRAP_POLICY, TIER_AUTO, TIER_INTERP, TIER_JIT,
-    TRAP_ACCEPT, TRAP_DROP,
+    REPLACE_RECYCLE, REPLACE_SNAPLEN, REPLACE_TIER, REPLACE_TRAP_POLICY, TIER_AUTO, TIER_INTERP,
+    TIER_JIT, TRAP_ACCEPT, TRAP_DROP, TRAP_RELOAD,
 };
 use super::abi::limits;
 use super::name::Name;
@@ -25,15 +25,27 @@ pub struct Settings {
     pub fuel: u64,
     /// Bytes of the window.
     pub snaplen: u32,
-    /// `TRAP_ACCEPT` or `TRAP_DROP`.
+    /// `TRAP_ACCEPT` or `TRAP_DROP`, with or without `TRAP_RELOAD`.
     pub trap_policy: u32,
     /// Consecutive traps until quarantine.
     pub quarantine: u32,
     /// One of the `TIER_*`.
     pub tier: u32,
+    /// Packets after which an instance is restored from the snapshot, or 0.
+    pub recycle: u32,
 }
 
 impl Settings {
+    /// Whether a packet on which the filter traps is accepted.
+    pub fn accepts_trapped(&self) -> bool {
+        self.trap_policy & !TRAP_RELOAD == TRAP_ACCEPT
+    }
+
+    /// Whether an instance that trapped is restored from the snapshot.
+    pub fn reloads_trapped(&self) -> bool {
+        self.trap_policy & TRAP_RELOAD != 0
+    }
+
     /// Checks the settings, and replaces zeros by defaults.
     ///
     /// # Errors
@@ -44,7 +56,7 @@ impl Settings {
         if unknown != 0 {
             return Err(Wrong::Capabilities(unknown));
         }
-        if self.trap_policy != TRAP_ACCEPT && self.trap_policy != TRAP_DROP {
+        if !matches!(self.trap_policy & !TRAP_RELOAD, TRAP_ACCEPT | TRAP_DROP) {
             return Err(Wrong::TrapPolicy(self.trap_policy));
         }
         if !matches!(self.tier, TIER_AUTO | TIER_INTERP | TIER_JIT) {
@@ -92,6 +104,9 @@ impl Settings {
         if request.set & REPLACE_TIER != 0 {
             self.tier = request.tier;
         }
+        if request.set & REPLACE_RECYCLE != 0 {
+            self.recycle = request.recycle;
+        }
         self.check()
     }
 }
@@ -138,7 +153,7 @@ fn selector(id: u32, name: &[u8; NAME_LEN]) -> Result<Selector, Wrong> {
 ///
 /// The first invalid field.
 pub fn load(request: &Load) -> Result<(Name, Settings), Wrong> {
-    unused(request.flags, request.reserved)?;
+    unused(request.flags, 0)?;
     let name = Name::parse(&request.name)?;
     let settings = Settings {
         capabilities: request.capabilities,
@@ -147,6 +162,7 @@ pub fn load(request: &Load) -> Result<(Name, Settings), Wrong> {
         trap_policy: request.trap_policy,
         quarantine: request.quarantine,
         tier: request.tier,
+        recycle: request.recycle,
     };
     Ok((name, settings.check()?))
 }
@@ -162,8 +178,9 @@ pub fn replace(request: &Replace) -> Result<Selector, Wrong> {
         | REPLACE_SNAPLEN
         | REPLACE_TRAP_POLICY
         | REPLACE_QUARANTINE
-        | REPLACE_TIER;
-    unused(request.flags, 0)?;
+        | REPLACE_TIER
+        | REPLACE_RECYCLE;
+    unused(request.flags, request.reserved)?;
     if request.set & !KNOWN != 0 {
         return Err(Wrong::Set(request.set & !KNOWN));
     }
@@ -243,6 +260,7 @@ pub fn run(request: &Run) -> Result<Subject, Wrong> {
         trap_policy: TRAP_DROP,
         quarantine: 0,
         tier: request.tier,
+        recycle: 0,
     };
     Ok(Subject::Module(settings.check()?))
 }

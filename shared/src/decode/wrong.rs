@@ -180,7 +180,10 @@ impl fmt::Display for Wrong {
                 capability::ALL_BITS
             ),
             Wrong::TrapPolicy(policy) => {
-                write!(f, "trap policy {policy}: must be accept (0) or drop (1)")
+                write!(
+                    f,
+                    "trap policy {policy}: must be accept (0) or drop (1), plus 256 to reload"
+                )
             }
             Wrong::Tier(tier) => {
                 write!(f, "tier {tier}: must be auto (0), interp (1) or jit (2)")

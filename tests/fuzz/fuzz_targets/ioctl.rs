@@ -205,7 +205,8 @@ fn check_settings(settings: &Settings) {
     assert_eq!(settings.capabilities & !ALL_BITS, 0);
     assert!((1..=limits::MAX_FUEL).contains(&settings.fuel));
     assert!((1..=limits::MAX_SNAPLEN).contains(&settings.snaplen));
-    assert!(settings.trap_policy <= ioctl::TRAP_DROP && settings.quarantine > 0);
+    assert!(settings.trap_policy & !ioctl::TRAP_RELOAD <= ioctl::TRAP_DROP);
+    assert!(settings.quarantine > 0);
 }
 
 fn check_name(name: &Name) {
@@ -230,7 +231,7 @@ fn command(u: &mut Unstructured<'_>) -> Result<()> {
                 flags: u32::from(u.ratio(1, 16)?),
                 fuel: *u.choose(&[0, 1, limits::MAX_FUEL, limits::MAX_FUEL + 1, u64::MAX])?,
                 snaplen: small(u)?,
-                trap_policy: u.int_in_range(0..=2)?,
+                trap_policy: *u.choose(&[0, 1, 2, 256, 257, 258])?,
                 capabilities: u64::from(u.int_in_range(0..=31_u8)?),
                 module_len: small(u)?,
                 hooks: address(u)?,
@@ -260,7 +261,7 @@ fn command(u: &mut Unstructured<'_>) -> Result<()> {
             let replace = Replace {
                 id: u.int_in_range(0..=1)?,
                 name: name(u)?,
-                set: u.int_in_range(0..=80)?,
+                set: u.int_in_range(0..=160)?,
                 fuel: u.arbitrary()?,
                 snaplen: small(u)?,
                 ..request(u)?
@@ -274,6 +275,7 @@ fn command(u: &mut Unstructured<'_>) -> Result<()> {
                     trap_policy: 1,
                     quarantine: 5,
                     tier: 1,
+                    recycle: 6,
                 };
                 let settings = old.replaced(replace)?;
                 check_settings(&settings);

@@ -43,8 +43,10 @@ pub struct Spec {
     pub fuel: u64,
     /// The snaplen in bytes, or 0 for the default.
     pub snaplen: u32,
-    /// `TRAP_ACCEPT` or `TRAP_DROP`.
+    /// `TRAP_ACCEPT` or `TRAP_DROP`, with or without `TRAP_RELOAD`.
     pub trap_policy: u32,
+    /// Packets after which an instance is restored, or 0.
+    pub recycle: u32,
     /// Consecutive traps until quarantine, or 0 for the default.
     pub quarantine: u32,
     /// One of the ABI's `TIER_*`.
@@ -65,6 +67,7 @@ impl Spec {
             fuel: 0,
             snaplen: 0,
             trap_policy: ioctl::TRAP_ACCEPT,
+            recycle: 0,
             quarantine: 0,
             tier: default_tier(),
             hooks: Vec::new(),
@@ -111,6 +114,13 @@ impl Spec {
     #[must_use]
     pub fn on_trap(mut self, policy: u32) -> Self {
         self.trap_policy = policy;
+        self
+    }
+
+    /// Sets the number of packets after which an instance is restored.
+    #[must_use]
+    pub fn recycle(mut self, packets: u32) -> Self {
+        self.recycle = packets;
         self
     }
 
@@ -249,6 +259,7 @@ impl Device {
             module: address(&spec.wasm),
             module_len: spec.wasm.len() as u32,
             trap_policy: spec.trap_policy,
+            recycle: spec.recycle,
             capabilities: spec.capabilities,
             fuel: spec.fuel,
             snaplen: spec.snaplen,

@@ -100,6 +100,14 @@ fn text(filter: &Filter, out: &mut Output<'_>) -> Result {
             },
         ),
         (
+            "recycle",
+            match filter.recycle {
+                Some(packets) => format!("after {packets} packets on one CPU"),
+                None => "never".to_owned(),
+            },
+        ),
+        ("reloads", filter.reloads.to_string()),
+        (
             "tier",
             match &filter.tier_reason {
                 None => filter.tier.clone(),

@@ -44,6 +44,7 @@ pub fn load(ask: &Load, open: Open<'_>, out: &mut Output<'_>) -> Result {
     let settings = Settings {
         trap_policy: Some(ask.on_trap.number()),
         quarantine: ask.quarantine,
+        recycle: ask.recycle,
         ..ask.grant.settings(module.manifest)
     };
     let device = open()?;
@@ -104,6 +105,7 @@ pub fn replace(ask: &Replace, open: Open<'_>, out: &mut Output<'_>) -> Result {
         trap_policy: ask.on_trap.map(|policy| policy.number()),
         quarantine: ask.quarantine,
         tier: ask.tier.map(Tier::number),
+        recycle: ask.recycle,
     };
     let device = open()?;
     device

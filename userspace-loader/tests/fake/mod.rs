@@ -115,6 +115,7 @@ fn apply(entry: &mut FilterEntry, module: &Module, settings: &Settings) -> Answe
     entry.snaplen = settings.snaplen.unwrap_or(entry.snaplen);
     entry.trap_policy = settings.trap_policy.unwrap_or(entry.trap_policy);
     entry.quarantine = settings.quarantine.unwrap_or(entry.quarantine);
+    entry.recycle = settings.recycle.unwrap_or(entry.recycle);
     entry.tier = settings.tier.unwrap_or(entry.tier);
     entry.compiled = if entry.tier == ioctl::TIER_INTERP {
         0

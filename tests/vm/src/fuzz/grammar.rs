@@ -9,6 +9,7 @@ use nf_wasm_shared::abi::guest_test::{GuestTest, GUEST_TEST_NAME_LEN};
 use nf_wasm_shared::abi::ioctl::{
     self, Attach, AttachmentEntry, Detach, FilterEntry, Hook, Info, List, Load, Log, Replace, Run,
     Select, DEVICE_LEN, FAMILY_INET, FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETDEV, NAME_LEN,
+    TRAP_RELOAD,
 };
 use nf_wasm_shared::abi::limits;
 use nf_wasm_shared::decode::plain::{Plain, Request};
@@ -107,7 +108,7 @@ impl Writer<'_> {
             flags: self.mostly(0, &[1, 1 << 31]),
             module,
             module_len,
-            trap_policy: self.mostly(1, &[0, 2, u32::MAX]),
+            trap_policy: self.mostly(1, &[0, 2, TRAP_RELOAD, u32::MAX]),
             capabilities: self.capabilities(),
             fuel: self.fuel(),
             snaplen: self.snaplen(),
@@ -115,7 +116,7 @@ impl Writer<'_> {
             hooks: self.pointer(Slot::Hooks, &hooks),
             hook_count: self.mostly(count, &[0, 512, 513, u32::MAX]),
             hook_size: self.mostly(size_of::<Hook>() as u32, &[40, 31, 4096, u32::MAX]),
-            reserved: self.mostly(0, &[1]),
+            recycle: self.mostly(0, &[1, u32::MAX]),
             log: self.log(),
             signature,
             signature_len,
@@ -131,10 +132,12 @@ impl Writer<'_> {
             id: self.id(),
             name: self.name(),
             flags: self.mostly(0, &[1]),
-            set: self.mostly(0, &[1, 31, 32, u32::MAX]),
+            set: self.mostly(0, &[1, 63, 64, 128, u32::MAX]),
             module,
             module_len,
-            trap_policy: self.mostly(0, &[1, 2]),
+            trap_policy: self.mostly(0, &[1, 2, TRAP_RELOAD]),
+            recycle: self.mostly(0, &[1]),
+            reserved: self.mostly(0, &[1]),
             capabilities: self.capabilities(),
             fuel: self.fuel(),
             snaplen: self.snaplen(),

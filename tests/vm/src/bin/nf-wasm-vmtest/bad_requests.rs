@@ -234,29 +234,29 @@ fn unknown_flags_and_reserved_fields() {
             module_len: accept.len() as u32,
             ..Load::new()
         };
-        let load = |flags, reserved| {
+        let load = |flags| {
             let mut load = good;
             load.flags = flags;
-            load.reserved = reserved;
             sys::ioctl(fd, ioctl::NF_WASM_LOAD, &mut load)
         };
-        assert_eq!(load(1, 0), Err(Errno::EOPNOTSUPP));
-        assert_eq!(load(1 << 31, 0), Err(Errno::EOPNOTSUPP));
-        assert_eq!(load(0, 1), Err(Errno::EINVAL));
+        assert_eq!(load(1), Err(Errno::EOPNOTSUPP));
+        assert_eq!(load(1 << 31), Err(Errno::EOPNOTSUPP));
 
-        let replace = |flags, set| {
+        let replace = |flags, set, reserved| {
             let mut replace = Replace {
                 id,
                 flags,
                 set,
+                reserved,
                 module: good.module,
                 module_len: good.module_len,
                 ..Replace::new()
             };
             sys::ioctl(fd, ioctl::NF_WASM_REPLACE, &mut replace)
         };
-        assert_eq!(replace(1, 0), Err(Errno::EOPNOTSUPP));
-        assert_eq!(replace(0, 1 << 30), Err(Errno::EOPNOTSUPP));
+        assert_eq!(replace(1, 0, 0), Err(Errno::EOPNOTSUPP));
+        assert_eq!(replace(0, 1 << 30, 0), Err(Errno::EOPNOTSUPP));
+        assert_eq!(replace(0, 0, 1), Err(Errno::EINVAL));
 
         for command in [NF_WASM_UNLOAD, ioctl::NF_WASM_RELEASE] {
             let select = |flags, reserved| {
@@ -340,6 +340,7 @@ fn unknown_values() {
     let spec = || Spec::new("f", wasm::always(1));
     for (spec, errno, words) in [
         (spec().on_trap(2), Errno::EOPNOTSUPP, "trap policy 2"),
+        (spec().on_trap(258), Errno::EOPNOTSUPP, "trap policy 258"),
         (spec().allow(1 << 40), Errno::EOPNOTSUPP, "capabilities"),
         (spec().fuel(10_000_001), Errno::EFBIG, "10000000"),
         (spec().snaplen(65_536), Errno::EFBIG, "65535"),

@@ -28,6 +28,7 @@ mod observability;
 mod odd_packets;
 mod permissions;
 mod programs;
+mod reload;
 mod replace;
 mod run;
 mod slow_loads;
@@ -75,6 +76,7 @@ const SUBJECTS: &[(&str, Kernels, Tests)] = &[
     ("attachments", All, attachments::TESTS),
     ("counters", All, counters::TESTS),
     ("traps", All, traps::TESTS),
+    ("reload", All, reload::TESTS),
     ("tiers", Debug, tiers::TESTS),
     ("hardening", Debug, hardening::TESTS),
     ("in_place", All, in_place::TESTS),

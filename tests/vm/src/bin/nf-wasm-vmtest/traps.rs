@@ -97,15 +97,15 @@ fn ways_to_go_wrong() -> Vec<(Trap, Vec<u8>)> {
 }
 
 /// A server's socket, a socket that sends to it, and a filter between them.
-struct Path {
+pub(crate) struct Path {
     // Dropped in this order.
-    filter: Filter,
+    pub(crate) filter: Filter,
     socket: UdpSocket,
     sender: UdpSocket,
     _net: Net,
 }
 
-fn path(spec: Spec) -> Path {
+pub(crate) fn path(spec: Spec) -> Path {
     let net = Net::pair();
     let address = net.server_address(Ip::V4);
     Path {
@@ -120,7 +120,7 @@ impl Path {
     /// Sends `count` packets from one CPU, so that they go to one instance, and waits until they
     /// are counted.
     #[track_caller]
-    fn send(&self, count: u64) {
+    pub(crate) fn send(&self, count: u64) {
         self.send_on(0, count);
     }
 
