@@ -15,36 +15,38 @@ const LOADED: usize = 100 << 10;
 /// Number of programs while a CPU comes online, and the bytes of each one's Wasm module.
 const PROGRAMS: usize = 100;
 const SMALL: usize = 1 << 10;
-/// Measurements of which the smallest counts: the timer's ticks are in the others.
-const ROUNDS: usize = 3;
+/// Measurements settle if so many are within one percent of the smallest.
+const SETTLED: usize = 3;
+/// The most measurements.
+const MAX_ROUNDS: usize = 30;
 
 /// Measures with all CPUs of the machine.
 pub fn measure() -> Result<CpuCosts> {
     let cpus = thread::available_parallelism()?.get();
     let device = Device::open();
     let large = module(LOADED);
-    let mut loads = Vec::new();
-    for _ in 0..ROUNDS {
+    let load_instructions = settled(|| {
         let since = Instant::now();
         let id = load(&device, "large", &large)?;
-        loads.push(since.elapsed().as_nanos() as i64);
+        let elapsed = since.elapsed().as_nanos() as i64;
         unload(&device, id)?;
-    }
+        Ok(elapsed)
+    })?;
     // The first CPU cannot go offline.
     let last = (cpus > 1).then_some(cpus - 1);
-    let alone = last.map(bring_up);
+    let alone = last.map(bring_up).transpose()?;
     let small = module(SMALL);
     let ids = (0..PROGRAMS)
         .map(|at| load(&device, &format!("f{at}"), &small))
         .collect::<Result<Vec<_>>>()?;
-    let with_programs = last.map(bring_up);
+    let with_programs = last.map(bring_up).transpose()?;
     for id in ids {
         unload(&device, id)?;
     }
     Ok(CpuCosts {
         cpus,
         module_bytes: large.len(),
-        load_instructions: smallest(loads),
+        load_instructions,
         bring_up_instructions: alone,
         programs: PROGRAMS,
         bring_up_with_programs: with_programs,
@@ -65,16 +67,28 @@ fn refused(refused: Refused) -> anyhow::Error {
 }
 
 /// Instructions to bring a CPU online.
-fn bring_up(cpu: usize) -> i64 {
-    let rounds = (0..ROUNDS).map(|_| {
+fn bring_up(cpu: usize) -> Result<i64> {
+    settled(|| {
         let offline = Offline::take(cpu);
         let since = Instant::now();
         offline.bring_back();
-        since.elapsed().as_nanos() as i64
-    });
-    smallest(rounds.collect())
+        Ok(since.elapsed().as_nanos() as i64)
+    })
 }
 
-fn smallest(rounds: Vec<i64>) -> i64 {
-    rounds.into_iter().min().unwrap_or(0)
+/// The smallest of repeated measurements. The others have ticks of the timer in them, or what the
+/// machine still does after it started.
+fn settled(mut measure: impl FnMut() -> Result<i64>) -> Result<i64> {
+    let mut costs = Vec::new();
+    while costs.len() < MAX_ROUNDS {
+        costs.push(measure()?);
+        costs.sort_unstable();
+        let alike = costs
+            .iter()
+            .take_while(|&&cost| cost - costs[0] <= costs[0] / 100);
+        if alike.count() >= SETTLED {
+            return Ok(costs[0]);
+        }
+    }
+    anyhow::bail!("of {MAX_ROUNDS} measurements no {SETTLED} are alike: {costs:?}")
 }
