@@ -284,6 +284,10 @@ impl Report {
         for (row, load) in self.loads.iter().enumerate() {
             let thousands = |instructions: i64| (instructions / 1_000).to_string();
             let stages = load.stages.iter();
+            // The rest is the Wasm binary, and the snapshot, which is as large as an instance.
+            let code = load
+                .memory_shared
+                .saturating_sub(load.module_bytes as u64 + load.memory_per_cpu);
             let cells: Vec<(&str, String)> = [
                 ("bytes", load.module_bytes.to_string()),
                 ("load", thousands(load.load_instructions)),
@@ -295,6 +299,7 @@ impl Report {
                 ("packets meanwhile", load.packets_meanwhile.to_string()),
                 ("bytes a CPU", load.memory_per_cpu.to_string()),
                 ("bytes shared", load.memory_shared.to_string()),
+                ("of it code", code.to_string()),
             ])
             .collect();
             if row == 0 {
