@@ -41,11 +41,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use nf_wasm_shared::abi::trap::Trap;
-use wasmparser::{BlockType, BrTable};
 
 use super::known::Known;
 use super::{Builder, Result};
 use crate::ir::{Block, BlockId, Compare, End, Op, Value, Var};
+use crate::reader::{BlockType, Targets};
 
 /// The kind of a frame of the control stack.
 #[derive(Debug)]
@@ -144,8 +144,8 @@ impl Builder<'_, '_> {
     fn arity(&self, ty: BlockType) -> (usize, usize) {
         match ty {
             BlockType::Empty => (0, 0),
-            BlockType::Type(_) => (0, 1),
-            BlockType::FuncType(index) => {
+            BlockType::Result => (0, 1),
+            BlockType::Function(index) => {
                 let ty = &self.module.types[index as usize];
                 (ty.params().len(), ty.results().len())
             }
@@ -423,15 +423,16 @@ impl Builder<'_, '_> {
         self.place_block(otherwise);
     }
 
-    pub(super) fn branch_table(&mut self, table: &BrTable<'_>) -> Result<()> {
+    pub(super) fn branch_table(&mut self, table: &Targets<'_>) -> Result<()> {
         let index = self.pop();
         let from = self.current;
         let known = self.known.clone();
         self.reachable = false;
         let mut edges: BTreeMap<u32, BlockId> = BTreeMap::new();
-        self.work.take(table.len() as usize)?;
-        let mut targets = Vec::with_capacity(table.len() as usize + 1);
-        for depth in table.targets().chain([Ok(table.default())]) {
+        let len = table.len();
+        self.work.take(len)?;
+        let mut targets = Vec::with_capacity(len + 1);
+        for depth in table.depths() {
             let depth = depth?;
             let edge = match edges.get(&depth) {
                 Some(edge) => *edge,

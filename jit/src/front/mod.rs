@@ -36,7 +36,7 @@ mod packet;
 
 use alloc::vec::Vec;
 
-use wasmparser::{BinaryReaderError, FunctionBody, Operator};
+use wasmparser::{BinaryReaderError, FunctionBody};
 
 use crate::ir::{
     cut, fold_binary, fold_compare, fold_unary, Binary, BlockId, Compare, Condition, Function, Op,
@@ -44,6 +44,7 @@ use crate::ir::{
 };
 use crate::module::Module;
 use crate::pointers::{Bits, InPlace};
+use crate::reader::{Operator, Operators};
 use crate::{Environment, HostFunction, Unsupported, Work};
 use control::Frame;
 use known::Known;
@@ -103,12 +104,10 @@ fn constants(
 ) -> Result<Vec<Option<u32>>> {
     let mut constants = parameters.to_vec();
     if !constants.is_empty() {
-        for operator in body.get_operators_reader()? {
+        for operator in Operators::of(body)? {
             work.take(1)?;
-            if let Operator::LocalSet { local_index } | Operator::LocalTee { local_index } =
-                operator?
-            {
-                if let Some(constant) = constants.get_mut(local_index as usize) {
+            if let Operator::LocalSet(local) | Operator::LocalTee(local) = operator? {
+                if let Some(constant) = constants.get_mut(local as usize) {
                     *constant = None;
                 }
             }
@@ -174,13 +173,13 @@ pub(crate) fn build(
     }
     // The interpreter writes all slots of a new frame.
     builder.pay(1 + environment.frame_slots(index) / SLOTS_FOR_FUEL);
-    for operator in body.get_operators_reader()? {
+    for operator in Operators::of(body)? {
         let operator = operator?;
         let made = builder.size();
         if builder.reachable {
-            builder.operator(&operator)?;
+            builder.operator(operator)?;
         } else {
-            builder.skip(&operator);
+            builder.skip(operator);
         }
         work.take(1 + builder.size() - made)?;
         let function = &builder.function;
@@ -201,9 +200,9 @@ impl Builder<'_, '_> {
     }
 
     /// Skips an unreachable operator.
-    fn skip(&mut self, operator: &Operator<'_>) {
+    fn skip(&mut self, operator: Operator<'_>) {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block(_) | Operator::Loop(_) | Operator::If(_) => {
                 self.skipped += 1;
             }
             Operator::Else if self.skipped == 0 => self.begin_else(),
