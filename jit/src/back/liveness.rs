@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::ir::{Function, Value, Var};
+use crate::ir::{BlockId, Function, Var};
 use crate::{Unsupported, Work};
 
 /// Maximum words of a function's sets, one set for each block. This bounds memory.
@@ -49,6 +49,14 @@ impl Interval {
         self.start == u32::MAX
     }
 
+    /// Adds a read or a write. They come in order.
+    #[inline(always)]
+    fn touch(&mut self, at: u32, weight: u32) {
+        self.start = self.start.min(at);
+        self.end = at;
+        self.weight = self.weight.saturating_add(weight);
+    }
+
     fn cover(&mut self, at: u32) {
         self.start = self.start.min(at);
         self.end = self.end.max(at);
@@ -66,6 +74,61 @@ pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
     /// Locals, without parameters, that may be read before they are written: they begin as zero.
     pub(crate) zeroed: Vec<Var>,
+}
+
+/// The last blocks that read and wrote a variable: their places in the order, counted from 1.
+#[derive(Clone, Copy)]
+struct Mark {
+    read: u32,
+    written: u32,
+}
+
+/// The reads and writes of variables that may be live across blocks.
+struct Across {
+    /// For each variable, its last blocks. For a variable that lives in one block, no block comes
+    /// later.
+    marks: Vec<Mark>,
+    /// Blocks, and the variables that they read before they write them.
+    read: Vec<(BlockId, Var)>,
+    /// Blocks, and the variables that they write.
+    written: Vec<(BlockId, Var)>,
+}
+
+impl Across {
+    fn new(function: &Function) -> Self {
+        let [never, always] = [0, u32::MAX].map(|place| Mark {
+            read: place,
+            written: place,
+        });
+        let mut marks = vec![always; function.vars as usize];
+        marks[..function.locals as usize].fill(never);
+        for var in &function.carried {
+            marks[*var as usize] = never;
+        }
+        Self {
+            marks,
+            read: Vec::new(),
+            written: Vec::new(),
+        }
+    }
+
+    #[inline(always)]
+    fn read(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.read.max(mark.written) < place {
+            mark.read = place;
+            self.read.push((block, var));
+        }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.written < place {
+            mark.written = place;
+            self.written.push((block, var));
+        }
+    }
 }
 
 /// Sets of variables that may be live across blocks, one for each block.
@@ -107,38 +170,35 @@ fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Livenes
     // This function and the allocation initialise an entry for each variable, used or not.
     work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
     let mut intervals = vec![Interval::EMPTY; function.vars as usize];
+    let mut across = Across::new(function);
     let mut bounds = vec![(0, 0); function.blocks.len()];
     let mut at = FIRST;
-    for block in &function.order {
+    for (place, block) in (1..).zip(&function.order) {
         let start = 2 * at;
         let body = &function.blocks[*block as usize];
         work.take(1 + body.ops.len())?;
         let weight = 8_u32.pow(body.depth.min(4));
         let mut touch = |var: Var, position, is_read| {
             let interval = &mut intervals[var as usize];
-            interval.cover(position);
-            interval.weight = interval.weight.saturating_add(weight);
+            interval.touch(position, weight);
             interval.is_read |= is_read;
+            match is_read {
+                true => across.read(var, *block, place),
+                false => across.write(var, *block, place),
+            }
         };
         for op in &body.ops {
-            op.reads(&function.values, |value| {
-                if let Value::Var(var) = value {
-                    touch(var, 2 * at, true);
-                }
-            });
+            op.reads(&function.values, |var| touch(var, 2 * at, true));
             let (to, count) = op.writes();
             (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
             at += 1;
         }
-        body.end.reads(&function.values, |value| {
-            if let Value::Var(var) = value {
-                touch(var, 2 * at, true);
-            }
-        });
+        body.end
+            .reads(&function.values, |var| touch(var, 2 * at, true));
         at += 1;
         bounds[*block as usize] = (start, 2 * at - 1);
     }
-    let zeroed = carry(function, &bounds, at, rounds, &mut intervals, work)?;
+    let zeroed = carry(function, across, &bounds, at, rounds, &mut intervals, work)?;
     for var in (0..function.params).chain(zeroed.iter().copied()) {
         if !intervals[var as usize].is_empty() {
             intervals[var as usize].start = 1;
@@ -151,6 +211,7 @@ fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Livenes
 /// zero. The code has operations up to number `end`.
 fn carry(
     function: &Function,
+    across: Across,
     bounds: &[(u32, u32)],
     end: u32,
     rounds: usize,
@@ -177,7 +238,7 @@ fn carry(
             .collect());
     }
     work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
-    let mut live = Live::new(function, &members, words);
+    let mut live = Live::new(function, across, &members, words);
     let is_complete = live.spread(function, &edges, rounds * round, work)?;
     let mut seen = vec![0_u64; words];
     // In reverse order, the first block with the variable gives the end of its interval.
@@ -268,40 +329,22 @@ struct Live {
 
 impl Live {
     /// Initialises `inside` with the variables that each block reads before it writes them.
-    fn new(function: &Function, members: &[Var], words: usize) -> Self {
-        let mut index_of = vec![usize::MAX; function.vars as usize];
-        for (index, var) in members.iter().enumerate() {
-            index_of[*var as usize] = index;
+    fn new(function: &Function, across: Across, members: &[Var], words: usize) -> Self {
+        let mut index_of = across.marks;
+        for (index, var) in (0..).zip(members) {
+            index_of[*var as usize].read = index;
         }
-        let sets = || Sets::new(function.blocks.len(), words);
-        let (mut inside, mut written) = (sets(), sets());
-        for block in function.order.iter().map(|it| *it as usize) {
-            let body = &function.blocks[block];
-            let mut read = |value, written: &Sets| {
-                if let Value::Var(var) = value {
-                    let index = index_of[var as usize];
-                    if index != usize::MAX && !written.has(block, index) {
-                        inside.insert(block, index);
-                    }
-                }
-            };
-            for op in &body.ops {
-                op.reads(&function.values, |value| read(value, &written));
-                let (to, count) = op.writes();
-                for var in to..to + count {
-                    let index = index_of[var as usize];
-                    if index != usize::MAX {
-                        written.insert(block, index);
-                    }
-                }
+        let sets = |list: &[(BlockId, Var)]| {
+            let mut sets = Sets::new(function.blocks.len(), words);
+            for (block, var) in list {
+                sets.insert(*block as usize, index_of[*var as usize].read as usize);
             }
-            body.end
-                .reads(&function.values, |value| read(value, &written));
-        }
+            sets
+        };
         Self {
-            inside,
-            outside: sets(),
-            written,
+            inside: sets(&across.read),
+            outside: sets(&[]),
+            written: sets(&across.written),
         }
     }
 

@@ -28,6 +28,9 @@ impl Builder<'_, '_> {
 
     /// Records whether the result of an operation is likely to be an address in the window.
     pub(super) fn note_pointer(&mut self, to: Var, op: &Op) {
+        if self.in_place.is_none() {
+            return;
+        }
         let points = leaves_pointer(op, |value| self.points(value));
         self.pointers.set(to as usize, points);
     }

@@ -2,6 +2,7 @@
 //! Functions: blocks of operations, and the control flow between them.
 
 use alloc::vec::Vec;
+use core::slice;
 
 use super::{Compare, Extents, Op, Outcome, Value, Var};
 use crate::Reads;
@@ -114,20 +115,19 @@ impl Function {
 }
 
 impl End {
-    /// Passes each value that it reads to `f`.
-    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Value)) {
-        match self {
-            End::Jump(_) | End::Trap(_) => {}
+    /// Passes each variable that it reads to `f`.
+    pub(crate) fn reads(&self, values: &[Value], f: impl FnMut(Var)) {
+        let compared;
+        let read = match self {
+            End::Jump(_) | End::Trap(_) => &[][..],
             End::Branch { compare, .. } => {
-                f(compare.a);
-                f(compare.b);
+                compared = [compare.a, compare.b];
+                &compared
             }
-            End::Table { index, .. } => f(*index),
-            End::Return((start, end)) => values[*start as usize..*end as usize]
-                .iter()
-                .copied()
-                .for_each(f),
-        }
+            End::Table { index, .. } => slice::from_ref(index),
+            End::Return((start, end)) => &values[*start as usize..*end as usize],
+        };
+        read.iter().filter_map(Value::var).for_each(f);
     }
 
     /// Passes each successor to `f`, at most twice.

@@ -156,10 +156,13 @@ pub(crate) enum Calls {
     Function,
 }
 
+/// No variable. A function has far fewer.
+const NONE: Var = Var::MAX;
+
 /// All facts about an operation, except for its instructions.
 struct Facts<'op> {
-    /// The values that it reads, in order.
-    reads: [Option<Value>; 4],
+    /// The variables that it reads, in order. [`NONE`] stands for none.
+    reads: [Var; 4],
     /// Further values that it reads: a range of [`super::Function::values`].
     list: (u32, u32),
     writes: Written<&'op mut Var>,
@@ -173,9 +176,11 @@ impl<'op> Facts<'op> {
     /// The facts of an operation that only reads and writes these.
     #[inline(always)]
     fn new<const N: usize>(reads: [Value; N], writes: Written<&'op mut Var>) -> Self {
-        let mut all = [None; 4];
+        let mut all = [NONE; 4];
         for (to, value) in all.iter_mut().zip(reads) {
-            *to = Some(value);
+            if let Value::Var(var) = value {
+                *to = var;
+            }
         }
         Self {
             reads: all,
@@ -290,14 +295,21 @@ impl Op {
         }
     }
 
-    /// Passes each value that it reads to `f`.
+    /// Passes each variable that it reads to `f`.
     #[inline(always)]
-    pub(crate) fn reads(&self, values: &[Value], f: impl FnMut(Value)) {
+    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Var)) {
         let mut op = *self;
         let facts = op.facts();
-        let list = &values[facts.list.0 as usize..facts.list.1 as usize];
-        let reads = facts.reads.into_iter().flatten();
-        reads.chain(list.iter().copied()).for_each(f);
+        for var in facts.reads {
+            if var != NONE {
+                f(var);
+            }
+        }
+        let (start, end) = facts.list;
+        if start < end {
+            let list = &values[start as usize..end as usize];
+            list.iter().filter_map(Value::var).for_each(f);
+        }
     }
 
     /// The variables that it writes, and whether they may be redirected.

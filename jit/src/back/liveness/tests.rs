@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use super::{liveness, within, Interval, FIRST, MAX_ROUNDS};
 use crate::front;
-use crate::ir::{Function, Value, Var};
+use crate::ir::{Function, Var};
 use crate::testing::{build, environment, parse, wasm, work};
 
 #[test]
@@ -59,15 +59,13 @@ fn by_rounds(function: &Function) -> Vec<Interval> {
             for var in &live {
                 intervals[*var as usize].cover(2 * end + 1);
             }
-            let mut read = |live: &mut BTreeSet<Var>, value, at| {
-                if let Value::Var(var) = value {
-                    live.insert(var);
-                    intervals[var as usize].cover(2 * at);
-                }
+            let mut read = |live: &mut BTreeSet<Var>, var, at| {
+                live.insert(var);
+                intervals[var as usize].cover(2 * at);
             };
             block
                 .end
-                .reads(&function.values, |value| read(&mut live, value, end));
+                .reads(&function.values, |var| read(&mut live, var, end));
             let mut writes = Vec::new();
             for (op, at) in block
                 .ops
@@ -82,7 +80,7 @@ fn by_rounds(function: &Function) -> Vec<Interval> {
                     live.remove(&var);
                     writes.push((var, at));
                 }
-                op.reads(&function.values, |value| read(&mut live, value, at));
+                op.reads(&function.values, |var| read(&mut live, var, at));
             }
             for (var, at) in writes {
                 intervals[var as usize].cover(2 * at + 1);
