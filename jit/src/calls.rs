@@ -168,8 +168,12 @@ impl Visit {
     ) -> Result<bool, Unsupported> {
         let body = module.body(self.node).ok_or(Unsupported::Malformed)?;
         let mut callees = BTreeSet::new();
-        for operator in Operators::of(body)? {
-            work.take(1)?;
+        let mut operators = Operators::of(body)?;
+        loop {
+            work.take(1 + operators.skip_to_call()?)?;
+            let Some(operator) = operators.next() else {
+                break;
+            };
             match operator? {
                 Operator::Call(function) if function < module.imports => {
                     self.host_slots = self.host_slots.max(module.host_slots(function));

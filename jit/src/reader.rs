@@ -260,6 +260,59 @@ static TABLE: [Operator<'static>; 256] = {
     fill(table, 0xfc, [O::Prefix])
 };
 
+/// For each opcode: how many LEB128 numbers the immediates are, if nothing else matters for the call
+/// graph, or else [`READ`].
+static NUMBERS: [u8; 256] = {
+    use Operator as O;
+    let mut numbers = [READ; 256];
+    let mut opcode = 0;
+    while opcode < 256 {
+        numbers[opcode] = match TABLE[opcode] {
+            O::Unreachable
+            | O::Nop
+            | O::Else
+            | O::End
+            | O::Return
+            | O::Drop
+            | O::Select
+            | O::IsZero(_)
+            | O::Compare(..)
+            | O::Unary(..)
+            | O::Binary(..)
+            | O::Divide(..)
+            | O::Extend
+            | O::Other(_) => 0,
+            O::Block(_)
+            | O::Loop(_)
+            | O::If(_)
+            | O::Branch(_)
+            | O::BranchIf(_)
+            | O::LocalGet(_)
+            | O::LocalSet(_)
+            | O::LocalTee(_)
+            | O::GlobalGet(_)
+            | O::GlobalSet(_)
+            | O::MemorySize
+            | O::MemoryGrow
+            | O::I32Const(_)
+            | O::I64Const(_) => 1,
+            O::Load(..) | O::Store(..) => 2,
+            O::OtherWithNumbers(_, numbers) => numbers,
+            O::TypedSelect(_)
+            | O::BranchTable(_)
+            | O::Call(_)
+            | O::CallIndirect { .. }
+            | O::MemoryCopy
+            | O::MemoryFill
+            | O::OtherWithBytes(..)
+            | O::Prefix => READ,
+        };
+        opcode += 1;
+    }
+    numbers
+};
+const READ: u8 = u8::MAX;
+
 /// The second bytes of opcodes that begin with 0xfc, and are not conversions of floats.
 mod second {
     pub(super) const MEMORY_INIT: u32 = 8;
@@ -337,6 +390,23 @@ impl<'a> Operators<'a> {
             }
         }
         Err(Unsupported::Malformed)
+    }
+
+    /// Skips operators that are no calls. Returns how many.
+    pub(crate) fn skip_to_call(&mut self) -> Result<usize> {
+        let mut count = 0;
+        while let Some((opcode, rest)) = self.left.split_first() {
+            let numbers = NUMBERS[usize::from(*opcode)];
+            if numbers == READ {
+                break;
+            }
+            self.left = rest;
+            for _ in 0..numbers {
+                while self.byte()? >= 0x80 {}
+            }
+            count += 1;
+        }
+        Ok(count)
     }
 
     fn block_type(&mut self) -> Result<BlockType> {

@@ -11,8 +11,8 @@ use core::cmp::Reverse;
 
 use super::frame::FIRST_SLOT;
 use super::insn::{Reg, R2, R3, R4, R5, R6};
-use super::liveness::{liveness, Interval, FIRST};
-use crate::ir::{Calls, Function, Op, Var};
+use super::liveness::{liveness, Interval};
+use crate::ir::{Calls, Function, Var};
 use crate::{Unsupported, Work};
 
 /// The registers for variables. Calls of helpers preserve only the last.
@@ -61,17 +61,6 @@ impl Allocation {
         let mut locations = vec![Location::Nowhere; intervals.len()];
         scan(&order, intervals, &mut locations);
 
-        let calls: Vec<(u32, Calls)> = function
-            .order
-            .iter()
-            .flat_map(|block| {
-                let ops = &function.blocks[*block as usize].ops;
-                ops.iter().map(Op::calls).chain([Calls::Nothing])
-            })
-            .zip(FIRST..)
-            .filter(|(calls, _)| *calls != Calls::Nothing)
-            .map(|(calls, at)| (at, calls))
-            .collect();
         let mut allocation = Self {
             locations,
             backups: vec![None; intervals.len()],
@@ -79,8 +68,8 @@ impl Allocation {
             zeroed: liveness.zeroed,
             slots: 0,
         };
-        work.take(calls.len())?;
-        allocation.give_slots(function, &order, intervals, &calls);
+        work.take(liveness.calls.len())?;
+        allocation.give_slots(function, &order, intervals, &liveness.calls);
         Ok(allocation)
     }
 
@@ -155,27 +144,25 @@ fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Calls)]) ->
 }
 
 fn scan(order: &[Var], intervals: &[Interval], locations: &mut [Location]) {
-    let mut active: [Option<Var>; REGISTERS.len()] = [None; REGISTERS.len()];
+    // For each register: the last variable in it, and where that ends.
+    let mut last: [(Var, u32); REGISTERS.len()] = [(0, 0); REGISTERS.len()];
     for var in order {
-        let interval = intervals[*var as usize];
-        for resident in &mut active {
-            if resident.is_some_and(|it| intervals[it as usize].end <= interval.start) {
-                *resident = None;
-            }
-        }
-        let free = active.iter().position(Option::is_none);
+        let interval = &intervals[*var as usize];
+        let free = last.iter().position(|(_, end)| *end <= interval.start);
         let place = free.or_else(|| {
             // Evict the variable with the least use.
-            let weight = |at: &usize| active[*at].map_or(0, |it| intervals[it as usize].weight);
-            let least = (0..active.len()).min_by_key(weight)?;
-            (weight(&least) < interval.weight).then_some(least)
+            let weight = |at: &usize| intervals[last[*at].0 as usize].weight;
+            let least = (0..last.len()).min_by_key(weight)?;
+            if weight(&least) >= interval.weight {
+                return None;
+            }
+            // A placeholder until slots are assigned.
+            locations[last[least].0 as usize] = Location::Slot(u32::MAX);
+            Some(least)
         });
         locations[*var as usize] = match place {
             Some(at) => {
-                if let Some(evicted) = active[at].replace(*var) {
-                    // A placeholder until slots are assigned.
-                    locations[evicted as usize] = Location::Slot(u32::MAX);
-                }
+                last[at] = (*var, interval.end);
                 Location::Reg(REGISTERS[at])
             }
             None => Location::Slot(u32::MAX),

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::ir::{BlockId, Function, Var};
+use crate::ir::{BlockId, Calls, Function, Var};
 use crate::{Unsupported, Work};
 
 /// Maximum words of a function's sets, one set for each block. This bounds memory.
@@ -74,6 +74,8 @@ pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
     /// Locals, without parameters, that may be read before they are written: they begin as zero.
     pub(crate) zeroed: Vec<Var>,
+    /// The operations that call, with the kinds of their calls.
+    pub(crate) calls: Vec<(u32, Calls)>,
 }
 
 /// The last blocks that read and wrote a variable: their places in the order, counted from 1.
@@ -172,6 +174,7 @@ fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Livenes
     let mut intervals = vec![Interval::EMPTY; function.vars as usize];
     let mut across = Across::new(function);
     let mut bounds = vec![(0, 0); function.blocks.len()];
+    let mut calls = Vec::new();
     let mut at = FIRST;
     for (place, block) in (1..).zip(&function.order) {
         let start = 2 * at;
@@ -188,9 +191,13 @@ fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Livenes
             }
         };
         for op in &body.ops {
-            op.reads(&function.values, |var| touch(var, 2 * at, true));
-            let (to, count) = op.writes();
+            let uses = op.uses();
+            uses.reads(&function.values, |var| touch(var, 2 * at, true));
+            let (to, count) = uses.writes;
             (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
+            if uses.calls != Calls::Nothing {
+                calls.push((at, uses.calls));
+            }
             at += 1;
         }
         body.end
@@ -204,7 +211,11 @@ fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Livenes
             intervals[var as usize].start = 1;
         }
     }
-    Ok(Liveness { intervals, zeroed })
+    Ok(Liveness {
+        intervals,
+        zeroed,
+        calls,
+    })
 }
 
 /// Extends the intervals of variables that are live across blocks. Returns the locals that begin as

@@ -173,20 +173,17 @@ pub(crate) fn build(
     }
     // The interpreter writes all slots of a new frame.
     builder.pay(1 + environment.frame_slots(index) / SLOTS_FOR_FUEL);
+    let mut size = builder.size();
     for operator in Operators::of(body)? {
         let operator = operator?;
-        let made = builder.size();
         if builder.reachable {
             builder.operator(operator)?;
         } else {
             builder.skip(operator);
         }
-        work.take(1 + builder.size() - made)?;
-        let function = &builder.function;
-        let size = builder.made.max(function.vars as usize);
-        if size.max(function.values.len()) > MAX_SIZE {
-            return Err(Unsupported::Size);
-        }
+        let before = core::mem::replace(&mut size, builder.size());
+        work.take(1 + size - before)?;
+        builder.check_size(size)?;
     }
     Ok(builder.function)
 }
@@ -197,6 +194,18 @@ impl Builder<'_, '_> {
         let function = &self.function;
         let lists = function.values.len() + self.taken_along;
         self.made + function.vars as usize + lists + 4 * function.blocks.len()
+    }
+
+    /// Fails if the function is too large. `size` is [`Self::size`].
+    #[inline]
+    fn check_size(&self, size: usize) -> Result<()> {
+        let function = &self.function;
+        let parts = [self.made, function.vars as usize, function.values.len()];
+        // The size includes all of them.
+        match size > MAX_SIZE && parts.iter().any(|part| *part > MAX_SIZE) {
+            true => Err(Unsupported::Size),
+            false => Ok(()),
+        }
     }
 
     /// Skips an unreachable operator.

@@ -216,6 +216,33 @@ impl<'op> Facts<'op> {
     }
 }
 
+/// What the allocation of registers needs to know of an operation.
+pub(crate) struct Uses {
+    reads: [Var; 4],
+    list: (u32, u32),
+    /// The variables that it writes: the first, and their number.
+    pub(crate) writes: (Var, u32),
+    /// The kind of call that it makes.
+    pub(crate) calls: Calls,
+}
+
+impl Uses {
+    /// Passes each variable that it reads to `f`.
+    #[inline(always)]
+    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Var)) {
+        for var in self.reads {
+            if var != NONE {
+                f(var);
+            }
+        }
+        let (start, end) = self.list;
+        if start < end {
+            let list = &values[start as usize..end as usize];
+            list.iter().filter_map(Value::var).for_each(f);
+        }
+    }
+}
+
 impl Op {
     /// The table of facts. All other functions use it. It has no wildcard arm, so a new operation
     /// does not compile until it is added here.
@@ -295,20 +322,20 @@ impl Op {
         }
     }
 
-    /// Passes each variable that it reads to `f`.
+    /// Its reads, its writes and its kind of call.
     #[inline(always)]
-    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Var)) {
+    pub(crate) fn uses(&self) -> Uses {
         let mut op = *self;
         let facts = op.facts();
-        for var in facts.reads {
-            if var != NONE {
-                f(var);
-            }
-        }
-        let (start, end) = facts.list;
-        if start < end {
-            let list = &values[start as usize..end as usize];
-            list.iter().filter_map(Value::var).for_each(f);
+        Uses {
+            reads: facts.reads,
+            list: facts.list,
+            writes: match facts.writes {
+                Written::Nothing => (0, 0),
+                Written::Value(to) | Written::Address(to) => (*to, 1),
+                Written::Results(to, count) => (*to, count),
+            },
+            calls: facts.calls,
         }
     }
 
@@ -325,11 +352,7 @@ impl Op {
 
     /// The variables that it writes: the first, and their number.
     pub(crate) fn writes(&self) -> (Var, u32) {
-        match self.written() {
-            Written::Nothing => (0, 0),
-            Written::Value(to) | Written::Address(to) => (to, 1),
-            Written::Results(to, count) => (to, count),
-        }
+        self.uses().writes
     }
 
     /// The variable of its result, if the result may be redirected.

@@ -80,7 +80,7 @@ fn by_rounds(function: &Function) -> Vec<Interval> {
                     live.remove(&var);
                     writes.push((var, at));
                 }
-                op.reads(&function.values, |var| read(&mut live, var, at));
+                op.uses().reads(&function.values, |var| read(&mut live, var, at));
             }
             for (var, at) in writes {
                 intervals[var as usize].cover(2 * at + 1);
