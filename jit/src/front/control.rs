@@ -110,9 +110,10 @@ impl Builder<'_, '_> {
     }
 
     pub(super) fn new_block(&mut self) -> BlockId {
+        let ops = self.function.spare.pop().unwrap_or_default();
         self.function.blocks.push(Block {
             fuel: 0,
-            ops: Vec::new(),
+            ops,
             // A placeholder.
             end: End::Trap(Trap::Unreachable),
             depth: self.loops,

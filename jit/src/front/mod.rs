@@ -35,6 +35,7 @@ mod operators;
 mod packet;
 
 use alloc::vec::Vec;
+use core::mem;
 
 use wasmparser::{BinaryReaderError, FunctionBody};
 
@@ -116,8 +117,15 @@ fn constants(
     Ok(constants)
 }
 
-/// Builds the function with index `index`, which the module defines. `parameters` are the known
-/// values of parameters.
+/// The memory of a builder, for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) function: Function,
+    stack: Vec<Value>,
+    bounds: Vec<u64>,
+}
+
+/// As [`build_in`], in new memory.
 pub(crate) fn build(
     module: &Module<'_>,
     index: u32,
@@ -126,6 +134,30 @@ pub(crate) fn build(
     in_place: Option<&InPlace>,
     work: &Work<'_>,
 ) -> Result<Function> {
+    let mut memory = Memory::default();
+    build_in(
+        &mut memory,
+        module,
+        index,
+        environment,
+        parameters,
+        in_place,
+        work,
+    )?;
+    Ok(memory.function)
+}
+
+/// Builds the function with index `index`, which the module defines. `parameters` are the known
+/// values of parameters. The function takes the place of the last one in `memory`.
+pub(crate) fn build_in(
+    memory: &mut Memory,
+    module: &Module<'_>,
+    index: u32,
+    environment: &Environment<'_>,
+    parameters: &[Option<u32>],
+    in_place: Option<&InPlace>,
+    work: &Work<'_>,
+) -> Result<()> {
     let body = module.body(index).ok_or(Unsupported::Malformed)?;
     let ty = module.type_of(index);
     let params = ty.params().len() as u32;
@@ -147,11 +179,11 @@ pub(crate) fn build(
             locals,
             vars: locals,
             results: ty.results().len() as u32,
-            ..Function::default()
+            ..mem::take(&mut memory.function).emptied()
         },
         made: 0,
         taken_along: 0,
-        stack: Vec::new(),
+        stack: mem::take(&mut memory.stack),
         settled: 0,
         frames: Vec::new(),
         current: 0,
@@ -160,9 +192,11 @@ pub(crate) fn build(
         loops: 0,
         known: Known::default(),
         constants: constants(body, parameters, work)?,
-        bounds: Vec::new(),
+        bounds: mem::take(&mut memory.bounds),
         pointers: Bits::default(),
     };
+    builder.stack.clear();
+    builder.bounds.clear();
     builder.enter();
     for (local, value) in (0..).zip(parameters) {
         if let (Some(value), None) = (value, builder.constants[local as usize]) {
@@ -181,11 +215,16 @@ pub(crate) fn build(
         } else {
             builder.skip(operator);
         }
-        let before = core::mem::replace(&mut size, builder.size());
+        let before = mem::replace(&mut size, builder.size());
         work.take(1 + size - before)?;
         builder.check_size(size)?;
     }
-    Ok(builder.function)
+    *memory = Memory {
+        function: builder.function,
+        stack: builder.stack,
+        bounds: builder.bounds,
+    };
+    Ok(())
 }
 
 impl Builder<'_, '_> {
