@@ -313,6 +313,26 @@ static NUMBERS: [u8; 256] = {
 };
 const READ: u8 = u8::MAX;
 
+/// For each opcode, the fuel of its operator, which is paid when the function, loop or branch of an
+/// `if` around it is entered. wasmi's patch has the same costs.
+static FUEL: [u8; 256] = {
+    use Operator as O;
+    let mut fuel = [1; 256];
+    let mut opcode = 0;
+    while opcode < 256 {
+        fuel[opcode] = match TABLE[opcode] {
+            O::Nop | O::Block(_) | O::Loop(_) | O::Else | O::End | O::Drop => 0,
+            O::Call(_) => 6,
+            O::CallIndirect { .. } | O::MemoryGrow => 8,
+            // `memory.copy` and `memory.fill`. No other operator with a prefix is compiled.
+            O::Prefix => 4,
+            _ => 1,
+        };
+        opcode += 1;
+    }
+    fuel
+};
+
 /// The second bytes of opcodes that begin with 0xfc, and are not conversions of floats.
 mod second {
     pub(super) const MEMORY_INIT: u32 = 8;
@@ -334,13 +354,15 @@ const EMPTY: u8 = 0x40;
 /// The operators of a function body, from the first to the `end` of the function.
 pub(crate) struct Operators<'a> {
     left: &'a [u8],
+    /// The fuel of the last operator.
+    fuel: u8,
 }
 
 impl<'a> Operators<'a> {
     pub(crate) fn of(body: &FunctionBody<'a>) -> Result<Self> {
         let mut reader = body.get_binary_reader_for_operators()?;
         let left = reader.read_bytes(reader.bytes_remaining())?;
-        Ok(Self { left })
+        Ok(Self { left, fuel: 0 })
     }
 
     #[inline(always)]
@@ -390,6 +412,11 @@ impl<'a> Operators<'a> {
             }
         }
         Err(Unsupported::Malformed)
+    }
+
+    /// The fuel of the last operator.
+    pub(crate) fn fuel(&self) -> u32 {
+        self.fuel.into()
     }
 
     /// Skips operators that are no calls. Returns how many.
@@ -469,7 +496,9 @@ impl<'a> Operators<'a> {
     #[inline(always)]
     fn read(&mut self) -> Result<Operator<'a>> {
         use Operator as O;
-        let row = TABLE[usize::from(self.byte()?)];
+        let opcode = usize::from(self.byte()?);
+        let row = TABLE[opcode];
+        self.fuel = FUEL[opcode];
         Ok(match row {
             O::LocalGet(_) => O::LocalGet(self.number()?),
             O::LocalSet(_) => O::LocalSet(self.number()?),
@@ -545,7 +574,10 @@ impl Targets<'_> {
 
     /// The depths, the default last.
     pub(crate) fn depths(&self) -> impl Iterator<Item = Result<u32>> + '_ {
-        let mut left = Operators { left: self.0 };
+        let mut left = Operators {
+            left: self.0,
+            fuel: 0,
+        };
         core::iter::from_fn(move || (!left.left.is_empty()).then(|| left.number()))
     }
 }

@@ -197,6 +197,7 @@ impl Builder<'_, '_> {
     }
 
     pub(super) fn begin_loop(&mut self, ty: BlockType) {
+        self.pay();
         self.settle_stack();
         let (params, results) = self.arity(ty);
         let height = self.stack.len() - params;
@@ -225,10 +226,11 @@ impl Builder<'_, '_> {
             region: header,
             reached: false,
         });
-        self.pay(1);
+        self.unpaid = 1;
     }
 
     pub(super) fn begin_if(&mut self, ty: BlockType) {
+        self.pay();
         let compare = self.pop_condition();
         self.settle_stack();
         let (params, results) = self.arity(ty);
@@ -256,10 +258,11 @@ impl Builder<'_, '_> {
             region: then,
             reached: false,
         });
-        self.pay(1);
+        self.unpaid = 1;
     }
 
     pub(super) fn begin_else(&mut self) {
+        self.pay();
         let Some(mut frame) = self.frames.pop() else {
             return;
         };
@@ -278,11 +281,12 @@ impl Builder<'_, '_> {
             frame.region = otherwise;
         }
         self.frames.push(frame);
-        self.pay(1);
+        self.unpaid = 1;
     }
 
     /// Ends a frame. Returns whether it was that of the function.
     pub(super) fn end(&mut self) -> bool {
+        self.pay();
         let Some(mut frame) = self.frames.pop() else {
             return true;
         };

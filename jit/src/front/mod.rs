@@ -73,6 +73,8 @@ struct Builder<'m, 'a> {
     imports: &'m [HostFunction],
     in_place: Option<&'m InPlace>,
     function: Function,
+    /// Fuel for operators of the current region, in addition to that of its block.
+    unpaid: u32,
     /// Number of operations so far.
     made: usize,
     /// Number of values that branches carried, even if there was no operation for one.
@@ -181,6 +183,7 @@ pub(crate) fn build_in(
             results: ty.results().len() as u32,
             ..mem::take(&mut memory.function).emptied()
         },
+        unpaid: 0,
         made: 0,
         taken_along: 0,
         stack: mem::take(&mut memory.stack),
@@ -206,11 +209,13 @@ pub(crate) fn build_in(
         }
     }
     // The interpreter writes all slots of a new frame.
-    builder.pay(1 + environment.frame_slots(index) / SLOTS_FOR_FUEL);
+    builder.unpaid = 1 + environment.frame_slots(index) / SLOTS_FOR_FUEL;
     let mut size = builder.size();
-    for operator in Operators::of(body)? {
+    let mut operators = Operators::of(body)?;
+    while let Some(operator) = operators.next() {
         let operator = operator?;
         if builder.reachable {
+            builder.unpaid += operators.fuel();
             builder.operator(operator)?;
         } else {
             builder.skip(operator);
@@ -280,10 +285,10 @@ impl Builder<'_, '_> {
         self.ops().push(op);
     }
 
-    /// Makes the current region pay `fuel` more.
-    fn pay(&mut self, fuel: u32) {
+    /// Makes the current region pay for its operators so far. Comes before any change of the region.
+    fn pay(&mut self) {
         let region = self.region() as usize;
-        self.function.blocks[region].fuel += fuel;
+        self.function.blocks[region].fuel += mem::take(&mut self.unpaid);
     }
 
     /// Stores a list of values for an operation.

@@ -13,27 +13,8 @@ use crate::Unsupported;
 /// Maximum arguments of a host function, besides the machine.
 const MAX_ARGUMENTS: usize = 3;
 
-/// The fuel of an operator. It is paid when the function, loop or branch of an `if` around it is
-/// entered. wasmi's patch has the same costs.
-fn fuel(operator: Operator<'_>) -> u32 {
-    match operator {
-        Operator::Nop
-        | Operator::Block(_)
-        | Operator::Loop(_)
-        | Operator::Else
-        | Operator::End
-        | Operator::Drop => 0,
-        Operator::Call(_) => 6,
-        Operator::CallIndirect { .. } => 8,
-        Operator::MemoryFill | Operator::MemoryCopy => 4,
-        Operator::MemoryGrow => 8,
-        _ => 1,
-    }
-}
-
 impl Builder<'_, '_> {
     pub(super) fn operator(&mut self, operator: Operator<'_>) -> Result<()> {
-        self.pay(fuel(operator));
         match operator {
             Operator::Nop => {}
             Operator::Unreachable => self.trap(Trap::Unreachable),
