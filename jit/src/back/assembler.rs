@@ -45,6 +45,14 @@ pub(crate) struct Assembled {
 }
 
 impl Assembler {
+    /// An assembler that has room for this many instructions from the beginning.
+    pub(crate) fn with_room(insns: usize) -> Self {
+        Self {
+            insns: Vec::with_capacity(insns),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn label(&mut self) -> Label {
         self.labels.push(Place::Unknown);
         Label(self.labels.len() as u32 - 1)
