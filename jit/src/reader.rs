@@ -492,9 +492,14 @@ impl<'a> Operators<'a> {
         Ok(operator)
     }
 
+    /// Whether all were read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left.is_empty()
+    }
+
     /// Reads the next operator. There is one.
     #[inline(always)]
-    fn read(&mut self) -> Result<Operator<'a>> {
+    pub(crate) fn read(&mut self) -> Result<Operator<'a>> {
         use Operator as O;
         let opcode = usize::from(self.byte()?);
         let row = TABLE[opcode];

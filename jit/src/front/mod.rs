@@ -212,8 +212,8 @@ pub(crate) fn build_in(
     builder.unpaid = 1 + environment.frame_slots(index) / SLOTS_FOR_FUEL;
     let mut size = builder.size();
     let mut operators = Operators::of(body)?;
-    while let Some(operator) = operators.next() {
-        let operator = operator?;
+    while !operators.is_over() {
+        let operator = operators.read()?;
         if builder.reachable {
             builder.unpaid += operators.fuel();
             builder.operator(operator)?;

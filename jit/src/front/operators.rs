@@ -14,6 +14,8 @@ use crate::Unsupported;
 const MAX_ARGUMENTS: usize = 3;
 
 impl Builder<'_, '_> {
+    /// Inlined into its only caller: it is called for each operator.
+    #[inline(always)]
     pub(super) fn operator(&mut self, operator: Operator<'_>) -> Result<()> {
         match operator {
             Operator::Nop => {}
