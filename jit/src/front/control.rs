@@ -463,9 +463,7 @@ impl Builder<'_, '_> {
     /// Returns the values on top of the stack.
     pub(super) fn give_back(&mut self) {
         let results = self.function.results as usize;
-        let at = self.stack.len() - results;
-        let values = self.stack[at..].to_vec();
-        let range = self.keep(&values);
+        let range = self.keep(self.stack.len() - results);
         self.end_block(End::Return(range));
     }
 }

@@ -124,6 +124,7 @@ fn constants(
 pub(crate) struct Memory {
     pub(crate) function: Function,
     stack: Vec<Value>,
+    frames: Vec<Frame>,
     bounds: Vec<u64>,
 }
 
@@ -188,7 +189,7 @@ pub(crate) fn build_in(
         taken_along: 0,
         stack: mem::take(&mut memory.stack),
         settled: 0,
-        frames: Vec::new(),
+        frames: mem::take(&mut memory.frames),
         current: 0,
         reachable: true,
         skipped: 0,
@@ -199,6 +200,7 @@ pub(crate) fn build_in(
         pointers: Bits::default(),
     };
     builder.stack.clear();
+    builder.frames.clear();
     builder.bounds.clear();
     builder.enter();
     for (local, value) in (0..).zip(parameters) {
@@ -227,6 +229,7 @@ pub(crate) fn build_in(
     *memory = Memory {
         function: builder.function,
         stack: builder.stack,
+        frames: builder.frames,
         bounds: builder.bounds,
     };
     Ok(())
@@ -291,10 +294,10 @@ impl Builder<'_, '_> {
         self.function.blocks[region].fuel += mem::take(&mut self.unpaid);
     }
 
-    /// Stores a list of values for an operation.
-    fn keep(&mut self, values: &[Value]) -> (u32, u32) {
+    /// Stores the stack's values from `at` on as a list for an operation.
+    fn keep(&mut self, at: usize) -> (u32, u32) {
         let start = self.function.values.len() as u32;
-        self.function.values.extend_from_slice(values);
+        self.function.values.extend_from_slice(&self.stack[at..]);
         (start, self.function.values.len() as u32)
     }
 

@@ -178,8 +178,10 @@ impl Builder<'_, '_> {
 
     /// Pops values from the stack, for the list of an operation.
     fn pop_list(&mut self, count: usize) -> (u32, u32) {
-        let values = self.stack.split_off(self.stack.len() - count);
-        self.keep(&values)
+        let at = self.stack.len() - count;
+        let list = self.keep(at);
+        self.stack.truncate(at);
+        list
     }
 
     fn call(&mut self, function: u32) -> Result<()> {
@@ -229,10 +231,10 @@ impl Builder<'_, '_> {
 
     fn results_of_call(&mut self, results: usize) -> (u32, u32) {
         self.known.effect();
-        let to = self.function.vars;
-        let vars = self.new_vars(results);
-        self.stack.extend(vars.iter().map(|var| Value::Var(*var)));
-        (to, results as u32)
+        let (to, results) = (self.function.vars, results as u32);
+        self.function.vars += results;
+        self.stack.extend((to..to + results).map(Value::Var));
+        (to, results)
     }
 
     fn host(&mut self, callee: Callee, params: usize, has_result: bool) {
