@@ -5,14 +5,13 @@
 //! the variable with the least use gets a frame slot, for its whole life.
 
 use alloc::collections::BinaryHeap;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::frame::FIRST_SLOT;
 use super::insn::{Reg, R2, R3, R4, R5, R6};
-use super::liveness::{liveness, Interval, FIRST};
-use crate::ir::{Calls, Function, Op, Var};
+use super::liveness::{Interval, Liveness};
+use crate::ir::{Calls, Function, Var};
 use crate::{Unsupported, Work};
 
 /// The registers for variables. Calls of helpers preserve only the last.
@@ -26,15 +25,16 @@ pub(crate) enum Location {
     Slot(u32),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Allocation {
+    pub(crate) liveness: Liveness,
+    /// The variables that are read, in the order of their intervals.
+    order: Vec<Var>,
     pub(crate) locations: Vec<Location>,
     /// For each variable in a register, the slot that saves it during calls.
     backups: Vec<Option<u32>>,
     /// The variables of each register, in order, with their intervals.
     residents: [Vec<(Interval, Var)>; REGISTERS.len()],
-    /// Locals that begin as zero.
-    pub(crate) zeroed: Vec<Var>,
     /// Number of the frame's slots.
     pub(crate) slots: u32,
 }
@@ -49,53 +49,44 @@ fn clobbered(calls: Calls) -> usize {
 }
 
 impl Allocation {
+    /// The allocation of a function, in new memory.
+    #[cfg(test)]
     pub(crate) fn new(function: &Function, work: &Work<'_>) -> Result<Self, Unsupported> {
-        let liveness = liveness(function, work)?;
-        let intervals = &liveness.intervals;
-        let mut order: Vec<Var> = (0..function.vars)
-            .filter(|var| intervals[*var as usize].is_read)
-            .collect();
+        let mut this = Self::default();
+        this.compute(function, work)?;
+        Ok(this)
+    }
+
+    /// Computes the allocation of a function, in place of an earlier one.
+    pub(crate) fn compute(
+        &mut self,
+        function: &Function,
+        work: &Work<'_>,
+    ) -> Result<(), Unsupported> {
+        self.liveness.compute(function, work)?;
+        let intervals = &self.liveness.intervals;
+        let order = &mut self.order;
+        order.clear();
+        order.extend((0..function.vars).filter(|var| intervals[*var as usize].is_read));
         let halvings = order.len().checked_ilog2().unwrap_or(0) as usize;
         work.take(order.len() * (4 + halvings))?;
         order.sort_by_key(|var| intervals[*var as usize].start);
-        let mut locations = vec![Location::Nowhere; intervals.len()];
-        scan(&order, intervals, &mut locations);
-
-        let calls: Vec<(u32, Calls)> = function
-            .order
-            .iter()
-            .flat_map(|block| {
-                let ops = &function.blocks[*block as usize].ops;
-                ops.iter().map(Op::calls).chain([Calls::Nothing])
-            })
-            .zip(FIRST..)
-            .filter(|(calls, _)| *calls != Calls::Nothing)
-            .map(|(calls, at)| (at, calls))
-            .collect();
-        let mut allocation = Self {
-            locations,
-            backups: vec![None; intervals.len()],
-            residents: Default::default(),
-            zeroed: liveness.zeroed,
-            slots: 0,
-        };
-        work.take(calls.len())?;
-        allocation.give_slots(function, &order, intervals, &calls);
-        Ok(allocation)
+        renew(&mut self.locations, intervals.len(), Location::Nowhere);
+        renew(&mut self.backups, intervals.len(), None);
+        scan(order, intervals, &mut self.locations);
+        self.residents.iter_mut().for_each(Vec::clear);
+        work.take(self.liveness.calls.len())?;
+        self.give_slots(function);
+        Ok(())
     }
 
     /// Gives slots to variables that have no register, and to those that have to be saved.
-    fn give_slots(
-        &mut self,
-        function: &Function,
-        order: &[Var],
-        intervals: &[Interval],
-        calls: &[(u32, Calls)],
-    ) {
+    fn give_slots(&mut self, function: &Function) {
+        let (intervals, calls) = (&self.liveness.intervals, &self.liveness.calls);
         self.slots = FIRST_SLOT + function.params;
         let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
         let mut taken: BinaryHeap<(Reverse<u32>, u32)> = BinaryHeap::new();
-        for var in order {
+        for var in &self.order {
             let interval = intervals[*var as usize];
             let register = match self.locations[*var as usize] {
                 Location::Reg(reg) => REGISTERS.iter().position(|it| *it == reg),
@@ -146,6 +137,12 @@ impl Allocation {
     }
 }
 
+/// Fills a list with `len` times the same, in the memory that it has.
+pub(super) fn renew<T: Clone>(list: &mut Vec<T>, len: usize, all: T) {
+    list.clear();
+    list.resize(len, all);
+}
+
 fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Calls)]) -> bool {
     let first = calls.partition_point(|(at, _)| 2 * at < interval.start);
     calls[first..]
@@ -155,27 +152,25 @@ fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Calls)]) ->
 }
 
 fn scan(order: &[Var], intervals: &[Interval], locations: &mut [Location]) {
-    let mut active: [Option<Var>; REGISTERS.len()] = [None; REGISTERS.len()];
+    // For each register: the last variable in it, and where that ends.
+    let mut last: [(Var, u32); REGISTERS.len()] = [(0, 0); REGISTERS.len()];
     for var in order {
-        let interval = intervals[*var as usize];
-        for resident in &mut active {
-            if resident.is_some_and(|it| intervals[it as usize].end <= interval.start) {
-                *resident = None;
-            }
-        }
-        let free = active.iter().position(Option::is_none);
+        let interval = &intervals[*var as usize];
+        let free = last.iter().position(|(_, end)| *end <= interval.start);
         let place = free.or_else(|| {
             // Evict the variable with the least use.
-            let weight = |at: &usize| active[*at].map_or(0, |it| intervals[it as usize].weight);
-            let least = (0..active.len()).min_by_key(weight)?;
-            (weight(&least) < interval.weight).then_some(least)
+            let weight = |at: &usize| intervals[last[*at].0 as usize].weight;
+            let least = (0..last.len()).min_by_key(weight)?;
+            if weight(&least) >= interval.weight {
+                return None;
+            }
+            // A placeholder until slots are assigned.
+            locations[last[least].0 as usize] = Location::Slot(u32::MAX);
+            Some(least)
         });
         locations[*var as usize] = match place {
             Some(at) => {
-                if let Some(evicted) = active[at].replace(*var) {
-                    // A placeholder until slots are assigned.
-                    locations[evicted as usize] = Location::Slot(u32::MAX);
-                }
+                last[at] = (*var, interval.end);
                 Location::Reg(REGISTERS[at])
             }
             None => Location::Slot(u32::MAX),

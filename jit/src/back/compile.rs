@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use super::allocation::Allocation;
 use super::frame::STACK;
 use super::function;
 use super::program::Program;
@@ -25,10 +26,21 @@ pub(crate) fn compile(
     let mut program = Program::new(module, root, environment, in_place, work)?;
     let finish = program.begin(root);
     let mut returns = Vec::new();
+    // One function after the other is built and emitted in this memory.
+    let (mut memory, mut allocation) = (front::Memory::default(), Allocation::default());
     for index in program.calls.functions.clone() {
         let is_root = index == root && !program.calls.root_is_called;
         let parameters = if is_root { environment.parameters } else { &[] };
-        let built = front::build(module, index, environment, parameters, in_place, work)?;
+        front::build_in(
+            &mut memory,
+            module,
+            index,
+            environment,
+            parameters,
+            in_place,
+            work,
+        )?;
+        let built = &memory.function;
         program.calls_host |= built.calls_host;
         // If the stack overflows, no fuel has been charged, but what is left has to be stored.
         program.charges_once =
@@ -44,7 +56,7 @@ pub(crate) fn compile(
         let (entry, back) = (program.entry(index), program.asm.label());
         program.asm.bind(entry);
         let taken = environment.frame_slots(index);
-        function::emit(&mut program, &built, taken, back)?;
+        allocation = function::emit(&mut program, built, allocation, taken, back)?;
         returns.push((index, back));
         if index == root {
             // The first function's return falls through to it.

@@ -38,13 +38,15 @@ pub(super) struct Emitter<'e, 'p> {
 }
 
 /// Emits a function, which returns to `returns`. The interpreter's frame takes `taken` slots.
+/// Returns the function's allocation, which is in the memory of another one.
 pub(super) fn emit(
     program: &mut Program<'_>,
     function: &Function,
+    mut allocation: Allocation,
     taken: u32,
     returns: Label,
-) -> Result<(), Unsupported> {
-    let allocation = Allocation::new(function, program.work)?;
+) -> Result<Allocation, Unsupported> {
+    allocation.compute(function, program.work)?;
     if allocation.slots > taken + MORE_SLOTS || allocation.slots > MAX_SLOTS {
         return Err(Unsupported::Frame);
     }
@@ -72,7 +74,7 @@ pub(super) fn emit(
     for (at, block) in order.iter().enumerate() {
         emitter.block(*block, order.get(at + 1).copied())?;
     }
-    Ok(())
+    Ok(emitter.allocation)
 }
 
 impl Emitter<'_, '_> {
@@ -89,7 +91,7 @@ impl Emitter<'_, '_> {
                 self.load_slot(reg, FIRST_SLOT + param);
             }
         }
-        for local in self.allocation.zeroed.clone() {
+        for local in self.allocation.liveness.zeroed.clone() {
             let target = self.target(local);
             if self.location(local) != Location::Nowhere {
                 self.set(target, Value::Const(0));

@@ -6,7 +6,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::ir::{Function, Value, Var};
+use super::allocation::renew;
+use crate::ir::{BlockId, Calls, Function, Var};
 use crate::{Unsupported, Work};
 
 /// Maximum words of a function's sets, one set for each block. This bounds memory.
@@ -49,6 +50,14 @@ impl Interval {
         self.start == u32::MAX
     }
 
+    /// Adds a read or a write. They come in order.
+    #[inline(always)]
+    fn touch(&mut self, at: u32, weight: u32) {
+        self.start = self.start.min(at);
+        self.end = at;
+        self.weight = self.weight.saturating_add(weight);
+    }
+
     fn cover(&mut self, at: u32) {
         self.start = self.start.min(at);
         self.end = self.end.max(at);
@@ -61,25 +70,83 @@ impl Interval {
 }
 
 /// The intervals of a function's variables.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
     /// Locals, without parameters, that may be read before they are written: they begin as zero.
     pub(crate) zeroed: Vec<Var>,
+    /// The operations that call, with the kinds of their calls.
+    pub(crate) calls: Vec<(u32, Calls)>,
+    /// For each block, the positions where it begins and ends.
+    bounds: Vec<(u32, u32)>,
+    across: Across,
+    live: Live,
+}
+
+/// The last blocks that read and wrote a variable: their places in the order, counted from 1.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    read: u32,
+    written: u32,
+}
+
+/// The reads and writes of variables that may be live across blocks.
+#[derive(Debug, Default)]
+struct Across {
+    /// For each variable, its last blocks. For a variable that lives in one block, no block comes
+    /// later.
+    marks: Vec<Mark>,
+    /// Blocks, and the variables that they read before they write them.
+    read: Vec<(BlockId, Var)>,
+    /// Blocks, and the variables that they write.
+    written: Vec<(BlockId, Var)>,
+}
+
+impl Across {
+    fn renew(&mut self, function: &Function) {
+        let [never, always] = [0, u32::MAX].map(|place| Mark {
+            read: place,
+            written: place,
+        });
+        renew(&mut self.marks, function.vars as usize, always);
+        self.marks[..function.locals as usize].fill(never);
+        for var in &function.carried {
+            self.marks[*var as usize] = never;
+        }
+        self.read.clear();
+        self.written.clear();
+    }
+
+    #[inline(always)]
+    fn read(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.read.max(mark.written) < place {
+            mark.read = place;
+            self.read.push((block, var));
+        }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.written < place {
+            mark.written = place;
+            self.written.push((block, var));
+        }
+    }
 }
 
 /// Sets of variables that may be live across blocks, one for each block.
+#[derive(Debug, Default)]
 struct Sets {
     words: usize,
     bits: Vec<u64>,
 }
 
 impl Sets {
-    fn new(blocks: usize, words: usize) -> Self {
-        Self {
-            words,
-            bits: vec![0; blocks * words],
-        }
+    fn renew(&mut self, blocks: usize, words: usize) {
+        self.words = words;
+        renew(&mut self.bits, blocks * words, 0);
     }
 
     fn of(&self, block: usize) -> &[u64] {
@@ -99,116 +166,140 @@ impl Sets {
     }
 }
 
-pub(crate) fn liveness(function: &Function, work: &Work<'_>) -> Result<Liveness, Unsupported> {
-    within(function, MAX_ROUNDS, work)
-}
+impl Liveness {
+    /// Finds the intervals of a function, in place of those of an earlier one.
+    pub(crate) fn compute(
+        &mut self,
+        function: &Function,
+        work: &Work<'_>,
+    ) -> Result<(), Unsupported> {
+        self.within(function, MAX_ROUNDS, work)
+    }
 
-fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Liveness, Unsupported> {
-    // This function and the allocation initialise an entry for each variable, used or not.
-    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-    let mut intervals = vec![Interval::EMPTY; function.vars as usize];
-    let mut bounds = vec![(0, 0); function.blocks.len()];
-    let mut at = FIRST;
-    for block in &function.order {
-        let start = 2 * at;
-        let body = &function.blocks[*block as usize];
-        work.take(1 + body.ops.len())?;
-        let weight = 8_u32.pow(body.depth.min(4));
-        let mut touch = |var: Var, position, is_read| {
-            let interval = &mut intervals[var as usize];
-            interval.cover(position);
-            interval.weight = interval.weight.saturating_add(weight);
-            interval.is_read |= is_read;
-        };
-        for op in &body.ops {
-            op.reads(&function.values, |value| {
-                if let Value::Var(var) = value {
-                    touch(var, 2 * at, true);
+    fn within(
+        &mut self,
+        function: &Function,
+        rounds: usize,
+        work: &Work<'_>,
+    ) -> Result<(), Unsupported> {
+        // This function and the allocation initialise an entry for each variable, used or not.
+        work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
+        renew(&mut self.intervals, function.vars as usize, Interval::EMPTY);
+        renew(&mut self.bounds, function.blocks.len(), (0, 0));
+        self.across.renew(function);
+        self.calls.clear();
+        let Self {
+            intervals,
+            bounds,
+            across,
+            calls,
+            ..
+        } = self;
+        let mut at = FIRST;
+        for (place, block) in (1..).zip(&function.order) {
+            let start = 2 * at;
+            let body = &function.blocks[*block as usize];
+            work.take(1 + body.ops.len())?;
+            let weight = 8_u32.pow(body.depth.min(4));
+            let mut touch = |var: Var, position, is_read| {
+                let interval = &mut intervals[var as usize];
+                interval.touch(position, weight);
+                interval.is_read |= is_read;
+                match is_read {
+                    true => across.read(var, *block, place),
+                    false => across.write(var, *block, place),
                 }
-            });
-            let (to, count) = op.writes();
-            (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
-            at += 1;
-        }
-        body.end.reads(&function.values, |value| {
-            if let Value::Var(var) = value {
-                touch(var, 2 * at, true);
+            };
+            for op in &body.ops {
+                let uses = op.uses();
+                uses.reads(&function.values, |var| touch(var, 2 * at, true));
+                let (to, count) = uses.writes;
+                (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
+                if uses.calls != Calls::Nothing {
+                    calls.push((at, uses.calls));
+                }
+                at += 1;
             }
-        });
-        at += 1;
-        bounds[*block as usize] = (start, 2 * at - 1);
-    }
-    let zeroed = carry(function, &bounds, at, rounds, &mut intervals, work)?;
-    for var in (0..function.params).chain(zeroed.iter().copied()) {
-        if !intervals[var as usize].is_empty() {
-            intervals[var as usize].start = 1;
+            body.end
+                .reads(&function.values, |var| touch(var, 2 * at, true));
+            at += 1;
+            bounds[*block as usize] = (start, 2 * at - 1);
         }
+        self.zeroed = self.carry(function, at, rounds, work)?;
+        for var in (0..function.params).chain(self.zeroed.iter().copied()) {
+            let interval = &mut self.intervals[var as usize];
+            if !interval.is_empty() {
+                interval.start = 1;
+            }
+        }
+        Ok(())
     }
-    Ok(Liveness { intervals, zeroed })
-}
 
-/// Extends the intervals of variables that are live across blocks. Returns the locals that begin as
-/// zero. The code has operations up to number `end`.
-fn carry(
-    function: &Function,
-    bounds: &[(u32, u32)],
-    end: u32,
-    rounds: usize,
-    intervals: &mut [Interval],
-    work: &Work<'_>,
-) -> Result<Vec<Var>, Unsupported> {
-    let members: Vec<Var> = (0..function.locals)
-        .chain(function.carried.iter().copied())
-        .filter(|var| !intervals[*var as usize].is_empty())
-        .collect();
-    let words = members.len().div_ceil(64);
-    let edges = Edges::of(function);
-    work.take(edges.from.len() + function.blocks.len())?;
-    let sets = function.blocks.len() * words;
-    let round = sets + edges.from.len() * words;
-    if sets > MAX_WORDS || round > MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len()) {
-        // Too much work: treat each variable as live everywhere.
-        for var in &members {
-            intervals[*var as usize].cover(1);
-            intervals[*var as usize].cover(2 * end);
-        }
-        return Ok((function.params..function.locals)
+    /// Extends the intervals of variables that are live across blocks. Returns the locals that begin as
+    /// zero. The code has operations up to number `end`.
+    fn carry(
+        &mut self,
+        function: &Function,
+        end: u32,
+        rounds: usize,
+        work: &Work<'_>,
+    ) -> Result<Vec<Var>, Unsupported> {
+        let (intervals, bounds) = (&mut self.intervals, &self.bounds);
+        let members: Vec<Var> = (0..function.locals)
+            .chain(function.carried.iter().copied())
             .filter(|var| !intervals[*var as usize].is_empty())
-            .collect());
-    }
-    work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
-    let mut live = Live::new(function, &members, words);
-    let is_complete = live.spread(function, &edges, rounds * round, work)?;
-    let mut seen = vec![0_u64; words];
-    // In reverse order, the first block with the variable gives the end of its interval.
-    for block in function.order.iter().rev().map(|it| *it as usize) {
-        each_new(live.outside.of(block), &mut seen, |index| {
-            intervals[members[index] as usize].cover(bounds[block].1);
-        });
-    }
-    seen.fill(0);
-    for block in function.order.iter().map(|it| *it as usize) {
-        each_new(live.inside.of(block), &mut seen, |index| {
-            intervals[members[index] as usize].cover(bounds[block].0);
-        });
-    }
-    if !is_complete {
-        seen.fill(0);
-        for (header, last) in ends_of_loops(function, &edges, bounds) {
-            each_new(live.inside.of(header), &mut seen, |index| {
-                intervals[members[index] as usize].cover(last);
+            .collect();
+        let words = members.len().div_ceil(64);
+        let edges = Edges::of(function);
+        work.take(edges.from.len() + function.blocks.len())?;
+        let sets = function.blocks.len() * words;
+        let round = sets + edges.from.len() * words;
+        if sets > MAX_WORDS || round > MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len())
+        {
+            // Too much work: treat each variable as live everywhere.
+            for var in &members {
+                intervals[*var as usize].cover(1);
+                intervals[*var as usize].cover(2 * end);
+            }
+            return Ok((function.params..function.locals)
+                .filter(|var| !intervals[*var as usize].is_empty())
+                .collect());
+        }
+        work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
+        let live = &mut self.live;
+        live.renew(function, &mut self.across, &members, words);
+        let is_complete = live.spread(function, &edges, rounds * round, work)?;
+        let mut seen = vec![0_u64; words];
+        // In reverse order, the first block with the variable gives the end of its interval.
+        for block in function.order.iter().rev().map(|it| *it as usize) {
+            each_new(live.outside.of(block), &mut seen, |index| {
+                intervals[members[index] as usize].cover(bounds[block].1);
             });
         }
+        seen.fill(0);
+        for block in function.order.iter().map(|it| *it as usize) {
+            each_new(live.inside.of(block), &mut seen, |index| {
+                intervals[members[index] as usize].cover(bounds[block].0);
+            });
+        }
+        if !is_complete {
+            seen.fill(0);
+            for (header, last) in ends_of_loops(function, &edges, bounds) {
+                each_new(live.inside.of(header), &mut seen, |index| {
+                    intervals[members[index] as usize].cover(last);
+                });
+            }
+        }
+        let entry = function.order.first().map_or(0, |it| *it as usize);
+        Ok(members
+            .iter()
+            .enumerate()
+            .filter(|(index, var)| {
+                (function.params..function.locals).contains(*var) && live.inside.has(entry, *index)
+            })
+            .map(|(_, var)| *var)
+            .collect())
     }
-    let entry = function.order.first().map_or(0, |it| *it as usize);
-    Ok(members
-        .iter()
-        .enumerate()
-        .filter(|(index, var)| {
-            (function.params..function.locals).contains(*var) && live.inside.has(entry, *index)
-        })
-        .map(|(_, var)| *var)
-        .collect())
 }
 
 /// The edges of the control flow graph.
@@ -259,6 +350,7 @@ impl Edges {
 }
 
 /// The variables that are live at the beginning and at the end of each block.
+#[derive(Debug, Default)]
 struct Live {
     inside: Sets,
     outside: Sets,
@@ -268,40 +360,21 @@ struct Live {
 
 impl Live {
     /// Initialises `inside` with the variables that each block reads before it writes them.
-    fn new(function: &Function, members: &[Var], words: usize) -> Self {
-        let mut index_of = vec![usize::MAX; function.vars as usize];
-        for (index, var) in members.iter().enumerate() {
-            index_of[*var as usize] = index;
+    fn renew(&mut self, function: &Function, across: &mut Across, members: &[Var], words: usize) {
+        let index_of = &mut across.marks;
+        for (index, var) in (0..).zip(members) {
+            index_of[*var as usize].read = index;
         }
-        let sets = || Sets::new(function.blocks.len(), words);
-        let (mut inside, mut written) = (sets(), sets());
-        for block in function.order.iter().map(|it| *it as usize) {
-            let body = &function.blocks[block];
-            let mut read = |value, written: &Sets| {
-                if let Value::Var(var) = value {
-                    let index = index_of[var as usize];
-                    if index != usize::MAX && !written.has(block, index) {
-                        inside.insert(block, index);
-                    }
-                }
-            };
-            for op in &body.ops {
-                op.reads(&function.values, |value| read(value, &written));
-                let (to, count) = op.writes();
-                for var in to..to + count {
-                    let index = index_of[var as usize];
-                    if index != usize::MAX {
-                        written.insert(block, index);
-                    }
-                }
+        let blocks = function.blocks.len();
+        self.outside.renew(blocks, words);
+        for (sets, list) in [
+            (&mut self.inside, &across.read),
+            (&mut self.written, &across.written),
+        ] {
+            sets.renew(blocks, words);
+            for (block, var) in list {
+                sets.insert(*block as usize, index_of[*var as usize].read as usize);
             }
-            body.end
-                .reads(&function.values, |value| read(value, &written));
-        }
-        Self {
-            inside,
-            outside: sets(),
-            written,
         }
     }
 

@@ -7,15 +7,15 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use super::{liveness, within, Interval, FIRST, MAX_ROUNDS};
+use super::{Interval, Liveness, FIRST, MAX_ROUNDS};
 use crate::front;
-use crate::ir::{Function, Value, Var};
+use crate::ir::{Function, Var};
 use crate::testing::{build, environment, parse, wasm, work};
 
 #[test]
 fn a_value_lives_from_its_write_to_its_last_read() {
     let function = build("(local.set 3 (i32.mul (local.get 0) (local.get 1))) (local.get 3)");
-    let liveness = liveness(&function, &work()).unwrap();
+    let liveness = liveness(&function);
     // Parameters live from the start. The code is one multiplication and the return.
     let Interval { start, end, .. } = liveness.intervals[0];
     assert_eq!((start, end), (1, 2));
@@ -33,13 +33,23 @@ fn what_is_carried_around_a_loop_lives_in_all_of_it() {
            (br_if 0 (i32.lt_u (local.get 4) (local.get 1))))
          (local.get 3)",
     );
-    let liveness = liveness(&function, &work()).unwrap();
+    let liveness = liveness(&function);
     // Local 3 begins as zero, and the return reads it last. Local 4 is written in each round.
     assert_eq!(liveness.zeroed, [3]);
     let (sum, round) = (liveness.intervals[3], liveness.intervals[4]);
     assert!(sum.start < round.start && round.end < sum.end);
     // The loop reads the parameter, and does not write it.
     assert!(liveness.intervals[0].end >= round.end);
+}
+
+fn liveness(function: &Function) -> Liveness {
+    within(function, MAX_ROUNDS)
+}
+
+fn within(function: &Function, rounds: usize) -> Liveness {
+    let mut liveness = Liveness::default();
+    liveness.within(function, rounds, &work()).unwrap();
+    liveness
 }
 
 /// Computes the intervals by iterating over all blocks until nothing changes.
@@ -59,15 +69,13 @@ fn by_rounds(function: &Function) -> Vec<Interval> {
             for var in &live {
                 intervals[*var as usize].cover(2 * end + 1);
             }
-            let mut read = |live: &mut BTreeSet<Var>, value, at| {
-                if let Value::Var(var) = value {
-                    live.insert(var);
-                    intervals[var as usize].cover(2 * at);
-                }
+            let mut read = |live: &mut BTreeSet<Var>, var, at| {
+                live.insert(var);
+                intervals[var as usize].cover(2 * at);
             };
             block
                 .end
-                .reads(&function.values, |value| read(&mut live, value, end));
+                .reads(&function.values, |var| read(&mut live, var, end));
             let mut writes = Vec::new();
             for (op, at) in block
                 .ops
@@ -82,7 +90,8 @@ fn by_rounds(function: &Function) -> Vec<Interval> {
                     live.remove(&var);
                     writes.push((var, at));
                 }
-                op.reads(&function.values, |value| read(&mut live, value, at));
+                op.uses()
+                    .reads(&function.values, |var| read(&mut live, var, at));
             }
             for (var, at) in writes {
                 intervals[var as usize].cover(2 * at + 1);
@@ -102,7 +111,7 @@ fn by_rounds(function: &Function) -> Vec<Interval> {
 /// Number of intervals that are longer than necessary, if propagation along back edges stops after
 /// `rounds` rounds. Checks that none is shorter.
 fn longer(function: &Function, rounds: usize) -> usize {
-    let found = within(function, rounds, &work()).unwrap();
+    let found = within(function, rounds);
     let vars = (0..).zip(found.intervals.iter().zip(by_rounds(function)));
     let longer = vars.filter(|(var, (found, needed))| {
         assert!(found.start <= needed.start, "{var}: {found:?} {needed:?}");
