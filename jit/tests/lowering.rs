@@ -114,10 +114,16 @@ number is the *extent* of the access. The access becomes up to three operations 
   |---|---|---|---|
   | `Constant` | a constant base | `r2 = r7` | all of the memory |
   | `Bound(most)` | a base that is not checked | `r2 += r7`; if the base comes from the frame, it is first masked to at most `most` | the memory's size minus `most` |
-  | `Extent(e)` | other bases | if fewer than `e` bytes follow the base, the base becomes 0: `w1 = w2`, `r1 -= last + 1` (`last` is the memory's size minus `e`), `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
+  | `Memory` | other bases, if the memory's size is a power of two | the base modulo that size: `w2 &= 65535`, `r2 += r7`. A larger part of the offset is added before | 4,096 bytes more than that part of the offset |
+  | `Extent(e)` | other bases, if it is not | if fewer than `e` bytes follow the base, the base becomes 0: `w1 = w2`, `r1 -= last + 1` (`last` is the memory's size minus `e`), `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
 
-* **`Load`** and **`Store`** add the lower part of the offset, which is less than 32,768. The
-  address already contains the rest.
+* **`Load`** and **`Store`** add the lower part of the offset, which is less than 32,768 (with
+  the mask `Memory` less than 4,096). The address already contains the rest.
+
+**The guard.** An address with the mask `Memory` may be the last byte of the memory. While the check
+is mispredicted, an access adds its offset to that. So a guard of zeros follows the memory, and has
+as many bytes as the code's accesses can reach (`Code::guard`). Code reaches the guard in no other
+case, because the check is exact.
 
 **Raise.** A check shares one extent with the addresses that are masked for it. A wider access by
 the same local raises that extent, and so changes all of them at once. The compiler does this only until the next store, assignment to a global, call, division (which may trap itself) or beginning of a block. A raised check would trap before that, although the wider access comes after it. So a wider access after it

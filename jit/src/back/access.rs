@@ -40,29 +40,39 @@ impl Emitter<'_, '_> {
         // Under speculation, a load from the frame may return an older value.
         let comes_from_frame =
             matches!(base, Value::Var(var) if !matches!(self.location(var), Location::Reg(_)));
-        let last = match mask {
-            Mask::Bound(max) if comes_from_frame => Some(max),
-            Mask::Constant | Mask::Bound(_) => None,
-            Mask::Extent(extent) => Some(self.last(extent)),
-        };
-        if mask == Mask::Constant {
-            self.alu64(Alu::Mov, target, Source::Reg(R7));
-        } else {
-            self.set(target, base);
-            if let Some(last) = last {
-                self.mask(target, last);
+        let mut offset = Source::Imm(offset as i32);
+        match mask {
+            Mask::Constant => self.alu64(Alu::Mov, target, Source::Reg(R7)),
+            _ => self.set(target, base),
+        }
+        match mask {
+            Mask::Bound(max) if comes_from_frame => self.limit(target, max),
+            Mask::Constant | Mask::Bound(_) => {}
+            Mask::Extent(extent) => self.limit(target, self.last(extent)),
+            Mask::Memory => {
+                if offset != Source::Imm(0) {
+                    self.push(alu(ALU32, Alu::Add, target, offset));
+                    offset = Source::Imm(0);
+                }
+                self.limit(target, self.program.environment.memory_bytes - 1);
             }
+        }
+        if mask != Mask::Constant {
             self.alu64(Alu::Add, target, Source::Reg(R7));
         }
-        if offset != 0 {
-            self.alu64(Alu::Add, target, Source::Imm(offset as i32));
+        if offset != Source::Imm(0) {
+            self.alu64(Alu::Add, target, offset);
         }
         self.done(to);
     }
 
-    /// Sets `reg` to 0 if its lower half is more than `last`, without a branch that could be
-    /// mispredicted. Also clears the upper half, which may not be 0 if a call was mispredicted.
-    fn mask(&mut self, reg: Reg, last: u64) {
+    /// Changes `reg` to a value of at most `last` if its lower half is more than that, without a
+    /// branch that could be mispredicted. Also clears the upper half, which may not be 0 if a call
+    /// was mispredicted.
+    fn limit(&mut self, reg: Reg, last: u64) {
+        if (last + 1).is_power_of_two() {
+            return self.push(alu(ALU32, Alu::And, reg, Source::Imm(last as i32)));
+        }
         self.push(alu(ALU32, Alu::Mov, R1, Source::Reg(reg)));
         self.alu64(Alu::Sub, R1, Source::Imm(last as i32 + 1));
         // The upper half of a negative difference is 32 ones.

@@ -34,6 +34,7 @@ pub(crate) fn compile(
         program.charges_once =
             program.is_alone() && !program.may_overflow() && built.charges_once();
         program.reads_below = program.reads_below.max(built.reads_below);
+        program.guard = program.guard.max(built.guard);
         if index == root {
             program.reads_parameters = built.reads_parameters;
             program.reads_in_place = built.in_place;
@@ -64,6 +65,7 @@ pub(crate) fn compile(
         stack,
         calls_host: program.calls_host,
         reads_below: program.reads_below,
+        guard: program.guard,
         reads_parameters: program.reads_parameters,
         in_place: program.reads_in_place,
         insns: assembled.insns,

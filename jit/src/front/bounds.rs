@@ -15,7 +15,7 @@ fn max_of(width: Width) -> u64 {
 }
 
 /// A number with all bits set up to the highest bit that is set in `max`.
-fn ones(max: u64) -> u64 {
+pub(super) fn ones(max: u64) -> u64 {
     u64::MAX.checked_shr(max.leading_zeros()).unwrap_or(0)
 }
 

@@ -12,12 +12,15 @@
 
 use nf_wasm_shared::abi::trap::Trap;
 
+use super::bounds::ones;
 use super::known::{Address, Reach, Space};
 use super::Builder;
 use crate::ir::{Extent, Mask, Op, Place, Value, Var};
 
 /// The offset of a load or store from its address is below this.
 pub(super) const REACH: u64 = 1 << 15;
+/// The same for an address with [`Mask::Memory`]. Limits the guard behind the memory.
+const REACH_IN_GUARD: u64 = 1 << 12;
 
 impl Builder<'_, '_> {
     /// Emits the check of an access to `bytes` bytes at `base + offset`. Returns its place.
@@ -37,10 +40,26 @@ impl Builder<'_, '_> {
         let max = self.max(base);
         let mask = match base {
             Value::Const(_) => Mask::Constant,
+            // A mask of all ones takes a single instruction.
+            Value::Var(_) if ones(max) <= limit - bytes => Mask::Bound(ones(max)),
             Value::Var(_) if max <= limit - bytes => Mask::Bound(max),
-            Value::Var(base) => Mask::Extent(self.check(base, bytes)),
+            Value::Var(base) => {
+                let extent = self.check(base, bytes);
+                match self.memory_bytes.is_power_of_two() {
+                    true => Mask::Memory,
+                    false => Mask::Extent(extent),
+                }
+            }
         };
-        let near = offset % REACH;
+        let near = match mask {
+            Mask::Memory => offset % REACH_IN_GUARD,
+            Mask::Constant | Mask::Bound(_) | Mask::Extent(_) => offset % REACH,
+        };
+        if mask == Mask::Memory {
+            // The last byte of the memory, plus this.
+            let guard = near + bytes - offset - 1;
+            self.function.guard = self.function.guard.max(guard as u32);
+        }
         let is_direct = base == Value::Const(0) && offset == near;
         let address = (!is_direct).then(|| self.address(base, offset - near, bytes, mask));
         Place {
@@ -92,6 +111,7 @@ impl Builder<'_, '_> {
             let reach = match mask {
                 Mask::Constant => Reach::Bytes(u64::MAX),
                 Mask::Bound(max) => Reach::Bytes(self.limit - max),
+                Mask::Memory => Reach::Bytes(offset + REACH_IN_GUARD),
                 Mask::Extent(extent) => Reach::Extent(extent),
             };
             let address = Address::new(offset, reach, to);
@@ -109,7 +129,7 @@ impl Builder<'_, '_> {
 #[cfg(test)]
 mod tests {
     use crate::ir::{Mask, Op};
-    use crate::testing::{build, ops};
+    use crate::testing::{build, build_in, ops};
     use std::format;
     use std::vec::Vec;
 
@@ -124,12 +144,13 @@ mod tests {
     }
 
     /// The masks of addresses, extents in bytes.
-    fn masks(body: &str) -> Vec<(char, u64)> {
-        let function = build(body);
+    fn masks(bytes: u64, body: &str) -> Vec<(char, u64)> {
+        let function = build_in(bytes, body);
         let mask = |op: &Op| match op {
-            Op::Address { mask, .. } => Some(match mask {
+            Op::Address { mask, offset, .. } => Some(match mask {
                 Mask::Constant => ('c', 0),
                 Mask::Bound(max) => ('b', *max),
+                Mask::Memory => ('m', (*offset).into()),
                 Mask::Extent(extent) => ('e', function.extents.bytes(*extent)),
             }),
             _ => None,
@@ -139,7 +160,10 @@ mod tests {
 
     const NEAR: &str = "(drop (i32.load8_u (local.get 0)))";
     const FAR: &str = "(drop (i32.load offset=96 (local.get 0)))";
+    const WIDE: &str = "(drop (i32.load offset=131072 (local.get 0)))";
     const END: &str = "(i32.const 1)";
+    /// A size that is not a power of two.
+    const PAGES: u64 = 3 << 16;
 
     #[test]
     fn one_check_is_for_all_that_follows() {
@@ -163,16 +187,36 @@ mod tests {
     fn an_address_is_used_for_what_it_is_masked_for() {
         let store = "(i32.store (i32.const 0) (i32.const 1))";
         // An address that is raised with its check is reused.
-        assert_eq!(masks(&[NEAR, FAR, NEAR, END].concat()), [('e', 100)]);
+        assert_eq!(masks(PAGES, &[NEAR, FAR, NEAR, END].concat()), [('e', 100)]);
         // An address that was masked before another check does not reach as far.
         let body = [NEAR, store, FAR, NEAR, END].concat();
-        assert_eq!(masks(&body), [('e', 1), ('e', 100)]);
+        assert_eq!(masks(PAGES, &body), [('e', 1), ('e', 100)]);
         let body = [FAR, store, NEAR, END].concat();
-        assert_eq!(masks(&body), [('e', 100)]);
+        assert_eq!(masks(PAGES, &body), [('e', 100)]);
         // An address without a mask reaches as far as its bound allows.
         let small = "(local.set 0 (i32.load16_u (i32.const 0)))";
         let body = [small, NEAR, FAR, NEAR, END].concat();
-        assert_eq!(masks(&body), [('b', 65_535), ('e', 100)]);
+        assert_eq!(masks(PAGES, &body), [('b', 65_535)]);
+        let body = [small, NEAR, WIDE, NEAR, END].concat();
+        assert_eq!(masks(PAGES, &body), [('b', 65_535), ('e', 131_076)]);
+    }
+
+    #[test]
+    fn memory_of_a_power_of_two_is_masked_as_a_whole() {
+        let store = "(i32.store (i32.const 0) (i32.const 1))";
+        // The guard is behind the memory, whatever was checked.
+        let body = [NEAR, store, FAR, NEAR, END].concat();
+        assert_eq!(masks(65_536, &body), [('m', 0)]);
+        assert_eq!(build(&body).guard, 99);
+        // The part of the offset that the guard does not cover is added before the mask.
+        let far = "(drop (i32.load offset=8195 (local.get 0)))";
+        let body = [NEAR, far, END].concat();
+        assert_eq!(masks(65_536, &body), [('m', 0), ('m', 8_192)]);
+        assert_eq!(build(&body).guard, 6);
+        assert_eq!(
+            build("(i32.load8_u offset=96 (i32.load8_u (i32.const 1)))").guard,
+            0
+        );
     }
 
     #[test]
@@ -180,7 +224,7 @@ mod tests {
         // Raises any number of operations: each of these addresses is a different one.
         let far = |at: u32| format!("(drop (i32.load8_u offset={at} (local.get 0)))");
         let body: std::string::String = (0..8_000).map(|at| far(at % 2 * 32_768 + at)).collect();
-        let function = build(&(body + END));
+        let function = build_in(PAGES, &(body + END));
         let ops = ops(&function);
         let of = |op: &Op| match op {
             Op::Check { extent, .. } => Some(*extent),

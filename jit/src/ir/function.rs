@@ -63,6 +63,8 @@ pub(crate) struct Function {
     pub(crate) calls_host: bool,
     /// All its reads from linear memory are below this address.
     pub(crate) reads_below: u64,
+    /// Bytes behind linear memory that it may access while a check is mispredicted.
+    pub(crate) guard: u32,
     /// Whether it reads a parameter whose value is not known.
     pub(crate) reads_parameters: bool,
     /// Its reads of a packet in place.

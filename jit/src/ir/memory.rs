@@ -67,6 +67,9 @@ pub(crate) enum Mask {
     /// The operation that computed the base bounds it to this, also under speculation. There is no
     /// check.
     Bound(u64),
+    /// The sum of base and offset modulo the memory's bytes, which are a power of two. A guard
+    /// follows the memory: see [`super::Function::guard`].
+    Memory,
     /// A base that is too large for this extent becomes 0, without a branch.
     Extent(Extent),
 }

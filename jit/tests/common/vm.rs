@@ -35,6 +35,8 @@ pub struct Speculation {
     pub mistakes: u64,
     /// Number of loads and stores on wrong paths.
     pub accesses: u64,
+    /// The linear memory with the guard behind it, which may be accessed on a wrong path.
+    pub guarded: Range<u64>,
 }
 
 impl Speculation {
@@ -44,6 +46,7 @@ impl Speculation {
             random,
             mistakes: 0,
             accesses: 0,
+            guarded: 0..0,
         }
     }
 }
@@ -66,6 +69,8 @@ struct Vm<'a> {
     /// The ranges that may be accessed. They are far apart: a wrong address in one does not reach
     /// another.
     bounds: &'a [Range<u64>],
+    /// The linear memory with the guard, which may be accessed on a wrong path.
+    guarded: Range<u64>,
     stack: Range<u64>,
     r: [u64; 11],
     at: usize,
@@ -91,6 +96,7 @@ pub fn run(
     let mut vm = Vm {
         insns,
         bounds,
+        guarded: speculation.as_ref().map_or(0..0, |it| it.guarded.clone()),
         stack: stack.start as u64..stack.end as u64,
         r: [0; 11],
         at: 0,
@@ -273,7 +279,9 @@ impl Vm<'_> {
         let end = address.wrapping_add(len as u64);
         let is_in = |range: &Range<u64>| range.start <= address && end <= range.end;
         assert!(
-            self.bounds.iter().any(is_in) || is_in(&self.stack),
+            self.bounds.iter().any(is_in)
+                || is_in(&self.stack)
+                || self.undo.is_some() && is_in(&self.guarded),
             "instruction {here} touches {len} bytes at {address:#x}, outside of {:x?}{}",
             self.bounds,
             match self.undo {
