@@ -139,7 +139,8 @@ impl Emitter<'_, '_> {
     pub(super) fn store(&mut self, from: Value, bytes: u8, place: Place) {
         let base = self.base_of(place, R1);
         let width = if bytes == 8 { Width::W64 } else { Width::W32 };
-        let source = self.source(width, from, R0);
+        let scratch = if base == R0 { R1 } else { R0 };
+        let source = self.source(width, from, scratch);
         self.push(store(size(bytes), base, place.offset as i16, source));
     }
 

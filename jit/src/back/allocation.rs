@@ -2,7 +2,8 @@
 //! Locations of variables: a register, or a slot of the function's frame.
 //!
 //! Linear scan: variables get registers in the order of their first use. When no register is free,
-//! the variable with the least use gets a frame slot, for its whole life.
+//! the variable with the least use gets a frame slot, for its whole life. A variable that only the
+//! next operation reads stays in R0.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec;
@@ -10,9 +11,9 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::frame::FIRST_SLOT;
-use super::insn::{Reg, R2, R3, R4, R5, R6};
+use super::insn::{Reg, R0, R2, R3, R4, R5, R6};
 use super::liveness::{liveness, Interval, FIRST};
-use crate::ir::{Calls, Function, Op, Var};
+use crate::ir::{Calls, Divide, End, Function, Op, Value, Var, Written};
 use crate::{Unsupported, Work};
 
 /// The registers for variables. Calls of helpers preserve only the last.
@@ -52,13 +53,15 @@ impl Allocation {
     pub(crate) fn new(function: &Function, work: &Work<'_>) -> Result<Self, Unsupported> {
         let liveness = liveness(function, work)?;
         let intervals = &liveness.intervals;
-        let mut order: Vec<Var> = (0..function.vars)
-            .filter(|var| intervals[*var as usize].is_read)
-            .collect();
+        let mut locations = vec![Location::Nowhere; intervals.len()];
+        pass_on(function, intervals, &mut locations);
+        let is_to_place = |var: &Var| {
+            intervals[*var as usize].is_read && locations[*var as usize] == Location::Nowhere
+        };
+        let mut order: Vec<Var> = (0..function.vars).filter(is_to_place).collect();
         let halvings = order.len().checked_ilog2().unwrap_or(0) as usize;
         work.take(order.len() * (4 + halvings))?;
         order.sort_by_key(|var| intervals[*var as usize].start);
-        let mut locations = vec![Location::Nowhere; intervals.len()];
         scan(&order, intervals, &mut locations);
 
         let calls: Vec<(u32, Calls)> = function
@@ -152,6 +155,77 @@ fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Calls)]) ->
         .iter()
         .take_while(|(at, _)| 2 * at < interval.end)
         .any(|(at, calls)| interval.crosses(*at) && register < clobbered(*calls))
+}
+
+/// Leaves each variable in R0 that is only read by the operation after the one that writes it.
+fn pass_on(function: &Function, intervals: &[Interval], locations: &mut [Location]) {
+    let mut at = FIRST;
+    for block in &function.order {
+        let block = &function.blocks[*block as usize];
+        for (index, op) in block.ops.iter().enumerate() {
+            let (Written::Value(var) | Written::Address(var)) = op.written() else {
+                at += 1;
+                continue;
+            };
+            let interval = intervals[var as usize];
+            let mut next = index + 1;
+            let mut end = 2 * (at + 1);
+            // A check only reads its base.
+            if matches!(block.ops.get(next), Some(Op::Check { base, .. }) if *base == var)
+                && interval.end > end
+            {
+                (next, end) = (next + 1, end + 2);
+            }
+            let is_short =
+                var >= function.locals && interval.start == 2 * at + 1 && interval.end == end;
+            let is_taken = || match block.ops.get(next) {
+                Some(op) => takes_from_scratch(op, var),
+                None => match &block.end {
+                    End::Branch { .. } | End::Table { .. } => true,
+                    End::Return((start, end)) => end - start == 1,
+                    End::Jump(_) | End::Trap(_) => false,
+                },
+            };
+            if is_short && is_taken() {
+                locations[var as usize] = Location::Reg(R0);
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+}
+
+/// Whether the instructions of an operation that reads `var` read it before they change R0, if it
+/// is there.
+fn takes_from_scratch(op: &Op, var: Var) -> bool {
+    let var = Value::Var(var);
+    match op {
+        Op::Copy { .. }
+        | Op::Compare { .. }
+        | Op::Check { .. }
+        | Op::Address { .. }
+        | Op::PacketAddress { .. }
+        | Op::Load { .. }
+        | Op::Store { .. }
+        | Op::GlobalSet { .. } => true,
+        Op::Binary { op, b, .. } => op.calls(*b) == Calls::Nothing,
+        Op::Unary { op, .. } => op.calls() == Calls::Nothing,
+        // The dividend goes to R0 first.
+        Op::Divide {
+            op: Divide::DivU | Divide::RemU,
+            b,
+            ..
+        } => *b != var,
+        // The comparison comes first.
+        Op::Select { a, b, .. } => *a != var && *b != var,
+        Op::Divide { .. }
+        | Op::Trap(_)
+        | Op::Packet { .. }
+        | Op::GlobalGet { .. }
+        | Op::Call { .. }
+        | Op::CallIndirect { .. }
+        | Op::Host { .. } => false,
+    }
 }
 
 fn scan(order: &[Var], intervals: &[Interval], locations: &mut [Location]) {

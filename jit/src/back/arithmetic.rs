@@ -64,9 +64,10 @@ impl Emitter<'_, '_> {
                 let other = self.in_register(a, R1);
                 self.push(alu(class, instruction, target, Source::Reg(other)));
             } else {
-                self.set(R0, a);
-                self.push(alu(class, instruction, R0, source));
-                self.alu64(Alu::Mov, target, Source::Reg(R0));
+                let other = if target == R0 { R1 } else { R0 };
+                self.set(other, a);
+                self.push(alu(class, instruction, other, source));
+                self.alu64(Alu::Mov, target, Source::Reg(other));
             }
         } else {
             self.set(target, a);
