@@ -170,6 +170,13 @@ fn index(random: &mut Random) -> String {
     }
 }
 
+/// The sum of a local and a constant.
+fn sum(random: &mut Random, local: u64, bytes: u64) -> String {
+    let (small, edge) = (random.below(20) as i64 - 8, edge(random, bytes) as i64);
+    let constant = random.choose(&[small, small, small, edge, -edge]);
+    format!("(i32.add (local.get {local}) (i32.const {constant}))")
+}
+
 /// A statement: an access by a local, or something between accesses. Locals repeat often.
 fn statement(random: &mut Random, bytes: u64, depth: u32) -> String {
     let (local, other) = (random.below(LOCALS), random.below(LOCALS));
@@ -187,6 +194,15 @@ fn statement(random: &mut Random, bytes: u64, depth: u32) -> String {
             format!("(if (local.get {other}) (then {body}))")
         }
         4 => format!("(drop ({access} offset={offset} {}))", index(random)),
+        5 => format!("(local.set {local} {})", sum(random, other, bytes)),
+        6..=10 => {
+            let small = random.below(20);
+            let offset = random.choose(&[small, small, offset]);
+            format!(
+                "(drop ({access} offset={offset} {}))",
+                sum(random, local, bytes)
+            )
+        }
         _ => format!("(drop ({access} offset={offset} (local.get {local})))"),
     }
 }

@@ -12,7 +12,7 @@ use core::cmp::Reverse;
 
 use super::frame::FIRST_SLOT;
 use super::insn::{Reg, R0, R2, R3, R4, R5, R6};
-use super::liveness::{liveness, Interval, FIRST};
+use super::liveness::{liveness, Dead, Interval, FIRST};
 use crate::ir::{Calls, Divide, End, Function, Op, Value, Var, Written};
 use crate::{Unsupported, Work};
 
@@ -36,9 +36,14 @@ pub(crate) struct Allocation {
     residents: [Vec<(Interval, Var)>; REGISTERS.len()],
     /// Locals that begin as zero.
     pub(crate) zeroed: Vec<Var>,
+    /// Operations that are left out.
+    pub(crate) dead: Dead,
     /// Number of the frame's slots.
     pub(crate) slots: u32,
 }
+
+/// Maximum operations, dead ones and checks, between the write and the read of a variable in R0.
+const MAX_AHEAD: u32 = 4;
 
 /// Number of the [`REGISTERS`] that a call does not preserve.
 fn clobbered(calls: Calls) -> usize {
@@ -54,7 +59,7 @@ impl Allocation {
         let liveness = liveness(function, work)?;
         let intervals = &liveness.intervals;
         let mut locations = vec![Location::Nowhere; intervals.len()];
-        pass_on(function, intervals, &mut locations);
+        pass_on(function, intervals, &liveness.dead, &mut locations);
         let is_to_place = |var: &Var| {
             intervals[*var as usize].is_read && locations[*var as usize] == Location::Nowhere
         };
@@ -80,6 +85,7 @@ impl Allocation {
             backups: vec![None; intervals.len()],
             residents: Default::default(),
             zeroed: liveness.zeroed,
+            dead: liveness.dead,
             slots: 0,
         };
         work.take(calls.len())?;
@@ -158,7 +164,7 @@ fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Calls)]) ->
 }
 
 /// Leaves each variable in R0 that is only read by the operation after the one that writes it.
-fn pass_on(function: &Function, intervals: &[Interval], locations: &mut [Location]) {
+fn pass_on(function: &Function, intervals: &[Interval], dead: &Dead, locations: &mut [Location]) {
     let mut at = FIRST;
     for block in &function.order {
         let block = &function.blocks[*block as usize];
@@ -168,25 +174,29 @@ fn pass_on(function: &Function, intervals: &[Interval], locations: &mut [Locatio
                 continue;
             };
             let interval = intervals[var as usize];
-            let mut next = index + 1;
-            let mut end = 2 * (at + 1);
-            // A check only reads its base.
-            if matches!(block.ops.get(next), Some(Op::Check { base, .. }) if *base == var)
-                && interval.end > end
-            {
-                (next, end) = (next + 1, end + 2);
-            }
-            let is_short =
-                var >= function.locals && interval.start == 2 * at + 1 && interval.end == end;
-            let is_taken = || match block.ops.get(next) {
+            let is_short = var >= function.locals
+                && interval.start == 2 * at + 1
+                && interval.end <= interval.start + 2 * MAX_AHEAD;
+            // The operation that reads it last, or the end of the block.
+            let last = index + (interval.end / 2).saturating_sub(at) as usize;
+            let is_next = || {
+                let between = block.ops[index + 1..].iter().zip(at + 1..interval.end / 2);
+                // A check only reads its base.
+                let is_quiet = |op: &Op| matches!(op, Op::Check { base, .. } if *base == var);
+                between
+                    .into_iter()
+                    .all(|(op, at)| dead.has(at) || is_quiet(op))
+            };
+            let is_taken = || match block.ops.get(last) {
                 Some(op) => takes_from_scratch(op, var),
+                None if last > block.ops.len() => false,
                 None => match &block.end {
                     End::Branch { .. } | End::Table { .. } => true,
                     End::Return((start, end)) => end - start == 1,
                     End::Jump(_) | End::Trap(_) => false,
                 },
             };
-            if is_short && is_taken() {
+            if is_short && is_next() && is_taken() {
                 locations[var as usize] = Location::Reg(R0);
             }
             at += 1;

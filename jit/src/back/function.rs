@@ -136,7 +136,9 @@ impl Emitter<'_, '_> {
             self.charge(block.fuel);
         }
         for op in &block.ops {
-            self.op(op);
+            if !self.allocation.dead.has(self.at) {
+                self.op(op);
+            }
             self.at += 1;
         }
         self.end(&block.end, next);

@@ -21,6 +21,26 @@ impl Insn {
         [self.registers & 15, self.registers >> 4]
     }
 
+    /// The register that it writes. A call is not considered.
+    pub(crate) fn written(self) -> Option<Reg> {
+        let destination = Reg(self.registers & 15);
+        matches!(self.code & 7, LD | LDX | ALU32 | ALU64).then_some(destination)
+    }
+
+    /// If it loads or stores a word at a constant distance from R9: the register, or that of no
+    /// number if the word is a constant.
+    pub(crate) fn word_of_frame(self) -> Option<(Access, u8)> {
+        const NONE: u8 = 0xff;
+        let word = MEM | Size::B8 as u8;
+        let [destination, source] = self.used();
+        match self.code {
+            code if code == LDX | word && source == R9.0 => Some((Access::Load, destination)),
+            code if code == STX | word && destination == R9.0 => Some((Access::Store, source)),
+            code if code == ST | word && destination == R9.0 => Some((Access::Store, NONE)),
+            _ => None,
+        }
+    }
+
     /// Whether a jump depends on a comparison.
     pub(crate) fn is_conditional(self) -> bool {
         self.code != JMP | Jump::Always as u8
@@ -31,6 +51,13 @@ impl Insn {
         let [destination, source] = self.used().map(|reg| names[reg as usize]);
         self.registers = destination | (source << 4);
     }
+}
+
+/// The kind of an access to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Load,
+    Store,
 }
 
 /// An eBPF register.

@@ -66,6 +66,7 @@ pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
     /// Locals, without parameters, that may be read before they are written: they begin as zero.
     pub(crate) zeroed: Vec<Var>,
+    pub(crate) dead: Dead,
 }
 
 /// Sets of variables that may be live across blocks, one for each block.
@@ -106,109 +107,195 @@ pub(crate) fn liveness(function: &Function, work: &Work<'_>) -> Result<Liveness,
 fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Liveness, Unsupported> {
     // This function and the allocation initialise an entry for each variable, used or not.
     work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-    let mut intervals = vec![Interval::EMPTY; function.vars as usize];
-    let mut bounds = vec![(0, 0); function.blocks.len()];
-    let mut at = FIRST;
-    for block in &function.order {
-        let start = 2 * at;
-        let body = &function.blocks[*block as usize];
-        work.take(1 + body.ops.len())?;
-        let weight = 8_u32.pow(body.depth.min(4));
-        let mut touch = |var: Var, position, is_read| {
-            let interval = &mut intervals[var as usize];
-            interval.cover(position);
-            interval.weight = interval.weight.saturating_add(weight);
-            interval.is_read |= is_read;
-        };
-        for op in &body.ops {
-            op.reads(&function.values, |value| {
-                if let Value::Var(var) = value {
-                    touch(var, 2 * at, true);
-                }
-            });
-            let (to, count) = op.writes();
-            (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
-            at += 1;
-        }
-        body.end.reads(&function.values, |value| {
-            if let Value::Var(var) = value {
-                touch(var, 2 * at, true);
-            }
-        });
-        at += 1;
-        bounds[*block as usize] = (start, 2 * at - 1);
+    let mut touched = Touched::new(function, &Dead::default(), work)?;
+    let members: Vec<Var> = (0..function.locals)
+        .chain(function.carried.iter().copied())
+        .filter(|var| !touched.intervals[*var as usize].is_empty())
+        .collect();
+    let edges = Edges::of(function);
+    work.take(edges.from.len() + function.blocks.len())?;
+    let live = Live::of(function, &edges, &members, touched.end, rounds, work)?;
+    let dead = match &live {
+        Some((live, true)) => Dead::new(function, live, &members, work)?,
+        _ => Dead::default(),
+    };
+    if dead.is_any() {
+        touched = Touched::new(function, &dead, work)?;
     }
-    let zeroed = carry(function, &bounds, at, rounds, &mut intervals, work)?;
+    let intervals = &mut touched.intervals;
+    let zeroed = match live {
+        Some((live, is_complete)) => {
+            let ends = match is_complete {
+                true => Vec::new(),
+                false => ends_of_loops(function, &edges, &touched.bounds),
+            };
+            live.extend(function, &members, &touched.bounds, &ends, intervals)
+        }
+        None => {
+            // Too much work: treat each variable as live everywhere.
+            for var in &members {
+                intervals[*var as usize].cover(1);
+                intervals[*var as usize].cover(2 * touched.end);
+            }
+            (function.params..function.locals)
+                .filter(|var| !intervals[*var as usize].is_empty())
+                .collect()
+        }
+    };
     for var in (0..function.params).chain(zeroed.iter().copied()) {
         if !intervals[var as usize].is_empty() {
             intervals[var as usize].start = 1;
         }
     }
-    Ok(Liveness { intervals, zeroed })
+    Ok(Liveness {
+        intervals: touched.intervals,
+        zeroed,
+        dead,
+    })
 }
 
-/// Extends the intervals of variables that are live across blocks. Returns the locals that begin as
-/// zero. The code has operations up to number `end`.
-fn carry(
-    function: &Function,
-    bounds: &[(u32, u32)],
+/// The reads and writes of each variable.
+struct Touched {
+    intervals: Vec<Interval>,
+    /// The first and the last position of each block.
+    bounds: Vec<(u32, u32)>,
+    /// The operations have numbers below this.
     end: u32,
-    rounds: usize,
-    intervals: &mut [Interval],
-    work: &Work<'_>,
-) -> Result<Vec<Var>, Unsupported> {
-    let members: Vec<Var> = (0..function.locals)
-        .chain(function.carried.iter().copied())
-        .filter(|var| !intervals[*var as usize].is_empty())
-        .collect();
-    let words = members.len().div_ceil(64);
-    let edges = Edges::of(function);
-    work.take(edges.from.len() + function.blocks.len())?;
-    let sets = function.blocks.len() * words;
-    let round = sets + edges.from.len() * words;
-    if sets > MAX_WORDS || round > MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len()) {
-        // Too much work: treat each variable as live everywhere.
-        for var in &members {
-            intervals[*var as usize].cover(1);
-            intervals[*var as usize].cover(2 * end);
-        }
-        return Ok((function.params..function.locals)
-            .filter(|var| !intervals[*var as usize].is_empty())
-            .collect());
-    }
-    work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
-    let mut live = Live::new(function, &members, words);
-    let is_complete = live.spread(function, &edges, rounds * round, work)?;
-    let mut seen = vec![0_u64; words];
-    // In reverse order, the first block with the variable gives the end of its interval.
-    for block in function.order.iter().rev().map(|it| *it as usize) {
-        each_new(live.outside.of(block), &mut seen, |index| {
-            intervals[members[index] as usize].cover(bounds[block].1);
-        });
-    }
-    seen.fill(0);
-    for block in function.order.iter().map(|it| *it as usize) {
-        each_new(live.inside.of(block), &mut seen, |index| {
-            intervals[members[index] as usize].cover(bounds[block].0);
-        });
-    }
-    if !is_complete {
-        seen.fill(0);
-        for (header, last) in ends_of_loops(function, &edges, bounds) {
-            each_new(live.inside.of(header), &mut seen, |index| {
-                intervals[members[index] as usize].cover(last);
+}
+
+impl Touched {
+    fn new(function: &Function, dead: &Dead, work: &Work<'_>) -> Result<Self, Unsupported> {
+        let mut intervals = vec![Interval::EMPTY; function.vars as usize];
+        let mut bounds = vec![(0, 0); function.blocks.len()];
+        let mut at = FIRST;
+        for block in &function.order {
+            let start = 2 * at;
+            let body = &function.blocks[*block as usize];
+            work.take(1 + body.ops.len())?;
+            let weight = 8_u32.pow(body.depth.min(4));
+            let mut touch = |var: Var, position, is_read| {
+                let interval = &mut intervals[var as usize];
+                interval.cover(position);
+                interval.weight = interval.weight.saturating_add(weight);
+                interval.is_read |= is_read;
+            };
+            for op in &body.ops {
+                if !dead.has(at) {
+                    op.reads(&function.values, |value| {
+                        if let Value::Var(var) = value {
+                            touch(var, 2 * at, true);
+                        }
+                    });
+                    let (to, count) = op.writes();
+                    (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
+                }
+                at += 1;
+            }
+            body.end.reads(&function.values, |value| {
+                if let Value::Var(var) = value {
+                    touch(var, 2 * at, true);
+                }
             });
+            at += 1;
+            bounds[*block as usize] = (start, 2 * at - 1);
         }
-    }
-    let entry = function.order.first().map_or(0, |it| *it as usize);
-    Ok(members
-        .iter()
-        .enumerate()
-        .filter(|(index, var)| {
-            (function.params..function.locals).contains(*var) && live.inside.has(entry, *index)
+        Ok(Self {
+            intervals,
+            bounds,
+            end: at,
         })
-        .map(|(_, var)| *var)
-        .collect())
+    }
+}
+
+/// Operations whose results nobody reads: a set of their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Dead(Vec<u64>);
+
+impl Dead {
+    pub(crate) fn is_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    pub(crate) fn has(&self, op: u32) -> bool {
+        let word = self.0.get(op as usize / 64).copied().unwrap_or(0);
+        word & (1 << (op % 64)) != 0
+    }
+
+    /// Walks backwards through the code. Readers of a variable that is not in `members` come after
+    /// the operations that write it.
+    fn new(
+        function: &Function,
+        live: &Live,
+        members: &[Var],
+        work: &Work<'_>,
+    ) -> Result<Self, Unsupported> {
+        let index_of = indices(function, members);
+        let mut dead = Self::default();
+        let mut is_read = vec![false; function.vars as usize];
+        let mut at = FIRST;
+        for block in &function.order {
+            at += 1 + function.blocks[*block as usize].ops.len() as u32;
+        }
+        let mut here: Vec<u64> = Vec::new();
+        for block in function.order.iter().rev().map(|it| *it as usize) {
+            let body = &function.blocks[block];
+            here.clear();
+            here.extend_from_slice(live.outside.of(block));
+            work.take(1 + body.ops.len() + here.len() / WORDS_OF_A_STEP)?;
+            let mut set = |here: &mut [u64], var: Var, is_live: bool| {
+                let index = index_of[var as usize];
+                if index == usize::MAX {
+                    // It may be written elsewhere, too.
+                    is_read[var as usize] |= is_live;
+                    return is_read[var as usize];
+                }
+                let (word, bit) = (&mut here[index / 64], 1 << (index % 64));
+                let was_live = *word & bit != 0;
+                match is_live {
+                    true => *word |= bit,
+                    false => *word &= !bit,
+                }
+                was_live
+            };
+            at -= 1;
+            body.end.reads(&function.values, |value| {
+                if let Value::Var(var) = value {
+                    set(&mut here, var, true);
+                }
+            });
+            for op in body.ops.iter().rev() {
+                at -= 1;
+                let (to, count) = op.writes();
+                let mut is_used = false;
+                for var in to..to + count {
+                    is_used |= set(&mut here, var, false);
+                }
+                if !is_used && op.only_computes() {
+                    let word = at as usize / 64;
+                    if dead.0.len() <= word {
+                        dead.0.resize(word + 1, 0);
+                    }
+                    dead.0[word] |= 1 << (at % 64);
+                    continue;
+                }
+                op.reads(&function.values, |value| {
+                    if let Value::Var(var) = value {
+                        set(&mut here, var, true);
+                    }
+                });
+            }
+        }
+        Ok(dead)
+    }
+}
+
+/// The index of each variable among `members`, or the largest number.
+fn indices(function: &Function, members: &[Var]) -> Vec<usize> {
+    let mut index_of = vec![usize::MAX; function.vars as usize];
+    for (index, var) in members.iter().enumerate() {
+        index_of[*var as usize] = index;
+    }
+    index_of
 }
 
 /// The edges of the control flow graph.
@@ -267,12 +354,72 @@ struct Live {
 }
 
 impl Live {
+    /// `None` if it would take too much work. Otherwise also returns whether the sets are complete.
+    /// The operations have numbers below `end`.
+    fn of(
+        function: &Function,
+        edges: &Edges,
+        members: &[Var],
+        end: u32,
+        rounds: usize,
+        work: &Work<'_>,
+    ) -> Result<Option<(Self, bool)>, Unsupported> {
+        let words = members.len().div_ceil(64);
+        let sets = function.blocks.len() * words;
+        let round = sets + edges.from.len() * words;
+        let max = MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len());
+        if sets > MAX_WORDS || round > max {
+            return Ok(None);
+        }
+        work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
+        let mut live = Live::new(function, members, words);
+        let is_complete = live.spread(function, edges, rounds * round, work)?;
+        Ok(Some((live, is_complete)))
+    }
+
+    /// Extends the intervals of variables that are live across blocks. `ends` are those of loops,
+    /// if the sets are not complete. Returns the locals that begin as zero.
+    fn extend(
+        &self,
+        function: &Function,
+        members: &[Var],
+        bounds: &[(u32, u32)],
+        ends: &[(usize, u32)],
+        intervals: &mut [Interval],
+    ) -> Vec<Var> {
+        let mut seen = vec![0_u64; self.inside.words];
+        // In reverse order, the first block with the variable gives the end of its interval.
+        for block in function.order.iter().rev().map(|it| *it as usize) {
+            each_new(self.outside.of(block), &mut seen, |index| {
+                intervals[members[index] as usize].cover(bounds[block].1);
+            });
+        }
+        seen.fill(0);
+        for block in function.order.iter().map(|it| *it as usize) {
+            each_new(self.inside.of(block), &mut seen, |index| {
+                intervals[members[index] as usize].cover(bounds[block].0);
+            });
+        }
+        seen.fill(0);
+        for (header, last) in ends {
+            each_new(self.inside.of(*header), &mut seen, |index| {
+                intervals[members[index] as usize].cover(*last);
+            });
+        }
+        let entry = function.order.first().map_or(0, |it| *it as usize);
+        members
+            .iter()
+            .enumerate()
+            .filter(|(index, var)| {
+                (function.params..function.locals).contains(*var) && self.inside.has(entry, *index)
+            })
+            .map(|(_, var)| *var)
+            .collect()
+    }
+
     /// Initialises `inside` with the variables that each block reads before it writes them.
     fn new(function: &Function, members: &[Var], words: usize) -> Self {
-        let mut index_of = vec![usize::MAX; function.vars as usize];
-        for (index, var) in members.iter().enumerate() {
-            index_of[*var as usize] = index;
-        }
+        let index_of = indices(function, members);
         let sets = || Sets::new(function.blocks.len(), words);
         let (mut inside, mut written) = (sets(), sets());
         for block in function.order.iter().map(|it| *it as usize) {

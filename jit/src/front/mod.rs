@@ -89,6 +89,8 @@ struct Builder<'m, 'a> {
     known: Known,
     /// Parameters with a known value that nothing assigns to.
     constants: Vec<Option<u32>>,
+    /// The last comparison: its block, and its index there.
+    compared: Option<(BlockId, usize)>,
     /// Upper limits of variables that are not locals.
     bounds: Vec<u64>,
     /// The variables that are likely to hold an address in the window.
@@ -161,6 +163,7 @@ pub(crate) fn build(
         loops: 0,
         known: Known::default(),
         constants: constants(body, parameters, work)?,
+        compared: None,
         bounds: Vec::new(),
         pointers: Bits::default(),
     };
@@ -357,8 +360,42 @@ impl Builder<'_, '_> {
     fn push_compare(&mut self, compare: Compare) {
         match fold_compare(&compare) {
             Some(holds) => self.push(Value::Const(holds.into())),
-            None => self.push_result(|to| Op::Compare { to, compare }),
+            None => {
+                self.push_result(|to| Op::Compare { to, compare });
+                let made = self.ops().len() - 1;
+                self.compared = Some((self.current, made));
+            }
         }
+    }
+
+    /// If an earlier operation of this block compared two values for equality, and nobody but the
+    /// caller wants the result: makes it compute their difference, which a branch compares with
+    /// zero.
+    fn difference(&mut self, result: Value) -> Option<Compare> {
+        let (block, at) = self.compared.take()?;
+        let locals = self.function.locals;
+        let op = self.function.blocks[block as usize].ops.get_mut(at)?;
+        let Op::Compare { to, compare } = *op else {
+            return None;
+        };
+        let is_equality = matches!(compare.condition, Condition::Eq | Condition::Ne);
+        if block != self.current || result != Value::Var(to) || to < locals || !is_equality {
+            return None;
+        }
+        *op = Op::Binary {
+            op: Binary::Xor,
+            width: compare.width,
+            to,
+            a: compare.a,
+            b: compare.b,
+        };
+        self.assert_one_user(to);
+        self.bound(to, u64::MAX);
+        Some(Compare {
+            a: result,
+            b: Value::Const(0),
+            ..compare
+        })
     }
 
     /// Pops a condition: the comparison that computed it, or a new one with zero.
@@ -373,12 +410,12 @@ impl Builder<'_, '_> {
                 return compare;
             }
         }
-        Compare {
+        self.difference(value).unwrap_or(Compare {
             condition: Condition::Ne,
             width: Width::W32,
             a: value,
             b: Value::Const(0),
-        }
+        })
     }
 
     fn set_local(&mut self, local: Var) {
@@ -396,7 +433,12 @@ impl Builder<'_, '_> {
             from: value,
         };
         self.note_pointer(local, &copy);
+        let sum = self.sum(value);
         self.known.forget(local);
+        // The operation that computes an operand may be redirected to the local.
+        if sum.root != value {
+            self.known.learn_sum(local, sum);
+        }
         let max = self.max(value);
         self.known.learn(local, value, max);
         let locals = self.function.locals;

@@ -350,6 +350,30 @@ impl Op {
         op.facts().calls
     }
 
+    /// Whether it can be left out if nobody reads its result: it has no effects and never traps.
+    pub(crate) fn only_computes(&self) -> bool {
+        match self {
+            Op::Copy { .. }
+            | Op::Binary { .. }
+            | Op::Unary { .. }
+            | Op::Compare { .. }
+            | Op::Select { .. }
+            | Op::Address { .. }
+            | Op::Packet { .. }
+            | Op::Load { .. }
+            | Op::GlobalGet { .. } => true,
+            Op::Divide { .. }
+            | Op::Check { .. }
+            | Op::Trap(_)
+            | Op::PacketAddress { .. }
+            | Op::Store { .. }
+            | Op::GlobalSet { .. }
+            | Op::Call { .. }
+            | Op::CallIndirect { .. }
+            | Op::Host { .. } => false,
+        }
+    }
+
     /// Whether it changes memory, globals or the host's state.
     pub(crate) fn has_effects(&self) -> bool {
         let mut op = *self;
