@@ -160,6 +160,27 @@ impl Known {
         nearest.filter(|it| it.2 < reach)
     }
 
+    /// The address with facts from whose base a sum is at most `below` bytes down, or less than
+    /// `above` bytes up: its variable, its extent, whether that can still be raised, and the
+    /// distance.
+    pub(super) fn around(
+        &self,
+        (sum, space): Base,
+        below: i64,
+        above: i64,
+    ) -> Option<(Var, Extent, bool, i64)> {
+        let is_near = |it: &&Pointer| it.base.1 == space && it.base.0.root == sum.root;
+        self.pointers.iter().filter(is_near).find_map(|it| {
+            let distance = i64::from(sum.plus.wrapping_sub(it.base.0.plus) as i32);
+            let address = it.addresses.iter().flatten().next()?;
+            let Reach::Extent(extent) = address.reach else {
+                return None;
+            };
+            let is_there = (-below..above).contains(&distance);
+            is_there.then_some((address.var, extent, it.rises, distance))
+        })
+    }
+
     fn pointer_mut(&mut self, base: Base, value: Value) -> &mut Pointer {
         let found = self.pointers.iter().position(|it| it.base == base);
         let at = found.unwrap_or_else(|| {

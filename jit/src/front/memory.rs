@@ -114,7 +114,7 @@ impl Builder<'_, '_> {
         let address = (!is_direct).then(|| self.address(&base, offset - near, bytes, mask));
         Place {
             address,
-            offset: near as u16,
+            offset: near as i16,
         }
     }
 

@@ -13,6 +13,8 @@ use crate::Buffer;
 
 /// Bytes of a word of the context.
 const WORD: u64 = 4;
+/// Bytes that an earlier check is extended by for an access that may not be reached.
+const FURTHER: i64 = 8;
 
 impl Builder<'_, '_> {
     /// Whether a value is likely to be an address in the window.
@@ -69,33 +71,54 @@ impl Builder<'_, '_> {
     fn place_by_pointer(&mut self, buffer: Buffer, base: Var, offset: u64, bytes: u64) -> Place {
         let value = Value::Var(base);
         let sum = self.sum(value);
-        let mut key = (sum, Space::Packet);
-        let mut offset = offset;
-        let mut is_kept = self.is_kept(value) || self.is_kept(sum.root);
-        if let Some((earlier, _, distance)) = self.known.near(key, REACH) {
-            let end = offset + distance + bytes;
-            let extents = &mut self.function.extents;
-            let is_in_window = end <= buffer.snaplen.into() && offset + distance < REACH;
-            // The earlier base is in the packet, so this sum does not wrap around.
-            if is_in_window && self.known.checked(earlier, end, extents).is_some() {
-                (key, offset, is_kept) = (earlier, offset + distance, true);
-            }
-        }
+        let key = (sum, Space::Packet);
+        let is_kept = self.is_kept(value) || self.is_kept(sum.root);
         if offset + bytes > buffer.snaplen.into() || offset >= REACH {
             return self.no_place();
         }
-        let extents = &self.function.extents;
-        let address = match self.known.address(key, 0, offset + bytes, extents) {
-            Some(known) => {
-                self.drop_sum(value);
-                known
-            }
-            None => self.packet_address(buffer, base, (key, is_kept), offset + bytes),
-        };
+        let (offset, bytes) = (offset as i64, bytes as i64);
+        if let Some(place) = self.place_by_earlier(buffer, key, offset, bytes) {
+            self.drop_sum(value);
+            return place;
+        }
+        let address = self.packet_address(buffer, base, (key, is_kept), (offset + bytes) as u64);
         Place {
             address: Some(address),
-            offset: offset as u16,
+            offset: offset as i16,
         }
+    }
+
+    /// The place of an access to `bytes` bytes at `key + offset` by an earlier address, if there is
+    /// one near to it. The base of that address is in the packet, so the sum does not wrap around.
+    /// If the address has to reach further up or down, its check changes. This may bail out where
+    /// the packet has the bytes that are needed up to here, which is permitted.
+    fn place_by_earlier(
+        &mut self,
+        buffer: Buffer,
+        key: Base,
+        offset: i64,
+        bytes: i64,
+    ) -> Option<Place> {
+        let around = self.known.around(key, FURTHER, REACH as i64);
+        let (address, extent, rises, distance) = around?;
+        let at = offset + distance;
+        let extents = &mut self.function.extents;
+        let lowered = i64::from(self.function.lowered.get(&address).copied().unwrap_or(0));
+        let end = extents.bytes(extent) as i64 - lowered;
+        let (lower, higher) = (lowered.max(-at), end.max(at + bytes));
+        let is_near = rises || higher <= end + FURTHER;
+        let fits = at < REACH as i64 && lower + higher <= i64::from(buffer.snaplen);
+        if lower > FURTHER || !is_near || !fits {
+            return None;
+        }
+        extents.raise(extent, (lower + higher) as u64);
+        if lower > lowered {
+            self.function.lowered.insert(address, lower as i16);
+        }
+        Some(Place {
+            address: Some(address),
+            offset: at as i16,
+        })
     }
 
     fn constant_place(&mut self, buffer: Buffer, start: u64, bytes: u64) -> Option<Place> {
@@ -117,7 +140,7 @@ impl Builder<'_, '_> {
         reads.window = reads.window.max((end - window) as u32);
         Some(Place {
             address: Some(self.packet(buffer)),
-            offset: (start - window) as u16,
+            offset: (start - window) as i16,
         })
     }
 

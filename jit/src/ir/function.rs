@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Functions: blocks of operations, and the control flow between them.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::{Compare, Extents, Op, Outcome, Value, Var};
@@ -63,6 +64,10 @@ pub(crate) struct Function {
     pub(crate) calls_host: bool,
     /// All its reads from linear memory are below this address.
     pub(crate) reads_below: u64,
+    /// Addresses of packets, and the bytes that are taken off them, and added to the offsets of
+    /// their loads: these are for an access before the base. They may change until the function is
+    /// built.
+    pub(crate) lowered: BTreeMap<Var, i16>,
     /// Bytes behind linear memory that it may access while a check is mispredicted.
     pub(crate) guard: u32,
     /// Whether it reads a parameter whose value is not known.
@@ -72,6 +77,11 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    /// Bytes that are taken off an address.
+    pub(crate) fn lowered(&self, address: Var) -> i16 {
+        self.lowered.get(&address).copied().unwrap_or(0)
+    }
+
     /// Whether only the first block charges fuel.
     pub(crate) fn charges_once(&self) -> bool {
         let charges = |op: &Op| matches!(op, Op::Host { .. });

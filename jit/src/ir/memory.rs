@@ -29,8 +29,9 @@ impl Access {
 pub(crate) struct Place {
     /// The result of an [`super::Op::Address`]. `None` is the beginning of the linear memory.
     pub(crate) address: Option<Var>,
-    /// Added to the address. Less than 32,768.
-    pub(crate) offset: u16,
+    /// Added to the address. May be negative, by as much as the address was lowered: see
+    /// [`super::Function::lowered`].
+    pub(crate) offset: i16,
 }
 
 /// A number of bytes from a base on: an index in [`Extents`]. If operations share an extent, they

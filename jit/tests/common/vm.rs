@@ -22,6 +22,8 @@ pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 const MAX_INSTRUCTIONS: u64 = 1 << 32;
 /// Instructions on a wrong path: the size of a large core's reorder buffer.
 const MAX_AHEAD: u32 = 300;
+/// Nothing is mapped below this address (`vm.mmap_min_addr`).
+const UNMAPPED: u64 = 1 << 16;
 /// One in this many branches is mispredicted, if neither path is a trap. Applies to the initial
 /// rate, and to further mispredictions on a wrong path.
 const RARITY: u64 = 64;
@@ -240,6 +242,14 @@ impl Vm<'_> {
                 self.at += 1;
             }
             1..=3 => self.access(insn, here),
+            4 if op == 0xd0 => {
+                let a = self.r[dst];
+                self.r[dst] = match insn.imm {
+                    16 => (a as u16).swap_bytes().into(),
+                    32 => (a as u32).swap_bytes().into(),
+                    bits => panic!("a swap of {bits} bits"),
+                };
+            }
             4 => {
                 let a = self.r[dst] as u32;
                 self.r[dst] = u64::from(alu32(op, a, b as u32, self.undo.is_some()));
@@ -277,6 +287,12 @@ impl Vm<'_> {
         let base = if class == 1 { self.r[src] } else { self.r[dst] };
         let address = base.wrapping_add(insn.offset as u64);
         let end = address.wrapping_add(len as u64);
+        if self.undo.is_some() && end <= UNMAPPED {
+            // The load never gets a value. Zero is as good as any.
+            assert_eq!(class, 1);
+            self.r[dst] = 0;
+            return;
+        }
         let is_in = |range: &Range<u64>| range.start <= address && end <= range.end;
         assert!(
             self.bounds.iter().any(is_in)
