@@ -43,6 +43,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("i64.extend_i32_s", "(local.set $y (i64.extend_i32_s (local.get $a)))"),
             ("i64.extend_i32_u", "(local.set $y (i64.extend_i32_u (local.get $a)))"),
             ("i32.wrap_i64", "(local.set $x (i32.wrap_i64 (local.get $c)))"),
+            ("bytes reversed by shifts", "(local.set $x (i32.or (i32.or (i32.shl (local.get $a) (i32.const 24)) (i32.shl (i32.and (local.get $a) (i32.const 65280)) (i32.const 8))) (i32.or (i32.and (i32.shr_u (local.get $a) (i32.const 8)) (i32.const 65280)) (i32.shr_u (local.get $a) (i32.const 24)))))"),
             ("i32.eqz", "(local.set $x (i32.eqz (local.get $a)))"),
             ("i64.lt_s", "(local.set $x (i64.lt_s (local.get $c) (local.get $d)))"),
             ("select", "(local.set $x (select (local.get $a) (local.get $b) (local.get $x)))"),
@@ -135,10 +136,15 @@ each local: its extent, whether the extent can still be raised, and its addresse
 whole record when the local changes, where control flow merges, or when eight newer records exist
 (`jit/src/front/known.rs`).
 
+**Sums.** `p + 1` and `p + 2`, and locals that were assigned them, are sums of the local `p` and a
+constant. An access by a sum uses the record of a base that is a sum of the same local, less than
+4,096 bytes before it: that base is in linear memory, so the distance does not wrap around, and is
+part of the offset. If a sum is bounded, the access uses the bound of its local.
+
 **Packets in place.** `PacketAddress` combines check and address. It is raised and reused in the
-same way. While its check is mispredicted, the address is that of the first byte of linear memory,
-and not one in the packet. The packet may have fewer bytes than the extent; linear memory has at
-least as many.
+same way, and can also be *lowered*, for an access before its base. Up to 8 bytes it is raised or
+lowered from later blocks, too: bailing out too early is permitted. While its check is mispredicted,
+the address is 0.
 
 [threat-model.md](threat-model.md#speculation) explains what masks protect against, and what they do
 not.

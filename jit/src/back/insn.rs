@@ -99,6 +99,9 @@ const X: u8 = 0x08;
 const IMM: u8 = 0x00;
 const MEM: u8 = 0x60;
 
+/// Of `ALU32`: swaps the bytes on a little-endian machine.
+const TO_BIG_ENDIAN: u8 = 0xd0 | X;
+
 /// Operations of `ALU32` and `ALU64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -183,6 +186,11 @@ fn with_source(code: u8, dst: Reg, source: Source, offset: i16) -> Insn {
 /// `class` is [`ALU32`] or [`ALU64`].
 pub(crate) fn alu(class: u8, op: Alu, dst: Reg, source: Source) -> Insn {
     with_source(class | op as u8, dst, source, 0)
+}
+
+/// Reverses the low `bits` bits, and clears the others.
+pub(crate) fn big_endian(reg: Reg, bits: i32) -> Insn {
+    insn(ALU32 | TO_BIG_ENDIAN, reg, R0, 0, bits)
 }
 
 /// `class` is [`JMP`] or [`JMP32`]. The distance is filled in later.

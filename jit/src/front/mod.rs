@@ -9,6 +9,7 @@
 //! | `known.rs` | facts about locals |
 //! | `bounds.rs` | upper limits of values |
 //! | `packet.rs` | accesses to packets in place |
+//! | `swap.rs` | numbers in network byte order |
 //!
 //! An operand is a variable on the operand stack that is not a local. It has one user. So the
 //! operator that pops an operand may change, redirect or remove the operation that wrote it:
@@ -23,7 +24,7 @@
 //!
 //! So as long as the operation that wrote an operand is the last one of the current block, nothing
 //! has read the operand. After an operator has popped it, nothing else will. `add_to_sum`,
-//! `pop_condition`, `set_local`, `is_zero` (`operators.rs`) and `without_sum` (`packet.rs`) rely on
+//! `swap`, `pop_condition`, `set_local`, `is_zero` (`operators.rs`) and `without_sum` (`packet.rs`) rely on
 //! that, and only look at the last operation. [`Builder::assert_one_user`] checks it.
 
 mod bounds;
@@ -33,6 +34,7 @@ mod known;
 mod memory;
 mod operators;
 mod packet;
+mod swap;
 
 use alloc::vec::Vec;
 
@@ -298,6 +300,9 @@ impl Builder<'_, '_> {
         let (b, a) = (self.pop(), self.pop());
         if self.add_to_sum(op, width, a, b) {
             return self.push(a);
+        }
+        if let (Width::W32, Some((op, a))) = (width, self.swap(op, a, b)) {
+            return self.push_result(|to| Op::Unary { op, width, to, a });
         }
         match fold_binary(op, width, a, b) {
             Some(value) => self.push(value),

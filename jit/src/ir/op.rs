@@ -73,8 +73,7 @@ pub(crate) enum Op {
         to: Var,
     },
     /// The native address of the packet's byte `base - less`. Traps unless the packet has `extent`
-    /// bytes from there on. While that check is mispredicted, it is the address of the linear
-    /// memory, which always has `extent` bytes.
+    /// bytes from there on. While that check is mispredicted, it is 0.
     PacketAddress {
         to: Var,
         base: Value,
@@ -237,7 +236,9 @@ impl Op {
             } => Facts::new([*a, *b], One(to))
                 .outcome(Outcome::Divide(*op, *width, *a, *b))
                 .calls(op.calls()),
-            Op::Unary { op, to, a, .. } => Facts::new([*a], One(to)).calls(op.calls()),
+            Op::Unary { op, to, a, .. } => Facts::new([*a], One(to))
+                .outcome(op.max().map_or(Outcome::Anything, Outcome::AtMost))
+                .calls(op.calls()),
             Op::Compare { to, compare } => {
                 Facts::new([compare.a, compare.b], One(to)).outcome(Outcome::Truth)
             }
