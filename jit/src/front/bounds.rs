@@ -116,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_that_changes_nothing_is_left_out() {
+        let operations = |mask: u32| {
+            let byte = "(i32.load8_u (i32.const 0))";
+            ops(&build(&format!("(i32.and {byte} (i32.const {mask}))"))).len()
+        };
+        assert_eq!([255, 511, 127, 256, 510].map(operations), [1, 1, 2, 2, 2]);
+    }
+
+    #[test]
     fn what_is_known_of_a_local_ends_where_it_changes() {
         let load = "(drop (i32.load8_u (local.get 3)))";
         let small = "(local.set 3 (i32.load8_u (local.get 0)))";

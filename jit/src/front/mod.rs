@@ -304,6 +304,13 @@ impl Builder<'_, '_> {
         if let (Width::W32, Some((op, a))) = (width, self.swap(op, a, b)) {
             return self.push_result(|to| Op::Unary { op, width, to, a });
         }
+        // An operand that is not larger than a mask of ones is not changed by it.
+        if let (Binary::And, Value::Const(mask)) = (op, b) {
+            let mask = cut(width, mask) as u64;
+            if bounds::ones(mask) == mask && self.max(a) <= mask {
+                return self.push(a);
+            }
+        }
         match fold_binary(op, width, a, b) {
             Some(value) => self.push(value),
             None => self.push_result(|to| Op::Binary {
