@@ -12,7 +12,7 @@ use core::cmp::Reverse;
 
 use super::frame::FIRST_SLOT;
 use super::insn::{Reg, R0, R2, R3, R4, R5, R6};
-use super::liveness::{liveness, Dead, Interval, FIRST};
+use super::liveness::{liveness, Interval, Ops, FIRST};
 use crate::ir::{Calls, Divide, End, Function, Op, Value, Var, Written};
 use crate::{Unsupported, Work};
 
@@ -37,7 +37,7 @@ pub(crate) struct Allocation {
     /// Locals that begin as zero.
     pub(crate) zeroed: Vec<Var>,
     /// Operations that are left out.
-    pub(crate) dead: Dead,
+    pub(crate) dead: Ops,
     /// Number of the frame's slots.
     pub(crate) slots: u32,
 }
@@ -55,8 +55,13 @@ fn clobbered(calls: Calls) -> usize {
 }
 
 impl Allocation {
-    pub(crate) fn new(function: &Function, work: &Work<'_>) -> Result<Self, Unsupported> {
-        let liveness = liveness(function, work)?;
+    /// If `splits`, values that are written to one local get locations of their own.
+    pub(crate) fn new(
+        function: &mut Function,
+        splits: bool,
+        work: &Work<'_>,
+    ) -> Result<Self, Unsupported> {
+        let liveness = liveness(function, splits, work)?;
         let intervals = &liveness.intervals;
         let mut locations = vec![Location::Nowhere; intervals.len()];
         pass_on(function, intervals, &liveness.dead, &mut locations);
@@ -164,7 +169,7 @@ fn crosses_call(interval: &Interval, register: usize, calls: &[(u32, Calls)]) ->
 }
 
 /// Leaves each variable in R0 that is only read by the operation after the one that writes it.
-fn pass_on(function: &Function, intervals: &[Interval], dead: &Dead, locations: &mut [Location]) {
+fn pass_on(function: &Function, intervals: &[Interval], dead: &Ops, locations: &mut [Location]) {
     let mut at = FIRST;
     for block in &function.order {
         let block = &function.blocks[*block as usize];
@@ -174,9 +179,8 @@ fn pass_on(function: &Function, intervals: &[Interval], dead: &Dead, locations: 
                 continue;
             };
             let interval = intervals[var as usize];
-            let is_short = var >= function.locals
-                && interval.start == 2 * at + 1
-                && interval.end <= interval.start + 2 * MAX_AHEAD;
+            let is_short =
+                interval.start == 2 * at + 1 && interval.end <= interval.start + 2 * MAX_AHEAD;
             // The operation that reads it last, or the end of the block.
             let last = index + (interval.end / 2).saturating_sub(at) as usize;
             let is_next = || {
@@ -250,9 +254,9 @@ fn scan(order: &[Var], intervals: &[Interval], locations: &mut [Location]) {
         let free = active.iter().position(Option::is_none);
         let place = free.or_else(|| {
             // Evict the variable with the least use.
-            let weight = |at: &usize| active[*at].map_or(0, |it| intervals[it as usize].weight);
+            let weight = |at: &usize| active[*at].map_or(0, |it| intervals[it as usize].priority());
             let least = (0..active.len()).min_by_key(weight)?;
-            (weight(&least) < interval.weight).then_some(least)
+            (weight(&least) < interval.priority()).then_some(least)
         });
         locations[*var as usize] = match place {
             Some(at) => {
@@ -282,8 +286,8 @@ mod tests {
         for level in 0..12 {
             body = format!("(i32.add (i32.mul (local.get 1) (i32.const {level})) {body})");
         }
-        let function = build(&body);
-        let allocation = Allocation::new(&function, &work()).unwrap();
+        let mut function = build(&body);
+        let allocation = Allocation::new(&mut function, true, &work()).unwrap();
         for residents in &allocation.residents {
             assert!(!residents.is_empty());
             for pair in residents.windows(2) {
@@ -299,11 +303,13 @@ mod tests {
     #[test]
     fn what_is_used_in_a_loop_has_a_register_first() {
         let many = "(drop (i32.add (local.get 2) (local.get 1)))".repeat(3);
-        let function = build(&format!(
+        let mut function = build(&format!(
             "{many} (loop (local.set 3 (i32.add (local.get 3) (local.get 0)))
                (br_if 0 (local.get 3))) (local.get 3)"
         ));
-        let locations = Allocation::new(&function, &work()).unwrap().locations;
+        let locations = Allocation::new(&mut function, true, &work())
+            .unwrap()
+            .locations;
         assert!([0, 3]
             .iter()
             .all(|var| matches!(locations[*var], Location::Reg(_))));

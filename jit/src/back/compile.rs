@@ -28,7 +28,7 @@ pub(crate) fn compile(
     for index in program.calls.functions.clone() {
         let is_root = index == root && !program.calls.root_is_called;
         let parameters = if is_root { environment.parameters } else { &[] };
-        let built = front::build(module, index, environment, parameters, in_place, work)?;
+        let mut built = front::build(module, index, environment, parameters, in_place, work)?;
         program.calls_host |= built.calls_host;
         // If the stack overflows, no fuel has been charged, but what is left has to be stored.
         program.charges_once =
@@ -45,7 +45,14 @@ pub(crate) fn compile(
         let (entry, back) = (program.entry(index), program.asm.label());
         program.asm.bind(entry);
         let taken = environment.frame_slots(index);
-        function::emit(&mut program, &built, taken, back)?;
+        match function::emit(&mut program, &mut built, taken, back, true) {
+            Err(Unsupported::Frame) => {
+                // Nothing was emitted.
+                built = front::build(module, index, environment, parameters, in_place, work)?;
+                function::emit(&mut program, &mut built, taken, back, false)?;
+            }
+            emitted => emitted?,
+        }
         returns.push((index, back));
         if index == root {
             // The first function's return falls through to it.

@@ -37,14 +37,17 @@ pub(super) struct Emitter<'e, 'p> {
     truths: Vec<bool>,
 }
 
-/// Emits a function, which returns to `returns`. The interpreter's frame takes `taken` slots.
+/// Emits a function, which returns to `returns`. The interpreter's frame takes `taken` slots. If
+/// `splits`, its code is better, but may need more of them.
 pub(super) fn emit(
     program: &mut Program<'_>,
-    function: &Function,
+    function: &mut Function,
     taken: u32,
     returns: Label,
+    splits: bool,
 ) -> Result<(), Unsupported> {
-    let allocation = Allocation::new(function, program.work)?;
+    let allocation = Allocation::new(function, splits, program.work)?;
+    let function = &*function;
     if allocation.slots > taken + MORE_SLOTS || allocation.slots > MAX_SLOTS {
         return Err(Unsupported::Frame);
     }

@@ -45,6 +45,12 @@ impl Interval {
         is_read: false,
     };
 
+    /// What it costs not to have a register, less for a variable that would occupy one for long.
+    pub(crate) fn priority(&self) -> u64 {
+        let weight = u64::from(self.weight);
+        weight * weight * 64 / u64::from(1 + self.end.saturating_sub(self.start))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.start == u32::MAX
     }
@@ -66,7 +72,8 @@ pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
     /// Locals, without parameters, that may be read before they are written: they begin as zero.
     pub(crate) zeroed: Vec<Var>,
-    pub(crate) dead: Dead,
+    /// Operations whose results nobody reads.
+    pub(crate) dead: Ops,
 }
 
 /// Sets of variables that may be live across blocks, one for each block.
@@ -100,14 +107,24 @@ impl Sets {
     }
 }
 
-pub(crate) fn liveness(function: &Function, work: &Work<'_>) -> Result<Liveness, Unsupported> {
-    within(function, MAX_ROUNDS, work)
+/// If `splits`, gives some values variables of their own.
+pub(crate) fn liveness(
+    function: &mut Function,
+    splits: bool,
+    work: &Work<'_>,
+) -> Result<Liveness, Unsupported> {
+    within(function, MAX_ROUNDS, splits, work)
 }
 
-fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Liveness, Unsupported> {
+fn within(
+    function: &mut Function,
+    rounds: usize,
+    splits: bool,
+    work: &Work<'_>,
+) -> Result<Liveness, Unsupported> {
     // This function and the allocation initialise an entry for each variable, used or not.
     work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-    let mut touched = Touched::new(function, &Dead::default(), work)?;
+    let mut touched = Touched::new(function, &Ops::default(), work)?;
     let members: Vec<Var> = (0..function.locals)
         .chain(function.carried.iter().copied())
         .filter(|var| !touched.intervals[*var as usize].is_empty())
@@ -115,11 +132,16 @@ fn within(function: &Function, rounds: usize, work: &Work<'_>) -> Result<Livenes
     let edges = Edges::of(function);
     work.take(edges.from.len() + function.blocks.len())?;
     let live = Live::of(function, &edges, &members, touched.end, rounds, work)?;
-    let dead = match &live {
-        Some((live, true)) => Dead::new(function, live, &members, work)?,
-        _ => Dead::default(),
+    let (dead, closed) = match &live {
+        Some((live, true)) => uses(function, live, &members, work)?,
+        _ => Default::default(),
     };
-    if dead.is_any() {
+    let splits = splits && closed.is_any();
+    if splits {
+        split(function, &dead, &closed);
+    }
+    if dead.is_any() || splits {
+        work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
         touched = Touched::new(function, &dead, work)?;
     }
     let intervals = &mut touched.intervals;
@@ -164,7 +186,7 @@ struct Touched {
 }
 
 impl Touched {
-    fn new(function: &Function, dead: &Dead, work: &Work<'_>) -> Result<Self, Unsupported> {
+    fn new(function: &Function, dead: &Ops, work: &Work<'_>) -> Result<Self, Unsupported> {
         let mut intervals = vec![Interval::EMPTY; function.vars as usize];
         let mut bounds = vec![(0, 0); function.blocks.len()];
         let mut at = FIRST;
@@ -207,11 +229,11 @@ impl Touched {
     }
 }
 
-/// Operations whose results nobody reads: a set of their numbers.
+/// A set of operations, by their numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Dead(Vec<u64>);
+pub(crate) struct Ops(Vec<u64>);
 
-impl Dead {
+impl Ops {
     pub(crate) fn is_any(&self) -> bool {
         !self.0.is_empty()
     }
@@ -221,71 +243,133 @@ impl Dead {
         word & (1 << (op % 64)) != 0
     }
 
-    /// Walks backwards through the code. Readers of a variable that is not in `members` come after
-    /// the operations that write it.
-    fn new(
-        function: &Function,
-        live: &Live,
-        members: &[Var],
-        work: &Work<'_>,
-    ) -> Result<Self, Unsupported> {
-        let index_of = indices(function, members);
-        let mut dead = Self::default();
-        let mut is_read = vec![false; function.vars as usize];
-        let mut at = FIRST;
-        for block in &function.order {
-            at += 1 + function.blocks[*block as usize].ops.len() as u32;
+    fn insert(&mut self, op: u32) {
+        let word = op as usize / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
         }
-        let mut here: Vec<u64> = Vec::new();
-        for block in function.order.iter().rev().map(|it| *it as usize) {
-            let body = &function.blocks[block];
-            here.clear();
-            here.extend_from_slice(live.outside.of(block));
-            work.take(1 + body.ops.len() + here.len() / WORDS_OF_A_STEP)?;
-            let mut set = |here: &mut [u64], var: Var, is_live: bool| {
-                let index = index_of[var as usize];
-                if index == usize::MAX {
-                    // It may be written elsewhere, too.
-                    is_read[var as usize] |= is_live;
-                    return is_read[var as usize];
-                }
-                let (word, bit) = (&mut here[index / 64], 1 << (index % 64));
-                let was_live = *word & bit != 0;
-                match is_live {
-                    true => *word |= bit,
-                    false => *word &= !bit,
-                }
-                was_live
-            };
+        self.0[word] |= 1 << (op % 64);
+    }
+}
+
+/// Finds the operations whose results nobody reads, and those whose results, members of the sets,
+/// are only read in the same block.
+///
+/// Walks backwards through the code. Readers of a variable that is no member come after the
+/// operations that write it.
+fn uses(
+    function: &Function,
+    live: &Live,
+    members: &[Var],
+    work: &Work<'_>,
+) -> Result<(Ops, Ops), Unsupported> {
+    let index_of = indices(function, members);
+    let (mut dead, mut closed) = (Ops::default(), Ops::default());
+    let mut is_read = vec![false; function.vars as usize];
+    let mut at = FIRST;
+    for block in &function.order {
+        at += 1 + function.blocks[*block as usize].ops.len() as u32;
+    }
+    // What is live here, and what is live at the block's end without being written from here on.
+    let (mut here, mut leaves): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+    for block in function.order.iter().rev().map(|it| *it as usize) {
+        let body = &function.blocks[block];
+        for set in [&mut here, &mut leaves] {
+            set.clear();
+            set.extend_from_slice(live.outside.of(block));
+        }
+        work.take(1 + body.ops.len() + here.len() / WORDS_OF_A_STEP)?;
+        let place_of = |var: Var| {
+            let index = index_of[var as usize];
+            (index != usize::MAX).then_some((index / 64, 1 << (index % 64)))
+        };
+        at -= 1;
+        body.end.reads(&function.values, |value| {
+            read(value, place_of, &mut here, &mut is_read);
+        });
+        for op in body.ops.iter().rev() {
             at -= 1;
-            body.end.reads(&function.values, |value| {
-                if let Value::Var(var) = value {
-                    set(&mut here, var, true);
-                }
-            });
-            for op in body.ops.iter().rev() {
-                at -= 1;
-                let (to, count) = op.writes();
-                let mut is_used = false;
-                for var in to..to + count {
-                    is_used |= set(&mut here, var, false);
-                }
-                if !is_used && op.only_computes() {
-                    let word = at as usize / 64;
-                    if dead.0.len() <= word {
-                        dead.0.resize(word + 1, 0);
-                    }
-                    dead.0[word] |= 1 << (at % 64);
+            let (to, count) = op.writes();
+            let (mut is_used, mut is_closed) = (false, count == 1);
+            for var in to..to + count {
+                let Some((word, bit)) = place_of(var) else {
+                    is_used |= is_read[var as usize];
+                    is_closed = false;
                     continue;
-                }
-                op.reads(&function.values, |value| {
-                    if let Value::Var(var) = value {
-                        set(&mut here, var, true);
-                    }
-                });
+                };
+                is_used |= here[word] & bit != 0;
+                is_closed &= leaves[word] & bit == 0;
+                here[word] &= !bit;
+                leaves[word] &= !bit;
             }
+            if !is_used && op.only_computes() {
+                dead.insert(at);
+                continue;
+            }
+            if is_used && is_closed {
+                closed.insert(at);
+            }
+            op.reads(&function.values, |value| {
+                read(value, place_of, &mut here, &mut is_read);
+            });
         }
-        Ok(dead)
+    }
+    Ok((dead, closed))
+}
+
+/// Records a read, of a member in the set `here`.
+fn read(
+    value: Value,
+    place_of: impl Fn(Var) -> Option<(usize, u64)>,
+    here: &mut [u64],
+    is_read: &mut [bool],
+) {
+    if let Value::Var(var) = value {
+        match place_of(var) {
+            Some((word, bit)) => here[word] |= bit,
+            None => is_read[var as usize] = true,
+        }
+    }
+}
+
+/// Gives each value that `closed` operations write a variable of its own: compilers reuse one local
+/// for many values.
+fn split(function: &mut Function, dead: &Ops, closed: &Ops) {
+    let mut names: Vec<Var> = (0..function.vars).collect();
+    let mut renamed: Vec<Var> = Vec::new();
+    let mut at = FIRST;
+    for block in &function.order {
+        let block = &mut function.blocks[*block as usize];
+        let values = &mut function.values;
+        let mut rename_list = |(start, end): (u32, u32), names: &[Var]| {
+            for value in &mut values[start as usize..end as usize] {
+                if let Value::Var(var) = value {
+                    *var = names[*var as usize];
+                }
+            }
+        };
+        for op in &mut block.ops {
+            if !dead.has(at) {
+                let list = op.rename_reads(|var| names[var as usize]);
+                rename_list(list, &names);
+                let (to, count) = op.writes();
+                if closed.has(at) {
+                    op.retarget(function.vars);
+                    names[to as usize] = function.vars;
+                    renamed.push(to);
+                    function.vars += 1;
+                } else {
+                    (to..to + count).for_each(|var| names[var as usize] = var);
+                }
+            }
+            at += 1;
+        }
+        let list = block.end.rename_reads(|var| names[var as usize]);
+        rename_list(list, &names);
+        at += 1;
+        for var in renamed.drain(..) {
+            names[var as usize] = var;
+        }
     }
 }
 

@@ -142,6 +142,26 @@ impl End {
         }
     }
 
+    /// Replaces each variable that it reads by what `f` returns for it, except for those in
+    /// [`Function::values`], whose range this returns.
+    pub(crate) fn rename_reads(&mut self, f: impl Fn(Var) -> Var) -> (u32, u32) {
+        let value = |value: &mut Value| {
+            if let Value::Var(var) = value {
+                *var = f(*var);
+            }
+        };
+        match self {
+            End::Jump(_) | End::Trap(_) => {}
+            End::Branch { compare, .. } => {
+                value(&mut compare.a);
+                value(&mut compare.b);
+            }
+            End::Table { index, .. } => value(index),
+            End::Return(values) => return *values,
+        }
+        (0, 0)
+    }
+
     /// Passes each successor to `f`, at most twice.
     pub(crate) fn successors(&self, mut f: impl FnMut(BlockId)) {
         match self {

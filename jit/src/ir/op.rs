@@ -301,6 +301,57 @@ impl Op {
         reads.chain(list.iter().copied()).for_each(f);
     }
 
+    /// Replaces each variable that it reads by what `f` returns for it, except for those in
+    /// [`super::Function::values`], whose range this returns.
+    pub(crate) fn rename_reads(&mut self, f: impl Fn(Var) -> Var) -> (u32, u32) {
+        let value = |value: &mut Value| {
+            if let Value::Var(var) = value {
+                *var = f(*var);
+            }
+        };
+        let place = |place: &mut Place| {
+            if let Some(var) = &mut place.address {
+                *var = f(*var);
+            }
+        };
+        match self {
+            Op::Copy { from: a, .. } | Op::Unary { a, .. } | Op::GlobalSet { from: a, .. } => {
+                value(a);
+            }
+            Op::Binary { a, b, .. } | Op::Divide { a, b, .. } => {
+                value(a);
+                value(b);
+            }
+            Op::Compare { compare, .. } => {
+                value(&mut compare.a);
+                value(&mut compare.b);
+            }
+            Op::Select { compare, a, b, .. } => {
+                for of in [&mut compare.a, &mut compare.b, a, b] {
+                    value(of);
+                }
+            }
+            Op::Check { base, .. } => *base = f(*base),
+            Op::Address { base, .. } | Op::PacketAddress { base, .. } => value(base),
+            Op::Load { place: at, .. } => place(at),
+            Op::Store {
+                from, place: at, ..
+            } => {
+                value(from);
+                place(at);
+            }
+            Op::Call { arguments, .. } | Op::Host { arguments, .. } => return *arguments,
+            Op::CallIndirect {
+                index, arguments, ..
+            } => {
+                value(index);
+                return *arguments;
+            }
+            Op::Trap(_) | Op::Packet { .. } | Op::GlobalGet { .. } => {}
+        }
+        (0, 0)
+    }
+
     /// The variables that it writes, and whether they may be redirected.
     pub(crate) fn written(&self) -> Written<Var> {
         let mut op = *self;
