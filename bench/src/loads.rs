@@ -77,6 +77,19 @@ fn one(device: &Device, sender: &mut Sender, size: usize) -> Result<LoadCost> {
     })
 }
 
+/// Loads the module of 100 KB for ever. Prints the kernel's symbols and READY first.
+pub fn be_profiled() -> Result<()> {
+    let device = Device::open();
+    let spec = Spec::new("loads", module(SIZES[1]));
+    let symbols = std::fs::read_to_string("/proc/kallsyms")?;
+    println!("{symbols}READY");
+    loop {
+        let refused = |refused: Refused| anyhow::anyhow!("{refused:?}");
+        let id = device.load(&spec).map_err(refused)?;
+        device.select(ioctl::NF_WASM_UNLOAD, id).map_err(refused)?;
+    }
+}
+
 /// A filter of about `size` bytes, in functions that load, add and store. All can be reached from
 /// `nfw_filter`, but no packet reaches them.
 fn module(size: usize) -> Vec<u8> {

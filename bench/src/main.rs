@@ -175,6 +175,9 @@ fn try_all(names: &[String]) -> Result<()> {
 /// Sends packets through nf_wasm for ever. Prints the kernel's symbols and READY once the cost has
 /// settled.
 fn be_profiled(name: &str) -> Result<()> {
+    if name == "load" {
+        return loads::be_profiled();
+    }
     let workload = Workload::named(name)?;
     let mut sender = Sender::new()?;
     sender.load(&workload.packets);

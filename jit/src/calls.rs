@@ -6,9 +6,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use nf_wasm_shared::abi::limits;
-use wasmparser::Operator;
 
 use crate::module::Module;
+use crate::reader::{Operator, Operators};
 use crate::{Environment, Unsupported, Work};
 
 /// Maximum slots of a compiled frame, in addition to those of the interpreter's frame.
@@ -168,17 +168,21 @@ impl Visit {
     ) -> Result<bool, Unsupported> {
         let body = module.body(self.node).ok_or(Unsupported::Malformed)?;
         let mut callees = BTreeSet::new();
-        for operator in body.get_operators_reader()? {
-            work.take(1)?;
+        let mut operators = Operators::of(body)?;
+        loop {
+            work.take(1 + operators.skip_to_call()?)?;
+            let Some(operator) = operators.next() else {
+                break;
+            };
             match operator? {
-                Operator::Call { function_index } if function_index < module.imports => {
-                    self.host_slots = self.host_slots.max(module.host_slots(function_index));
+                Operator::Call(function) if function < module.imports => {
+                    self.host_slots = self.host_slots.max(module.host_slots(function));
                 }
-                Operator::Call { function_index } => {
-                    callees.insert(function_index);
+                Operator::Call(function) => {
+                    callees.insert(function);
                 }
-                Operator::CallIndirect { type_index, .. } => {
-                    callees.insert(OF_TYPE + module.canonical(type_index));
+                Operator::CallIndirect { ty, .. } => {
+                    callees.insert(OF_TYPE + module.canonical(ty));
                 }
                 // No other operator calls functions, except those that are not compiled.
                 _ => {}

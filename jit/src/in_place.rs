@@ -12,10 +12,11 @@
 //!
 //! Both versions charge the same fuel, because they have the same operators.
 
-use wasmparser::{FunctionBody, Operator};
+use wasmparser::FunctionBody;
 
 use crate::module::Module;
 use crate::pointers::InPlace;
+use crate::reader::{Operator, Operators};
 use crate::{back, front, Buffer, Code, Environment, Unsupported, Work};
 
 /// Maximum number of a function's Wasm operators, plus targets of `br_table`. For a larger function
@@ -54,9 +55,9 @@ pub(crate) fn compile(
 /// Whether a function has more than [`MAX_OPERATORS`].
 fn is_large(body: &FunctionBody<'_>, work: &Work<'_>) -> Result<bool, Unsupported> {
     let mut operators = 0;
-    for operator in body.get_operators_reader()? {
+    for operator in Operators::of(body)? {
         operators += match operator? {
-            Operator::BrTable { targets } => 1 + targets.len() as usize,
+            Operator::BranchTable(targets) => 1 + targets.len(),
             _ => 1,
         };
         work.take(1)?;

@@ -5,8 +5,8 @@
 //! No verifier checks the instructions. They are safe because the Wasm module was validated, and
 //! because the instructions check addresses, fuel and stack.
 //!
-//! The stages of a function: `module.rs` parses it, `front/` translates it to operations (`ir/`),
-//! `back/` allocates registers and emits instructions.
+//! The stages of a function: `module.rs` finds it, `reader.rs` reads its operators, `front/`
+//! translates them to operations (`ir/`), `back/` allocates registers and emits instructions.
 #![no_std]
 
 extern crate alloc;
@@ -20,6 +20,7 @@ mod in_place;
 mod ir;
 mod module;
 mod pointers;
+mod reader;
 #[cfg(test)]
 mod testing;
 pub mod work;

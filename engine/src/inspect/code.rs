@@ -63,9 +63,12 @@ fn check_operators(
     let malformed = |error| malformed_in(index, error);
     let mut reader = body.get_binary_reader();
     validator.read_locals(&mut reader).map_err(malformed)?;
+    let (bytes, start) = (body.as_bytes(), body.range().start);
     while !reader.eof() {
         let offset = reader.original_position();
-        check_br_table(&reader, index)?;
+        if bytes.get(offset - start) == Some(&BR_TABLE) {
+            check_br_table(&reader, index)?;
+        }
         reader
             .visit_operator(&mut validator.visitor(offset))
             .and_then(|result| result)
@@ -85,15 +88,12 @@ fn check_operators(
         .map_err(malformed)
 }
 
-/// Refuses a `br_table` at `reader`'s position that has too many targets.
-#[inline]
+/// Refuses the `br_table` at `reader`'s position if it has too many targets.
+#[inline(never)]
 fn check_br_table(reader: &BinaryReader<'_>, index: u32) -> Result<(), Refusal> {
     let mut reader = reader.clone();
     let offset = reader.original_position();
-    if !matches!(reader.read_u8(), Ok(BR_TABLE)) {
-        return Ok(());
-    }
-    match reader.read_var_u32() {
+    match reader.read_u8().and_then(|_| reader.read_var_u32()) {
         Ok(targets) if targets > limits::BR_TABLE_TARGETS => refuse!(
             Limit,
             "a br_table of function {index} at offset {offset:#x} has {targets} targets; {} are \

@@ -47,6 +47,14 @@ pub(crate) struct Assembled {
 }
 
 impl Assembler {
+    /// An assembler that has room for this many instructions from the beginning.
+    pub(crate) fn with_room(insns: usize) -> Self {
+        Self {
+            insns: Vec::with_capacity(insns),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn label(&mut self) -> Label {
         self.labels.push(Place::Unknown);
         Label(self.labels.len() as u32 - 1)
@@ -159,27 +167,32 @@ impl Assembler {
     /// further, it is inverted and skips a long jump.
     pub(crate) fn finish(self, work: &Work<'_>) -> Result<Assembled, Unsupported> {
         work.take(self.insns.len() + self.calls.len() + self.jumps.len())?;
+        if self.insns.len() + self.jumps.len() <= i16::MAX as usize {
+            return Ok(self.with_short_jumps());
+        }
         let distances = Distances::new(&self, work)?;
+        if !distances.long.contains(&true) {
+            return Ok(self.with_short_jumps());
+        }
         let mut insns = Vec::with_capacity(distances.moved(self.insns.len(), self.jumps.len()));
-        let mut jumps = (0..self.jumps.len()).peekable();
-        for (index, insn) in self.insns.iter().enumerate() {
-            let Some(jump) = jumps.next_if(|at| self.jumps[*at].0 == index) else {
-                insns.push(*insn);
-                continue;
-            };
-            let distance = distances.of(jump);
+        let mut copied = 0;
+        for (jump, (index, _)) in self.jumps.iter().enumerate() {
+            insns.extend_from_slice(&self.insns[copied..*index]);
+            copied = index + 1;
+            let (insn, distance) = (self.insns[*index], distances.of(jump));
             if !distances.long[jump] {
                 insns.push(Insn {
                     offset: distance as i16,
-                    ..*insn
+                    ..insn
                 });
             } else if insn.is_conditional() {
-                insns.push(inverted(*insn));
+                insns.push(inverted(insn));
                 insns.push(insn::long_jump(distance as i32 - 1));
             } else {
                 insns.push(insn::long_jump(distance as i32));
             }
         }
+        insns.extend_from_slice(&self.insns[copied..]);
         let calls = self.calls.iter().map(|at| {
             let before = self.jumps.partition_point(|(index, _)| index < at);
             distances.moved(*at, before) as u32
@@ -187,8 +200,21 @@ impl Assembler {
         Ok(Assembled {
             insns,
             calls: calls.collect(),
-            has_long_jumps: distances.long.contains(&true),
+            has_long_jumps: true,
         })
+    }
+
+    /// As [`Self::finish`], if every jump is short enough.
+    fn with_short_jumps(mut self) -> Assembled {
+        for (index, to) in core::mem::take(&mut self.jumps) {
+            let distance = self.target(to) as i64 - index as i64 - 1;
+            self.insns[index].offset = distance as i16;
+        }
+        Assembled {
+            insns: self.insns,
+            calls: self.calls.iter().map(|at| *at as u32).collect(),
+            has_long_jumps: false,
+        }
     }
 }
 
@@ -215,10 +241,6 @@ impl Distances {
             long: vec![false; asm.jumps.len()],
             shifts: vec![0; asm.jumps.len() + 1],
         };
-        if asm.insns.len() + asm.jumps.len() <= i16::MAX as usize {
-            // Every jump is short enough.
-            return Ok(this);
-        }
         // This terminates, because no long jump becomes short again.
         for round in 0.. {
             work.take(asm.jumps.len())?;

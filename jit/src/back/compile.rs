@@ -25,10 +25,21 @@ pub(crate) fn compile(
     let mut program = Program::new(module, root, environment, in_place, work)?;
     let finish = program.begin(root);
     let mut returns = Vec::new();
+    // One function after the other is built in this memory.
+    let mut memory = front::Memory::default();
     for index in program.calls.functions.clone() {
         let is_root = index == root && !program.calls.root_is_called;
         let parameters = if is_root { environment.parameters } else { &[] };
-        let mut built = front::build(module, index, environment, parameters, in_place, work)?;
+        front::build_in(
+            &mut memory,
+            module,
+            index,
+            environment,
+            parameters,
+            in_place,
+            work,
+        )?;
+        let built = &mut memory.function;
         program.calls_host |= built.calls_host;
         // If the stack overflows, no fuel has been charged, but what is left has to be stored.
         program.charges_once =
@@ -45,11 +56,19 @@ pub(crate) fn compile(
         let (entry, back) = (program.entry(index), program.asm.label());
         program.asm.bind(entry);
         let taken = environment.frame_slots(index);
-        match function::emit(&mut program, &mut built, taken, back, true) {
+        match function::emit(&mut program, built, taken, back, true) {
             Err(Unsupported::Frame) => {
                 // Nothing was emitted.
-                built = front::build(module, index, environment, parameters, in_place, work)?;
-                function::emit(&mut program, &mut built, taken, back, false)?;
+                front::build_in(
+                    &mut memory,
+                    module,
+                    index,
+                    environment,
+                    parameters,
+                    in_place,
+                    work,
+                )?;
+                function::emit(&mut program, &mut memory.function, taken, back, false)?;
             }
             emitted => emitted?,
         }

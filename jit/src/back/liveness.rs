@@ -203,21 +203,15 @@ impl Touched {
             };
             for op in &body.ops {
                 if !dead.has(at) {
-                    op.reads(&function.values, |value| {
-                        if let Value::Var(var) = value {
-                            touch(var, 2 * at, true);
-                        }
-                    });
-                    let (to, count) = op.writes();
+                    let uses = op.uses();
+                    uses.reads(&function.values, |var| touch(var, 2 * at, true));
+                    let (to, count) = uses.writes;
                     (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
                 }
                 at += 1;
             }
-            body.end.reads(&function.values, |value| {
-                if let Value::Var(var) = value {
-                    touch(var, 2 * at, true);
-                }
-            });
+            body.end
+                .reads(&function.values, |var| touch(var, 2 * at, true));
             at += 1;
             bounds[*block as usize] = (start, 2 * at - 1);
         }
@@ -284,12 +278,13 @@ fn uses(
             (index != usize::MAX).then_some((index / 64, 1 << (index % 64)))
         };
         at -= 1;
-        body.end.reads(&function.values, |value| {
-            read(value, place_of, &mut here, &mut is_read);
+        body.end.reads(&function.values, |var| {
+            read(var, place_of, &mut here, &mut is_read);
         });
         for op in body.ops.iter().rev() {
             at -= 1;
-            let (to, count) = op.writes();
+            let uses = op.uses();
+            let (to, count) = uses.writes;
             let (mut is_used, mut is_closed) = (false, count == 1);
             for var in to..to + count {
                 let Some((word, bit)) = place_of(var) else {
@@ -309,8 +304,8 @@ fn uses(
             if is_used && is_closed {
                 closed.insert(at);
             }
-            op.reads(&function.values, |value| {
-                read(value, place_of, &mut here, &mut is_read);
+            uses.reads(&function.values, |var| {
+                read(var, place_of, &mut here, &mut is_read);
             });
         }
     }
@@ -319,16 +314,14 @@ fn uses(
 
 /// Records a read, of a member in the set `here`.
 fn read(
-    value: Value,
+    var: Var,
     place_of: impl Fn(Var) -> Option<(usize, u64)>,
     here: &mut [u64],
     is_read: &mut [bool],
 ) {
-    if let Value::Var(var) = value {
-        match place_of(var) {
-            Some((word, bit)) => here[word] |= bit,
-            None => is_read[var as usize] = true,
-        }
+    match place_of(var) {
+        Some((word, bit)) => here[word] |= bit,
+        None => is_read[var as usize] = true,
     }
 }
 
@@ -508,17 +501,16 @@ impl Live {
         let (mut inside, mut written) = (sets(), sets());
         for block in function.order.iter().map(|it| *it as usize) {
             let body = &function.blocks[block];
-            let mut read = |value, written: &Sets| {
-                if let Value::Var(var) = value {
-                    let index = index_of[var as usize];
-                    if index != usize::MAX && !written.has(block, index) {
-                        inside.insert(block, index);
-                    }
+            let mut read = |var: Var, written: &Sets| {
+                let index = index_of[var as usize];
+                if index != usize::MAX && !written.has(block, index) {
+                    inside.insert(block, index);
                 }
             };
             for op in &body.ops {
-                op.reads(&function.values, |value| read(value, &written));
-                let (to, count) = op.writes();
+                let uses = op.uses();
+                uses.reads(&function.values, |var| read(var, &written));
+                let (to, count) = uses.writes;
                 for var in to..to + count {
                     let index = index_of[var as usize];
                     if index != usize::MAX {
@@ -526,8 +518,7 @@ impl Live {
                     }
                 }
             }
-            body.end
-                .reads(&function.values, |value| read(value, &written));
+            body.end.reads(&function.values, |var| read(var, &written));
         }
         Self {
             inside,

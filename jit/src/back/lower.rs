@@ -65,6 +65,8 @@ fn immediate(width: Width, value: i64) -> Option<i32> {
 }
 
 impl Emitter<'_, '_> {
+    /// Inlined into its only caller: it is called for each operation.
+    #[inline(always)]
     pub(super) fn op(&mut self, op: &Op) {
         match *op {
             Op::Copy { to, from } => self.copy(to, from),

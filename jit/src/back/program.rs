@@ -56,6 +56,9 @@ pub(super) struct Program<'p> {
     pub(super) reads_in_place: Reads,
 }
 
+/// About how many bytes of Wasm become an instruction.
+const BYTES_OF_AN_INSTRUCTION: usize = 2;
+
 /// Offsets of the machine's fields.
 mod offset {
     use super::Machine;
@@ -77,13 +80,17 @@ impl<'p> Program<'p> {
         in_place: Option<&'p InPlace>,
         work: &'p Work<'p>,
     ) -> Result<Self, Unsupported> {
+        let calls = Calls::new(module, root, environment, work)?;
+        let bodies = calls.functions.iter().filter_map(|it| module.body(*it));
+        let bytes: usize = bodies.map(|body| body.as_bytes().len()).sum();
+        let insns = (bytes / BYTES_OF_AN_INSTRUCTION).min(environment.max_instructions);
         Ok(Self {
             module,
             work,
             environment,
             in_place,
-            asm: Assembler::default(),
-            calls: Calls::new(module, root, environment, work)?,
+            asm: Assembler::with_room(insns),
+            calls,
             entries: BTreeMap::new(),
             dispatches: BTreeMap::new(),
             sites: Vec::new(),

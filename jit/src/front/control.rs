@@ -41,11 +41,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use nf_wasm_shared::abi::trap::Trap;
-use wasmparser::{BlockType, BrTable};
 
 use super::known::Known;
 use super::{Builder, Result};
 use crate::ir::{Block, BlockId, Compare, End, Op, Value, Var};
+use crate::reader::{BlockType, Targets};
 
 /// The kind of a frame of the control stack.
 #[derive(Debug)]
@@ -110,9 +110,10 @@ impl Builder<'_, '_> {
     }
 
     pub(super) fn new_block(&mut self) -> BlockId {
+        let ops = self.function.spare.pop().unwrap_or_default();
         self.function.blocks.push(Block {
             fuel: 0,
-            ops: Vec::new(),
+            ops,
             // A placeholder.
             end: End::Trap(Trap::Unreachable),
             depth: self.loops,
@@ -144,8 +145,8 @@ impl Builder<'_, '_> {
     fn arity(&self, ty: BlockType) -> (usize, usize) {
         match ty {
             BlockType::Empty => (0, 0),
-            BlockType::Type(_) => (0, 1),
-            BlockType::FuncType(index) => {
+            BlockType::Result => (0, 1),
+            BlockType::Function(index) => {
                 let ty = &self.module.types[index as usize];
                 (ty.params().len(), ty.results().len())
             }
@@ -196,6 +197,7 @@ impl Builder<'_, '_> {
     }
 
     pub(super) fn begin_loop(&mut self, ty: BlockType) {
+        self.pay();
         self.settle_stack();
         let (params, results) = self.arity(ty);
         let height = self.stack.len() - params;
@@ -224,10 +226,11 @@ impl Builder<'_, '_> {
             region: header,
             reached: false,
         });
-        self.pay(1);
+        self.unpaid = 1;
     }
 
     pub(super) fn begin_if(&mut self, ty: BlockType) {
+        self.pay();
         let compare = self.pop_condition();
         self.settle_stack();
         let (params, results) = self.arity(ty);
@@ -255,10 +258,11 @@ impl Builder<'_, '_> {
             region: then,
             reached: false,
         });
-        self.pay(1);
+        self.unpaid = 1;
     }
 
     pub(super) fn begin_else(&mut self) {
+        self.pay();
         let Some(mut frame) = self.frames.pop() else {
             return;
         };
@@ -277,11 +281,12 @@ impl Builder<'_, '_> {
             frame.region = otherwise;
         }
         self.frames.push(frame);
-        self.pay(1);
+        self.unpaid = 1;
     }
 
     /// Ends a frame. Returns whether it was that of the function.
     pub(super) fn end(&mut self) -> bool {
+        self.pay();
         let Some(mut frame) = self.frames.pop() else {
             return true;
         };
@@ -423,15 +428,16 @@ impl Builder<'_, '_> {
         self.place_block(otherwise);
     }
 
-    pub(super) fn branch_table(&mut self, table: &BrTable<'_>) -> Result<()> {
+    pub(super) fn branch_table(&mut self, table: &Targets<'_>) -> Result<()> {
         let index = self.pop();
         let from = self.current;
         let known = self.known.clone();
         self.reachable = false;
         let mut edges: BTreeMap<u32, BlockId> = BTreeMap::new();
-        self.work.take(table.len() as usize)?;
-        let mut targets = Vec::with_capacity(table.len() as usize + 1);
-        for depth in table.targets().chain([Ok(table.default())]) {
+        let len = table.len();
+        self.work.take(len)?;
+        let mut targets = Vec::with_capacity(len + 1);
+        for depth in table.depths() {
             let depth = depth?;
             let edge = match edges.get(&depth) {
                 Some(edge) => *edge,
@@ -457,9 +463,7 @@ impl Builder<'_, '_> {
     /// Returns the values on top of the stack.
     pub(super) fn give_back(&mut self) {
         let results = self.function.results as usize;
-        let at = self.stack.len() - results;
-        let values = self.stack[at..].to_vec();
-        let range = self.keep(&values);
+        let range = self.keep(self.stack.len() - results);
         self.end_block(End::Return(range));
     }
 }

@@ -37,8 +37,9 @@ mod packet;
 mod swap;
 
 use alloc::vec::Vec;
+use core::mem;
 
-use wasmparser::{BinaryReaderError, FunctionBody, Operator};
+use wasmparser::{BinaryReaderError, FunctionBody};
 
 use crate::ir::{
     cut, fold_binary, fold_compare, fold_unary, Binary, BlockId, Compare, Condition, Function, Op,
@@ -46,6 +47,7 @@ use crate::ir::{
 };
 use crate::module::Module;
 use crate::pointers::{Bits, InPlace};
+use crate::reader::{Operator, Operators};
 use crate::{Environment, HostFunction, Unsupported, Work};
 use control::Frame;
 use known::Known;
@@ -73,6 +75,8 @@ struct Builder<'m, 'a> {
     imports: &'m [HostFunction],
     in_place: Option<&'m InPlace>,
     function: Function,
+    /// Fuel for operators of the current region, in addition to that of its block.
+    unpaid: u32,
     /// Number of operations so far.
     made: usize,
     /// Number of values that branches carried, even if there was no operation for one.
@@ -107,12 +111,10 @@ fn constants(
 ) -> Result<Vec<Option<u32>>> {
     let mut constants = parameters.to_vec();
     if !constants.is_empty() {
-        for operator in body.get_operators_reader()? {
+        for operator in Operators::of(body)? {
             work.take(1)?;
-            if let Operator::LocalSet { local_index } | Operator::LocalTee { local_index } =
-                operator?
-            {
-                if let Some(constant) = constants.get_mut(local_index as usize) {
+            if let Operator::LocalSet(local) | Operator::LocalTee(local) = operator? {
+                if let Some(constant) = constants.get_mut(local as usize) {
                     *constant = None;
                 }
             }
@@ -121,8 +123,16 @@ fn constants(
     Ok(constants)
 }
 
-/// Builds the function with index `index`, which the module defines. `parameters` are the known
-/// values of parameters.
+/// The memory of a builder, for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) function: Function,
+    stack: Vec<Value>,
+    frames: Vec<Frame>,
+    bounds: Vec<u64>,
+}
+
+/// As [`build_in`], in new memory.
 pub(crate) fn build(
     module: &Module<'_>,
     index: u32,
@@ -131,6 +141,30 @@ pub(crate) fn build(
     in_place: Option<&InPlace>,
     work: &Work<'_>,
 ) -> Result<Function> {
+    let mut memory = Memory::default();
+    build_in(
+        &mut memory,
+        module,
+        index,
+        environment,
+        parameters,
+        in_place,
+        work,
+    )?;
+    Ok(memory.function)
+}
+
+/// Builds the function with index `index`, which the module defines. `parameters` are the known
+/// values of parameters. The function takes the place of the last one in `memory`.
+pub(crate) fn build_in(
+    memory: &mut Memory,
+    module: &Module<'_>,
+    index: u32,
+    environment: &Environment<'_>,
+    parameters: &[Option<u32>],
+    in_place: Option<&InPlace>,
+    work: &Work<'_>,
+) -> Result<()> {
     let body = module.body(index).ok_or(Unsupported::Malformed)?;
     let ty = module.type_of(index);
     let params = ty.params().len() as u32;
@@ -152,13 +186,14 @@ pub(crate) fn build(
             locals,
             vars: locals,
             results: ty.results().len() as u32,
-            ..Function::default()
+            ..mem::take(&mut memory.function).emptied()
         },
+        unpaid: 0,
         made: 0,
         taken_along: 0,
-        stack: Vec::new(),
+        stack: mem::take(&mut memory.stack),
         settled: 0,
-        frames: Vec::new(),
+        frames: mem::take(&mut memory.frames),
         current: 0,
         reachable: true,
         skipped: 0,
@@ -166,9 +201,12 @@ pub(crate) fn build(
         known: Known::default(),
         constants: constants(body, parameters, work)?,
         compared: None,
-        bounds: Vec::new(),
+        bounds: mem::take(&mut memory.bounds),
         pointers: Bits::default(),
     };
+    builder.stack.clear();
+    builder.frames.clear();
+    builder.bounds.clear();
     builder.enter();
     for (local, value) in (0..).zip(parameters) {
         if let (Some(value), None) = (value, builder.constants[local as usize]) {
@@ -178,23 +216,28 @@ pub(crate) fn build(
         }
     }
     // The interpreter writes all slots of a new frame.
-    builder.pay(1 + environment.frame_slots(index) / SLOTS_FOR_FUEL);
-    for operator in body.get_operators_reader()? {
-        let operator = operator?;
-        let made = builder.size();
+    builder.unpaid = 1 + environment.frame_slots(index) / SLOTS_FOR_FUEL;
+    let mut size = builder.size();
+    let mut operators = Operators::of(body)?;
+    while !operators.is_over() {
+        let operator = operators.read()?;
         if builder.reachable {
-            builder.operator(&operator)?;
+            builder.unpaid += operators.fuel();
+            builder.operator(operator)?;
         } else {
-            builder.skip(&operator);
+            builder.skip(operator);
         }
-        work.take(1 + builder.size() - made)?;
-        let function = &builder.function;
-        let size = builder.made.max(function.vars as usize);
-        if size.max(function.values.len()) > MAX_SIZE {
-            return Err(Unsupported::Size);
-        }
+        let before = mem::replace(&mut size, builder.size());
+        work.take(1 + size - before)?;
+        builder.check_size(size)?;
     }
-    Ok(builder.function)
+    *memory = Memory {
+        function: builder.function,
+        stack: builder.stack,
+        frames: builder.frames,
+        bounds: builder.bounds,
+    };
+    Ok(())
 }
 
 impl Builder<'_, '_> {
@@ -205,10 +248,22 @@ impl Builder<'_, '_> {
         self.made + function.vars as usize + lists + 4 * function.blocks.len()
     }
 
+    /// Fails if the function is too large. `size` is [`Self::size`].
+    #[inline]
+    fn check_size(&self, size: usize) -> Result<()> {
+        let function = &self.function;
+        let parts = [self.made, function.vars as usize, function.values.len()];
+        // The size includes all of them.
+        match size > MAX_SIZE && parts.iter().any(|part| *part > MAX_SIZE) {
+            true => Err(Unsupported::Size),
+            false => Ok(()),
+        }
+    }
+
     /// Skips an unreachable operator.
-    fn skip(&mut self, operator: &Operator<'_>) {
+    fn skip(&mut self, operator: Operator<'_>) {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block(_) | Operator::Loop(_) | Operator::If(_) => {
                 self.skipped += 1;
             }
             Operator::Else if self.skipped == 0 => self.begin_else(),
@@ -238,16 +293,16 @@ impl Builder<'_, '_> {
         self.ops().push(op);
     }
 
-    /// Makes the current region pay `fuel` more.
-    fn pay(&mut self, fuel: u32) {
+    /// Makes the current region pay for its operators so far. Comes before any change of the region.
+    fn pay(&mut self) {
         let region = self.region() as usize;
-        self.function.blocks[region].fuel += fuel;
+        self.function.blocks[region].fuel += mem::take(&mut self.unpaid);
     }
 
-    /// Stores a list of values for an operation.
-    fn keep(&mut self, values: &[Value]) -> (u32, u32) {
+    /// Stores the stack's values from `at` on as a list for an operation.
+    fn keep(&mut self, at: usize) -> (u32, u32) {
         let start = self.function.values.len() as u32;
-        self.function.values.extend_from_slice(values);
+        self.function.values.extend_from_slice(&self.stack[at..]);
         (start, self.function.values.len() as u32)
     }
 

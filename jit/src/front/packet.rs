@@ -29,9 +29,12 @@ impl Builder<'_, '_> {
     }
 
     /// Records whether the result of an operation is likely to be an address in the window.
+    #[inline]
     pub(super) fn note_pointer(&mut self, to: Var, op: &Op) {
-        let points = leaves_pointer(op, |value| self.points(value));
-        self.pointers.set(to as usize, points);
+        if self.in_place.is_some() {
+            let points = leaves_pointer(op, |value| self.points(value));
+            self.pointers.set(to as usize, points);
+        }
     }
 
     /// As [`Self::note_pointer`], for a result of a frame, on one of several paths to the frame's

@@ -3,6 +3,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::slice;
 
 use super::{Compare, Extents, Op, Outcome, Value, Var};
 use crate::Reads;
@@ -74,12 +75,48 @@ pub(crate) struct Function {
     pub(crate) reads_parameters: bool,
     /// Its reads of a packet in place.
     pub(crate) in_place: Reads,
+    /// Empty lists of operations, for new blocks.
+    pub(crate) spare: Vec<Vec<Op>>,
 }
+
+/// Maximum operations of [`Function::spare`], counted by capacity. It bounds the memory that one
+/// function leaves to the next.
+const MAX_SPARE: usize = 1 << 12;
 
 impl Function {
     /// Bytes that are taken off an address.
     pub(crate) fn lowered(&self, address: Var) -> i16 {
         self.lowered.get(&address).copied().unwrap_or(0)
+    }
+
+    /// An empty function with the memory of this one. Most modules have many functions, and memory
+    /// of the kernel is expensive: it is zeroed, and accounted for.
+    pub(crate) fn emptied(mut self) -> Self {
+        let mut room = MAX_SPARE;
+        // The ones that no block took come last, and the first block's first, since it pops them.
+        let used = self.blocks.drain(..).rev().map(|block| block.ops);
+        self.spare.extend(used);
+        self.spare.retain_mut(|ops| {
+            ops.clear();
+            let left = room.checked_sub(ops.capacity().max(1));
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        self.order.clear();
+        self.loops.clear();
+        self.values.clear();
+        self.extents.clear();
+        self.carried.clear();
+        Self {
+            blocks: self.blocks,
+            order: self.order,
+            loops: self.loops,
+            values: self.values,
+            extents: self.extents,
+            carried: self.carried,
+            spare: self.spare,
+            ..Self::default()
+        }
     }
 
     /// Whether only the first block charges fuel.
@@ -126,20 +163,19 @@ impl Function {
 }
 
 impl End {
-    /// Passes each value that it reads to `f`.
-    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Value)) {
-        match self {
-            End::Jump(_) | End::Trap(_) => {}
+    /// Passes each variable that it reads to `f`.
+    pub(crate) fn reads(&self, values: &[Value], f: impl FnMut(Var)) {
+        let compared;
+        let read = match self {
+            End::Jump(_) | End::Trap(_) => &[][..],
             End::Branch { compare, .. } => {
-                f(compare.a);
-                f(compare.b);
+                compared = [compare.a, compare.b];
+                &compared
             }
-            End::Table { index, .. } => f(*index),
-            End::Return((start, end)) => values[*start as usize..*end as usize]
-                .iter()
-                .copied()
-                .for_each(f),
-        }
+            End::Table { index, .. } => slice::from_ref(index),
+            End::Return((start, end)) => &values[*start as usize..*end as usize],
+        };
+        read.iter().filter_map(Value::var).for_each(f);
     }
 
     /// Replaces each variable that it reads by what `f` returns for it, except for those in

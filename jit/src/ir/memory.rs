@@ -49,6 +49,10 @@ impl Extents {
         Extent(self.0.len() as u32 - 1)
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub(crate) fn bytes(&self, extent: Extent) -> u64 {
         self.0[extent.0 as usize]
     }

@@ -34,3 +34,14 @@ pub(crate) enum Value {
     /// An `i32` is zero-extended.
     Const(i64),
 }
+
+impl Value {
+    /// The variable, if it is one.
+    #[inline]
+    pub(crate) fn var(&self) -> Option<Var> {
+        match *self {
+            Value::Var(var) => Some(var),
+            Value::Const(_) => None,
+        }
+    }
+}

@@ -155,10 +155,13 @@ pub(crate) enum Calls {
     Function,
 }
 
+/// No variable. A function has far fewer.
+const NONE: Var = Var::MAX;
+
 /// All facts about an operation, except for its instructions.
 struct Facts<'op> {
-    /// The values that it reads, in order.
-    reads: [Option<Value>; 4],
+    /// The variables that it reads, in order. [`NONE`] stands for none.
+    reads: [Var; 4],
     /// Further values that it reads: a range of [`super::Function::values`].
     list: (u32, u32),
     writes: Written<&'op mut Var>,
@@ -172,9 +175,11 @@ impl<'op> Facts<'op> {
     /// The facts of an operation that only reads and writes these.
     #[inline(always)]
     fn new<const N: usize>(reads: [Value; N], writes: Written<&'op mut Var>) -> Self {
-        let mut all = [None; 4];
+        let mut all = [NONE; 4];
         for (to, value) in all.iter_mut().zip(reads) {
-            *to = Some(value);
+            if let Value::Var(var) = value {
+                *to = var;
+            }
         }
         Self {
             reads: all,
@@ -206,6 +211,33 @@ impl<'op> Facts<'op> {
         Self {
             has_effects: true,
             ..self
+        }
+    }
+}
+
+/// What the allocation of registers needs to know of an operation.
+pub(crate) struct Uses {
+    reads: [Var; 4],
+    list: (u32, u32),
+    /// The variables that it writes: the first, and their number.
+    pub(crate) writes: (Var, u32),
+    /// The kind of call that it makes.
+    pub(crate) calls: Calls,
+}
+
+impl Uses {
+    /// Passes each variable that it reads to `f`.
+    #[inline(always)]
+    pub(crate) fn reads(&self, values: &[Value], mut f: impl FnMut(Var)) {
+        for var in self.reads {
+            if var != NONE {
+                f(var);
+            }
+        }
+        let (start, end) = self.list;
+        if start < end {
+            let list = &values[start as usize..end as usize];
+            list.iter().filter_map(Value::var).for_each(f);
         }
     }
 }
@@ -291,14 +323,21 @@ impl Op {
         }
     }
 
-    /// Passes each value that it reads to `f`.
+    /// Its reads, its writes and its kind of call.
     #[inline(always)]
-    pub(crate) fn reads(&self, values: &[Value], f: impl FnMut(Value)) {
+    pub(crate) fn uses(&self) -> Uses {
         let mut op = *self;
         let facts = op.facts();
-        let list = &values[facts.list.0 as usize..facts.list.1 as usize];
-        let reads = facts.reads.into_iter().flatten();
-        reads.chain(list.iter().copied()).for_each(f);
+        Uses {
+            reads: facts.reads,
+            list: facts.list,
+            writes: match facts.writes {
+                Written::Nothing => (0, 0),
+                Written::Value(to) | Written::Address(to) => (*to, 1),
+                Written::Results(to, count) => (*to, count),
+            },
+            calls: facts.calls,
+        }
     }
 
     /// Replaces each variable that it reads by what `f` returns for it, except for those in
@@ -365,11 +404,7 @@ impl Op {
 
     /// The variables that it writes: the first, and their number.
     pub(crate) fn writes(&self) -> (Var, u32) {
-        match self.written() {
-            Written::Nothing => (0, 0),
-            Written::Value(to) | Written::Address(to) => (to, 1),
-            Written::Results(to, count) => (to, count),
-        }
+        self.uses().writes
     }
 
     /// The variable of its result, if the result may be redirected.
@@ -398,8 +433,7 @@ impl Op {
 
     /// The kind of call that it makes.
     pub(crate) fn calls(&self) -> Calls {
-        let mut op = *self;
-        op.facts().calls
+        self.uses().calls
     }
 
     /// Whether it can be left out if nobody reads its result: it has no effects and never traps.

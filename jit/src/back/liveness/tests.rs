@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use super::{liveness, within, Interval, Ops, FIRST, MAX_ROUNDS};
 use crate::front;
-use crate::ir::{Function, Op, Value, Var};
+use crate::ir::{Function, Op, Var};
 use crate::testing::{build, environment, parse, wasm, work};
 
 #[test]
@@ -95,15 +95,13 @@ fn by_rounds(function: &Function, dead: &Ops) -> Vec<Interval> {
             for var in &live {
                 intervals[*var as usize].cover(2 * end + 1);
             }
-            let mut read = |live: &mut BTreeSet<Var>, value, at| {
-                if let Value::Var(var) = value {
-                    live.insert(var);
-                    intervals[var as usize].cover(2 * at);
-                }
+            let mut read = |live: &mut BTreeSet<Var>, var, at| {
+                live.insert(var);
+                intervals[var as usize].cover(2 * at);
             };
             block
                 .end
-                .reads(&function.values, |value| read(&mut live, value, end));
+                .reads(&function.values, |var| read(&mut live, var, end));
             let mut writes = Vec::new();
             for (op, at) in block
                 .ops
@@ -122,7 +120,8 @@ fn by_rounds(function: &Function, dead: &Ops) -> Vec<Interval> {
                     live.remove(&var);
                     writes.push((var, at));
                 }
-                op.reads(&function.values, |value| read(&mut live, value, at));
+                op.uses()
+                    .reads(&function.values, |var| read(&mut live, var, at));
             }
             for (var, at) in writes {
                 intervals[var as usize].cover(2 * at + 1);
