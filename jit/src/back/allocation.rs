@@ -74,17 +74,6 @@ impl Allocation {
         order.sort_by_key(|var| intervals[*var as usize].start);
         scan(&order, intervals, &mut locations);
 
-        let calls: Vec<(u32, Calls)> = function
-            .order
-            .iter()
-            .flat_map(|block| {
-                let ops = &function.blocks[*block as usize].ops;
-                ops.iter().map(Op::calls).chain([Calls::Nothing])
-            })
-            .zip(FIRST..)
-            .filter(|(calls, _)| *calls != Calls::Nothing)
-            .map(|(calls, at)| (at, calls))
-            .collect();
         let mut allocation = Self {
             locations,
             backups: vec![None; intervals.len()],
@@ -93,8 +82,8 @@ impl Allocation {
             dead: liveness.dead,
             slots: 0,
         };
-        work.take(calls.len())?;
-        allocation.give_slots(function, &order, intervals, &calls);
+        work.take(liveness.calls.len())?;
+        allocation.give_slots(function, &order, intervals, &liveness.calls);
         Ok(allocation)
     }
 

@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::ir::{Function, Var};
+use crate::ir::{BlockId, Calls, Function, Var};
 use crate::{Unsupported, Work};
 pub(crate) use uses::Ops;
 use uses::{split, uses};
@@ -74,6 +74,8 @@ impl Interval {
 #[derive(Debug)]
 pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
+    /// The operations that call, with the kinds of their calls.
+    pub(crate) calls: Vec<(u32, Calls)>,
     /// Locals, without parameters, that may be read before they are written: they begin as zero.
     pub(crate) zeroed: Vec<Var>,
     /// Operations whose results nobody reads.
@@ -128,14 +130,14 @@ fn within(
 ) -> Result<Liveness, Unsupported> {
     // This function and the allocation initialise an entry for each variable, used or not.
     work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-    let mut touched = Touched::new(function, &Ops::default(), work)?;
+    let across = Across::of(function, work)?;
     let members: Vec<Var> = (0..function.locals)
         .chain(function.carried.iter().copied())
-        .filter(|var| !touched.intervals[*var as usize].is_empty())
+        .filter(|var| across.has(*var))
         .collect();
     let edges = Edges::of(function);
     work.take(edges.from.len() + function.blocks.len())?;
-    let live = Live::of(function, &edges, &members, touched.end, rounds, work)?;
+    let live = Live::of(function, across, &edges, &members, rounds, work)?;
     let (dead, closed) = match &live {
         Some((live, true)) => uses(function, live, &members, work)?,
         _ => Default::default(),
@@ -144,10 +146,8 @@ fn within(
     if splits {
         split(function, &dead, &closed);
     }
-    if dead.is_any() || splits {
-        work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-        touched = Touched::new(function, &dead, work)?;
-    }
+    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
+    let mut touched = Touched::new(function, &dead, work)?;
     let intervals = &mut touched.intervals;
     let zeroed = match live {
         Some((live, is_complete)) => {
@@ -175,9 +175,88 @@ fn within(
     }
     Ok(Liveness {
         intervals: touched.intervals,
+        calls: touched.calls,
         zeroed,
         dead,
     })
+}
+
+/// The last blocks that read and wrote a variable: their places in the order, counted from 1.
+#[derive(Clone, Copy)]
+struct Mark {
+    read: u32,
+    written: u32,
+}
+
+/// The reads and writes of variables that may be live across blocks.
+struct Across {
+    /// For each variable, its last blocks. For a variable that lives in one block, no block comes
+    /// later.
+    marks: Vec<Mark>,
+    /// Blocks, and the variables that they read before they write them.
+    read: Vec<(BlockId, Var)>,
+    /// Blocks, and the variables that they write.
+    written: Vec<(BlockId, Var)>,
+    /// The operations have numbers below this.
+    end: u32,
+}
+
+impl Across {
+    fn of(function: &Function, work: &Work<'_>) -> Result<Self, Unsupported> {
+        let [never, always] = [0, u32::MAX].map(|place| Mark {
+            read: place,
+            written: place,
+        });
+        let mut marks = vec![always; function.vars as usize];
+        marks[..function.locals as usize].fill(never);
+        for var in &function.carried {
+            marks[*var as usize] = never;
+        }
+        let mut this = Self {
+            marks,
+            read: Vec::new(),
+            written: Vec::new(),
+            end: FIRST,
+        };
+        for (place, block) in (1..).zip(&function.order) {
+            let body = &function.blocks[*block as usize];
+            work.take(1 + body.ops.len())?;
+            for op in &body.ops {
+                let uses = op.uses();
+                uses.reads(&function.values, |var| this.read(var, *block, place));
+                let (to, count) = uses.writes;
+                (to..to + count).for_each(|var| this.write(var, *block, place));
+            }
+            body.end
+                .reads(&function.values, |var| this.read(var, *block, place));
+            this.end += 1 + body.ops.len() as u32;
+        }
+        Ok(this)
+    }
+
+    #[inline(always)]
+    fn read(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.read.max(mark.written) < place {
+            mark.read = place;
+            self.read.push((block, var));
+        }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.written < place {
+            mark.written = place;
+            self.written.push((block, var));
+        }
+    }
+
+    /// Whether a block reads or writes a variable that may be live across blocks.
+    fn has(&self, var: Var) -> bool {
+        let mark = self.marks[var as usize];
+        mark.read.max(mark.written) != 0
+    }
 }
 
 /// The reads and writes of each variable.
@@ -185,6 +264,8 @@ struct Touched {
     intervals: Vec<Interval>,
     /// The first and the last position of each block.
     bounds: Vec<(u32, u32)>,
+    /// The operations that call, with the kinds of their calls. Dead ones are left out.
+    calls: Vec<(u32, Calls)>,
     /// The operations have numbers below this.
     end: u32,
 }
@@ -193,6 +274,7 @@ impl Touched {
     fn new(function: &Function, dead: &Ops, work: &Work<'_>) -> Result<Self, Unsupported> {
         let mut intervals = vec![Interval::EMPTY; function.vars as usize];
         let mut bounds = vec![(0, 0); function.blocks.len()];
+        let mut calls = Vec::new();
         let mut at = FIRST;
         for block in &function.order {
             let start = 2 * at;
@@ -201,7 +283,9 @@ impl Touched {
             let weight = 8_u32.pow(body.depth.min(4));
             let mut touch = |var: Var, position, is_read| {
                 let interval = &mut intervals[var as usize];
-                interval.cover(position);
+                // Positions come in order.
+                interval.start = interval.start.min(position);
+                interval.end = position;
                 interval.weight = interval.weight.saturating_add(weight);
                 interval.is_read |= is_read;
             };
@@ -211,6 +295,9 @@ impl Touched {
                     uses.reads(&function.values, |var| touch(var, 2 * at, true));
                     let (to, count) = uses.writes;
                     (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
+                    if uses.calls != Calls::Nothing {
+                        calls.push((at, uses.calls));
+                    }
                 }
                 at += 1;
             }
@@ -222,6 +309,7 @@ impl Touched {
         Ok(Self {
             intervals,
             bounds,
+            calls,
             end: at,
         })
     }
@@ -293,24 +381,23 @@ struct Live {
 
 impl Live {
     /// `None` if it would take too much work. Otherwise also returns whether the sets are complete.
-    /// The operations have numbers below `end`.
     fn of(
         function: &Function,
+        across: Across,
         edges: &Edges,
         members: &[Var],
-        end: u32,
         rounds: usize,
         work: &Work<'_>,
     ) -> Result<Option<(Self, bool)>, Unsupported> {
         let words = members.len().div_ceil(64);
         let sets = function.blocks.len() * words;
         let round = sets + edges.from.len() * words;
-        let max = MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len());
+        let max = MAX_WORDS_OF_AN_OPERATION * (across.end as usize + edges.from.len());
         if sets > MAX_WORDS || round > max {
             return Ok(None);
         }
         work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
-        let mut live = Live::new(function, members, words);
+        let mut live = Live::new(function, across, members, words);
         let is_complete = live.spread(function, edges, rounds * round, work)?;
         Ok(Some((live, is_complete)))
     }
@@ -356,35 +443,22 @@ impl Live {
     }
 
     /// Initialises `inside` with the variables that each block reads before it writes them.
-    fn new(function: &Function, members: &[Var], words: usize) -> Self {
-        let index_of = indices(function, members);
-        let sets = || Sets::new(function.blocks.len(), words);
-        let (mut inside, mut written) = (sets(), sets());
-        for block in function.order.iter().map(|it| *it as usize) {
-            let body = &function.blocks[block];
-            let mut read = |var: Var, written: &Sets| {
-                let index = index_of[var as usize];
-                if index != usize::MAX && !written.has(block, index) {
-                    inside.insert(block, index);
-                }
-            };
-            for op in &body.ops {
-                let uses = op.uses();
-                uses.reads(&function.values, |var| read(var, &written));
-                let (to, count) = uses.writes;
-                for var in to..to + count {
-                    let index = index_of[var as usize];
-                    if index != usize::MAX {
-                        written.insert(block, index);
-                    }
-                }
-            }
-            body.end.reads(&function.values, |var| read(var, &written));
+    fn new(function: &Function, across: Across, members: &[Var], words: usize) -> Self {
+        let mut index_of = across.marks;
+        for (index, var) in (0..).zip(members) {
+            index_of[*var as usize].read = index;
         }
+        let sets = |list: &[(BlockId, Var)]| {
+            let mut sets = Sets::new(function.blocks.len(), words);
+            for (block, var) in list {
+                sets.insert(*block as usize, index_of[*var as usize].read as usize);
+            }
+            sets
+        };
         Self {
-            inside,
-            outside: sets(),
-            written,
+            inside: sets(&across.read),
+            outside: sets(&[]),
+            written: sets(&across.written),
         }
     }
 
