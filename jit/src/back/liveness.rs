@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::ir::{Function, Value, Var};
+use crate::ir::{BlockId, Function, Value, Var};
 use crate::{Unsupported, Work};
 pub(crate) use uses::Ops;
 use uses::{split, uses};
@@ -126,16 +126,14 @@ fn within(
     splits: bool,
     work: &Work<'_>,
 ) -> Result<Liveness, Unsupported> {
-    // This function and the allocation initialise an entry for each variable, used or not.
-    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-    let mut touched = Touched::new(function, &Ops::default(), work)?;
     let members: Vec<Var> = (0..function.locals)
         .chain(function.carried.iter().copied())
-        .filter(|var| !touched.intervals[*var as usize].is_empty())
         .collect();
+    let ops = |block: &BlockId| 1 + function.blocks[*block as usize].ops.len() as u32;
+    let end = FIRST + function.order.iter().map(ops).sum::<u32>();
     let edges = Edges::of(function);
     work.take(edges.from.len() + function.blocks.len())?;
-    let live = Live::of(function, &edges, &members, touched.end, rounds, work)?;
+    let live = Live::of(function, &edges, &members, end, rounds, work)?;
     let (dead, closed) = match &live {
         Some((live, true)) => uses(function, live, &members, work)?,
         _ => Default::default(),
@@ -144,10 +142,9 @@ fn within(
     if splits {
         split(function, &dead, &closed);
     }
-    if dead.is_any() || splits {
-        work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-        touched = Touched::new(function, &dead, work)?;
-    }
+    // This function and the allocation initialise an entry for each variable, used or not.
+    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
+    let mut touched = Touched::new(function, &dead, work)?;
     let intervals = &mut touched.intervals;
     let zeroed = match live {
         Some((live, is_complete)) => {
@@ -160,8 +157,11 @@ fn within(
         None => {
             // Too much work: treat each variable as live everywhere.
             for var in &members {
-                intervals[*var as usize].cover(1);
-                intervals[*var as usize].cover(2 * touched.end);
+                let interval = &mut intervals[*var as usize];
+                if !interval.is_empty() {
+                    interval.cover(1);
+                    interval.cover(2 * end);
+                }
             }
             (function.params..function.locals)
                 .filter(|var| !intervals[*var as usize].is_empty())
@@ -185,8 +185,6 @@ struct Touched {
     intervals: Vec<Interval>,
     /// The first and the last position of each block.
     bounds: Vec<(u32, u32)>,
-    /// The operations have numbers below this.
-    end: u32,
 }
 
 impl Touched {
@@ -225,11 +223,7 @@ impl Touched {
             at += 1;
             bounds[*block as usize] = (start, 2 * at - 1);
         }
-        Ok(Self {
-            intervals,
-            bounds,
-            end: at,
-        })
+        Ok(Self { intervals, bounds })
     }
 }
 
