@@ -135,6 +135,7 @@ fn within(
         .chain(function.carried.iter().copied())
         .filter(|var| across.has(*var))
         .collect();
+    let end = across.end;
     let edges = Edges::of(function);
     work.take(edges.from.len() + function.blocks.len())?;
     let live = Live::of(function, across, &edges, &members, rounds, work)?;
@@ -160,8 +161,11 @@ fn within(
         None => {
             // Too much work: treat each variable as live everywhere.
             for var in &members {
-                intervals[*var as usize].cover(1);
-                intervals[*var as usize].cover(2 * touched.end);
+                let interval = &mut intervals[*var as usize];
+                if !interval.is_empty() {
+                    interval.cover(1);
+                    interval.cover(2 * end);
+                }
             }
             (function.params..function.locals)
                 .filter(|var| !intervals[*var as usize].is_empty())
@@ -266,8 +270,6 @@ struct Touched {
     bounds: Vec<(u32, u32)>,
     /// The operations that call, with the kinds of their calls. Dead ones are left out.
     calls: Vec<(u32, Calls)>,
-    /// The operations have numbers below this.
-    end: u32,
 }
 
 impl Touched {
@@ -310,7 +312,6 @@ impl Touched {
             intervals,
             bounds,
             calls,
-            end: at,
         })
     }
 }
