@@ -68,7 +68,8 @@ impl Allocation {
         let is_to_place = |var: &Var| {
             intervals[*var as usize].is_read && locations[*var as usize] == Location::Nowhere
         };
-        let mut order: Vec<Var> = (0..function.vars).filter(is_to_place).collect();
+        let mut order = Vec::with_capacity(function.vars as usize);
+        order.extend((0..function.vars).filter(is_to_place));
         let halvings = order.len().checked_ilog2().unwrap_or(0) as usize;
         work.take(order.len() * (4 + halvings))?;
         order.sort_by_key(|var| intervals[*var as usize].start);

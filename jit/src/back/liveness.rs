@@ -131,10 +131,9 @@ fn within(
     // This function and the allocation initialise an entry for each variable, used or not.
     work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
     let across = Across::of(function, work)?;
-    let members: Vec<Var> = (0..function.locals)
-        .chain(function.carried.iter().copied())
-        .filter(|var| across.has(*var))
-        .collect();
+    let candidates = (0..function.locals).chain(function.carried.iter().copied());
+    let mut members = Vec::with_capacity(function.locals as usize + function.carried.len());
+    members.extend(candidates.filter(|var| across.has(*var)));
     let end = across.end;
     let edges = Edges::of(function);
     work.take(edges.from.len() + function.blocks.len())?;
@@ -216,10 +215,12 @@ impl Across {
         for var in &function.carried {
             marks[*var as usize] = never;
         }
+        // Most are read and written by few blocks.
+        let room = function.locals as usize + function.carried.len();
         let mut this = Self {
             marks,
-            read: Vec::new(),
-            written: Vec::new(),
+            read: Vec::with_capacity(room),
+            written: Vec::with_capacity(room),
             end: FIRST,
         };
         for (place, block) in (1..).zip(&function.order) {
