@@ -111,6 +111,20 @@ impl Compiled {
             code,
         })
     }
+
+    /// Slots of 8 bytes that frames need, after the machine: both codes run on it.
+    pub fn slots(&self) -> u32 {
+        self.greater(|code| code.slots)
+    }
+
+    /// Bytes behind linear memory that the code may access while a check is mispredicted.
+    pub fn guard(&self) -> u32 {
+        self.greater(|code| code.guard)
+    }
+
+    fn greater(&self, of: impl Fn(&Code) -> u32) -> u32 {
+        of(&self.code).max(self.in_place.as_ref().map_or(0, of))
+    }
 }
 
 /// Whether `code` can read any of: the context, the window, the window's length.

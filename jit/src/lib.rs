@@ -101,6 +101,9 @@ pub struct Code {
     pub calls_host: bool,
     /// All its reads from linear memory are below this address.
     pub reads_below: u64,
+    /// Bytes behind linear memory that it may access while a check is mispredicted, and only then.
+    /// They hold nothing that the guest may not know, or are not mapped.
+    pub guard: u32,
     /// Whether it reads a parameter whose value is not known.
     pub reads_parameters: bool,
     /// Its reads of a packet in place. Empty for code that runs on a copy.

@@ -47,8 +47,17 @@ pub(crate) fn parse(wasm: &[u8]) -> Module<'_> {
 
 /// The IR of the function of [`lone`].
 pub(crate) fn build(body: &str) -> Function {
+    build_in(65_536, body)
+}
+
+/// As [`build`], with `memory_bytes` bytes of memory.
+pub(crate) fn build_in(memory_bytes: u64, body: &str) -> Function {
     let wasm = lone(body);
-    front::build(&parse(&wasm), 0, &environment(), &[], None, &work()).expect("a function")
+    let environment = Environment {
+        memory_bytes,
+        ..environment()
+    };
+    front::build(&parse(&wasm), 0, &environment, &[], None, &work()).expect("a function")
 }
 
 /// All operations of a function, in the order of the code.

@@ -43,6 +43,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("i64.extend_i32_s", "(local.set $y (i64.extend_i32_s (local.get $a)))"),
             ("i64.extend_i32_u", "(local.set $y (i64.extend_i32_u (local.get $a)))"),
             ("i32.wrap_i64", "(local.set $x (i32.wrap_i64 (local.get $c)))"),
+            ("bytes reversed by shifts", "(local.set $x (i32.or (i32.or (i32.shl (local.get $a) (i32.const 24)) (i32.shl (i32.and (local.get $a) (i32.const 65280)) (i32.const 8))) (i32.or (i32.and (i32.shr_u (local.get $a) (i32.const 8)) (i32.const 65280)) (i32.shr_u (local.get $a) (i32.const 24)))))"),
             ("i32.eqz", "(local.set $x (i32.eqz (local.get $a)))"),
             ("i64.lt_s", "(local.set $x (i64.lt_s (local.get $c) (local.get $d)))"),
             ("select", "(local.set $x (select (local.get $a) (local.get $b) (local.get $x)))"),
@@ -114,10 +115,16 @@ number is the *extent* of the access. The access becomes up to three operations 
   |---|---|---|---|
   | `Constant` | a constant base | `r2 = r7` | all of the memory |
   | `Bound(most)` | a base that is not checked | `r2 += r7`; if the base comes from the frame, it is first masked to at most `most` | the memory's size minus `most` |
-  | `Extent(e)` | other bases | if fewer than `e` bytes follow the base, the base becomes 0: `w1 = w2`, `r1 -= last + 1` (`last` is the memory's size minus `e`), `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
+  | `Memory` | other bases, if the memory's size is a power of two | the base modulo that size: `w2 &= 65535`, `r2 += r7`. A larger part of the offset is added before | 4,096 bytes more than that part of the offset |
+  | `Extent(e)` | other bases, if it is not | if fewer than `e` bytes follow the base, the base becomes 0: `w1 = w2`, `r1 -= last + 1` (`last` is the memory's size minus `e`), `r1 >>= 32`, `r2 &= r1`; then `r2 += r7` | `e` bytes |
 
-* **`Load`** and **`Store`** add the lower part of the offset, which is less than 32,768. The
-  address already contains the rest.
+* **`Load`** and **`Store`** add the lower part of the offset, which is less than 32,768 (with
+  the mask `Memory` less than 4,096). The address already contains the rest.
+
+**The guard.** An address with the mask `Memory` may be the last byte of the memory. While the check
+is mispredicted, an access adds its offset to that. So a guard of zeros follows the memory, and has
+as many bytes as the code's accesses can reach (`Code::guard`). Code reaches the guard in no other
+case, because the check is exact.
 
 **Raise.** A check shares one extent with the addresses that are masked for it. A wider access by
 the same local raises that extent, and so changes all of them at once. The compiler does this only until the next store, assignment to a global, call, division (which may trap itself) or beginning of a block. A raised check would trap before that, although the wider access comes after it. So a wider access after it
@@ -129,10 +136,15 @@ each local: its extent, whether the extent can still be raised, and its addresse
 whole record when the local changes, where control flow merges, or when eight newer records exist
 (`jit/src/front/known.rs`).
 
+**Sums.** `p + 1` and `p + 2`, and locals that were assigned them, are sums of the local `p` and a
+constant. An access by a sum uses the record of a base that is a sum of the same local, less than
+4,096 bytes before it: that base is in linear memory, so the distance does not wrap around, and is
+part of the offset. If a sum is bounded, the access uses the bound of its local.
+
 **Packets in place.** `PacketAddress` combines check and address. It is raised and reused in the
-same way. While its check is mispredicted, the address is that of the first byte of linear memory,
-and not one in the packet. The packet may have fewer bytes than the extent; linear memory has at
-least as many.
+same way, and can also be *lowered*, for an access before its base. Up to 8 bytes it is raised or
+lowered from later blocks, too: bailing out too early is permitted. While its check is mispredicted,
+the address is 0.
 
 [threat-model.md](threat-model.md#speculation) explains what masks protect against, and what they do
 not.

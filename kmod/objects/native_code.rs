@@ -32,7 +32,7 @@ unsafe impl Send for NativeCode {}
 unsafe impl Sync for NativeCode {}
 
 /// The parts of an instance's block: globals, the first one last; machine; slots of frames; linear
-/// memory. Their offsets are in bytes.
+/// memory; the guard, whose bytes stay zero. Their offsets are in bytes.
 #[derive(Clone, Copy)]
 struct Layout {
     machine: usize,
@@ -51,7 +51,8 @@ impl Layout {
         Layout {
             machine,
             memory,
-            bytes: (memory + filter.memory_bytes).next_multiple_of(BLOCK_ALIGN),
+            bytes: (memory + filter.memory_bytes + filter.guard_bytes)
+                .next_multiple_of(BLOCK_ALIGN),
         }
     }
 }

@@ -71,6 +71,9 @@ pub struct NativeFilter {
     pub memory: *const u8,
     /// Bytes of the linear memory.
     pub memory_bytes: usize,
+    /// Bytes behind the linear memory that the code may access while a check is mispredicted. They
+    /// are zero.
+    pub guard_bytes: usize,
     /// Whether the code reads any of: context, window, the window's length.
     pub reads_packet: bool,
     /// Whether the code calls host functions.

@@ -40,29 +40,39 @@ impl Emitter<'_, '_> {
         // Under speculation, a load from the frame may return an older value.
         let comes_from_frame =
             matches!(base, Value::Var(var) if !matches!(self.location(var), Location::Reg(_)));
-        let last = match mask {
-            Mask::Bound(max) if comes_from_frame => Some(max),
-            Mask::Constant | Mask::Bound(_) => None,
-            Mask::Extent(extent) => Some(self.last(extent)),
-        };
-        if mask == Mask::Constant {
-            self.alu64(Alu::Mov, target, Source::Reg(R7));
-        } else {
-            self.set(target, base);
-            if let Some(last) = last {
-                self.mask(target, last);
+        let mut offset = Source::Imm(offset as i32);
+        match mask {
+            Mask::Constant => self.alu64(Alu::Mov, target, Source::Reg(R7)),
+            _ => self.set(target, base),
+        }
+        match mask {
+            Mask::Bound(max) if comes_from_frame => self.limit(target, max),
+            Mask::Constant | Mask::Bound(_) => {}
+            Mask::Extent(extent) => self.limit(target, self.last(extent)),
+            Mask::Memory => {
+                if offset != Source::Imm(0) {
+                    self.push(alu(ALU32, Alu::Add, target, offset));
+                    offset = Source::Imm(0);
+                }
+                self.limit(target, self.program.environment.memory_bytes - 1);
             }
+        }
+        if mask != Mask::Constant {
             self.alu64(Alu::Add, target, Source::Reg(R7));
         }
-        if offset != 0 {
-            self.alu64(Alu::Add, target, Source::Imm(offset as i32));
+        if offset != Source::Imm(0) {
+            self.alu64(Alu::Add, target, offset);
         }
         self.done(to);
     }
 
-    /// Sets `reg` to 0 if its lower half is more than `last`, without a branch that could be
-    /// mispredicted. Also clears the upper half, which may not be 0 if a call was mispredicted.
-    fn mask(&mut self, reg: Reg, last: u64) {
+    /// Changes `reg` to a value of at most `last` if its lower half is more than that, without a
+    /// branch that could be mispredicted. Also clears the upper half, which may not be 0 if a call
+    /// was mispredicted.
+    fn limit(&mut self, reg: Reg, last: u64) {
+        if (last + 1).is_power_of_two() {
+            return self.push(alu(ALU32, Alu::And, reg, Source::Imm(last as i32)));
+        }
         self.push(alu(ALU32, Alu::Mov, R1, Source::Reg(reg)));
         self.alu64(Alu::Sub, R1, Source::Imm(last as i32 + 1));
         // The upper half of a negative difference is 32 ones.
@@ -82,10 +92,16 @@ impl Emitter<'_, '_> {
     pub(super) fn packet_address(&mut self, to: Var, base: Value, less: u32, extent: Extent) {
         let outside = self.program.trap(Trap::MemoryOutOfBounds);
         let target = self.target(to);
-        self.set(target, base);
+        let less = less.wrapping_add(self.function.lowered(to) as u32);
         // The upper half becomes 0. A base below `less` wraps around, and fails the check below.
-        let less = Source::Imm(less.wrapping_neg() as i32);
-        self.push(alu(ALU32, Alu::Add, target, less));
+        if less == 0 {
+            let base = self.in_register(base, target);
+            self.push(alu(ALU32, Alu::Mov, target, Source::Reg(base)));
+        } else {
+            self.set(target, base);
+            let less = Source::Imm(less.wrapping_neg() as i32);
+            self.push(alu(ALU32, Alu::Add, target, less));
+        }
         self.program.packet(R1);
         self.alu64(Alu::Add, target, Source::Reg(R1));
         // The sum is negative if the packet has all bytes.
@@ -93,14 +109,14 @@ impl Emitter<'_, '_> {
         self.alu64(Alu::Add, R1, Source::Reg(target));
         // A window has less than 65,536 bytes.
         let after = self.function.extents.bytes(extent) as i32 - 1;
-        self.alu64(Alu::Add, R1, Source::Imm(after));
+        if after != 0 {
+            self.alu64(Alu::Add, R1, Source::Imm(after));
+        }
         let zero = Source::Imm(0);
         self.asm().branch(JMP, Jump::Sge, R1, zero, outside);
-        // Keep the distance to the linear memory, or make it 0 if the check was mispredicted.
+        // The address becomes 0 if the check was mispredicted. Nothing is mapped there.
         self.alu64(Alu::Arsh, R1, Source::Imm(63));
-        self.alu64(Alu::Sub, target, Source::Reg(R7));
         self.alu64(Alu::And, target, Source::Reg(R1));
-        self.alu64(Alu::Add, target, Source::Reg(R7));
         self.done(to);
     }
 
@@ -118,7 +134,7 @@ impl Emitter<'_, '_> {
         }
         let base = self.base_of(place, R1);
         let target = self.target(to);
-        let offset = place.offset as i16;
+        let offset = place.offset + place.address.map_or(0, |it| self.function.lowered(it));
         self.push(load(size(access.bytes), target, base, offset));
         if let Some(width) = access.signed {
             self.extend_register(target, width, i32::from(access.bytes) * 8);
@@ -129,8 +145,9 @@ impl Emitter<'_, '_> {
     pub(super) fn store(&mut self, from: Value, bytes: u8, place: Place) {
         let base = self.base_of(place, R1);
         let width = if bytes == 8 { Width::W64 } else { Width::W32 };
-        let source = self.source(width, from, R0);
-        self.push(store(size(bytes), base, place.offset as i16, source));
+        let scratch = if base == R0 { R1 } else { R0 };
+        let source = self.source(width, from, scratch);
+        self.push(store(size(bytes), base, place.offset, source));
     }
 
     pub(super) fn global_get(&mut self, to: Var, global: u32) {

@@ -6,7 +6,7 @@ use nf_wasm_shared::abi::trap::Trap;
 use super::allocation::Location;
 use super::function::Emitter;
 use super::helper::Helper;
-use super::insn::{alu, Alu, Jump, Reg, Source, ALU32, ALU64, JMP, JMP32, R0, R1};
+use super::insn::{alu, big_endian, Alu, Jump, Reg, Source, ALU32, ALU64, JMP, JMP32, R0, R1};
 use crate::ir::{Binary, Divide, Op, Unary, Value, Var, Width};
 
 fn alu_class(width: Width) -> u8 {
@@ -64,9 +64,10 @@ impl Emitter<'_, '_> {
                 let other = self.in_register(a, R1);
                 self.push(alu(class, instruction, target, Source::Reg(other)));
             } else {
-                self.set(R0, a);
-                self.push(alu(class, instruction, R0, source));
-                self.alu64(Alu::Mov, target, Source::Reg(R0));
+                let other = if target == R0 { R1 } else { R0 };
+                self.set(other, a);
+                self.push(alu(class, instruction, other, source));
+                self.alu64(Alu::Mov, target, Source::Reg(other));
             }
         } else {
             self.set(target, a);
@@ -218,11 +219,20 @@ impl Emitter<'_, '_> {
                 self.push(alu(ALU32, Alu::Mov, target, Source::Reg(from)));
                 return self.done(to);
             }
+            (Unary::Swap16, _) => return self.swap(to, a, 16),
+            (Unary::Swap32, _) => return self.swap(to, a, 32),
             (Unary::Extend8, _) => return self.extend(to, a, width, 8),
             (Unary::Extend16, _) => return self.extend(to, a, width, 16),
             (Unary::Extend32, _) => return self.extend(to, a, width, 32),
         };
         self.compute(&Op::Unary { op, width, to, a }, helper, to, &[a]);
+    }
+
+    fn swap(&mut self, to: Var, a: Value, bits: i32) {
+        let target = self.target(to);
+        self.set(target, a);
+        self.push(big_endian(target, bits));
+        self.done(to);
     }
 
     fn extend(&mut self, to: Var, a: Value, width: Width, from: i32) {

@@ -4,7 +4,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::insn::{self, Insn, Jump, Reg, Source, JMP, R0};
+use super::insn::{self, Access, Insn, Jump, Reg, Source, JMP, R0, R9};
 use crate::{Unsupported, Work};
 
 /// Maximum rounds of the search for short jumps. After that, all jumps become long.
@@ -32,6 +32,8 @@ pub(crate) struct Assembler {
     jumps: Vec<(usize, Label)>,
     /// Indices of the calls of helpers.
     calls: Vec<usize>,
+    /// For R0 and R1, the offset from R9 of a word of the frame that has the same value.
+    held: [Option<i16>; 2],
 }
 
 /// Finished code.
@@ -61,6 +63,7 @@ impl Assembler {
     /// Binds a label to the current position.
     pub(crate) fn bind(&mut self, label: Label) {
         self.labels[label.0 as usize] = Place::At(self.insns.len());
+        self.held = [None; 2];
     }
 
     /// Binds a label to the position of another label, which may not be known yet.
@@ -68,8 +71,36 @@ impl Assembler {
         self.labels[label.0 as usize] = Place::Same(other);
     }
 
+    /// Leaves a load of a word of the frame out if the register already holds that word.
     pub(crate) fn push(&mut self, insn: Insn) {
+        let access = insn.word_of_frame();
+        if let Some((Access::Load, to)) = access {
+            if self.held.get(to as usize) == Some(&Some(insn.offset)) {
+                return;
+            }
+        }
         self.insns.push(insn);
+        if insn.code == (JMP | Jump::Call as u8) || insn.written() == Some(R9) {
+            self.held = [None; 2];
+        }
+        if let Some(held) = insn
+            .written()
+            .and_then(|reg| self.held.get_mut(reg.0 as usize))
+        {
+            *held = None;
+        }
+        if let Some((kind, reg)) = access {
+            if kind == Access::Store {
+                // Words do not overlap.
+                let others = self.held.iter_mut();
+                others
+                    .filter(|it| **it == Some(insn.offset))
+                    .for_each(|it| *it = None);
+            }
+            if let Some(held) = self.held.get_mut(reg as usize) {
+                *held = Some(insn.offset);
+            }
+        }
     }
 
     pub(crate) fn jump(&mut self, to: Label) {
@@ -275,7 +306,7 @@ fn inverted(insn: Insn) -> Insn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::back::insn::{alu, Alu, ALU64};
+    use crate::back::insn::{alu, Alu, Size, ALU64, R1};
     use crate::testing::work;
 
     fn nops(asm: &mut Assembler, count: usize) {
@@ -296,6 +327,42 @@ mod tests {
         nops(&mut asm, 1);
         let insns = asm.finish(&work()).unwrap().insns;
         assert_eq!((insns[0].offset, insns[3].offset), (3, -4));
+    }
+
+    #[test]
+    fn a_register_is_not_loaded_with_what_it_holds() {
+        let word = |reg, offset| insn::load(Size::B8, reg, R9, offset);
+        let keep = |reg, offset| insn::store(Size::B8, R9, offset, Source::Reg(reg));
+        let loads = |insns: &[Insn]| {
+            let mut asm = Assembler::default();
+            insns.iter().for_each(|insn| asm.push(*insn));
+            asm.insns
+                .iter()
+                .filter(|it| it.code == word(R0, 0).code)
+                .count()
+        };
+        let add = |reg| alu(ALU64, Alu::Add, reg, Source::Imm(1));
+        assert_eq!(loads(&[keep(R0, 8), word(R0, 8)]), 0);
+        assert_eq!(loads(&[word(R1, 8), add(R0), word(R1, 8)]), 1);
+        assert_eq!(loads(&[keep(R0, 8), word(R1, 8)]), 1);
+        assert_eq!(loads(&[keep(R0, 8), word(R0, 16)]), 1);
+        for between in [
+            add(R0),
+            add(R9),
+            insn::call(1),
+            keep(R1, 8),
+            insn::store(Size::B8, R9, 8, Source::Imm(1)),
+            word(R0, 16),
+        ] {
+            let insns = [keep(R0, 8), between, word(R0, 8)];
+            assert_eq!(loads(&insns), 1 + loads(&[between]), "{between:?}");
+        }
+        let mut asm = Assembler::default();
+        let label = asm.label();
+        asm.push(keep(R0, 8));
+        asm.bind(label);
+        asm.push(word(R0, 8));
+        assert_eq!(asm.len(), 2);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use alloc::vec::Vec;
 
-use super::allocation::Allocation;
 use super::frame::STACK;
 use super::function;
 use super::program::Program;
@@ -26,8 +25,8 @@ pub(crate) fn compile(
     let mut program = Program::new(module, root, environment, in_place, work)?;
     let finish = program.begin(root);
     let mut returns = Vec::new();
-    // One function after the other is built and emitted in this memory.
-    let (mut memory, mut allocation) = (front::Memory::default(), Allocation::default());
+    // One function after the other is built in this memory.
+    let mut memory = front::Memory::default();
     for index in program.calls.functions.clone() {
         let is_root = index == root && !program.calls.root_is_called;
         let parameters = if is_root { environment.parameters } else { &[] };
@@ -40,12 +39,13 @@ pub(crate) fn compile(
             in_place,
             work,
         )?;
-        let built = &memory.function;
+        let built = &mut memory.function;
         program.calls_host |= built.calls_host;
         // If the stack overflows, no fuel has been charged, but what is left has to be stored.
         program.charges_once =
             program.is_alone() && !program.may_overflow() && built.charges_once();
         program.reads_below = program.reads_below.max(built.reads_below);
+        program.guard = program.guard.max(built.guard);
         if index == root {
             program.reads_parameters = built.reads_parameters;
             program.reads_in_place = built.in_place;
@@ -56,7 +56,22 @@ pub(crate) fn compile(
         let (entry, back) = (program.entry(index), program.asm.label());
         program.asm.bind(entry);
         let taken = environment.frame_slots(index);
-        allocation = function::emit(&mut program, built, allocation, taken, back)?;
+        match function::emit(&mut program, built, taken, back, true) {
+            Err(Unsupported::Frame) => {
+                // Nothing was emitted.
+                front::build_in(
+                    &mut memory,
+                    module,
+                    index,
+                    environment,
+                    parameters,
+                    in_place,
+                    work,
+                )?;
+                function::emit(&mut program, &mut memory.function, taken, back, false)?;
+            }
+            emitted => emitted?,
+        }
         returns.push((index, back));
         if index == root {
             // The first function's return falls through to it.
@@ -76,6 +91,7 @@ pub(crate) fn compile(
         stack,
         calls_host: program.calls_host,
         reads_below: program.reads_below,
+        guard: program.guard,
         reads_parameters: program.reads_parameters,
         in_place: program.reads_in_place,
         insns: assembled.insns,

@@ -37,16 +37,17 @@ pub(super) struct Emitter<'e, 'p> {
     truths: Vec<bool>,
 }
 
-/// Emits a function, which returns to `returns`. The interpreter's frame takes `taken` slots.
-/// Returns the function's allocation, which is in the memory of another one.
+/// Emits a function, which returns to `returns`. The interpreter's frame takes `taken` slots. If
+/// `splits`, its code is better, but may need more of them.
 pub(super) fn emit(
     program: &mut Program<'_>,
-    function: &Function,
-    mut allocation: Allocation,
+    function: &mut Function,
     taken: u32,
     returns: Label,
-) -> Result<Allocation, Unsupported> {
-    allocation.compute(function, program.work)?;
+    splits: bool,
+) -> Result<(), Unsupported> {
+    let allocation = Allocation::new(function, splits, program.work)?;
+    let function = &*function;
     if allocation.slots > taken + MORE_SLOTS || allocation.slots > MAX_SLOTS {
         return Err(Unsupported::Frame);
     }
@@ -74,7 +75,7 @@ pub(super) fn emit(
     for (at, block) in order.iter().enumerate() {
         emitter.block(*block, order.get(at + 1).copied())?;
     }
-    Ok(emitter.allocation)
+    Ok(())
 }
 
 impl Emitter<'_, '_> {
@@ -91,7 +92,7 @@ impl Emitter<'_, '_> {
                 self.load_slot(reg, FIRST_SLOT + param);
             }
         }
-        for local in self.allocation.liveness.zeroed.clone() {
+        for local in self.allocation.zeroed.clone() {
             let target = self.target(local);
             if self.location(local) != Location::Nowhere {
                 self.set(target, Value::Const(0));
@@ -138,7 +139,9 @@ impl Emitter<'_, '_> {
             self.charge(block.fuel);
         }
         for op in &block.ops {
-            self.op(op);
+            if !self.allocation.dead.has(self.at) {
+                self.op(op);
+            }
             self.at += 1;
         }
         self.end(&block.end, next);

@@ -21,6 +21,26 @@ impl Insn {
         [self.registers & 15, self.registers >> 4]
     }
 
+    /// The register that it writes. A call is not considered.
+    pub(crate) fn written(self) -> Option<Reg> {
+        let destination = Reg(self.registers & 15);
+        matches!(self.code & 7, LD | LDX | ALU32 | ALU64).then_some(destination)
+    }
+
+    /// If it loads or stores a word at a constant distance from R9: the register, or that of no
+    /// number if the word is a constant.
+    pub(crate) fn word_of_frame(self) -> Option<(Access, u8)> {
+        const NONE: u8 = 0xff;
+        let word = MEM | Size::B8 as u8;
+        let [destination, source] = self.used();
+        match self.code {
+            code if code == LDX | word && source == R9.0 => Some((Access::Load, destination)),
+            code if code == STX | word && destination == R9.0 => Some((Access::Store, source)),
+            code if code == ST | word && destination == R9.0 => Some((Access::Store, NONE)),
+            _ => None,
+        }
+    }
+
     /// Whether a jump depends on a comparison.
     pub(crate) fn is_conditional(self) -> bool {
         self.code != JMP | Jump::Always as u8
@@ -31,6 +51,13 @@ impl Insn {
         let [destination, source] = self.used().map(|reg| names[reg as usize]);
         self.registers = destination | (source << 4);
     }
+}
+
+/// The kind of an access to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Load,
+    Store,
 }
 
 /// An eBPF register.
@@ -71,6 +98,9 @@ const X: u8 = 0x08;
 // Addressing.
 const IMM: u8 = 0x00;
 const MEM: u8 = 0x60;
+
+/// Of `ALU32`: swaps the bytes on a little-endian machine.
+const TO_BIG_ENDIAN: u8 = 0xd0 | X;
 
 /// Operations of `ALU32` and `ALU64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +186,11 @@ fn with_source(code: u8, dst: Reg, source: Source, offset: i16) -> Insn {
 /// `class` is [`ALU32`] or [`ALU64`].
 pub(crate) fn alu(class: u8, op: Alu, dst: Reg, source: Source) -> Insn {
     with_source(class | op as u8, dst, source, 0)
+}
+
+/// Reverses the low `bits` bits, and clears the others.
+pub(crate) fn big_endian(reg: Reg, bits: i32) -> Insn {
+    insn(ALU32 | TO_BIG_ENDIAN, reg, R0, 0, bits)
 }
 
 /// `class` is [`JMP`] or [`JMP32`]. The distance is filled in later.

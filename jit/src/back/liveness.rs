@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Liveness: the interval of the code in which a variable must keep its value.
 
+mod uses;
+
 use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::allocation::renew;
 use crate::ir::{BlockId, Calls, Function, Var};
 use crate::{Unsupported, Work};
+pub(crate) use uses::Ops;
+use uses::{split, uses};
 
 /// Maximum words of a function's sets, one set for each block. This bounds memory.
 const MAX_WORDS: usize = 1 << 16;
@@ -46,16 +49,14 @@ impl Interval {
         is_read: false,
     };
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.start == u32::MAX
+    /// What it costs not to have a register, less for a variable that would occupy one for long.
+    pub(crate) fn priority(&self) -> u64 {
+        let weight = u64::from(self.weight);
+        weight * weight * 64 / u64::from(1 + self.end.saturating_sub(self.start))
     }
 
-    /// Adds a read or a write. They come in order.
-    #[inline(always)]
-    fn touch(&mut self, at: u32, weight: u32) {
-        self.start = self.start.min(at);
-        self.end = at;
-        self.weight = self.weight.saturating_add(weight);
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == u32::MAX
     }
 
     fn cover(&mut self, at: u32) {
@@ -70,83 +71,29 @@ impl Interval {
 }
 
 /// The intervals of a function's variables.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Liveness {
     pub(crate) intervals: Vec<Interval>,
-    /// Locals, without parameters, that may be read before they are written: they begin as zero.
-    pub(crate) zeroed: Vec<Var>,
     /// The operations that call, with the kinds of their calls.
     pub(crate) calls: Vec<(u32, Calls)>,
-    /// For each block, the positions where it begins and ends.
-    bounds: Vec<(u32, u32)>,
-    across: Across,
-    live: Live,
-}
-
-/// The last blocks that read and wrote a variable: their places in the order, counted from 1.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    read: u32,
-    written: u32,
-}
-
-/// The reads and writes of variables that may be live across blocks.
-#[derive(Debug, Default)]
-struct Across {
-    /// For each variable, its last blocks. For a variable that lives in one block, no block comes
-    /// later.
-    marks: Vec<Mark>,
-    /// Blocks, and the variables that they read before they write them.
-    read: Vec<(BlockId, Var)>,
-    /// Blocks, and the variables that they write.
-    written: Vec<(BlockId, Var)>,
-}
-
-impl Across {
-    fn renew(&mut self, function: &Function) {
-        let [never, always] = [0, u32::MAX].map(|place| Mark {
-            read: place,
-            written: place,
-        });
-        renew(&mut self.marks, function.vars as usize, always);
-        self.marks[..function.locals as usize].fill(never);
-        for var in &function.carried {
-            self.marks[*var as usize] = never;
-        }
-        self.read.clear();
-        self.written.clear();
-    }
-
-    #[inline(always)]
-    fn read(&mut self, var: Var, block: BlockId, place: u32) {
-        let mark = &mut self.marks[var as usize];
-        if mark.read.max(mark.written) < place {
-            mark.read = place;
-            self.read.push((block, var));
-        }
-    }
-
-    #[inline(always)]
-    fn write(&mut self, var: Var, block: BlockId, place: u32) {
-        let mark = &mut self.marks[var as usize];
-        if mark.written < place {
-            mark.written = place;
-            self.written.push((block, var));
-        }
-    }
+    /// Locals, without parameters, that may be read before they are written: they begin as zero.
+    pub(crate) zeroed: Vec<Var>,
+    /// Operations whose results nobody reads.
+    pub(crate) dead: Ops,
 }
 
 /// Sets of variables that may be live across blocks, one for each block.
-#[derive(Debug, Default)]
 struct Sets {
     words: usize,
     bits: Vec<u64>,
 }
 
 impl Sets {
-    fn renew(&mut self, blocks: usize, words: usize) {
-        self.words = words;
-        renew(&mut self.bits, blocks * words, 0);
+    fn new(blocks: usize, words: usize) -> Self {
+        Self {
+            words,
+            bits: vec![0; blocks * words],
+        }
     }
 
     fn of(&self, block: usize) -> &[u64] {
@@ -166,57 +113,194 @@ impl Sets {
     }
 }
 
-impl Liveness {
-    /// Finds the intervals of a function, in place of those of an earlier one.
-    pub(crate) fn compute(
-        &mut self,
-        function: &Function,
-        work: &Work<'_>,
-    ) -> Result<(), Unsupported> {
-        self.within(function, MAX_ROUNDS, work)
+/// If `splits`, gives some values variables of their own.
+pub(crate) fn liveness(
+    function: &mut Function,
+    splits: bool,
+    work: &Work<'_>,
+) -> Result<Liveness, Unsupported> {
+    within(function, MAX_ROUNDS, splits, work)
+}
+
+fn within(
+    function: &mut Function,
+    rounds: usize,
+    splits: bool,
+    work: &Work<'_>,
+) -> Result<Liveness, Unsupported> {
+    // This function and the allocation initialise an entry for each variable, used or not.
+    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
+    let across = Across::of(function, work)?;
+    let candidates = (0..function.locals).chain(function.carried.iter().copied());
+    let mut members = Vec::with_capacity(function.locals as usize + function.carried.len());
+    members.extend(candidates.filter(|var| across.has(*var)));
+    let end = across.end;
+    let edges = Edges::of(function);
+    work.take(edges.from.len() + function.blocks.len())?;
+    let live = Live::of(function, across, &edges, &members, rounds, work)?;
+    let (dead, closed) = match &live {
+        Some((live, true)) => uses(function, live, &members, work)?,
+        _ => Default::default(),
+    };
+    let splits = splits && closed.is_any();
+    if splits {
+        split(function, &dead, &closed);
+    }
+    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
+    let mut touched = Touched::new(function, &dead, work)?;
+    let intervals = &mut touched.intervals;
+    let zeroed = match live {
+        Some((live, is_complete)) => {
+            let ends = match is_complete {
+                true => Vec::new(),
+                false => ends_of_loops(function, &edges, &touched.bounds),
+            };
+            live.extend(function, &members, &touched.bounds, &ends, intervals)
+        }
+        None => {
+            // Too much work: treat each variable as live everywhere.
+            for var in &members {
+                let interval = &mut intervals[*var as usize];
+                if !interval.is_empty() {
+                    interval.cover(1);
+                    interval.cover(2 * end);
+                }
+            }
+            (function.params..function.locals)
+                .filter(|var| !intervals[*var as usize].is_empty())
+                .collect()
+        }
+    };
+    for var in (0..function.params).chain(zeroed.iter().copied()) {
+        if !intervals[var as usize].is_empty() {
+            intervals[var as usize].start = 1;
+        }
+    }
+    Ok(Liveness {
+        intervals: touched.intervals,
+        calls: touched.calls,
+        zeroed,
+        dead,
+    })
+}
+
+/// The last blocks that read and wrote a variable: their places in the order, counted from 1.
+#[derive(Clone, Copy)]
+struct Mark {
+    read: u32,
+    written: u32,
+}
+
+/// The reads and writes of variables that may be live across blocks.
+struct Across {
+    /// For each variable, its last blocks. For a variable that lives in one block, no block comes
+    /// later.
+    marks: Vec<Mark>,
+    /// Blocks, and the variables that they read before they write them.
+    read: Vec<(BlockId, Var)>,
+    /// Blocks, and the variables that they write.
+    written: Vec<(BlockId, Var)>,
+    /// The operations have numbers below this.
+    end: u32,
+}
+
+impl Across {
+    fn of(function: &Function, work: &Work<'_>) -> Result<Self, Unsupported> {
+        let [never, always] = [0, u32::MAX].map(|place| Mark {
+            read: place,
+            written: place,
+        });
+        let mut marks = vec![always; function.vars as usize];
+        marks[..function.locals as usize].fill(never);
+        for var in &function.carried {
+            marks[*var as usize] = never;
+        }
+        // Most are read and written by few blocks.
+        let room = function.locals as usize + function.carried.len();
+        let mut this = Self {
+            marks,
+            read: Vec::with_capacity(room),
+            written: Vec::with_capacity(room),
+            end: FIRST,
+        };
+        for (place, block) in (1..).zip(&function.order) {
+            let body = &function.blocks[*block as usize];
+            work.take(1 + body.ops.len())?;
+            for op in &body.ops {
+                let uses = op.uses();
+                uses.reads(&function.values, |var| this.read(var, *block, place));
+                let (to, count) = uses.writes;
+                (to..to + count).for_each(|var| this.write(var, *block, place));
+            }
+            body.end
+                .reads(&function.values, |var| this.read(var, *block, place));
+            this.end += 1 + body.ops.len() as u32;
+        }
+        Ok(this)
     }
 
-    fn within(
-        &mut self,
-        function: &Function,
-        rounds: usize,
-        work: &Work<'_>,
-    ) -> Result<(), Unsupported> {
-        // This function and the allocation initialise an entry for each variable, used or not.
-        work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
-        renew(&mut self.intervals, function.vars as usize, Interval::EMPTY);
-        renew(&mut self.bounds, function.blocks.len(), (0, 0));
-        self.across.renew(function);
-        self.calls.clear();
-        let Self {
-            intervals,
-            bounds,
-            across,
-            calls,
-            ..
-        } = self;
+    #[inline(always)]
+    fn read(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.read.max(mark.written) < place {
+            mark.read = place;
+            self.read.push((block, var));
+        }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, var: Var, block: BlockId, place: u32) {
+        let mark = &mut self.marks[var as usize];
+        if mark.written < place {
+            mark.written = place;
+            self.written.push((block, var));
+        }
+    }
+
+    /// Whether a block reads or writes a variable that may be live across blocks.
+    fn has(&self, var: Var) -> bool {
+        let mark = self.marks[var as usize];
+        mark.read.max(mark.written) != 0
+    }
+}
+
+/// The reads and writes of each variable.
+struct Touched {
+    intervals: Vec<Interval>,
+    /// The first and the last position of each block.
+    bounds: Vec<(u32, u32)>,
+    /// The operations that call, with the kinds of their calls. Dead ones are left out.
+    calls: Vec<(u32, Calls)>,
+}
+
+impl Touched {
+    fn new(function: &Function, dead: &Ops, work: &Work<'_>) -> Result<Self, Unsupported> {
+        let mut intervals = vec![Interval::EMPTY; function.vars as usize];
+        let mut bounds = vec![(0, 0); function.blocks.len()];
+        let mut calls = Vec::new();
         let mut at = FIRST;
-        for (place, block) in (1..).zip(&function.order) {
+        for block in &function.order {
             let start = 2 * at;
             let body = &function.blocks[*block as usize];
             work.take(1 + body.ops.len())?;
             let weight = 8_u32.pow(body.depth.min(4));
             let mut touch = |var: Var, position, is_read| {
                 let interval = &mut intervals[var as usize];
-                interval.touch(position, weight);
+                // Positions come in order.
+                interval.start = interval.start.min(position);
+                interval.end = position;
+                interval.weight = interval.weight.saturating_add(weight);
                 interval.is_read |= is_read;
-                match is_read {
-                    true => across.read(var, *block, place),
-                    false => across.write(var, *block, place),
-                }
             };
             for op in &body.ops {
-                let uses = op.uses();
-                uses.reads(&function.values, |var| touch(var, 2 * at, true));
-                let (to, count) = uses.writes;
-                (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
-                if uses.calls != Calls::Nothing {
-                    calls.push((at, uses.calls));
+                if !dead.has(at) {
+                    let uses = op.uses();
+                    uses.reads(&function.values, |var| touch(var, 2 * at, true));
+                    let (to, count) = uses.writes;
+                    (to..to + count).for_each(|var| touch(var, 2 * at + 1, false));
+                    if uses.calls != Calls::Nothing {
+                        calls.push((at, uses.calls));
+                    }
                 }
                 at += 1;
             }
@@ -225,81 +309,21 @@ impl Liveness {
             at += 1;
             bounds[*block as usize] = (start, 2 * at - 1);
         }
-        self.zeroed = self.carry(function, at, rounds, work)?;
-        for var in (0..function.params).chain(self.zeroed.iter().copied()) {
-            let interval = &mut self.intervals[var as usize];
-            if !interval.is_empty() {
-                interval.start = 1;
-            }
-        }
-        Ok(())
+        Ok(Self {
+            intervals,
+            bounds,
+            calls,
+        })
     }
+}
 
-    /// Extends the intervals of variables that are live across blocks. Returns the locals that begin as
-    /// zero. The code has operations up to number `end`.
-    fn carry(
-        &mut self,
-        function: &Function,
-        end: u32,
-        rounds: usize,
-        work: &Work<'_>,
-    ) -> Result<Vec<Var>, Unsupported> {
-        let (intervals, bounds) = (&mut self.intervals, &self.bounds);
-        let members: Vec<Var> = (0..function.locals)
-            .chain(function.carried.iter().copied())
-            .filter(|var| !intervals[*var as usize].is_empty())
-            .collect();
-        let words = members.len().div_ceil(64);
-        let edges = Edges::of(function);
-        work.take(edges.from.len() + function.blocks.len())?;
-        let sets = function.blocks.len() * words;
-        let round = sets + edges.from.len() * words;
-        if sets > MAX_WORDS || round > MAX_WORDS_OF_AN_OPERATION * (end as usize + edges.from.len())
-        {
-            // Too much work: treat each variable as live everywhere.
-            for var in &members {
-                intervals[*var as usize].cover(1);
-                intervals[*var as usize].cover(2 * end);
-            }
-            return Ok((function.params..function.locals)
-                .filter(|var| !intervals[*var as usize].is_empty())
-                .collect());
-        }
-        work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
-        let live = &mut self.live;
-        live.renew(function, &mut self.across, &members, words);
-        let is_complete = live.spread(function, &edges, rounds * round, work)?;
-        let mut seen = vec![0_u64; words];
-        // In reverse order, the first block with the variable gives the end of its interval.
-        for block in function.order.iter().rev().map(|it| *it as usize) {
-            each_new(live.outside.of(block), &mut seen, |index| {
-                intervals[members[index] as usize].cover(bounds[block].1);
-            });
-        }
-        seen.fill(0);
-        for block in function.order.iter().map(|it| *it as usize) {
-            each_new(live.inside.of(block), &mut seen, |index| {
-                intervals[members[index] as usize].cover(bounds[block].0);
-            });
-        }
-        if !is_complete {
-            seen.fill(0);
-            for (header, last) in ends_of_loops(function, &edges, bounds) {
-                each_new(live.inside.of(header), &mut seen, |index| {
-                    intervals[members[index] as usize].cover(last);
-                });
-            }
-        }
-        let entry = function.order.first().map_or(0, |it| *it as usize);
-        Ok(members
-            .iter()
-            .enumerate()
-            .filter(|(index, var)| {
-                (function.params..function.locals).contains(*var) && live.inside.has(entry, *index)
-            })
-            .map(|(_, var)| *var)
-            .collect())
+/// The index of each variable among `members`, or the largest number.
+fn indices(function: &Function, members: &[Var]) -> Vec<usize> {
+    let mut index_of = vec![usize::MAX; function.vars as usize];
+    for (index, var) in members.iter().enumerate() {
+        index_of[*var as usize] = index;
     }
+    index_of
 }
 
 /// The edges of the control flow graph.
@@ -350,7 +374,6 @@ impl Edges {
 }
 
 /// The variables that are live at the beginning and at the end of each block.
-#[derive(Debug, Default)]
 struct Live {
     inside: Sets,
     outside: Sets,
@@ -359,22 +382,85 @@ struct Live {
 }
 
 impl Live {
+    /// `None` if it would take too much work. Otherwise also returns whether the sets are complete.
+    fn of(
+        function: &Function,
+        across: Across,
+        edges: &Edges,
+        members: &[Var],
+        rounds: usize,
+        work: &Work<'_>,
+    ) -> Result<Option<(Self, bool)>, Unsupported> {
+        let words = members.len().div_ceil(64);
+        let sets = function.blocks.len() * words;
+        let round = sets + edges.from.len() * words;
+        let max = MAX_WORDS_OF_AN_OPERATION * (across.end as usize + edges.from.len());
+        if sets > MAX_WORDS || round > max {
+            return Ok(None);
+        }
+        work.take((4 * sets + function.loops.len() * words) / WORDS_OF_A_STEP)?;
+        let mut live = Live::new(function, across, members, words);
+        let is_complete = live.spread(function, edges, rounds * round, work)?;
+        Ok(Some((live, is_complete)))
+    }
+
+    /// Extends the intervals of variables that are live across blocks. `ends` are those of loops,
+    /// if the sets are not complete. Returns the locals that begin as zero.
+    fn extend(
+        &self,
+        function: &Function,
+        members: &[Var],
+        bounds: &[(u32, u32)],
+        ends: &[(usize, u32)],
+        intervals: &mut [Interval],
+    ) -> Vec<Var> {
+        let mut seen = vec![0_u64; self.inside.words];
+        // In reverse order, the first block with the variable gives the end of its interval.
+        for block in function.order.iter().rev().map(|it| *it as usize) {
+            each_new(self.outside.of(block), &mut seen, |index| {
+                intervals[members[index] as usize].cover(bounds[block].1);
+            });
+        }
+        seen.fill(0);
+        for block in function.order.iter().map(|it| *it as usize) {
+            each_new(self.inside.of(block), &mut seen, |index| {
+                intervals[members[index] as usize].cover(bounds[block].0);
+            });
+        }
+        seen.fill(0);
+        for (header, last) in ends {
+            each_new(self.inside.of(*header), &mut seen, |index| {
+                intervals[members[index] as usize].cover(*last);
+            });
+        }
+        let entry = function.order.first().map_or(0, |it| *it as usize);
+        members
+            .iter()
+            .enumerate()
+            .filter(|(index, var)| {
+                (function.params..function.locals).contains(*var) && self.inside.has(entry, *index)
+            })
+            .map(|(_, var)| *var)
+            .collect()
+    }
+
     /// Initialises `inside` with the variables that each block reads before it writes them.
-    fn renew(&mut self, function: &Function, across: &mut Across, members: &[Var], words: usize) {
-        let index_of = &mut across.marks;
+    fn new(function: &Function, across: Across, members: &[Var], words: usize) -> Self {
+        let mut index_of = across.marks;
         for (index, var) in (0..).zip(members) {
             index_of[*var as usize].read = index;
         }
-        let blocks = function.blocks.len();
-        self.outside.renew(blocks, words);
-        for (sets, list) in [
-            (&mut self.inside, &across.read),
-            (&mut self.written, &across.written),
-        ] {
-            sets.renew(blocks, words);
+        let sets = |list: &[(BlockId, Var)]| {
+            let mut sets = Sets::new(function.blocks.len(), words);
             for (block, var) in list {
                 sets.insert(*block as usize, index_of[*var as usize].read as usize);
             }
+            sets
+        };
+        Self {
+            inside: sets(&across.read),
+            outside: sets(&[]),
+            written: sets(&across.written),
         }
     }
 

@@ -28,6 +28,34 @@ fn jump(condition: Condition) -> Jump {
     }
 }
 
+/// An unsigned comparison of 32 bits as `a < b`, or its opposite.
+fn less(compare: &Compare) -> Option<(Value, Value, bool)> {
+    let Compare {
+        mut condition,
+        width: Width::W32,
+        mut a,
+        mut b,
+    } = *compare
+    else {
+        return None;
+    };
+    if matches!(a, Value::Const(_)) {
+        (a, b) = (b, a);
+        condition = condition.swapped();
+    }
+    // As 64-bit numbers, which do not wrap around.
+    Some(match (condition, b) {
+        (Condition::LtU, b) => (a, b, false),
+        (Condition::GtU, b) => (b, a, false),
+        (Condition::LeU, Value::Const(b)) => (a, Value::Const(b + 1), false),
+        (Condition::GeU, Value::Const(b)) => (Value::Const(b - 1), a, false),
+        (Condition::LeU, b) => (b, a, true),
+        (Condition::GeU, b) => (a, b, true),
+        (Condition::Eq, Value::Const(0)) => (a, Value::Const(1), false),
+        _ => return None,
+    })
+}
+
 /// The value as an instruction's constant, if it fits.
 fn immediate(width: Width, value: i64) -> Option<i32> {
     match width {
@@ -57,9 +85,7 @@ impl Emitter<'_, '_> {
                 b,
             } => self.divide(op, width, to, a, b),
             Op::Unary { op, width, to, a } => self.unary(op, width, to, a),
-            Op::Compare { to, compare } => {
-                self.select(to, &compare, Value::Const(1), Value::Const(0));
-            }
+            Op::Compare { to, compare } => self.compare(to, &compare),
             Op::Select { to, compare, a, b } => self.select(to, &compare, a, b),
             Op::Check { base, extent } => self.check(base, extent),
             Op::Trap(trap) => {
@@ -135,6 +161,11 @@ impl Emitter<'_, '_> {
                 self.push(half);
             }
         }
+    }
+
+    /// Whether a value is in `reg`.
+    pub(super) fn is_in(&self, value: Value, reg: Reg) -> bool {
+        matches!(value, Value::Var(var) if self.location(var) == Location::Reg(reg))
     }
 
     /// Moves a value to `reg`.
@@ -218,9 +249,39 @@ impl Emitter<'_, '_> {
             Width::W32 => JMP32,
             Width::W64 => JMP,
         };
-        let a = self.in_register(a, R0);
-        let b = self.source(width, b, R1);
+        let (a, b) = match self.is_in(b, R0) {
+            true => (self.in_register(a, R1), Source::Reg(R0)),
+            false => (self.in_register(a, R0), self.source(width, b, R1)),
+        };
         self.asm().branch(class, jump(condition), a, b, label);
+    }
+
+    /// 1 if the comparison holds, else 0.
+    fn compare(&mut self, to: Var, compare: &Compare) {
+        if self.location(to) == Location::Nowhere {
+            return;
+        }
+        let Some((a, b, is_inverted)) = less(compare) else {
+            return self.select(to, compare, Value::Const(1), Value::Const(0));
+        };
+        // The upper halves are zero. So the difference is negative if a < b.
+        let target = self.target(to);
+        let sum = match self.is_in(b, target) {
+            false => target,
+            true if target == R0 => R1,
+            true => R0,
+        };
+        let b = self.source(Width::W64, b, R1);
+        self.set(sum, a);
+        self.alu64(Alu::Sub, sum, b);
+        self.alu64(Alu::Rsh, sum, Source::Imm(63));
+        if is_inverted {
+            self.alu64(Alu::Xor, sum, Source::Imm(1));
+        }
+        if sum != target {
+            self.alu64(Alu::Mov, target, Source::Reg(sum));
+        }
+        self.done(to);
     }
 
     fn select(&mut self, to: Var, compare: &Compare, a: Value, b: Value) {
@@ -228,10 +289,7 @@ impl Emitter<'_, '_> {
             return;
         }
         let target = self.target(to);
-        let is_there = |emitter: &Self, value: Value| match value {
-            Value::Var(var) => emitter.location(var) == Location::Reg(target),
-            Value::Const(_) => false,
-        };
+        let is_there = |emitter: &Self, value: Value| emitter.is_in(value, target);
         let over = self.asm().label();
         if is_there(self, a) {
             self.branch(compare, over);

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `compile.rs` | an exported function, and all functions that it may call |
 //! | `liveness.rs` | the interval in which a variable is live |
+//! | `liveness/uses.rs` | results that nobody reads, or only the same block |
 //! | `allocation.rs` | registers and frame slots for variables |
 //! | `function.rs` | blocks, branches, calls |
 //! | `lower.rs` | instructions for each operation |

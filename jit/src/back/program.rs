@@ -51,6 +51,7 @@ pub(super) struct Program<'p> {
     pub(super) charges_once: bool,
     pub(super) calls_host: bool,
     pub(super) reads_below: u64,
+    pub(super) guard: u32,
     pub(super) reads_parameters: bool,
     pub(super) reads_in_place: Reads,
 }
@@ -99,6 +100,7 @@ impl<'p> Program<'p> {
             charges_once: false,
             calls_host: false,
             reads_below: 0,
+            guard: 0,
             reads_parameters: false,
             reads_in_place: Reads::default(),
         })

@@ -18,8 +18,21 @@ pub(super) enum Space {
     Packet,
 }
 
+/// A number of 32 bits: the sum of a variable or a constant, and a constant. It may wrap around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) root: Value,
+    pub(super) plus: u32,
+}
+
+impl Sum {
+    pub(super) fn of(root: Value) -> Self {
+        Self { root, plus: 0 }
+    }
+}
+
 /// The base of an address, and the memory that it is in.
-pub(super) type Base = (Value, Space);
+pub(super) type Base = (Sum, Space);
 
 /// How many bytes may be accessed through an address, counted from its base, also under
 /// speculation.
@@ -66,6 +79,8 @@ impl Address {
 #[derive(Clone, Debug)]
 struct Pointer {
     base: Base,
+    /// Its value.
+    value: Value,
     /// The extent of the last check.
     checked: Option<Extent>,
     /// Whether the check can still be raised: there was no effect since.
@@ -82,6 +97,8 @@ pub(super) struct Known {
     bounds: Vec<(Var, u64)>,
     /// Locals that are constants.
     constants: Vec<(Var, i64)>,
+    /// Locals that are sums of another variable.
+    sums: Vec<(Var, Sum)>,
 }
 
 /// Adds an item. If the list is full, it replaces the oldest.
@@ -95,7 +112,11 @@ fn keep<T>(list: &mut Vec<T>, item: T) {
 impl Known {
     /// Drops all facts about a local, because it changes.
     pub(super) fn forget(&mut self, local: Var) {
-        self.pointers.retain(|it| it.base.0 != Value::Var(local));
+        let value = Value::Var(local);
+        self.pointers
+            .retain(|it| it.base.0.root != value && it.value != value);
+        self.sums
+            .retain(|(of, sum)| *of != local && sum.root != value);
         self.bounds.retain(|it| it.0 != local);
         self.constants.retain(|it| it.0 != local);
     }
@@ -113,11 +134,59 @@ impl Known {
         self.pointers.iter().find(|it| it.base == base)
     }
 
-    fn pointer_mut(&mut self, base: Base) -> &mut Pointer {
+    /// Records that a local was assigned a sum.
+    pub(super) fn learn_sum(&mut self, local: Var, sum: Sum) {
+        if sum.root != Value::Var(local) {
+            keep(&mut self.sums, (local, sum));
+        }
+    }
+
+    /// The local as a sum.
+    pub(super) fn sum(&self, local: Var) -> Sum {
+        let found = self.sums.iter().find(|it| it.0 == local);
+        found.map_or(Sum::of(Value::Var(local)), |(_, sum)| *sum)
+    }
+
+    /// A base with facts from which a sum is less than `reach` bytes away, its value, and the
+    /// distance.
+    pub(super) fn near(&self, (sum, space): Base, reach: u64) -> Option<(Base, Value, u64)> {
+        let is_near = |it: &&Pointer| it.base.1 == space && it.base.0.root == sum.root;
+        let pointers = self.pointers.iter().filter(is_near);
+        let distances = pointers.map(|it| {
+            let distance = sum.plus.wrapping_sub(it.base.0.plus);
+            (it.base, it.value, distance.into())
+        });
+        let nearest = distances.min_by_key(|it| it.2);
+        nearest.filter(|it| it.2 < reach)
+    }
+
+    /// The address with facts from whose base a sum is at most `below` bytes down, or less than
+    /// `above` bytes up: its variable, its extent, whether that can still be raised, and the
+    /// distance.
+    pub(super) fn around(
+        &self,
+        (sum, space): Base,
+        below: i64,
+        above: i64,
+    ) -> Option<(Var, Extent, bool, i64)> {
+        let is_near = |it: &&Pointer| it.base.1 == space && it.base.0.root == sum.root;
+        self.pointers.iter().filter(is_near).find_map(|it| {
+            let distance = i64::from(sum.plus.wrapping_sub(it.base.0.plus) as i32);
+            let address = it.addresses.iter().flatten().next()?;
+            let Reach::Extent(extent) = address.reach else {
+                return None;
+            };
+            let is_there = (-below..above).contains(&distance);
+            is_there.then_some((address.var, extent, it.rises, distance))
+        })
+    }
+
+    fn pointer_mut(&mut self, base: Base, value: Value) -> &mut Pointer {
         let found = self.pointers.iter().position(|it| it.base == base);
         let at = found.unwrap_or_else(|| {
             let new = Pointer {
                 base,
+                value,
                 checked: None,
                 rises: false,
                 addresses: [None; MAX_ADDRESSES],
@@ -138,10 +207,10 @@ impl Known {
         (bytes <= extents.bytes(extent)).then_some(extent)
     }
 
-    /// Records that an extent of the base was checked. The reach of earlier addresses does not
-    /// change.
-    pub(super) fn check(&mut self, base: Base, extent: Extent) {
-        let pointer = self.pointer_mut(base);
+    /// Records that an extent of the base, which has this value, was checked. The reach of earlier
+    /// addresses does not change.
+    pub(super) fn check(&mut self, base: Base, value: Value, extent: Extent) {
+        let pointer = self.pointer_mut(base, value);
         pointer.checked = Some(extent);
         pointer.rises = true;
     }
@@ -159,8 +228,8 @@ impl Known {
     }
 
     /// Records an address that was computed because no other one reached far enough.
-    pub(super) fn keep_address(&mut self, base: Base, address: Address) {
-        let addresses = &mut self.pointer_mut(base).addresses;
+    pub(super) fn keep_address(&mut self, base: Base, value: Value, address: Address) {
+        let addresses = &mut self.pointer_mut(base, value).addresses;
         let is_like = |it: &Option<Address>| it.is_none_or(|it| it.offset == address.offset);
         let at = addresses.iter().position(is_like).unwrap_or_else(|| {
             addresses.rotate_left(1);
@@ -193,15 +262,22 @@ impl Known {
 mod tests {
     use super::*;
 
-    const BASE: Base = (Value::Var(3), Space::Linear);
+    const VALUE: Value = Value::Var(3);
+    const BASE: Base = (
+        Sum {
+            root: VALUE,
+            plus: 0,
+        },
+        Space::Linear,
+    );
 
     #[test]
     fn what_is_raised_together_is_good_for_more_together() {
         let (mut known, mut extents) = (Known::default(), Extents::default());
         let extent = extents.add(10);
-        known.check(BASE, extent);
-        known.keep_address(BASE, Address::new(0, Reach::Extent(extent), 7));
-        known.keep_address(BASE, Address::new(32_768, Reach::Bytes(40_000), 8));
+        known.check(BASE, VALUE, extent);
+        known.keep_address(BASE, VALUE, Address::new(0, Reach::Extent(extent), 7));
+        known.keep_address(BASE, VALUE, Address::new(32_768, Reach::Bytes(40_000), 8));
         assert_eq!(known.address(BASE, 0, 11, &extents), None);
         assert_eq!(known.checked(BASE, 50_000, &mut extents), Some(extent));
         assert_eq!(known.address(BASE, 0, 50_000, &extents), Some(7));
@@ -213,7 +289,7 @@ mod tests {
         assert_eq!(known.checked(BASE, 50_001, &mut extents), None);
         assert_eq!(known.address(BASE, 0, 50_001, &extents), None);
         let more = extents.add(60_000);
-        known.check(BASE, more);
+        known.check(BASE, VALUE, more);
         assert_eq!(known.checked(BASE, 60_001, &mut extents), Some(more));
         // Masks of earlier addresses do not change.
         assert_eq!(known.address(BASE, 0, 50_001, &extents), None);
@@ -225,12 +301,17 @@ mod tests {
         let (mut known, mut extents) = (Known::default(), Extents::default());
         let extent = extents.add(10);
         for local in 0..=MAX_ENTRIES as Var {
-            let base = (Value::Var(local), Space::Linear);
-            known.check(base, extent);
-            known.keep_address(base, Address::new(0, Reach::Extent(extent), 100 + local));
+            let value = Value::Var(local);
+            let base = (Sum::of(value), Space::Linear);
+            known.check(base, value, extent);
+            known.keep_address(
+                base,
+                value,
+                Address::new(0, Reach::Extent(extent), 100 + local),
+            );
         }
         let mut is_known = |known: &Known, local| {
-            let base = (Value::Var(local), Space::Linear);
+            let base = (Sum::of(Value::Var(local)), Space::Linear);
             let checked = known.checked(base, 1, &mut extents).is_some();
             assert_eq!(checked, known.address(base, 0, 1, &extents).is_some());
             checked
@@ -240,7 +321,7 @@ mod tests {
         assert!(!is_known(&known, 1) && is_known(&known, MAX_ENTRIES as Var));
         // A base in the packet is a different one.
         assert_eq!(
-            known.address((Value::Var(2), Space::Packet), 0, 1, &extents),
+            known.address((Sum::of(Value::Var(2)), Space::Packet), 0, 1, &extents),
             None
         );
     }
@@ -250,9 +331,33 @@ mod tests {
         let (mut known, extents) = (Known::default(), Extents::default());
         for at in 0..=MAX_ADDRESSES as u64 {
             let address = Address::new(at << 15, Reach::Bytes(u64::MAX), at as Var);
-            known.keep_address(BASE, address);
+            known.keep_address(BASE, VALUE, address);
         }
         let address = |at: u64| known.address(BASE, at << 15, 1, &extents);
         assert_eq!([0, 1, 4].map(address), [None, Some(1), Some(4)]);
+    }
+
+    #[test]
+    fn a_sum_is_forgotten_with_each_of_its_parts() {
+        let sum = |root, plus| Sum {
+            root: Value::Var(root),
+            plus,
+        };
+        let mut known = Known::default();
+        let extent = Extents::default().add(10);
+        for changed in [3, 4] {
+            known.learn_sum(4, sum(3, 2));
+            let base = (known.sum(4), Space::Linear);
+            known.check(base, Value::Var(4), extent);
+            let near = |known: &Known, plus| known.near((sum(3, plus), Space::Linear), 10);
+            assert_eq!(near(&known, 5), Some((base, Value::Var(4), 3)));
+            assert_eq!([1, 12].map(|plus| near(&known, plus)), [None; 2]);
+            known.forget(changed);
+            assert_eq!(known.sum(4), sum(4, 0));
+            assert_eq!(near(&known, 5), None);
+        }
+        // It would refer to the old value.
+        known.learn_sum(4, sum(4, 1));
+        assert_eq!(known.sum(4), sum(4, 0));
     }
 }

@@ -12,12 +12,62 @@
 
 use nf_wasm_shared::abi::trap::Trap;
 
-use super::known::{Address, Reach, Space};
+use super::bounds::ones;
+use super::known::{self, Address, Reach, Space, Sum};
 use super::Builder;
-use crate::ir::{Extent, Mask, Op, Place, Value, Var};
+use crate::ir::{Binary, Extent, Mask, Op, Place, Value, Var, Width};
 
 /// The offset of a load or store from its address is below this.
 pub(super) const REACH: u64 = 1 << 15;
+/// The same for an address with [`Mask::Memory`]. Limits the guard behind the memory.
+const REACH_IN_GUARD: u64 = 1 << 12;
+
+/// The base of an access.
+struct Base {
+    /// What is known of it is recorded under this.
+    key: known::Base,
+    value: Value,
+    /// Whether it may be used again.
+    is_kept: bool,
+}
+
+impl Base {
+    /// The beginning of the memory.
+    fn constant() -> Self {
+        let value = Value::Const(0);
+        Base {
+            key: (Sum::of(value), Space::Linear),
+            value,
+            is_kept: true,
+        }
+    }
+}
+
+/// If the operation computes `to` as a sum with a constant: the other summand, and the constant.
+pub(super) fn sum_of(op: &Op, to: Var) -> Option<(Value, u32)> {
+    match *op {
+        Op::Binary {
+            op: Binary::Add,
+            width: Width::W32,
+            to: of,
+            a,
+            b,
+        } if of == to => match (a, b) {
+            (root @ Value::Var(_), Value::Const(plus)) | (Value::Const(plus), root) => {
+                Some((root, plus as u32))
+            }
+            _ => None,
+        },
+        Op::Binary {
+            op: Binary::Sub,
+            width: Width::W32,
+            to: of,
+            a: root @ Value::Var(_),
+            b: Value::Const(less),
+        } if of == to => Some((root, (less as u32).wrapping_neg())),
+        _ => None,
+    }
+}
 
 impl Builder<'_, '_> {
     /// Emits the check of an access to `bytes` bytes at `base + offset`. Returns its place.
@@ -27,25 +77,104 @@ impl Builder<'_, '_> {
         }
         // Both are less than 2^32.
         let (base, offset, limit) = match base {
-            Value::Const(base) => (Value::Const(0), base as u64 + offset, self.memory_bytes),
-            Value::Var(_) => (base, offset, self.limit),
+            Value::Const(base) => (Base::constant(), base as u64 + offset, self.memory_bytes),
+            Value::Var(_) => {
+                let (base, more) = self.base(base, offset + bytes);
+                (base, offset + more, self.limit)
+            }
         };
         let bytes = offset + bytes;
         if bytes > limit {
             return self.no_place();
         }
-        let max = self.max(base);
-        let mask = match base {
+        let max = self.max(base.value);
+        let mask = match base.value {
             Value::Const(_) => Mask::Constant,
+            // A mask of all ones takes a single instruction.
+            Value::Var(_) if ones(max) <= limit - bytes => Mask::Bound(ones(max)),
             Value::Var(_) if max <= limit - bytes => Mask::Bound(max),
-            Value::Var(base) => Mask::Extent(self.check(base, bytes)),
+            Value::Var(var) => {
+                let extent = self.check(&base, var, bytes);
+                match self.memory_bytes.is_power_of_two() {
+                    true => Mask::Memory,
+                    false => Mask::Extent(extent),
+                }
+            }
         };
-        let near = offset % REACH;
-        let is_direct = base == Value::Const(0) && offset == near;
-        let address = (!is_direct).then(|| self.address(base, offset - near, bytes, mask));
+        let near = match mask {
+            Mask::Memory => offset % REACH_IN_GUARD,
+            Mask::Constant | Mask::Bound(_) | Mask::Extent(_) => offset % REACH,
+        };
+        if mask == Mask::Memory {
+            // The last byte of the memory, plus this.
+            let guard = near + bytes - offset - 1;
+            self.function.guard = self.function.guard.max(guard as u32);
+        }
+        let is_direct = base.value == Value::Const(0) && offset == near;
+        let address = (!is_direct).then(|| self.address(&base, offset - near, bytes, mask));
         Place {
             address,
-            offset: near as u16,
+            offset: near as i16,
+        }
+    }
+
+    /// The base for an access to `bytes` bytes from `value` on, and a number that is to be added to
+    /// the offset. If the value is a sum, it may be the base of an earlier access.
+    fn base(&mut self, value: Value, bytes: u64) -> (Base, u64) {
+        let sum = self.sum(value);
+        let is_kept = self.is_kept(value) || self.is_kept(sum.root);
+        let with = |sum, value| Base {
+            key: (sum, Space::Linear),
+            value,
+            is_kept,
+        };
+        let plus = u64::from(sum.plus);
+        if plus != 0 && self.max(sum.root).saturating_add(plus + bytes) <= self.limit {
+            // The sum does not wrap around.
+            self.drop_sum(value);
+            return (with(Sum::of(sum.root), sum.root), plus);
+        }
+        match self.known.near((sum, Space::Linear), REACH_IN_GUARD) {
+            // The earlier base is in linear memory, so this sum does not wrap around.
+            Some(((sum, _), earlier, distance)) => {
+                if earlier != value {
+                    self.drop_sum(value);
+                }
+                (with(sum, earlier), distance)
+            }
+            None => (with(sum, value), 0),
+        }
+    }
+
+    /// A value as a sum.
+    pub(super) fn sum(&mut self, value: Value) -> Sum {
+        let Value::Var(var) = value else {
+            return Sum::of(value);
+        };
+        if var < self.function.locals {
+            return self.known.sum(var);
+        }
+        match self.ops().last().and_then(|op| sum_of(op, var)) {
+            Some((Value::Var(root), plus)) if root < self.function.locals => {
+                let sum = self.known.sum(root);
+                Sum {
+                    plus: sum.plus.wrapping_add(plus),
+                    ..sum
+                }
+            }
+            Some((root, plus)) => Sum { root, plus },
+            None => Sum::of(value),
+        }
+    }
+
+    /// Removes the operation that computed a popped operand as a sum, if it is the last one: the
+    /// operand is not needed.
+    pub(super) fn drop_sum(&mut self, value: Value) {
+        if let (Value::Var(var), Some(op)) = (value, self.ops().last()) {
+            if sum_of(op, var).is_some() && var >= self.function.locals {
+                self.ops().pop();
+                self.assert_one_user(var);
+            }
         }
     }
 
@@ -59,43 +188,42 @@ impl Builder<'_, '_> {
     }
 
     /// Emits a check of `bytes` bytes from `base` on, or raises an earlier one. Returns its extent.
-    fn check(&mut self, base: Var, bytes: u64) -> Extent {
-        let key = (Value::Var(base), Space::Linear);
+    fn check(&mut self, base: &Base, var: Var, bytes: u64) -> Extent {
         let extents = &mut self.function.extents;
-        if let Some(extent) = self.known.checked(key, bytes, extents) {
+        if let Some(extent) = self.known.checked(base.key, bytes, extents) {
             return extent;
         }
         let extent = extents.add(bytes);
-        self.emit(Op::Check { base, extent });
-        if self.is_kept(key.0) {
-            self.known.check(key, extent);
+        self.emit(Op::Check { base: var, extent });
+        if base.is_kept {
+            self.known.check(base.key, base.value, extent);
         }
         extent
     }
 
     /// The native address of `base + offset`, for accesses up to `bytes` bytes from the base on.
-    fn address(&mut self, base: Value, offset: u64, bytes: u64, mask: Mask) -> Var {
-        let key = (base, Space::Linear);
+    fn address(&mut self, base: &Base, offset: u64, bytes: u64, mask: Mask) -> Var {
         let extents = &self.function.extents;
-        if let Some(known) = self.known.address(key, offset, bytes, extents) {
+        if let Some(known) = self.known.address(base.key, offset, bytes, extents) {
             return known;
         }
         let to = self.new_var();
         self.emit(Op::Address {
             to,
-            base,
+            base: base.value,
             // The offset is within the memory, which has a few megabytes.
             offset: offset as u32,
             mask,
         });
-        if self.is_kept(base) {
+        if base.is_kept {
             let reach = match mask {
                 Mask::Constant => Reach::Bytes(u64::MAX),
                 Mask::Bound(max) => Reach::Bytes(self.limit - max),
+                Mask::Memory => Reach::Bytes(offset + REACH_IN_GUARD),
                 Mask::Extent(extent) => Reach::Extent(extent),
             };
             let address = Address::new(offset, reach, to);
-            self.known.keep_address(key, address);
+            self.known.keep_address(base.key, base.value, address);
         }
         to
     }
@@ -109,7 +237,7 @@ impl Builder<'_, '_> {
 #[cfg(test)]
 mod tests {
     use crate::ir::{Mask, Op};
-    use crate::testing::{build, ops};
+    use crate::testing::{build, build_in, ops};
     use std::format;
     use std::vec::Vec;
 
@@ -124,12 +252,13 @@ mod tests {
     }
 
     /// The masks of addresses, extents in bytes.
-    fn masks(body: &str) -> Vec<(char, u64)> {
-        let function = build(body);
+    fn masks(bytes: u64, body: &str) -> Vec<(char, u64)> {
+        let function = build_in(bytes, body);
         let mask = |op: &Op| match op {
-            Op::Address { mask, .. } => Some(match mask {
+            Op::Address { mask, offset, .. } => Some(match mask {
                 Mask::Constant => ('c', 0),
                 Mask::Bound(max) => ('b', *max),
+                Mask::Memory => ('m', (*offset).into()),
                 Mask::Extent(extent) => ('e', function.extents.bytes(*extent)),
             }),
             _ => None,
@@ -139,7 +268,10 @@ mod tests {
 
     const NEAR: &str = "(drop (i32.load8_u (local.get 0)))";
     const FAR: &str = "(drop (i32.load offset=96 (local.get 0)))";
+    const WIDE: &str = "(drop (i32.load offset=131072 (local.get 0)))";
     const END: &str = "(i32.const 1)";
+    /// A size that is not a power of two.
+    const PAGES: u64 = 3 << 16;
 
     #[test]
     fn one_check_is_for_all_that_follows() {
@@ -163,16 +295,36 @@ mod tests {
     fn an_address_is_used_for_what_it_is_masked_for() {
         let store = "(i32.store (i32.const 0) (i32.const 1))";
         // An address that is raised with its check is reused.
-        assert_eq!(masks(&[NEAR, FAR, NEAR, END].concat()), [('e', 100)]);
+        assert_eq!(masks(PAGES, &[NEAR, FAR, NEAR, END].concat()), [('e', 100)]);
         // An address that was masked before another check does not reach as far.
         let body = [NEAR, store, FAR, NEAR, END].concat();
-        assert_eq!(masks(&body), [('e', 1), ('e', 100)]);
+        assert_eq!(masks(PAGES, &body), [('e', 1), ('e', 100)]);
         let body = [FAR, store, NEAR, END].concat();
-        assert_eq!(masks(&body), [('e', 100)]);
+        assert_eq!(masks(PAGES, &body), [('e', 100)]);
         // An address without a mask reaches as far as its bound allows.
         let small = "(local.set 0 (i32.load16_u (i32.const 0)))";
         let body = [small, NEAR, FAR, NEAR, END].concat();
-        assert_eq!(masks(&body), [('b', 65_535), ('e', 100)]);
+        assert_eq!(masks(PAGES, &body), [('b', 65_535)]);
+        let body = [small, NEAR, WIDE, NEAR, END].concat();
+        assert_eq!(masks(PAGES, &body), [('b', 65_535), ('e', 131_076)]);
+    }
+
+    #[test]
+    fn memory_of_a_power_of_two_is_masked_as_a_whole() {
+        let store = "(i32.store (i32.const 0) (i32.const 1))";
+        // The guard is behind the memory, whatever was checked.
+        let body = [NEAR, store, FAR, NEAR, END].concat();
+        assert_eq!(masks(65_536, &body), [('m', 0)]);
+        assert_eq!(build(&body).guard, 99);
+        // The part of the offset that the guard does not cover is added before the mask.
+        let far = "(drop (i32.load offset=8195 (local.get 0)))";
+        let body = [NEAR, far, END].concat();
+        assert_eq!(masks(65_536, &body), [('m', 0), ('m', 8_192)]);
+        assert_eq!(build(&body).guard, 6);
+        assert_eq!(
+            build("(i32.load8_u offset=96 (i32.load8_u (i32.const 1)))").guard,
+            0
+        );
     }
 
     #[test]
@@ -180,7 +332,7 @@ mod tests {
         // Raises any number of operations: each of these addresses is a different one.
         let far = |at: u32| format!("(drop (i32.load8_u offset={at} (local.get 0)))");
         let body: std::string::String = (0..8_000).map(|at| far(at % 2 * 32_768 + at)).collect();
-        let function = build(&(body + END));
+        let function = build_in(PAGES, &(body + END));
         let ops = ops(&function);
         let of = |op: &Op| match op {
             Op::Check { extent, .. } => Some(*extent),

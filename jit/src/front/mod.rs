@@ -9,6 +9,7 @@
 //! | `known.rs` | facts about locals |
 //! | `bounds.rs` | upper limits of values |
 //! | `packet.rs` | accesses to packets in place |
+//! | `swap.rs` | numbers in network byte order |
 //!
 //! An operand is a variable on the operand stack that is not a local. It has one user. So the
 //! operator that pops an operand may change, redirect or remove the operation that wrote it:
@@ -23,7 +24,7 @@
 //!
 //! So as long as the operation that wrote an operand is the last one of the current block, nothing
 //! has read the operand. After an operator has popped it, nothing else will. `add_to_sum`,
-//! `pop_condition`, `set_local`, `is_zero` (`operators.rs`) and `without_sum` (`packet.rs`) rely on
+//! `swap`, `pop_condition`, `set_local`, `is_zero` (`operators.rs`) and `without_sum` (`packet.rs`) rely on
 //! that, and only look at the last operation. [`Builder::assert_one_user`] checks it.
 
 mod bounds;
@@ -33,6 +34,7 @@ mod known;
 mod memory;
 mod operators;
 mod packet;
+mod swap;
 
 use alloc::vec::Vec;
 use core::mem;
@@ -93,6 +95,8 @@ struct Builder<'m, 'a> {
     known: Known,
     /// Parameters with a known value that nothing assigns to.
     constants: Vec<Option<u32>>,
+    /// The last comparison: its block, and its index there.
+    compared: Option<(BlockId, usize)>,
     /// Upper limits of variables that are not locals.
     bounds: Vec<u64>,
     /// The variables that are likely to hold an address in the window.
@@ -196,6 +200,7 @@ pub(crate) fn build_in(
         loops: 0,
         known: Known::default(),
         constants: constants(body, parameters, work)?,
+        compared: None,
         bounds: mem::take(&mut memory.bounds),
         pointers: Bits::default(),
     };
@@ -351,6 +356,16 @@ impl Builder<'_, '_> {
         if self.add_to_sum(op, width, a, b) {
             return self.push(a);
         }
+        if let (Width::W32, Some((op, a))) = (width, self.swap(op, a, b)) {
+            return self.push_result(|to| Op::Unary { op, width, to, a });
+        }
+        // An operand that is not larger than a mask of ones is not changed by it.
+        if let (Binary::And, Value::Const(mask)) = (op, b) {
+            let mask = cut(width, mask) as u64;
+            if bounds::ones(mask) == mask && self.max(a) <= mask {
+                return self.push(a);
+            }
+        }
         match fold_binary(op, width, a, b) {
             Some(value) => self.push(value),
             None => self.push_result(|to| Op::Binary {
@@ -412,8 +427,42 @@ impl Builder<'_, '_> {
     fn push_compare(&mut self, compare: Compare) {
         match fold_compare(&compare) {
             Some(holds) => self.push(Value::Const(holds.into())),
-            None => self.push_result(|to| Op::Compare { to, compare }),
+            None => {
+                self.push_result(|to| Op::Compare { to, compare });
+                let made = self.ops().len() - 1;
+                self.compared = Some((self.current, made));
+            }
         }
+    }
+
+    /// If an earlier operation of this block compared two values for equality, and nobody but the
+    /// caller wants the result: makes it compute their difference, which a branch compares with
+    /// zero.
+    fn difference(&mut self, result: Value) -> Option<Compare> {
+        let (block, at) = self.compared.take()?;
+        let locals = self.function.locals;
+        let op = self.function.blocks[block as usize].ops.get_mut(at)?;
+        let Op::Compare { to, compare } = *op else {
+            return None;
+        };
+        let is_equality = matches!(compare.condition, Condition::Eq | Condition::Ne);
+        if block != self.current || result != Value::Var(to) || to < locals || !is_equality {
+            return None;
+        }
+        *op = Op::Binary {
+            op: Binary::Xor,
+            width: compare.width,
+            to,
+            a: compare.a,
+            b: compare.b,
+        };
+        self.assert_one_user(to);
+        self.bound(to, u64::MAX);
+        Some(Compare {
+            a: result,
+            b: Value::Const(0),
+            ..compare
+        })
     }
 
     /// Pops a condition: the comparison that computed it, or a new one with zero.
@@ -428,12 +477,12 @@ impl Builder<'_, '_> {
                 return compare;
             }
         }
-        Compare {
+        self.difference(value).unwrap_or(Compare {
             condition: Condition::Ne,
             width: Width::W32,
             a: value,
             b: Value::Const(0),
-        }
+        })
     }
 
     fn set_local(&mut self, local: Var) {
@@ -451,7 +500,12 @@ impl Builder<'_, '_> {
             from: value,
         };
         self.note_pointer(local, &copy);
+        let sum = self.sum(value);
         self.known.forget(local);
+        // The operation that computes an operand may be redirected to the local.
+        if sum.root != value {
+            self.known.learn_sum(local, sum);
+        }
         let max = self.max(value);
         self.known.learn(local, value, max);
         let locals = self.function.locals;

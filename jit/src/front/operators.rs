@@ -150,6 +150,12 @@ impl Builder<'_, '_> {
             }
         }
         let a = self.pop();
+        if let Some(compare) = self.difference(a) {
+            return self.push_compare(Compare {
+                condition: compare.condition.inverted(),
+                ..compare
+            });
+        }
         self.push_compare(Compare {
             condition: Eq,
             width,

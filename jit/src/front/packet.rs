@@ -4,15 +4,17 @@
 //! For a constant address it is known whether it is in the window. For others `pointers.rs`
 //! guesses, and compiled code checks the guess.
 
-use super::known::{Address, Reach, Space};
-use super::memory::REACH;
+use super::known::{Address, Base, Reach, Space, Sum};
+use super::memory::{sum_of, REACH};
 use super::Builder;
-use crate::ir::{Binary, BlockId, Op, Place, Value, Var, Width};
+use crate::ir::{BlockId, Op, Place, Value, Var};
 use crate::pointers::leaves_pointer;
 use crate::Buffer;
 
 /// Bytes of a word of the context.
 const WORD: u64 = 4;
+/// Bytes that an earlier check is extended by for an access that may not be reached.
+const FURTHER: i64 = 8;
 
 impl Builder<'_, '_> {
     /// Whether a value is likely to be an address in the window.
@@ -64,14 +66,62 @@ impl Builder<'_, '_> {
         match base {
             Value::Const(base) => self.constant_place(buffer, base as u64 + offset, bytes),
             Value::Var(_) if !self.points(base) => None,
-            Value::Var(_) if offset + bytes > buffer.snaplen.into() || offset >= REACH => {
-                Some(self.no_place())
-            }
-            Value::Var(base) => Some(Place {
-                address: Some(self.packet_address(buffer, base, offset + bytes)),
-                offset: offset as u16,
-            }),
+            Value::Var(var) => Some(self.place_by_pointer(buffer, var, offset, bytes)),
         }
+    }
+
+    /// As [`Self::place_in_packet`], for a base that points into the window.
+    fn place_by_pointer(&mut self, buffer: Buffer, base: Var, offset: u64, bytes: u64) -> Place {
+        let value = Value::Var(base);
+        let sum = self.sum(value);
+        let key = (sum, Space::Packet);
+        let is_kept = self.is_kept(value) || self.is_kept(sum.root);
+        if offset + bytes > buffer.snaplen.into() || offset >= REACH {
+            return self.no_place();
+        }
+        let (offset, bytes) = (offset as i64, bytes as i64);
+        if let Some(place) = self.place_by_earlier(buffer, key, offset, bytes) {
+            self.drop_sum(value);
+            return place;
+        }
+        let address = self.packet_address(buffer, base, (key, is_kept), (offset + bytes) as u64);
+        Place {
+            address: Some(address),
+            offset: offset as i16,
+        }
+    }
+
+    /// The place of an access to `bytes` bytes at `key + offset` by an earlier address, if there is
+    /// one near to it. The base of that address is in the packet, so the sum does not wrap around.
+    /// If the address has to reach further up or down, its check changes. This may bail out where
+    /// the packet has the bytes that are needed up to here, which is permitted.
+    fn place_by_earlier(
+        &mut self,
+        buffer: Buffer,
+        key: Base,
+        offset: i64,
+        bytes: i64,
+    ) -> Option<Place> {
+        let around = self.known.around(key, FURTHER, REACH as i64);
+        let (address, extent, rises, distance) = around?;
+        let at = offset + distance;
+        let extents = &mut self.function.extents;
+        let lowered = i64::from(self.function.lowered.get(&address).copied().unwrap_or(0));
+        let end = extents.bytes(extent) as i64 - lowered;
+        let (lower, higher) = (lowered.max(-at), end.max(at + bytes));
+        let is_near = rises || higher <= end + FURTHER;
+        let fits = at < REACH as i64 && lower + higher <= i64::from(buffer.snaplen);
+        if lower > FURTHER || !is_near || !fits {
+            return None;
+        }
+        extents.raise(extent, (lower + higher) as u64);
+        if lower > lowered {
+            self.function.lowered.insert(address, lower as i16);
+        }
+        Some(Place {
+            address: Some(address),
+            offset: at as i16,
+        })
     }
 
     fn constant_place(&mut self, buffer: Buffer, start: u64, bytes: u64) -> Option<Place> {
@@ -93,13 +143,14 @@ impl Builder<'_, '_> {
         reads.window = reads.window.max((end - window) as u32);
         Some(Place {
             address: Some(self.packet(buffer)),
-            offset: (start - window) as u16,
+            offset: (start - window) as i16,
         })
     }
 
     /// The native address of the packet.
     fn packet(&mut self, buffer: Buffer) -> Var {
-        let base = (Value::Const(buffer.window.into()), Space::Packet);
+        let window = Value::Const(buffer.window.into());
+        let base = (Sum::of(window), Space::Packet);
         if let Some(known) = self.known.address(base, 0, 0, &self.function.extents) {
             return known;
         }
@@ -107,20 +158,19 @@ impl Builder<'_, '_> {
         self.emit(Op::Packet { to });
         // The caller has checked that the packet has the bytes that are read from here.
         let address = Address::new(0, Reach::Bytes(u64::MAX), to);
-        self.known.keep_address(base, address);
+        self.known.keep_address(base, window, address);
         to
     }
 
     /// The native address of the packet byte that `base` points to, checked for `bytes` bytes.
-    fn packet_address(&mut self, buffer: Buffer, base: Var, bytes: u64) -> Var {
-        let key = (Value::Var(base), Space::Packet);
-        let extents = &mut self.function.extents;
-        if self.known.checked(key, bytes, extents).is_some() {
-            if let Some(known) = self.known.address(key, 0, bytes, extents) {
-                return known;
-            }
-        }
-        let extent = extents.add(bytes);
+    fn packet_address(
+        &mut self,
+        buffer: Buffer,
+        base: Var,
+        (key, is_kept): (Base, bool),
+        bytes: u64,
+    ) -> Var {
+        let extent = self.function.extents.add(bytes);
         let (base, less) = self.without_sum(base, buffer.window);
         let to = self.new_var();
         self.emit(Op::PacketAddress {
@@ -129,10 +179,10 @@ impl Builder<'_, '_> {
             less,
             extent,
         });
-        if self.is_kept(key.0) {
-            self.known.check(key, extent);
+        if is_kept {
+            self.known.check(key, base, extent);
             let address = Address::new(0, Reach::Extent(extent), to);
-            self.known.keep_address(key, address);
+            self.known.keep_address(key, base, address);
         }
         to
     }
@@ -140,24 +190,11 @@ impl Builder<'_, '_> {
     /// If the last operation computed `base` as a sum with a constant, removes it and includes the
     /// constant in `less`.
     fn without_sum(&mut self, base: Var, less: u32) -> (Value, u32) {
-        let locals = self.function.locals;
-        if let Some(Op::Binary {
-            op: Binary::Add,
-            width: Width::W32,
-            to,
-            a,
-            b,
-        }) = self.ops().last().copied()
-        {
+        let found = self.ops().last().and_then(|op| sum_of(op, base));
+        if let (Some((summand, constant)), true) = (found, base >= self.function.locals) {
             // An operand has one user.
-            if to == base && base >= locals {
-                if let (summand @ Value::Var(_), Value::Const(constant))
-                | (Value::Const(constant), summand @ Value::Var(_)) = (a, b)
-                {
-                    self.ops().pop();
-                    return (summand, less.wrapping_sub(constant as u32));
-                }
-            }
+            self.ops().pop();
+            return (summand, less.wrapping_sub(constant));
         }
         (Value::Var(base), less)
     }

@@ -72,6 +72,10 @@ pub(crate) enum Unary {
     Extend32,
     /// Takes the low 32 bits.
     Wrap,
+    /// Swaps the low two bytes, and clears the others.
+    Swap16,
+    /// Reverses the low four bytes, and clears the others.
+    Swap32,
 }
 
 impl Unary {
@@ -79,8 +83,18 @@ impl Unary {
     pub(crate) fn calls(self) -> Calls {
         match self {
             Self::Clz | Self::Ctz | Self::Popcnt => Calls::Helper,
-            Self::Extend8 | Self::Extend16 | Self::Extend32 | Self::Wrap => Calls::Nothing,
+            Self::Extend8
+            | Self::Extend16
+            | Self::Extend32
+            | Self::Wrap
+            | Self::Swap16
+            | Self::Swap32 => Calls::Nothing,
         }
+    }
+
+    /// The largest result, if that depends on the operation.
+    pub(crate) fn max(self) -> Option<u64> {
+        (self == Self::Swap16).then_some(0xffff)
     }
 }
 
@@ -215,6 +229,8 @@ pub(crate) fn fold_unary(op: Unary, width: Width, a: i64) -> i64 {
         (Unary::Extend16, _) => i64::from(a as i16),
         (Unary::Extend32, _) => i64::from(a as i32),
         (Unary::Wrap, _) => i64::from(a as u32),
+        (Unary::Swap16, _) => i64::from((a as u16).swap_bytes()),
+        (Unary::Swap32, _) => i64::from((a as u32).swap_bytes()),
     };
     cut(width, result)
 }

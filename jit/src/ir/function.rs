@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Functions: blocks of operations, and the control flow between them.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::slice;
 
@@ -64,6 +65,12 @@ pub(crate) struct Function {
     pub(crate) calls_host: bool,
     /// All its reads from linear memory are below this address.
     pub(crate) reads_below: u64,
+    /// Addresses of packets, and the bytes that are taken off them, and added to the offsets of
+    /// their loads: these are for an access before the base. They may change until the function is
+    /// built.
+    pub(crate) lowered: BTreeMap<Var, i16>,
+    /// Bytes behind linear memory that it may access while a check is mispredicted.
+    pub(crate) guard: u32,
     /// Whether it reads a parameter whose value is not known.
     pub(crate) reads_parameters: bool,
     /// Its reads of a packet in place.
@@ -77,6 +84,11 @@ pub(crate) struct Function {
 const MAX_SPARE: usize = 1 << 12;
 
 impl Function {
+    /// Bytes that are taken off an address.
+    pub(crate) fn lowered(&self, address: Var) -> i16 {
+        self.lowered.get(&address).copied().unwrap_or(0)
+    }
+
     /// An empty function with the memory of this one. Most modules have many functions, and memory
     /// of the kernel is expensive: it is zeroed, and accounted for.
     pub(crate) fn emptied(mut self) -> Self {
@@ -164,6 +176,26 @@ impl End {
             End::Return((start, end)) => &values[*start as usize..*end as usize],
         };
         read.iter().filter_map(Value::var).for_each(f);
+    }
+
+    /// Replaces each variable that it reads by what `f` returns for it, except for those in
+    /// [`Function::values`], whose range this returns.
+    pub(crate) fn rename_reads(&mut self, f: impl Fn(Var) -> Var) -> (u32, u32) {
+        let value = |value: &mut Value| {
+            if let Value::Var(var) = value {
+                *var = f(*var);
+            }
+        };
+        match self {
+            End::Jump(_) | End::Trap(_) => {}
+            End::Branch { compare, .. } => {
+                value(&mut compare.a);
+                value(&mut compare.b);
+            }
+            End::Table { index, .. } => value(index),
+            End::Return(values) => return *values,
+        }
+        (0, 0)
     }
 
     /// Passes each successor to `f`, at most twice.

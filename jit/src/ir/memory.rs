@@ -29,8 +29,9 @@ impl Access {
 pub(crate) struct Place {
     /// The result of an [`super::Op::Address`]. `None` is the beginning of the linear memory.
     pub(crate) address: Option<Var>,
-    /// Added to the address. Less than 32,768.
-    pub(crate) offset: u16,
+    /// Added to the address. May be negative, by as much as the address was lowered: see
+    /// [`super::Function::lowered`].
+    pub(crate) offset: i16,
 }
 
 /// A number of bytes from a base on: an index in [`Extents`]. If operations share an extent, they
@@ -71,6 +72,9 @@ pub(crate) enum Mask {
     /// The operation that computed the base bounds it to this, also under speculation. There is no
     /// check.
     Bound(u64),
+    /// The sum of base and offset modulo the memory's bytes, which are a power of two. A guard
+    /// follows the memory: see [`super::Function::guard`].
+    Memory,
     /// A base that is too large for this extent becomes 0, without a branch.
     Extent(Extent),
 }

@@ -22,7 +22,7 @@ pub(crate) use arithmetic::{
 };
 pub(crate) use function::{Block, BlockId, End, Function};
 pub(crate) use memory::{Access, Extent, Extents, Mask, Place};
-pub(crate) use op::{Callee, Calls, Op, Outcome};
+pub(crate) use op::{Callee, Calls, Op, Outcome, Written};
 
 /// A variable of a function.
 pub(crate) type Var = u32;

@@ -73,8 +73,7 @@ pub(crate) enum Op {
         to: Var,
     },
     /// The native address of the packet's byte `base - less`. Traps unless the packet has `extent`
-    /// bytes from there on. While that check is mispredicted, it is the address of the linear
-    /// memory, which always has `extent` bytes.
+    /// bytes from there on. While that check is mispredicted, it is 0.
     PacketAddress {
         to: Var,
         base: Value,
@@ -269,7 +268,9 @@ impl Op {
             } => Facts::new([*a, *b], One(to))
                 .outcome(Outcome::Divide(*op, *width, *a, *b))
                 .calls(op.calls()),
-            Op::Unary { op, to, a, .. } => Facts::new([*a], One(to)).calls(op.calls()),
+            Op::Unary { op, to, a, .. } => Facts::new([*a], One(to))
+                .outcome(op.max().map_or(Outcome::Anything, Outcome::AtMost))
+                .calls(op.calls()),
             Op::Compare { to, compare } => {
                 Facts::new([compare.a, compare.b], One(to)).outcome(Outcome::Truth)
             }
@@ -339,6 +340,57 @@ impl Op {
         }
     }
 
+    /// Replaces each variable that it reads by what `f` returns for it, except for those in
+    /// [`super::Function::values`], whose range this returns.
+    pub(crate) fn rename_reads(&mut self, f: impl Fn(Var) -> Var) -> (u32, u32) {
+        let value = |value: &mut Value| {
+            if let Value::Var(var) = value {
+                *var = f(*var);
+            }
+        };
+        let place = |place: &mut Place| {
+            if let Some(var) = &mut place.address {
+                *var = f(*var);
+            }
+        };
+        match self {
+            Op::Copy { from: a, .. } | Op::Unary { a, .. } | Op::GlobalSet { from: a, .. } => {
+                value(a);
+            }
+            Op::Binary { a, b, .. } | Op::Divide { a, b, .. } => {
+                value(a);
+                value(b);
+            }
+            Op::Compare { compare, .. } => {
+                value(&mut compare.a);
+                value(&mut compare.b);
+            }
+            Op::Select { compare, a, b, .. } => {
+                for of in [&mut compare.a, &mut compare.b, a, b] {
+                    value(of);
+                }
+            }
+            Op::Check { base, .. } => *base = f(*base),
+            Op::Address { base, .. } | Op::PacketAddress { base, .. } => value(base),
+            Op::Load { place: at, .. } => place(at),
+            Op::Store {
+                from, place: at, ..
+            } => {
+                value(from);
+                place(at);
+            }
+            Op::Call { arguments, .. } | Op::Host { arguments, .. } => return *arguments,
+            Op::CallIndirect {
+                index, arguments, ..
+            } => {
+                value(index);
+                return *arguments;
+            }
+            Op::Trap(_) | Op::Packet { .. } | Op::GlobalGet { .. } => {}
+        }
+        (0, 0)
+    }
+
     /// The variables that it writes, and whether they may be redirected.
     pub(crate) fn written(&self) -> Written<Var> {
         let mut op = *self;
@@ -381,8 +433,31 @@ impl Op {
 
     /// The kind of call that it makes.
     pub(crate) fn calls(&self) -> Calls {
-        let mut op = *self;
-        op.facts().calls
+        self.uses().calls
+    }
+
+    /// Whether it can be left out if nobody reads its result: it has no effects and never traps.
+    pub(crate) fn only_computes(&self) -> bool {
+        match self {
+            Op::Copy { .. }
+            | Op::Binary { .. }
+            | Op::Unary { .. }
+            | Op::Compare { .. }
+            | Op::Select { .. }
+            | Op::Address { .. }
+            | Op::Packet { .. }
+            | Op::Load { .. }
+            | Op::GlobalGet { .. } => true,
+            Op::Divide { .. }
+            | Op::Check { .. }
+            | Op::Trap(_)
+            | Op::PacketAddress { .. }
+            | Op::Store { .. }
+            | Op::GlobalSet { .. }
+            | Op::Call { .. }
+            | Op::CallIndirect { .. }
+            | Op::Host { .. } => false,
+        }
     }
 
     /// Whether it changes memory, globals or the host's state.

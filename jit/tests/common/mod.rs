@@ -124,7 +124,11 @@ impl Instance {
             linear.start as u64..linear.end as u64,
             window as u64..window as u64 + self.packet.len() as u64,
         ];
-        let (insns, speculation) = (&self.code.insns, self.speculation.as_mut());
+        let guarded = linear.start as u64..linear.end as u64 + u64::from(self.code.guard);
+        let (insns, mut speculation) = (&self.code.insns, self.speculation.as_mut());
+        if let Some(speculation) = &mut speculation {
+            speculation.guarded = guarded;
+        }
         let helper = |number| helper(Helper::ALL[number as usize]);
         let (code, instructions) = vm::run(insns, start as u64, &bounds, helper, speculation);
         self.instructions += instructions;

@@ -52,6 +52,7 @@ fn line(insns: &[Insn], at: usize) -> String {
         1 => format!("r{dst} = {}", place(src)),
         2 => format!("{} = {imm}", place(dst)),
         3 => format!("{} = r{src}", place(dst)),
+        4 if op == 0xd0 => format!("r{dst} = be{imm} r{dst}"),
         4 | 7 => format!("{register}{dst} {} {operand}", operator(op)),
         _ if op == 0x80 => match Helper::ALL.get(imm as usize) {
             Some(helper) => format!("call {helper:?}"),

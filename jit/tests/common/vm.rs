@@ -22,6 +22,8 @@ pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 const MAX_INSTRUCTIONS: u64 = 1 << 32;
 /// Instructions on a wrong path: the size of a large core's reorder buffer.
 const MAX_AHEAD: u32 = 300;
+/// Nothing is mapped below this address (`vm.mmap_min_addr`).
+const UNMAPPED: u64 = 1 << 16;
 /// One in this many branches is mispredicted, if neither path is a trap. Applies to the initial
 /// rate, and to further mispredictions on a wrong path.
 const RARITY: u64 = 64;
@@ -35,6 +37,8 @@ pub struct Speculation {
     pub mistakes: u64,
     /// Number of loads and stores on wrong paths.
     pub accesses: u64,
+    /// The linear memory with the guard behind it, which may be accessed on a wrong path.
+    pub guarded: Range<u64>,
 }
 
 impl Speculation {
@@ -44,6 +48,7 @@ impl Speculation {
             random,
             mistakes: 0,
             accesses: 0,
+            guarded: 0..0,
         }
     }
 }
@@ -66,6 +71,8 @@ struct Vm<'a> {
     /// The ranges that may be accessed. They are far apart: a wrong address in one does not reach
     /// another.
     bounds: &'a [Range<u64>],
+    /// The linear memory with the guard, which may be accessed on a wrong path.
+    guarded: Range<u64>,
     stack: Range<u64>,
     r: [u64; 11],
     at: usize,
@@ -91,6 +98,7 @@ pub fn run(
     let mut vm = Vm {
         insns,
         bounds,
+        guarded: speculation.as_ref().map_or(0..0, |it| it.guarded.clone()),
         stack: stack.start as u64..stack.end as u64,
         r: [0; 11],
         at: 0,
@@ -234,6 +242,14 @@ impl Vm<'_> {
                 self.at += 1;
             }
             1..=3 => self.access(insn, here),
+            4 if op == 0xd0 => {
+                let a = self.r[dst];
+                self.r[dst] = match insn.imm {
+                    16 => (a as u16).swap_bytes().into(),
+                    32 => (a as u32).swap_bytes().into(),
+                    bits => panic!("a swap of {bits} bits"),
+                };
+            }
             4 => {
                 let a = self.r[dst] as u32;
                 self.r[dst] = u64::from(alu32(op, a, b as u32, self.undo.is_some()));
@@ -271,9 +287,17 @@ impl Vm<'_> {
         let base = if class == 1 { self.r[src] } else { self.r[dst] };
         let address = base.wrapping_add(insn.offset as u64);
         let end = address.wrapping_add(len as u64);
+        if self.undo.is_some() && end <= UNMAPPED {
+            // The load never gets a value. Zero is as good as any.
+            assert_eq!(class, 1);
+            self.r[dst] = 0;
+            return;
+        }
         let is_in = |range: &Range<u64>| range.start <= address && end <= range.end;
         assert!(
-            self.bounds.iter().any(is_in) || is_in(&self.stack),
+            self.bounds.iter().any(is_in)
+                || is_in(&self.stack)
+                || self.undo.is_some() && is_in(&self.guarded),
             "instruction {here} touches {len} bytes at {address:#x}, outside of {:x?}{}",
             self.bounds,
             match self.undo {

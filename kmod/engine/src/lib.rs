@@ -177,11 +177,12 @@ fn assemble(
     let filter = NativeFilter {
         program,
         run,
-        slots: code.slots,
+        slots: compiled.slots(),
         globals_len: compiled.globals.len() as u32,
         globals: compiled.globals.as_ptr(),
         memory: memory.as_ptr(),
         memory_bytes: memory.len(),
+        guard_bytes: compiled.guard() as usize,
         reads_packet: compiled.context.is_some(),
         calls_host: code.calls_host,
         context: compiled.context.unwrap_or(0),

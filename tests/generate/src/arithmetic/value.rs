@@ -44,8 +44,9 @@ impl Body<'_, '_, '_> {
         if self.only_reads && self.pick(15)? != 0 {
             return self.pointer(depth);
         }
-        match self.pick(7)? {
+        match self.pick(10)? {
             0 => self.value(I32, depth),
+            8..=10 => self.sum(depth),
             1 | 2 => {
                 let end = self.shape.bytes() as i32 + 4;
                 self.to.i32_const(self.u.int_in_range(0..=end)?);
@@ -63,6 +64,55 @@ impl Body<'_, '_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// A local with its bytes reversed by shifts, or almost.
+    fn swapped(&mut self) -> Result<()> {
+        let local = self.local(I32)?;
+        let by = if self.pick(7)? == 0 { 23 } else { 24 };
+        if self.pick(1)? == 0 {
+            let mask = *self.u.choose(&[0xff, 0xffff, 0xffff, 0x1_0000])?;
+            self.to.local_get(local).i32_const(mask).i32_and();
+            self.to.local_tee(local).i32_const(8).i32_shl();
+            self.to.local_get(local).i32_const(8).i32_shr_u().i32_or();
+            self.to.i32_const(0xffff).i32_and();
+            return Ok(());
+        }
+        self.to.local_get(local).i32_const(by).i32_shl();
+        self.to.local_get(local).i32_const(0xff00).i32_and();
+        self.to.i32_const(8).i32_shl().i32_or();
+        self.to.local_get(local).i32_const(8).i32_shr_u();
+        self.to.i32_const(0xff00).i32_and();
+        self.to.local_get(local).i32_const(24).i32_shr_u();
+        self.to.i32_or().i32_or();
+        Ok(())
+    }
+
+    /// The sum of an address and a constant, often near to another such sum.
+    fn sum(&mut self, depth: u32) -> Result<()> {
+        if self.pick(3)? == 0 {
+            self.value(I32, depth)?;
+            self.to.i32_const(0xff).i32_and();
+        } else {
+            let local = self.local(I32)?;
+            self.to.local_get(local);
+        }
+        let constant = match self.pick(7)? {
+            0 => *self.u.choose(&EDGES)? as i32,
+            1 => self.u.int_in_range(0..=0x1_ffff)?,
+            2 => self.u.int_in_range(4_000..=4_200)?,
+            _ => self.u.int_in_range(-8..=20)?,
+        };
+        self.to.i32_const(constant);
+        match self.pick(3)? {
+            0 => self.to.i32_sub(),
+            _ => self.to.i32_add(),
+        };
+        if self.pick(2)? == 0 {
+            let local = self.local(I32)?;
+            self.to.local_tee(local);
+        }
+        Ok(())
     }
 
     /// An address, mostly at or after the one in the first or second parameter, if no code has
@@ -105,8 +155,9 @@ impl Body<'_, '_, '_> {
                 }
             };
         }
-        match self.pick(20)? {
+        match self.pick(21)? {
             0 => self.constant(ty),
+            21 if ty == I32 => self.swapped(),
             1 | 2 => {
                 let local = self.local(ty)?;
                 self.to.local_get(local);
