@@ -23,9 +23,16 @@
 //!    then in another block than the operation that wrote the value.
 //!
 //! So as long as the operation that wrote an operand is the last one of the current block, nothing
-//! has read the operand. After an operator has popped it, nothing else will. `add_to_sum`,
-//! `swap`, `pop_condition`, `set_local`, `is_zero` (`operators.rs`) and `without_sum` (`packet.rs`) rely on
-//! that, and only look at the last operation. [`Builder::assert_one_user`] checks it.
+//! has read the operand. After an operator has popped it, nothing else will, with the exception
+//! below. `add_to_sum`, `swap` (`swap.rs`), `pop_condition`, `set_local`, `is_zero`
+//! (`operators.rs`), `drop_sum` (`memory.rs`) and `without_sum` (`packet.rs`) rely on that, and
+//! only look at the last operation. So does `difference`, which looks at the last comparison.
+//! [`Builder::assert_one_user`] checks it.
+//!
+//! The exception: checks and addresses may read a popped operand again, as the base that another
+//! access was checked by, or as a part of a sum (`known.rs`). The operation that wrote it is not
+//! the last one then, and was not redirected: it was read as a base or a summand, not by
+//! `set_local`.
 
 mod bounds;
 mod control;

@@ -68,8 +68,8 @@ fn swapped_32(ops: &[Op; 8], a: Value, b: Value) -> Option<Value> {
 }
 
 impl Builder<'_, '_> {
-    /// If the last operations, together with this one of 32 bits, swap the bytes of a number: removes
-    /// them, and returns the operation that does the same.
+    /// If the last operations, together with this one of 32 bits, swap the bytes of a number:
+    /// removes them, and returns the operation that does the same.
     pub(super) fn swap(&mut self, op: Binary, a: Value, b: Value) -> Option<(Unary, Value)> {
         let (kind, number, count) = match (op, b) {
             (And, Value::Const(0xffff)) => {

@@ -139,7 +139,8 @@ fn by_rounds(function: &Function, dead: &Ops) -> Vec<Interval> {
 }
 
 /// Number of intervals that are longer than necessary, if propagation along back edges stops after
-/// `rounds` rounds, and there are no dead operations, whose reads count in other blocks. Checks that none is shorter.
+/// `rounds` rounds, and there are no dead operations, whose reads count in other blocks. Checks
+/// that none is shorter.
 fn longer(mut function: Function, rounds: usize) -> usize {
     let found = within(&mut function, rounds, true, &work()).unwrap();
     let vars = (0..).zip(
