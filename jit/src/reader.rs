@@ -91,7 +91,7 @@ impl<'a> Operators<'a> {
             if byte < 0x80 {
                 let is_negative = is_signed && byte & 0x40 != 0 && shift < 57;
                 return Ok(match is_negative {
-                    true => number | i64::MIN >> (56 - shift),
+                    true => number | (i64::MIN >> (56 - shift)),
                     false => number,
                 });
             }
