@@ -478,3 +478,52 @@ fn capabilities_used(text: &str) -> u64 {
     let snapshot = Snapshot::new(&wasm(text), &options(), Packet::none());
     snapshot.expect("a snapshot").capabilities_used()
 }
+
+/// Branches over more instructions than 16 bits can count.
+#[test]
+fn far_branches_on_bits_are_taken_as_near_ones() {
+    let far = "(global.set $g (i32.add (global.get $g) (i32.const 1)))".repeat(12_000);
+    for (condition, taken) in [
+        ("(i32.and (global.get $six) (i32.const 2))", true),
+        ("(i32.and (global.get $six) (global.get $six))", true),
+        ("(i32.eqz (i32.and (global.get $six) (i32.const 9)))", true),
+        (
+            "(i32.eqz (i32.and (global.get $six) (global.get $six)))",
+            false,
+        ),
+        ("(i32.or (global.get $six) (i32.const 2))", true),
+        ("(i32.eqz (i32.or (global.get $six) (i32.const 2)))", false),
+        (
+            "(i64.ne (i64.and (global.get $ten) (i64.const 2)) (i64.const 0))",
+            true,
+        ),
+        (
+            "(i64.ne (i64.and (global.get $ten) (global.get $ten)) (i64.const 0))",
+            true,
+        ),
+        ("(i64.eqz (i64.and (global.get $ten) (i64.const 5)))", true),
+        (
+            "(i64.eqz (i64.and (global.get $ten) (global.get $ten)))",
+            false,
+        ),
+        (
+            "(i64.ne (i64.or (global.get $ten) (i64.const 2)) (i64.const 0))",
+            true,
+        ),
+        ("(i64.eqz (i64.or (global.get $ten) (i64.const 2)))", false),
+        (
+            "(i64.eqz (i64.or (global.get $ten) (global.get $ten)))",
+            false,
+        ),
+    ] {
+        let text = filter_with(
+            "(global $g (mut i32) (i32.const 0))
+             (global $six (mut i32) (i32.const 6))
+             (global $ten (mut i64) (i64.const 10))",
+            &format!(
+                "(block $far (br_if $far {condition}) {far} (return (i32.const 0))) (i32.const 1)"
+            ),
+        );
+        assert_eq!(verdict(&text), Ok(i32::from(taken)), "{condition}");
+    }
+}

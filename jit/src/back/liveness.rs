@@ -128,7 +128,8 @@ fn within(
     splits: bool,
     work: &Work<'_>,
 ) -> Result<Liveness, Unsupported> {
-    // This function and the allocation initialise an entry for each variable, used or not.
+    // This function and the allocation initialise entries for each variable, used or not. A split
+    // adds no more variables than there are operations.
     work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
     let across = Across::of(function, work)?;
     let candidates = (0..function.locals).chain(function.carried.iter().copied());
@@ -146,7 +147,6 @@ fn within(
     if splits {
         split(function, &dead, &closed);
     }
-    work.take(function.vars as usize / VARIABLES_OF_A_STEP)?;
     let mut touched = Touched::new(function, &dead, work)?;
     let intervals = &mut touched.intervals;
     let zeroed = match live {
