@@ -15,7 +15,7 @@ const LOADED: usize = 100 << 10;
 /// Number of programs while a CPU comes online, and the bytes of each one's Wasm module.
 const PROGRAMS: usize = 100;
 const SMALL: usize = 1 << 10;
-/// Measurements settle if so many are within one percent of the smallest.
+/// Measurements settle if so many are within three percent of the smallest.
 const SETTLED: usize = 3;
 /// The most measurements.
 const MAX_ROUNDS: usize = 30;
@@ -85,7 +85,7 @@ fn settled(mut measure: impl FnMut() -> Result<i64>) -> Result<i64> {
         costs.sort_unstable();
         let alike = costs
             .iter()
-            .take_while(|&&cost| cost - costs[0] <= costs[0] / 100);
+            .take_while(|&&cost| cost - costs[0] <= costs[0] * 3 / 100);
         if alike.count() >= SETTLED {
             return Ok(costs[0]);
         }

@@ -15,6 +15,7 @@ crate::tests![
     reloads_wait_and_end_in_quarantine,
     instances_are_recycled,
     a_release_restores_instances,
+    no_cpu_sees_what_another_one_wrote,
 ];
 
 /// A filter that counts packets in linear memory and in a global, and traps if they differ, or on
@@ -99,5 +100,24 @@ fn a_release_restores_instances() {
         let entry = path.filter.entry();
         assert_eq!((entry.state, entry.reloads), (STATE_ACTIVE, 1));
         assert_eq!(path.filter.traps(Trap::Unreachable), 2);
+    }
+}
+
+fn no_cpu_sees_what_another_one_wrote() {
+    for tier in [TIER_JIT, TIER_INTERP] {
+        let spec = Spec::new("sixth", counts(6)).tier(tier);
+        let path = path(spec.on_trap(TRAP_RELOAD | TRAP_DROP));
+        // The second round begins with reloads: the snapshot is still what it was.
+        for round in 1..=2 {
+            for cpu in [0, 1] {
+                path.send_on(cpu, 5);
+            }
+            assert_eq!(path.filter.traps(Trap::Unreachable), 2 * (round - 1));
+            for cpu in [0, 1] {
+                path.send_on(cpu, 1);
+            }
+            assert_eq!(path.filter.traps(Trap::Unreachable), 2 * round);
+        }
+        assert_eq!(path.filter.entry().reloads, 2);
     }
 }

@@ -125,7 +125,7 @@ impl Path {
     }
 
     #[track_caller]
-    fn send_on(&self, cpu: usize, count: u64) {
+    pub(crate) fn send_on(&self, cpu: usize, count: u64) {
         let goal = self.filter.counters().packets + count;
         thread::scope(|scope| {
             scope.spawn(|| {
