@@ -6,7 +6,7 @@ use core::marker::PhantomPinned;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
-use kernel::sync::barrier::smp_mb;
+use kernel::sync::barrier::{smp_mb, Read, Write};
 
 use crate::abi::capability::LOG;
 use crate::abi::guest::ACCEPT;
@@ -292,10 +292,16 @@ impl Program {
     }
 
     /// Lets a quarantined program run again. Resets the trap count of each CPU, whose instance is
-    /// restored before it decides a packet. The caller has waited for the packets that arrived before the quarantine: a trap on one of them would
-    /// quarantine the program again.
+    /// restored before it decides a packet. The caller has waited for the packets that arrived before
+    /// the quarantine: a trap on one of them would quarantine the program again.
     pub(crate) fn release(&self) {
+        if !self.quarantined() {
+            return;
+        }
         self.releases.fetch_add(1, Relaxed);
+        // Pairs with the barrier in `check`: a CPU that sees the end of the quarantine sees the
+        // release.
+        smp_mb(Write);
         self.quarantined.set(false);
     }
 
@@ -387,6 +393,7 @@ impl Program {
         if self.quarantined() {
             return false;
         }
+        smp_mb(Read);
         let releases = self.releases.load(Relaxed);
         if slot.releases.replace(releases) != releases {
             slot.consecutive_traps.set(0);

@@ -10,8 +10,10 @@ use crate::kernel_ext::racy::Racy;
 const FIRST_WAIT_NS: u64 = 1_000_000;
 /// The longest wait.
 const MAX_WAIT_NS: u64 = FIRST_WAIT_NS << 10;
-/// An instance that did not trap for so long after a reload does not wait for the next one.
-const CALM_NS: u64 = 10_000_000_000;
+/// An instance that did not trap for so long after a reload does not wait for the next one: at least
+/// this time, and so many times its last wait.
+const CALM_NS: u64 = 100_000_000;
+const CALM_WAITS: u64 = 16;
 
 /// What an instance does before it decides a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,14 +70,13 @@ impl Reload {
     /// already, and trapped again.
     pub(super) fn want_after_trap(&self) -> bool {
         let now = monotonic_ns();
-        let last = self.last.get();
-        let wait = match (
-            last != 0 && now.wrapping_sub(last) < CALM_NS,
-            self.wait.get(),
-        ) {
-            (false, _) => 0,
-            (true, 0) => FIRST_WAIT_NS,
-            (true, before) => 2 * before,
+        let (last, before) = (self.last.get(), self.wait.get());
+        // The clock may go back a little.
+        let is_calm = now.saturating_sub(last) >= CALM_NS.max(CALM_WAITS * before);
+        let wait = match before {
+            _ if last == 0 || is_calm => 0,
+            0 => FIRST_WAIT_NS,
+            _ => 2 * before,
         };
         self.wait.set(wait.min(MAX_WAIT_NS));
         self.due.set(now + self.wait.get());

@@ -216,7 +216,12 @@ impl Machine {
             .stdout(Stdio::null())
             .stderr(errors);
         let mut child = qemu.spawn().context("qemu-system-x86_64")?;
-        let late = self.pass_output(&mut child, run)?;
+        let mut late = self.pass_output(&mut child, run)?;
+        if console::lost_a_breakpoint(&run.path) {
+            eprintln!("QEMU lost a breakpoint of the kernel at boot; booting once more");
+            child = qemu.spawn().context("qemu-system-x86_64")?;
+            late = self.pass_output(&mut child, run)?;
+        }
         let kept = match self.label.as_str() {
             "" => cache.path("log/console.log"),
             label => {

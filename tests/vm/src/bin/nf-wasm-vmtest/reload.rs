@@ -48,8 +48,9 @@ fn a_reload_undoes_what_the_instance_wrote() {
 }
 
 fn reloads_wait_and_end_in_quarantine() {
-    /// The first reload does not wait. The others wait 1 ms, 2 ms, … 1,024 ms.
-    const RELOADS: u64 = 12;
+    /// The first reload does not wait. The others wait 1 ms, 2 ms, … 1,024 ms. If the machine
+    /// stands still in between, the waits begin anew.
+    const MIN_RELOADS: u64 = 12;
     let spec = Spec::new("bad", wasm::filter("", "(unreachable)"));
     let path = path(spec.on_trap(TRAP_RELOAD | TRAP_DROP));
     let waited = loop {
@@ -63,12 +64,13 @@ fn reloads_wait_and_end_in_quarantine() {
             "it is never quarantined"
         );
     };
-    assert_eq!(waited.reloads, RELOADS);
-    assert_eq!(path.filter.traps(Trap::Unreachable), RELOADS + 1);
+    let reloads = waited.reloads;
+    assert!(reloads >= MIN_RELOADS, "{reloads}");
+    assert_eq!(path.filter.traps(Trap::Unreachable), reloads + 1);
     // These packets came while the instance waited.
     assert_eq!(
         waited.counters.quarantined,
-        waited.counters.packets - RELOADS - 1
+        waited.counters.packets - reloads - 1
     );
     assert!(waited.counters.quarantined > 0);
 }
